@@ -1,0 +1,70 @@
+"""The structure of a corpus in WikiText's format: lines, words, articles.
+
+A title is a line ` = Title = ` of the first level with a blank line before it (or the start of the text) and after it;
+that rule finds the 600, 60 and 60 articles of WikiText-2, where two lines of data only look like titles.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+SPLITS = ("train", "validation", "test")
+_TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
+
+
+@dataclass(frozen=True)
+class Article:
+    """A run of whole lines of a text. Articles follow each other without a gap: joined, they give back the text.
+
+    Attributes:
+        title: the title, or "" for text before the first title.
+        text: the article with its title line, line ends included.
+    """
+
+    title: str
+    text: str
+
+
+def split_articles(text: str) -> list[Article]:
+    """The articles of a split, in order; a text without titles is one article."""
+    lines = split_lines(text)
+    starts = [index for index in range(len(lines)) if _is_title(lines, index)]
+    if not starts or any(line.strip() for line in lines[: starts[0]]):
+        starts = [0, *starts]
+    elif starts:
+        starts[0] = 0
+    bounds = [*starts, len(lines)]
+    return [
+        Article(title=_title_of(lines[start:end]), text="".join(lines[start:end]))
+        for start, end in zip(bounds, bounds[1:], strict=False)
+        if end > start
+    ]
+
+
+def split_lines(text: str) -> list[str]:
+    """Lines with their ends. Only a newline ends a line: `str.splitlines` would also cut at U+2028 and others."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
+def count_words(text: str) -> int:
+    """Words as WikiText's references count them: tokens between white space, and one eos a line."""
+    return len(text.split()) + count_lines(text)
+
+
+def count_lines(text: str) -> int:
+    """Lines that end in a newline, and a last one that does not."""
+    return text.count("\n") + (not text.endswith("\n") and text != "")
+
+
+def _is_title(lines: list[str], index: int) -> bool:
+    before_is_blank = index == 0 or not lines[index - 1].strip()
+    after_is_blank = index + 1 == len(lines) or not lines[index + 1].strip()
+    return before_is_blank and after_is_blank and _TITLE.match(lines[index].rstrip("\n")) is not None
+
+
+def _title_of(lines: list[str]) -> str:
+    for line in lines[:2]:
+        if match := _TITLE.match(line.rstrip("\n")):
+            return match.group(1).strip()
+    return ""

@@ -1,0 +1,34 @@
+"""One stream of events, a JSON object a line on stdout: it feeds the progress bar, the log and the run's record.
+
+kfp.local merges a step's stdout and stderr and hands them on line by line, so an event is told from other output by how
+its line begins.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any
+
+_START = '{"event": "'
+_lock = threading.Lock()
+
+
+def emit(event: str, /, **fields: Any) -> None:
+    """Prints one event. Values are JSON values; a float that is not finite travels as its name."""
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=str)
+    with _lock:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+
+
+def parse(line: str) -> dict[str, Any] | None:
+    """The event that a line holds, or None where the line is other output."""
+    if not line.startswith(_START):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

@@ -1,0 +1,49 @@
+"""Settings of the steps: frozen dataclasses of the standard library, checked by pydantic where text becomes values.
+
+A step's dataclass says types and defaults and, in `__post_init__`, ranges, raising ValueError with a sentence that begins with the field's name;
+so a step's core needs no pydantic to be used as a library.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from components.shared.failure import ExitCode, Failure
+
+Settings = TypeVar("Settings")
+
+
+def parse_section(kind: type[Settings], values: dict[str, Any], section: str) -> Settings:
+    """Makes a settings object from plain values, strictly.
+
+    Raises:
+        Failure: a key is unknown (the nearest right one is named), or a value is of the wrong type or out of range.
+    """
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            nearest = get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            raise Failure(
+                f"There is no setting {section}.{key}",
+                where=f"settings of {section}",
+                remedy=f"did you mean {section}.{nearest}? The settings of {section} are: {', '.join(known)}",
+                exit_code=ExitCode.USAGE,
+            )
+    try:
+        return TypeAdapter(kind).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        seen = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+        subject = ".".join([section, *map(str, first["loc"])])
+        sentence = f"{subject}: {message}{seen}" if first["loc"] else f"{section}.{message}"
+        raise Failure(
+            sentence,
+            where=f"settings of {section}",
+            remedy="mend the value in the profile or in --set",
+            exit_code=ExitCode.USAGE,
+        ) from None

@@ -1,0 +1,169 @@
+"""The MLflow run of a pipeline run: found by tag or made, never started twice, whatever is retried.
+
+Everything goes through `MlflowClient`: the fluent API would flip a finished run back to RUNNING.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from components.shared.failure import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "wikigpt"
+PIPELINE_RUN_TAG = "wikigpt.pipeline_run"
+_PARAM_BATCH = 100
+
+
+class Tracking:
+    """One MLflow run, written to by every step of a pipeline run."""
+
+    def __init__(self, client: MlflowClient, run_id: str):
+        self.client, self.run_id = client, run_id
+
+    @classmethod
+    def open(cls, pipeline_run: str, *, uri: str | None = None, name: str | None = None) -> Tracking:
+        """Finds the MLflow run of a pipeline run, or makes it.
+
+        Args:
+            pipeline_run: the identity of the pipeline run, kept as a tag.
+            uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
+            name: the display name of a run that is made.
+
+        Raises:
+            Failure: MLflow cannot be reached or refuses.
+        """
+        client = connect(uri)
+        with plainly(client):
+            if injected := os.environ.get("MLFLOW_RUN_ID"):
+                client.set_tag(injected, PIPELINE_RUN_TAG, pipeline_run)
+                return cls(client, injected)
+            experiment = _experiment(client)
+            if found := find_run(client, experiment, pipeline_run):
+                return cls(client, found)
+            tags = {PIPELINE_RUN_TAG: pipeline_run}
+            return cls(client, client.create_run(experiment, tags=tags, run_name=name or pipeline_run).info.run_id)
+
+    def params(self, params: dict[str, Any]) -> None:
+        """Logs parameters; one that a retry changed is kept as it was first logged, since MLflow refuses another."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(self.run_id).data.params
+        fresh = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
+        for start in range(0, len(fresh), _PARAM_BATCH):
+            self.client.log_batch(self.run_id, params=fresh[start : start + _PARAM_BATCH])
+
+    def metrics(self, metrics: dict[str, float], *, step: int = 0) -> None:
+        """Logs metrics of one step, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+
+    def tags(self, tags: dict[str, Any]) -> None:
+        """Sets tags, in one call."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file to the run."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+
+
+def connect(uri: str | None = None) -> MlflowClient:
+    """A client of the tracking server, after a server at an http address has answered within seconds.
+
+    Raises:
+        Failure: nothing answers there.
+    """
+    from mlflow import MlflowClient, get_tracking_uri
+
+    uri = uri or get_tracking_uri()
+    if urlparse(uri).scheme in ("http", "https"):
+        _probe(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | None:
+    """The id of the MLflow run of a pipeline run, or None."""
+    runs = client.search_runs([experiment], f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+class plainly:  # noqa: N801 -- a context manager, named as it reads
+    """Turns what MLflow raises inside the block into one sentence."""
+
+    def __init__(self, client: MlflowClient):
+        self.where = client.tracking_uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from mlflow.exceptions import MlflowException, RestException
+
+        if isinstance(error, RestException) and error.get_http_status_code() in (401, 403):
+            raise _refused(self.where, str(error)) from error
+        if isinstance(error, MlflowException):
+            raise Failure(
+                f"MLflow answered: {str(error).splitlines()[0][:300]}",
+                where=self.where,
+                remedy="mend what it says, or MLFLOW_TRACKING_URI, and run again",
+            ) from error
+
+
+def _experiment(client: MlflowClient) -> str:
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    if known := client.get_experiment_by_name(name):
+        return known.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:  # another run made it between the two calls
+        if known := client.get_experiment_by_name(name):
+            return known.experiment_id
+        raise
+
+
+def _probe(uri: str) -> None:
+    import requests
+
+    try:
+        answer = requests.get(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", timeout=10)
+    except requests.RequestException as error:
+        raise Failure(
+            f"MLflow does not answer: {type(error).__name__}",
+            where=uri,
+            remedy="start the server, or mend MLFLOW_TRACKING_URI",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    if answer.status_code in (401, 403):
+        raise _refused(uri, answer.text)
+
+
+def _refused(uri: str, answer: str) -> Failure:
+    if "Invalid Host header" in answer or "DNS rebinding" in answer:
+        return Failure(
+            "MLflow refused the host name of this address (403)",
+            where=uri,
+            remedy="start the server with --allowed-hosts and this host in the list",
+            exit_code=ExitCode.UNAUTHORISED,
+        )
+    return Failure(
+        "MLflow refused the credentials",
+        where=uri,
+        remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or mend the Secret that holds them",
+        exit_code=ExitCode.UNAUTHORISED,
+    )
