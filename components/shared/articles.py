@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 SPLITS = ("train", "validation", "test")
 _TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
@@ -37,7 +38,7 @@ def split_articles(text: str) -> list[Article]:
     bounds = [*starts, len(lines)]
     return [
         Article(title=_title_of(lines[start:end]), text="".join(lines[start:end]))
-        for start, end in zip(bounds, bounds[1:], strict=False)
+        for start, end in pairwise(bounds)
         if end > start
     ]
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from components.shared.store import Store
@@ -89,7 +90,7 @@ def _process_started(pid: int) -> str | None:
         with open(f"/proc/{pid}/stat") as stream:
             after_name = stream.read().rpartition(")")[2].split()
     except FileNotFoundError:
-        if os.path.isdir("/proc/self"):
+        if Path("/proc/self").is_dir():
             return None
         return _asked_by_signal(pid)
     except ProcessLookupError:

@@ -96,7 +96,7 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
             stream.flush()
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except OSError as error:
         raise disk_failure(error, path) from error
     finally:

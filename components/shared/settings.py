@@ -1,7 +1,7 @@
 """Settings of the steps: frozen dataclasses of the standard library, checked by pydantic where text becomes values.
 
-A step's dataclass says types and defaults and, in `__post_init__`, ranges, raising ValueError with a sentence that begins with the field's name;
-so a step's core needs no pydantic to be used as a library.
+A step's dataclass says types and defaults and, in `__post_init__`, ranges: it raises ValueError with a sentence that
+begins with the field's name. So a step's core needs no pydantic to be used as a library.
 """
 
 from __future__ import annotations
