@@ -1,0 +1,40 @@
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def evaluate(
+    settings: str,
+    pipeline_run: str,
+    fingerprint: str,
+    corpus: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    metrics: dsl.Output[dsl.Metrics],
+    report: dsl.Output[dsl.HTML],
+) -> str:
+    """Scores the model on validation and test, compares it with the champion and recommends.
+
+    Args:
+        settings: the settings of the run, JSON.
+        pipeline_run: the identity of the pipeline run.
+        fingerprint: of the training.
+        corpus: the corpus.
+        model: the trained model.
+        evaluation: every number by protocol, split and article, JSON.
+        metrics: the headline numbers.
+        report: the same for people, one HTML file.
+
+    Returns:
+        `promote`, `keep`, `incomparable` or `invalid`.
+    """
+    from pathlib import Path
+
+    from components.evaluate.run import run
+    from components.shared.step import step
+
+    with step("evaluate", settings, pipeline_run) as here:
+        result = run(here, fingerprint, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
+    metrics.metadata.update(result.metrics)
+    return result.recommendation

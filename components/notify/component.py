@@ -1,0 +1,19 @@
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus):
+    """Says how the run ended, in the log, in MLflow and to a webhook where there is one; runs whatever happened.
+
+    Args:
+        settings: the settings of the run, JSON.
+        pipeline_run: the identity of the pipeline run.
+        status: how the rest of the pipeline ended, from KFP.
+    """
+    from components.notify.run import run
+    from components.shared.step import step
+
+    with step("notify", settings, pipeline_run) as here:
+        run(here, {"state": status.state, "error_code": status.error_code, "error_message": status.error_message})

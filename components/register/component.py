@@ -1,0 +1,36 @@
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def register(
+    settings: str,
+    pipeline_run: str,
+    fingerprint: str,
+    corpus: dsl.Input[dsl.Dataset],
+    model: dsl.Input[dsl.Model],
+    evaluation: dsl.Input[dsl.Artifact],
+    report: dsl.Input[dsl.HTML],
+) -> str:
+    """Logs the model to MLflow, registers it once per fingerprint and moves the alias that the gate decides.
+
+    Args:
+        settings: the settings of the run, JSON.
+        pipeline_run: the identity of the pipeline run.
+        fingerprint: of the training.
+        corpus: the corpus that it was trained on.
+        model: the trained model.
+        evaluation: its numbers.
+        report: the report of the evaluation.
+
+    Returns:
+        The number of the model version.
+    """
+    from pathlib import Path
+
+    from components.register.run import run
+    from components.shared.step import step
+
+    with step("register", settings, pipeline_run) as here:
+        return run(here, fingerprint, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))

@@ -1,0 +1,29 @@
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def tokenize(
+    settings: str,
+    pipeline_run: str,
+    fingerprint: str,
+    corpus: dsl.Input[dsl.Dataset],
+    tokens: dsl.Output[dsl.Dataset],
+):
+    """Trains or takes a tokenizer and packs every split to an array of token ids.
+
+    Args:
+        settings: the settings of the run, JSON.
+        pipeline_run: the identity of the pipeline run.
+        fingerprint: of the training.
+        corpus: the corpus.
+        tokens: an array a split, where its articles begin, and the tokenizer.
+    """
+    from pathlib import Path
+
+    from components.shared.step import step
+    from components.tokenize.run import run
+
+    with step("tokenize", settings, pipeline_run) as here:
+        run(here, fingerprint, Path(corpus.path), Path(tokens.path))

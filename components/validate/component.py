@@ -1,0 +1,29 @@
+from kfp import dsl
+
+from components import BASE_IMAGE
+
+
+@dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
+def validate(
+    settings: str,
+    pipeline_run: str,
+    corpus: dsl.Input[dsl.Dataset],
+    results: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+):
+    """Holds the corpus against its expectations; a failed one ends the run before any training.
+
+    Args:
+        settings: the settings of the run, JSON.
+        pipeline_run: the identity of the pipeline run.
+        corpus: the corpus.
+        results: every expectation with the value seen and the value wanted, JSON.
+        report: the same for people, one HTML file.
+    """
+    from pathlib import Path
+
+    from components.shared.step import step
+    from components.validate.run import run
+
+    with step("validate", settings, pipeline_run) as here:
+        run(here, Path(corpus.path), Path(results.path), Path(report.path))

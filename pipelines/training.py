@@ -1,0 +1,80 @@
+"""The DAG: WikiText-2 in, a registered language model out."""
+
+from collections.abc import Callable
+
+from kfp import dsl
+from kfp.dsl.base_component import BaseComponent
+from kfp.dsl.graph_component import GraphComponent
+
+from components.download.component import download
+from components.evaluate.component import evaluate
+from components.notify.component import notify
+from components.register.component import register
+from components.tokenize.component import tokenize
+from components.train.component import train
+from components.validate.component import validate
+
+NAME = "wikigpt"
+
+Place = Callable[[dsl.PipelineTask, str], object]
+
+
+def anywhere(task: dsl.PipelineTask, step: str) -> None:
+    """Asks nothing of the place where a task runs."""
+
+
+def build(
+    default_settings: str | None = None, *, place: Place = anywhere, config: dsl.PipelineConfig | None = None
+) -> GraphComponent:
+    """The pipeline, the same wherever it runs.
+
+    Args:
+        default_settings: the settings of a run that is started without any, JSON.
+        place: called with each task and the name of its step, to say where and with what it runs on a cluster.
+        config: deadline and the like of the whole run.
+    """
+
+    def do(step: BaseComponent, title: str, **inputs: object) -> dsl.PipelineTask:
+        # KFP's cache knows neither our code nor our data: reuse goes by content, in the store.
+        task = step(**inputs).set_display_name(title).set_caching_options(False)
+        place(task, step.name)
+        return task
+
+    @dsl.pipeline(name=NAME, display_name="Train Wiki-GPT", pipeline_config=config)
+    def training(settings: str = default_settings):  # type: ignore[assignment]
+        """Trains, judges and registers a language model.
+
+        1. download: fetch the corpus, check its digests, decide between `train` and `skip`
+        2. validate: hold the corpus against its expectations
+        3. tokenize: train a BPE or take a pretrained tokenizer, pack the splits
+        4. train: from scratch or from pretrained weights, resumably
+        5. evaluate: perplexity, bits per byte and BLEU, beside the champion's
+        6. register: one version per fingerprint, champion or challenger
+        7. notify: whatever happened, say how it ended
+
+        Args:
+            settings: the settings of the run as one JSON string, since KFP turns the integers of a dict into floats.
+        """
+        run = {"settings": settings, "pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+        notice = do(notify, "Say how it ended", **run)
+        with dsl.ExitHandler(notice, name="train-and-tell"):
+            source = do(download, "Fetch the corpus and decide", **run)
+            corpus, keyed = source.outputs["corpus"], {**run, "fingerprint": source.outputs["fingerprint"]}
+            with dsl.If(source.outputs["decision"] == "train", name="training-is-due"):
+                checked = do(validate, "Validate the corpus", **run, corpus=corpus)
+                packed = do(tokenize, "Tokenize the corpus", **keyed, corpus=corpus).after(checked)
+                trained = do(train, "Train the model", **keyed, tokens=packed.outputs["tokens"])
+                model = trained.outputs["model"]
+                judged = do(evaluate, "Evaluate the model", **keyed, corpus=corpus, model=model)
+                evaluation, report = judged.outputs["evaluation"], judged.outputs["report"]
+                do(
+                    register,
+                    "Register the model",
+                    **keyed,
+                    corpus=corpus,
+                    model=model,
+                    evaluation=evaluation,
+                    report=report,
+                )
+
+    return training
