@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -79,6 +80,8 @@ def step(name: str, settings: str, pipeline_run: str) -> Iterator[Step]:
     emit("step-started", step=name, run=run)
     try:
         with _interruptible(), beating(here.store, run):
+            if stop_requested() and name != "notify":
+                raise Interrupted("The run was told to stop before this step began", where=f"step {name}")
             yield here
     except Exception as error:
         failure = error if isinstance(error, Failure) else _unforeseen(error, name)
@@ -103,6 +106,12 @@ def required_variable(name: str, what: str) -> str:
         remedy="start the pipeline by `wikigpt run` or `wikigpt submit`, which set it",
         exit_code=ExitCode.USAGE,
     )
+
+
+def stop_requested() -> bool:
+    """Whether the command that started the run asked it to stop (`WIKIGPT_STOP` names the file that says so)."""
+    marker = os.environ.get("WIKIGPT_STOP")
+    return marker is not None and Path(marker).exists()
 
 
 @contextmanager

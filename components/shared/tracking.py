@@ -130,11 +130,18 @@ def _experiment(client: MlflowClient) -> str:
     if known := client.get_experiment_by_name(name):
         return known.experiment_id
     try:
-        return client.create_experiment(name)
+        return client.create_experiment(name, artifact_location=_artifacts_beside(client.tracking_uri))
     except MlflowException:  # another run made it between the two calls
         if known := client.get_experiment_by_name(name):
             return known.experiment_id
         raise
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Where artifacts go without a server: beside the SQLite file, not in whatever folder the command ran in."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
 
 
 def _probe(uri: str) -> None:

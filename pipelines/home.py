@@ -1,0 +1,73 @@
+"""The home of a laptop's runs: everything that the command keeps stands under one folder, `.wikigpt` by default.
+
+layout            the version of this layout
+mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and models logged
+store/            the store, unless --store names another
+runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
+compile-cache/    what torch.compile made
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import write_atomically
+
+LAYOUT = 1
+
+
+@dataclass(frozen=True)
+class Home:
+    """An opened home."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def tracking_uri(self) -> str:
+        return f"sqlite:///{self.root / 'mlflow.db'}"
+
+    def new_run(self) -> Path:
+        """The folder of a new run, named by the time and four random letters."""
+        folder = self.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        folder.mkdir(parents=True)
+        return folder
+
+
+def open_home(root: Path) -> Home:
+    """Opens a home, made where it does not exist.
+
+    Raises:
+        Failure: it was written by a later version, is not a home, or cannot be written.
+    """
+    root = root.expanduser().resolve()
+    marker = root / "layout"
+    if not marker.exists():
+        if root.exists() and any(root.iterdir()):
+            raise Failure(
+                "The folder is not empty and no home of wikigpt",
+                where=str(root),
+                remedy="give --home an empty or a new folder",
+                exit_code=ExitCode.USAGE,
+            )
+        write_atomically(marker, f"{LAYOUT}\n")
+    seen = marker.read_text().strip()
+    if seen != str(LAYOUT):
+        raise Failure(
+            f"The home has layout {seen!r}, this version of wikigpt knows layout {LAYOUT}",
+            where=str(marker),
+            remedy="use the version that wrote it, or give --home another folder",
+            exit_code=ExitCode.USAGE,
+        )
+    return Home(root)

@@ -1,0 +1,62 @@
+"""Runs the DAG on this machine by kfp.local: `python -m pipelines.local RUN`, started by `pipelines.supervisor`.
+
+The process leads a group of its own, with every step in it. It outlives the command that started it by no more than a
+grace: a pipe from the command, on standard input, tells it of that command's end, however it came.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+GRACE = 60.0
+
+
+def main(folder: Path) -> None:
+    """Runs the DAG with the settings of a run folder; ends with exit code 1 where a step failed."""
+    signal.signal(
+        signal.SIGTERM, lambda *_: None
+    )  # the steps end by it; this process waits for them and for the notice
+    threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
+    from kfp import local
+
+    from pipelines.training import build
+
+    plan = json.loads((folder / "plan.json").read_text())
+    local.init(runner=_runner(plan), pipeline_root=str(folder / "steps"))
+    pipeline = build()
+    try:
+        pipeline(settings=(folder / "settings.json").read_text())
+    except RuntimeError as error:
+        sys.exit(str(error))
+
+
+def _runner(plan: dict):
+    from kfp import local
+
+    if plan["runner"] == "subprocess":
+        return local.SubprocessRunner(use_venv=False)
+    return local.DockerRunner(**plan["docker"])
+
+
+def request_stop() -> None:
+    """Tells the steps of this process group to stop, also one that is about to start."""
+    Path(os.environ["WIKIGPT_STOP"]).touch()
+    os.killpg(0, signal.SIGTERM)
+
+
+def _follow_into_death() -> None:
+    while sys.stdin.buffer.read(1):
+        pass
+    request_stop()
+    time.sleep(GRACE)
+    os.killpg(0, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

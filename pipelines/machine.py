@@ -1,0 +1,31 @@
+"""What this machine grants a run: cores, a GPU. Asked without importing torch, since the command must start fast."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+
+
+def cores_granted() -> int:
+    """Cores that the scheduler and the control group let this process use, at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, _quota() or affinity))
+
+
+def gpus() -> int:
+    """NVIDIA GPUs that the installed torch can use; none where it is a CPU build."""
+    if "+cpu" in version("torch"):
+        return 0
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return len(list(Path("/dev").glob("nvidia[0-9]*")))
+
+
+def _quota() -> int | None:
+    """Whole cores of the CPU quota of the control group (version 2), or None where there is no quota."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))

@@ -1,0 +1,99 @@
+"""What a person sees while a run goes on: a line a step and a bar for what takes long; plain lines without a terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+TITLES = {
+    "download": "Fetch the corpus and decide",
+    "validate": "Validate the corpus",
+    "tokenize": "Tokenize the corpus",
+    "train": "Train the model",
+    "evaluate": "Evaluate the model",
+    "register": "Register the model",
+    "notify": "Say how it ended",
+}
+_PLAIN_EVERY = 10.0
+
+
+class ProgressView:
+    """Draws events. Use it as a context manager around the loop that hands them in."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.live = console.is_terminal
+        self.progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=console,
+            disable=not self.live,
+        )
+        self.tasks: dict[str, Any] = {}
+        self.said = 0.0
+
+    def __enter__(self) -> ProgressView:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self.tasks.values():
+            self.progress.stop_task(task)
+        self.progress.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Draws one event of a step; events that are not for the eye are passed over."""
+        kind, step = event["event"], event.get("step", "")
+        if kind == "step-started":
+            self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, note="")
+            self._plainly(f"{TITLES.get(step, step)} …")
+        elif kind == "progress" and step in self.tasks:
+            self._advance(step, event)
+        elif kind == "note":
+            self._say(event["text"])
+        elif kind == "decision":
+            self._say(f"{event['word']}: {event['reason']}")
+        elif kind == "step-finished":
+            self.progress.update(self.tasks[step], total=1, completed=1, note="")
+            self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
+        elif kind == "step-failed":
+            self.progress.update(self.tasks[step], note="[red]failed")
+            self.progress.stop_task(self.tasks[step])
+            self._plainly(f"{TITLES.get(step, step)}: failed after {event['seconds']:.1f} s")
+
+    def _advance(self, step: str, event: dict[str, Any]) -> None:
+        note = _numbers(event)
+        self.progress.update(self.tasks[step], completed=event["done"], total=event.get("total"), note=note)
+        if time.monotonic() - self.said > _PLAIN_EVERY:
+            total = event.get("total")
+            share = f"{100 * event['done'] / total:3.0f} %  " if total else ""
+            self._plainly(f"  {share}{note}")
+
+    def _say(self, text: str) -> None:
+        self.console.print(escape(text), style="dim", highlight=False)
+
+    def _plainly(self, text: str) -> None:
+        if not self.live:
+            self.said = time.monotonic()
+            self.console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def _numbers(event: dict[str, Any]) -> str:
+    """The numbers of a progress event in a few words."""
+    parts = []
+    if event.get("loss") is not None:
+        parts.append(f"loss {event['loss']:.3f}")
+    if event.get("validation_perplexity") is not None:
+        parts.append(f"validation ppl {event['validation_perplexity']:.1f}")
+    if event.get("tokens_per_second"):
+        parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+    if event.get("eta") is not None:
+        parts.append(f"{event['eta']:.0f} s left")
+    return " · ".join(parts)

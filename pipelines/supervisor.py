@@ -1,0 +1,86 @@
+"""Starts a run in a process group of its own, follows its log, and ends all of it when asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.local import GRACE
+
+_POLL = 0.1
+
+
+@dataclass
+class Supervised:
+    """A run in processes below this one.
+
+    Attributes:
+        process: the leader of the group, `python -m pipelines.local`.
+        log: everything that the group prints; it goes to the file, so no reader can block a step.
+        stop_marker: exists from the moment that the run was asked to stop.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    stop_marker: Path
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the log as they come, until the run has ended and all of them were read."""
+        with open(self.log, encoding="utf-8", errors="replace") as stream:
+            line = ""
+            while True:
+                ended = self.process.poll() is not None
+                while part := stream.readline():
+                    line += part
+                    if line.endswith("\n"):
+                        yield line.rstrip("\n")
+                        line = ""
+                if ended:
+                    return
+                time.sleep(_POLL)
+
+    def stop(self) -> None:
+        """Asks every step to end: training saves a checkpoint, the notice still runs."""
+        self.stop_marker.touch()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends what is left of the group at once."""
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+
+    def wait(self) -> int:
+        """Waits for the end of a run that was asked to stop, and kills what outlives the grace."""
+        try:
+            return self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self.process.returncode
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.process.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def start(folder: Path, environment: dict[str, str]) -> Supervised:
+    """Starts the run of a folder that holds settings.json and plan.json."""
+    log, stop_marker = folder / "log.txt", folder / "stop"
+    variables = {**os.environ, **environment, "WIKIGPT_STOP": str(stop_marker), "PYTHONUNBUFFERED": "1"}
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local", str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=variables,
+            start_new_session=True,
+        )
+    return Supervised(process=process, log=log, stop_marker=stop_marker)
