@@ -58,5 +58,18 @@ def _follow_into_death() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def give_notice(folder: Path, state: str) -> None:
+    """Runs the notice alone, for a run whose own exit handler did not come to it."""
+    from components.notify.run import run
+
+    from components.shared.step import step
+
+    with step("notify", (folder / "settings.json").read_text(), folder.name) as here:
+        run(here, {"state": state, "error_code": 0, "error_message": ""})
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if len(sys.argv) > 2:
+        give_notice(Path(sys.argv[1]), sys.argv[2])
+    else:
+        main(Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line a step and a bar for what takes long; plain lines without a terminal."""
+"""What a person sees while a run goes on: a line and a bar a step; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class ProgressView:
         elif kind == "progress" and step in self.tasks:
             self._advance(step, event)
         elif kind == "note":
-            self._say(event["text"])
+            self.say(event["text"])
         elif kind == "decision":
-            self._say(f"{event['word']}: {event['reason']}")
+            self.say(f"{event['word']}: {event['reason']}")
         elif kind == "step-finished":
             self.progress.update(self.tasks[step], total=1, completed=1, note="")
             self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
@@ -76,7 +76,8 @@ class ProgressView:
             share = f"{100 * event['done'] / total:3.0f} %  " if total else ""
             self._plainly(f"  {share}{note}")
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Prints a line between the bars."""
         self.console.print(escape(text), style="dim", highlight=False)
 
     def _plainly(self, text: str) -> None:

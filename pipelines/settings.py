@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from components.evaluate.settings import EvaluateSettings
 from components.notify.settings import NotifySettings
-from components.register.settings import RegisterSettings
 from components.tokenize.settings import TokenizeSettings
-from components.train.settings import CheckpointSettings, TrainSettings
 from components.validate.settings import ValidateSettings
 
 from components.download.settings import DownloadSettings
+from components.evaluate.settings import EvaluateSettings
+from components.register.settings import RegisterSettings
 from components.shared.failure import ExitCode, Failure
 from components.shared.settings import parse_section
+from components.train.settings import CheckpointSettings, TrainSettings
 
 PROFILES = Path(__file__).parent / "profiles"
 SECTIONS: dict[str, type] = {
@@ -86,7 +86,9 @@ def compose(values: dict[str, Any], name: str) -> RunSettings:
     """Checked settings from plain values by section; sections and keys that are left out have their defaults."""
     for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
         raise _unknown_section(section)
-    checked = {section: parse_section(kind, values.get(section) or {}, section) for section, kind in SECTIONS.items()}
+    checked: dict[str, Any] = {
+        section: parse_section(kind, values.get(section) or {}, section) for section, kind in SECTIONS.items()
+    }
     description = " ".join(str(values.get("description", "")).split())
     return RunSettings(profile=name, description=description, cluster=values.get("cluster") or {}, **checked)
 

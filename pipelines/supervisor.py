@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,34 +54,35 @@ class Supervised:
     def kill(self) -> None:
         """Ends what is left of the group at once."""
         self._signal(signal.SIGKILL)
-        self.process.wait()
-
-    def wait(self) -> int:
-        """Waits for the end of a run that was asked to stop, and kills what outlives the grace."""
-        try:
-            return self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self.process.returncode
 
     def _signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            return
 
 
 def start(folder: Path, environment: dict[str, str]) -> Supervised:
     """Starts the run of a folder that holds settings.json and plan.json."""
-    log, stop_marker = folder / "log.txt", folder / "stop"
-    variables = {**os.environ, **environment, "WIKIGPT_STOP": str(stop_marker), "PYTHONUNBUFFERED": "1"}
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.local", str(folder)],
+    stop_marker = folder / "stop"
+    return Supervised(
+        process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}),
+        log=folder / "log.txt",
+        stop_marker=stop_marker,
+    )
+
+
+def give_notice(folder: Path, environment: dict[str, str], state: str) -> None:
+    """Runs the notice of a run that was killed before its own exit handler came to it."""
+    with suppress(subprocess.TimeoutExpired):
+        _launch(folder, environment, state).wait(GRACE)
+
+
+def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    with open(folder / "log.txt", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local", str(folder), *arguments],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=variables,
+            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )
-    return Supervised(process=process, log=log, stop_marker=stop_marker)

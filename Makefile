@@ -1,0 +1,42 @@
+# A thin layer over `wikigpt` and pytest. TORCH_INDEX may name the package index of a CPU build of torch, see README.md.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH_INDEX ?=
+PROFILE ?= quick
+.DEFAULT_GOAL := help
+
+.PHONY: help run test test-slow lint golden clean
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" torch==2.13.0; fi
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
+	$(BIN)/wikigpt run --profile $(PROFILE)
+
+test: $(VENV)/installed-test ## Run the daily suite, under two minutes
+	$(BIN)/python -m pytest -q
+
+test-slow: $(VENV)/installed-test ## Run the slow tests: kills, servers, the whole DAG
+	$(BIN)/python -m pytest -q -m slow
+
+lint: $(VENV)/installed-test ## Check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+golden: $(VENV)/installed ## Compile the checked-in copy of the pipeline anew
+	$(BIN)/wikigpt compile --profile nightly -o tests/pipelines/golden/nightly.yaml
+
+clean: ## Remove the environment and what the tools cached; .wikigpt stays
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

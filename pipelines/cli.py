@@ -1,0 +1,38 @@
+"""The command `wikigpt`: people and CI use the same one."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.commands import compiling, running, surroundings
+
+app = typer.Typer(
+    name="wikigpt",
+    help="Train Wiki-GPT on WikiText-2, judge it, register it, and promote it.",
+    epilog="Start with `wikigpt run`: three minutes on a laptop. Exit codes: 0 done, 1 failed, 2 wrong usage,"
+    " 3 a service cannot be reached, 4 cancelled, 5 timed out, 6 unauthorised, 75 interrupted and resumable, 130 Ctrl-C.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for group in (running, compiling, surroundings):
+    group.add_commands(app)
+
+
+def main() -> None:
+    """Runs the command; a failure is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except Failure as failure:
+        print(f"wikigpt: {failure}", file=sys.stderr)
+        sys.exit(int(failure.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(int(ExitCode.CTRL_C))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.download.corpora import RESERVED
+from components.shared.failure import ExitCode, Failure
+from pipelines.home import Home, open_home
+from pipelines.settings import RunSettings, load
+
+Profile = Annotated[str, typer.Option("--profile", "-p", help="Named settings, or the path of a YAML file.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="Override a setting, as in `train.learning_rate=3e-4`. May be repeated."),
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option(
+        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive or s3:// prefix."
+        " Else the variable WIKIGPT_CORPUS, else the profile's."
+    ),
+]
+HomeFolder = Annotated[
+    Path, typer.Option("--home", envvar="WIKIGPT_HOME", help="Where runs, the store and MLflow's database are kept.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(envvar="WIKIGPT_STORE", help="The store: a folder or s3://bucket/prefix. By default in the home."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+DEFAULT_HOME = Path(".wikigpt")
+
+
+def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
+    """The settings that options ask for; a folder named as corpus is made absolute."""
+    settings = load(profile, sets or ())
+    chosen = corpus or os.environ.get("WIKIGPT_CORPUS")
+    if not chosen:
+        return settings
+    return settings.with_values("download", corpus=absolute_corpus(chosen))
+
+
+def absolute_corpus(corpus: str) -> str:
+    """A known name or an address as it is, a folder as an absolute path."""
+    return corpus if corpus in RESERVED or "://" in corpus else str(Path(corpus).expanduser().resolve())
+
+
+def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
+    """The opened home and the address of the store, a folder as an absolute path."""
+    opened = open_home(home)
+    if store is None:
+        return opened, str(opened.store)
+    return opened, store if "://" in store else str(Path(store).expanduser().resolve())
+
+
+def existing_home(home: Path) -> Home:
+    """The home of a command that only reads.
+
+    Raises:
+        Failure: nothing was ever run there.
+    """
+    if not (home / "layout").is_file():
+        raise Failure(
+            "Nothing was run here yet",
+            where=str(home.expanduser().resolve()),
+            remedy="start with `wikigpt run`, or name the right --home",
+            exit_code=ExitCode.USAGE,
+        )
+    return open_home(home)

@@ -1,0 +1,84 @@
+"""`wikigpt run` and `wikigpt check`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.commands import options
+from pipelines.commands.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    app.command()(run)
+    app.command()(check)
+
+
+def run(
+    profile: Profile = "quick",
+    corpus: Corpus = None,
+    sets: Sets = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    force: Annotated[bool, typer.Option("--force", help="Train although a version or a checkpoint is there.")] = False,
+    runner: Annotated[str, typer.Option(help="`subprocess`, or `docker` in the built image.")] = "subprocess",
+    image: Annotated[str | None, typer.Option(help="The image of `--runner docker`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole pipeline on this machine.
+
+    What was done before is reused: a version with the same fingerprint ends the run after its first step, a model is
+    only evaluated, a checkpoint is gone on from.
+    """
+    from pipelines.progress import ProgressView
+    from pipelines.run import execute, pin_numerics
+    from pipelines.runners import runner_plan
+    from pipelines.summary import document, print_summary
+
+    settings = pin_numerics(options.settings_of(profile, sets, corpus))
+    if force:
+        settings = settings.with_values("download", force=True)
+    opened, address = options.home_and_store(home, store)
+    plan = runner_plan(runner, image, opened, address)
+    console = Console(stderr=True)
+    with ProgressView(console) as view:
+        result = execute(settings, opened, address, view, plan)
+    summary = document(result, settings, opened)
+    if as_json:
+        typer.echo(json.dumps(summary, indent=1))
+    elif result.failure is None:
+        print_summary(summary, Console())
+    if result.failure is not None:
+        raise Failure.from_dict(result.failure)
+    if result.exit_code:
+        console.print("Interrupted. The same command goes on from where it stopped.")
+        raise typer.Exit(int(result.exit_code))
+
+
+def check(
+    profile: Profile = "quick",
+    corpus: Corpus = None,
+    sets: Sets = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Check the settings, the corpus and the surroundings of a run, without running it."""
+    from pipelines.check import check_run
+    from pipelines.doctor import print_findings
+
+    settings = options.settings_of(profile, sets, corpus)
+    opened, address = options.home_and_store(home, store)
+    findings = check_run(settings, opened, address)
+    if as_json:
+        typer.echo(json.dumps({"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]}, indent=1))
+    else:
+        print_findings(findings, Console())
+    if failed := [finding for finding in findings if not finding.ok and finding.needed]:
+        raise typer.Exit(int(failed[0].exit_code or ExitCode.FAILED))

@@ -1,0 +1,163 @@
+"""What the surroundings offer, and what each missing thing would prevent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.store import open_store
+from pipelines import machine
+
+_FREE_BYTES = 2 << 30
+_HUB = "huggingface.co"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: of the thing.
+        ok: whether it is there and works.
+        seen: what was found, or what is wrong with its remedy.
+        prevents: what its absence prevents.
+        needed: whether the run in question cannot do without it.
+        exit_code: of a command that fails for it.
+    """
+
+    name: str
+    ok: bool
+    seen: str
+    prevents: str = ""
+    needed: bool = True
+    exit_code: int = ExitCode.FAILED
+
+
+def python() -> Finding:
+    seen = ".".join(map(str, sys.version_info[:3]))
+    return Finding("Python", sys.version_info >= (3, 11), seen, "everything: 3.11 or later is needed")
+
+
+def torch_build() -> Finding:
+    return Finding("torch", True, version("torch"))
+
+
+def cores() -> Finding:
+    count = machine.cores_granted()
+    return Finding("Cores", True, f"{count} granted")
+
+
+def gpu(needed: bool = False) -> Finding:
+    count = machine.gpus()
+    seen = f"{count} NVIDIA" if count else "none that torch can use"
+    return Finding("GPU", count > 0, seen, "the profiles for a GPU; `quick` and `cpu` do without", needed)
+
+
+def compiler(needed: bool = False) -> Finding:
+    found = shutil.which("g++") or shutil.which("clang++")
+    return Finding("C++ compiler", bool(found), found or "none", "profiles with train.compile on", needed)
+
+
+def disk(folder: Path) -> Finding:
+    existing = next(path for path in [folder, *folder.parents] if path.exists())
+    free = shutil.disk_usage(existing).free
+    return Finding(
+        "Disk", free > _FREE_BYTES, f"{free / (1 << 30):.1f} GiB free at {existing}", "runs: 2 GiB should be free"
+    )
+
+
+def store(address: str) -> Finding:
+    """Writes, reads and removes a small object."""
+
+    def use() -> str:
+        opened = open_store(address)
+        opened.renew("doctor", {"by": "wikigpt doctor"})
+        opened.release("doctor")
+        return address
+
+    return tried("Store", use, "every run: the steps hand their artifacts over there")
+
+
+def tracking(uri: str) -> Finding:
+    """Asks MLflow for its experiments; a SQLite file that is not there yet will be made."""
+
+    def use() -> str:
+        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+            return f"{uri} (made by the first run)"
+        from components.shared.tracking import connect, plainly
+
+        client = connect(uri)
+        with plainly(client):
+            client.search_experiments(max_results=1)
+        return uri
+
+    return tried("MLflow", use, "every run: it keeps the record and the registry")
+
+
+def hub() -> Finding:
+    """Whether the Hugging Face Hub can be reached, within seconds."""
+    endpoint = os.environ.get("HF_ENDPOINT", f"https://{_HUB}").partition("://")[2].rstrip("/")
+    host, _, port = endpoint.partition(":")
+    try:
+        socket.create_connection((host, int(port or 443)), timeout=3).close()
+    except OSError as error:
+        seen = f"{host}: {error}"
+        return Finding(
+            "Hugging Face Hub", False, seen, "corpora and pretrained weights by name; folders and s3:// work"
+        )
+    return Finding("Hugging Face Hub", True, host)
+
+
+def docker() -> Finding:
+    def use() -> str:
+        import docker as engine
+
+        return f"engine {engine.from_env(timeout=5).version()['Version']}"
+
+    return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
+
+
+def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:
+    """Looks at everything that some command needs."""
+    return [
+        python(),
+        torch_build(),
+        cores(),
+        gpu(),
+        compiler(),
+        disk(home),
+        store(store_address),
+        tracking(tracking_uri),
+        hub(),
+        docker(),
+    ]
+
+
+def print_findings(findings: list[Finding], console: Console) -> None:
+    """One line a finding; what is missing says what it prevents."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for finding in findings:
+        mark = "[green]✓" if finding.ok else "[red]✗" if finding.needed else "[yellow]–"
+        lost = f"prevents {finding.prevents}" if not finding.ok and finding.prevents else ""
+        table.add_row(mark, finding.name, finding.seen, f"[dim]{lost}")
+    console.print(table)
+
+
+def tried(name: str, use: Callable[[], str], prevents: str, needed: bool = True) -> Finding:
+    """The finding of something that returns what it saw, or raises."""
+    try:
+        return Finding(name, True, use(), prevents, needed)
+    except Failure as failure:
+        return Finding(name, False, str(failure), prevents, needed, failure.exit_code)
+    except Exception as error:
+        return Finding(name, False, f"{type(error).__name__}: {error}".splitlines()[0], prevents, needed)

@@ -1,0 +1,197 @@
+"""One run of the DAG on this machine, from what a person asked for to what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from components.shared.events import parse
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import write_atomically
+from pipelines import machine, supervisor
+from pipelines.home import Home
+from pipelines.local import GRACE
+from pipelines.progress import ProgressView
+from pipelines.settings import RunSettings
+
+# Reports are outputs of KFP tasks, files without an ending; here they get names that a browser opens.
+_REPORTS = {"validate": "validation.html", "evaluate": "evaluation.html"}
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISABLE_TELEMETRY": "1", "GX_ANALYTICS_ENABLED": "false"}
+
+
+@dataclass
+class Result:
+    """What came of a run.
+
+    Attributes:
+        run: its name, also of its folder.
+        exit_code: of the command.
+        decision: the event of the download step with word, rung and reason, or None where it did not come to it.
+        registered: the event of the register step, or None.
+        seconds: of each step that finished.
+        reused: what each step took from the store instead of making it.
+        reports: paths of the reports by step.
+        failure: what, where, remedy and exit code, or None.
+        started: steps that began.
+        noticed: whether the notice was given.
+    """
+
+    run: str
+    log: str
+    exit_code: int = ExitCode.OK
+    decision: dict[str, Any] | None = None
+    registered: dict[str, Any] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: dict[str, str] = field(default_factory=dict)
+    reports: dict[str, str] = field(default_factory=dict)
+    failure: dict[str, Any] | None = None
+    started: set[str] = field(default_factory=set)
+    noticed: bool = False
+
+    @property
+    def decision_word(self) -> str:
+        return self.decision["word"] if self.decision else ""
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Takes from an event what the result keeps."""
+        kind, step = event["event"], event.get("step", "")
+        if kind == "step-started":
+            self.started.add(step)
+        elif kind == "step-finished":
+            self.seconds[step] = event["seconds"]
+        elif kind == "step-failed" and step != "notify":
+            self.failure = {"step": step, **{key: event[key] for key in ("what", "where", "remedy", "exit_code")}}
+        elif kind == "decision":
+            self.decision = event
+        elif kind == "registered":
+            self.registered = event
+        elif kind == "reused":
+            self.reused[step] = event["what"]
+        elif kind == "notice":
+            self.noticed = True
+
+
+class Stopper:
+    """Ends a run when the command is told to end: the first signal asks it to stop, a second or the grace kills it."""
+
+    def __init__(self, run: supervisor.Supervised, view: ProgressView):
+        self.run, self.view = run, view
+        self.told: int | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGALRM or self.told is not None:
+            self.run.kill()
+            return
+        self.told = number
+        self.view.say("Stopping: training saves a checkpoint first. Once more to kill it.")
+        self.run.stop()
+        signal.alarm(int(GRACE))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        return ExitCode.CTRL_C if self.told == signal.SIGINT else ExitCode.RESUMABLE
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Takes the signals of the command for as long as the block runs."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+        before = {number: signal.signal(number, self) for number in numbers}
+        try:
+            yield
+        finally:
+            signal.alarm(0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def pin_numerics(settings: RunSettings) -> RunSettings:
+    """Settles what the weights depend on and a profile leaves to the machine: the device and the threads."""
+    train = settings.train
+    return settings.with_values(
+        "train",
+        device=("cuda" if machine.gpus() else "cpu") if train.device == "auto" else train.device,
+        threads=train.threads or machine.cores_granted(),
+    )
+
+
+def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, runner: dict[str, Any]) -> Result:
+    """Runs the DAG to its end, or to a signal; leaves no process behind.
+
+    Args:
+        settings: with numerics pinned.
+        home: where the run is kept.
+        store: the address of the store.
+        view: what is shown meanwhile.
+        runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers.
+    """
+    folder = home.new_run()
+    write_atomically(folder / "settings.json", settings.to_json())
+    write_atomically(folder / "plan.json", json.dumps(runner))
+    environment = surroundings(home, store, folder.name)
+    run = supervisor.start(folder, environment)
+    result = Result(run=folder.name, log=str(run.log))
+    stopper = Stopper(run, view)
+    with stopper.listening():
+        for event in filter(None, map(parse, run.lines())):
+            result.note(event)
+            view.show(event)
+        returncode = run.process.wait()
+    if stopper.told is not None:
+        result.exit_code = stopper.exit_code
+    else:
+        _conclude(result, returncode)
+    if not result.noticed:
+        supervisor.give_notice(folder, environment, "CANCELLED" if stopper.told else "FAILED")
+    result.reports = _name_reports(folder)
+    write_atomically(folder / "result.json", json.dumps(asdict(result), indent=1, default=sorted))
+    return result
+
+
+def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
+    """The variables that every step of a run on this machine is given."""
+    return {
+        "WIKIGPT_HOME": str(home.root),
+        "WIKIGPT_STORE": store,
+        "WIKIGPT_RUN": run,
+        "WIKIGPT_COMMIT": machine.commit(),
+        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri,
+        **_QUIET,
+    }
+
+
+def _conclude(result: Result, returncode: int) -> None:
+    """Holds what the steps said against what must have happened.
+
+    kfp.local calls a run a success although a condition could not be evaluated and nothing below it ran.
+    """
+    if result.failure is None and returncode != 0:
+        unfinished = sorted(result.started - result.seconds.keys())
+        result.failure = Failure(
+            "The step ended without a word; where memory was short, the system killed it",
+            where=f"step {unfinished[0]}, {result.log}" if unfinished else result.log,
+            remedy="see the end of the log",
+        ).to_dict()
+    if result.failure is None and result.decision_word == "train" and result.registered is None:
+        result.failure = Failure(
+            "Training was due but nothing was registered", where=result.log, remedy="see the log"
+        ).to_dict()
+    if result.failure is not None:
+        result.exit_code = ExitCode(int(result.failure["exit_code"]))
+
+
+def _name_reports(folder: Path) -> dict[str, str]:
+    """Gives the reports of a run names that a browser opens, beside its log."""
+    reports = {}
+    for step, name in _REPORTS.items():
+        for made in (folder / "steps").glob(f"*/{step}/report"):
+            shutil.copyfile(made, folder / name)
+            reports[step] = str(folder / name)
+    return reports

@@ -1,0 +1,83 @@
+"""What a run says at its end: one document, and the same as a short table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.home import Home
+from pipelines.progress import TITLES
+from pipelines.run import Result
+from pipelines.settings import RunSettings
+
+
+def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
+    """The outcome of a run as one JSON document; `version` is as in `wikigpt models --json`."""
+    decision = result.decision or {}
+    return {
+        "run": result.run,
+        "profile": settings.profile,
+        "status": _status(result),
+        "exit_code": int(result.exit_code),
+        "corpus": decision.get("corpus"),
+        "fingerprint": decision.get("fingerprint"),
+        "decision": decision.get("word"),
+        "reason": decision.get("reason"),
+        "version": _version(result, home),
+        "seconds": result.seconds,
+        "reused": result.reused,
+        "reports": result.reports,
+        "log": result.log,
+        "failure": result.failure,
+    }
+
+
+def print_summary(summary: dict[str, Any], console: Console) -> None:
+    """The document for people, in a screen."""
+    table = Table(title=f"Wiki-GPT · {summary['run']} · {summary['status']}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    table.add_row("Corpus", summary["corpus"] or "")
+    if version := summary["version"]:
+        aliases = ", ".join(version["aliases"]) or "no alias"
+        table.add_row("Model", f"{version['name']} version {version['version']} ({aliases})")
+        table.add_row("Word perplexity", f"{version['word_perplexity']:.2f} on test")
+        table.add_row("Token perplexity", f"{version['token_perplexity']:.2f} on test")
+        table.add_row("Bits per byte", f"{version['bits_per_byte']:.4f} on test")
+    table.add_row("Decision", f"{summary['decision']}: {summary['reason']}")
+    if summary["reused"]:
+        table.add_row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
+    table.add_row("Seconds", "\n".join(f"{TITLES.get(k, k):<28}{v:8.1f}" for k, v in summary["seconds"].items()))
+    for step, path in summary["reports"].items():
+        table.add_row(f"Report: {step}", _short(path))
+    table.add_row("Log", _short(summary["log"]))
+    console.print(table)
+    console.print(
+        'Next: [bold]wikigpt ui[/] opens MLflow; [bold]wikigpt generate "The castle was built in"[/] writes text.'
+    )
+
+
+def _status(result: Result) -> str:
+    if result.failure is not None:
+        return "failed"
+    if result.exit_code:
+        return "interrupted"
+    return "skipped" if result.decision_word == "skip" else "trained"
+
+
+def _version(result: Result, home: Home) -> dict[str, Any] | None:
+    """The model version of the run's fingerprint, as the registry has it now."""
+    if result.failure is not None or result.exit_code or result.decision is None:
+        return None
+    from pipelines.registry import version_of_fingerprint
+
+    return version_of_fingerprint(home.tracking_uri, result.decision["model_name"], result.decision["fingerprint"])
+
+
+def _short(path: str) -> str:
+    """The path from the working folder where it lies below it."""
+    resolved = Path(path)
+    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else path
