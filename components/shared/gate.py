@@ -1,0 +1,218 @@
+"""The gate: whether a challenger replaces the champion.
+
+Both were scored on the same validation text. Articles are paired, since some are harder than others for every model:
+what counts is the difference in negative log-likelihood per word, and how far it moves when other articles are drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+Word = Literal["promote", "keep", "incomparable", "invalid"]
+Alias = Literal["champion", "challenger"]
+Policy = Literal["auto", "manual", "never"]
+
+PROTOCOL = "wikitext-word"
+SPLIT = "validation"
+_FEWEST_PAIRS = 5
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What it takes to be promoted.
+
+    Attributes:
+        margin: nats per word by which the challenger must be better.
+        confidence: of the bootstrap interval of the difference.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        policy: `auto` names the champion, `manual` only ever a challenger, `never` no alias at all.
+    """
+
+    margin: float = 0.005
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+    policy: Policy = "auto"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Rule:
+        """The rule among the settings of the evaluation."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model on the validation text.
+
+    Attributes:
+        text_sha256: of that text.
+        protocol: by which it was scored.
+        articles: for each article, in order, nats and words.
+        tokenizer_digest: of the model's tokenizer.
+    """
+
+    text_sha256: str
+    protocol: str
+    articles: tuple[tuple[float, int], ...]
+    tokenizer_digest: str = ""
+
+    @classmethod
+    def from_evaluation(cls, evaluation: Mapping[str, Any] | None) -> Scores:
+        """The scores in the content of an evaluation.json; without articles, which no gate lets pass, if it has none."""
+        try:
+            score = (evaluation or {})["protocols"][PROTOCOL][SPLIT]
+            articles = tuple((float(article["nll"]), int(article["words"])) for article in score["articles"])
+            return cls(
+                str(score["text_sha256"]), PROTOCOL, articles, str((evaluation or {}).get("tokenizer_digest", ""))
+            )
+        except (KeyError, TypeError, ValueError):
+            return cls("", PROTOCOL, ())
+
+    @property
+    def nll(self) -> float:
+        return math.fsum(nll for nll, _ in self.articles)
+
+    @property
+    def words(self) -> int:
+        return sum(words for _, words in self.articles)
+
+    @property
+    def word_perplexity(self) -> float:
+        try:
+            return math.exp(self.nll / self.words)
+        except OverflowError:
+            return math.inf
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says.
+
+    Attributes:
+        word: `promote`, `keep`, `incomparable` or `invalid`.
+        reason: for people, with the numbers.
+        difference: challenger less champion, nats per word; None where nothing was compared.
+        interval: of the difference, at the rule's confidence.
+        alias: that the challenger is to have, or None for none.
+    """
+
+    word: Word
+    reason: str
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    alias: Alias | None = None
+
+
+def gate(challenger: Scores, champion: Scores | None, rule: Rule | None = None) -> Verdict:
+    """Decides. Pure: equal arguments give an equal verdict.
+
+    Args:
+        challenger: the new model.
+        champion: the model that stands; None where there is none, so that any sound model wins. A champion whose
+            scores are gone is `Scores.from_evaluation(None)` and is never replaced.
+        rule: what it takes; the defaults of `Rule`, if it is left out.
+
+    Returns:
+        `invalid` where the challenger's own scores cannot be used, `incomparable` where the champion's cannot be set
+        against them, `promote` where it is better by the margin and the interval excludes zero, else `keep`.
+    """
+    rule = rule or Rule()
+    if flaw := _flaw(challenger):
+        return Verdict("invalid", f"The scores of this model cannot be used: {flaw}.")
+    if champion is None:
+        reason = f"It is the first of its name: word perplexity {challenger.word_perplexity:.2f} on validation."
+        return _verdict("promote", reason, rule)
+    if why := _flaw(champion):
+        return _verdict("incomparable", f"The champion's scores cannot be used: {why}.", rule)
+    if why := _mismatch(challenger, champion):
+        return _verdict("incomparable", f"It cannot be compared with the champion: {why}.", rule)
+    return _compare(challenger, champion, rule)
+
+
+def bootstrap(
+    challenger: Scores, champion: Scores, *, confidence: float, resamples: int, seed: int
+) -> tuple[float, tuple[float, float]]:
+    """Difference in nats per word with its percentile interval, articles drawn with replacement.
+
+    A resample's difference is the sum of its articles' differences over the sum of their words (Efron and Tibshirani,
+    An Introduction to the Bootstrap, 1993, chapters 10 and 13).
+    """
+    import numpy as np
+
+    ours, theirs = np.array(challenger.articles), np.array(champion.articles)
+    gain, words = ours[:, 0] - theirs[:, 0], ours[:, 1]
+    drawn = np.random.default_rng(seed).integers(len(gain), size=(resamples, len(gain)))
+    means = gain[drawn].sum(axis=1) / words[drawn].sum(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(gain.sum() / words.sum()), (float(low), float(high))
+
+
+def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
+    difference, interval = bootstrap(
+        challenger, champion, confidence=rule.confidence, resamples=rule.resamples, seed=rule.seed
+    )
+    ours, theirs = challenger.word_perplexity, champion.word_perplexity
+    numbers = (
+        f"word perplexity {ours:.2f} against {theirs:.2f} of the champion on validation, {difference:+.4f} nats a word,"
+        f" {rule.confidence:.0%} interval {interval[0]:+.4f} to {interval[1]:+.4f}"
+        f" over {len(challenger.articles)} articles"
+    )
+    if difference <= -rule.margin and interval[1] < 0:
+        return _verdict("promote", f"Better: {numbers}.", rule, difference, interval)
+    if difference > 0 and interval[0] > 0:
+        word = "Worse"
+    elif difference < 0 and interval[1] < 0:
+        word = f"Better by less than the margin of {rule.margin:g} nats a word"
+    else:
+        word = "No difference that other articles would not undo"
+    return _verdict("keep", f"{word}: {numbers}.", rule, difference, interval)
+
+
+def _verdict(
+    word: Word,
+    reason: str,
+    rule: Rule,
+    difference: float | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Verdict:
+    alias: Alias | None = "champion" if word == "promote" else "challenger"
+    if rule.policy == "manual":
+        alias = "challenger"
+        if word == "promote":
+            reason += " The policy is manual, so a person decides."
+    if rule.policy == "never":
+        alias = None
+        if word == "promote":
+            reason += " The policy is never, so no alias is moved."
+    return Verdict(word, reason, difference, interval, alias)
+
+
+def _flaw(scores: Scores) -> str | None:
+    if not scores.articles or scores.words <= 0:
+        return "there are none"
+    for index, (nll, words) in enumerate(scores.articles, start=1):
+        if not math.isfinite(nll) or nll < 0 or words < 0:
+            return f"article {index} has {nll} nats over {words} words"
+    if not math.isfinite(scores.word_perplexity):
+        return f"word perplexity is {scores.word_perplexity}"
+    return None
+
+
+def _mismatch(challenger: Scores, champion: Scores) -> str | None:
+    if challenger.text_sha256 != champion.text_sha256:
+        ours, theirs = challenger.text_sha256[:12], champion.text_sha256[:12]
+        return f"the validation texts differ, sha256 {ours}… here and {theirs}… there"
+    if challenger.protocol != champion.protocol:
+        return f"it was scored by {challenger.protocol}, the champion by {champion.protocol}"
+    if [words for _, words in challenger.articles] != [words for _, words in champion.articles]:
+        return (
+            f"its text was cut into {len(challenger.articles)} articles, the champion's into {len(champion.articles)}"
+        )
+    if len(challenger.articles) < _FEWEST_PAIRS:
+        return f"{len(challenger.articles)} articles are too few for an interval, {_FEWEST_PAIRS} are needed"
+    return None
