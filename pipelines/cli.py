@@ -13,7 +13,8 @@ app = typer.Typer(
     name="wikigpt",
     help="Train Wiki-GPT on WikiText-2, judge it, register it, and promote it.",
     epilog="Start with `wikigpt run`: three minutes on a laptop. Exit codes: 0 done, 1 failed, 2 wrong usage,"
-    " 3 a service cannot be reached, 4 cancelled, 5 timed out, 6 unauthorised, 75 interrupted and resumable, 130 Ctrl-C.",
+    " 3 a service cannot be reached, 4 cancelled, 5 timed out, 6 unauthorised, 75 interrupted and resumable,"
+    " 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

@@ -122,7 +122,7 @@ def docker() -> Finding:
     def use() -> str:
         import docker as engine
 
-        return f"engine {engine.from_env(timeout=5).version()['Version']}"
+        return f"engine {engine.DockerClient.from_env(timeout=5).version()['Version']}"
 
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
 

@@ -25,23 +25,21 @@ def main(folder: Path) -> None:
     threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
     from kfp import local
 
-    from pipelines.training import build
+    from pipelines.runners import container_environment
+    from pipelines.training import anywhere, build
 
     plan = json.loads((folder / "plan.json").read_text())
-    local.init(runner=_runner(plan), pipeline_root=str(folder / "steps"))
-    pipeline = build()
+    if plan["runner"] == "docker":
+        runner = local.DockerRunner(environment=container_environment(), **plan["docker"])
+    else:
+        runner = local.SubprocessRunner(use_venv=False)
+    local.init(runner=runner, pipeline_root=str(folder / "steps"))
+    image = plan.get("image")
+    pipeline = build(place=(lambda task, _: task.set_container_image(image)) if image else anywhere)
     try:
         pipeline(settings=(folder / "settings.json").read_text())
     except RuntimeError as error:
         sys.exit(str(error))
-
-
-def _runner(plan: dict):
-    from kfp import local
-
-    if plan["runner"] == "subprocess":
-        return local.SubprocessRunner(use_venv=False)
-    return local.DockerRunner(**plan["docker"])
 
 
 def request_stop() -> None:

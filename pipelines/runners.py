@@ -9,7 +9,7 @@ from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home
 
 DEFAULT_IMAGE = "wikigpt-python:dev"
-STOP_SIGNAL_LABEL = "wikigpt.run"
+_PASSED_ON = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "GX_")
 
 
 def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[str, Any]:
@@ -30,14 +30,18 @@ def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[
     )
 
 
+def container_environment() -> dict[str, str]:
+    """What a container is told of the surroundings: the variables that steps read, and a HOME on its scratch."""
+    passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
+    return {**passed, "HOME": "/tmp"}
+
+
 def _container(home: Home, store: str) -> dict[str, Any]:
     """Arguments of a container: it sees the home at the same path, as the same user, and has scratch at /tmp only."""
-    folders = {str(home.root)} | ({store} if "://" not in store else set())
+    folders = sorted({str(home.root)} | ({store} if "://" not in store else set()))
     return {
         "user": f"{os.getuid()}:{os.getgid()}",
-        "mounts": [
-            {"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": False} for folder in sorted(folders)
-        ],
+        "mounts": [{"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": False} for folder in folders],
         "network_mode": "host",
         "read_only": True,
         "tmpfs": {"/tmp": "rw,exec,mode=1777"},

@@ -55,9 +55,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row(f"Report: {step}", _short(path))
     table.add_row("Log", _short(summary["log"]))
     console.print(table)
-    console.print(
-        'Next: [bold]wikigpt ui[/] opens MLflow; [bold]wikigpt generate "The castle was built in"[/] writes text.'
-    )
+    console.print('[bold]wikigpt ui[/] opens MLflow; [bold]wikigpt generate "The castle was built in"[/] writes text.')
 
 
 def _status(result: Result) -> str:

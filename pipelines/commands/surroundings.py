@@ -43,15 +43,6 @@ def ui(
     """Open MLflow on what was recorded, until Ctrl-C."""
     opened = options.existing_home(home)
     typer.echo(f"MLflow on {opened.root}: http://127.0.0.1:{port}/#/models", err=True)
-    command = [
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        opened.tracking_uri,
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    artifacts = ["--artifacts-destination", str(opened.root / "mlartifacts"), "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, "-m", *command, *artifacts])
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", opened.tracking_uri, "--artifacts-destination", str(opened.root / "mlartifacts")]
+    os.execv(sys.executable, command + stores)

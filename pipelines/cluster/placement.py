@@ -1,0 +1,119 @@
+"""Puts what the cluster's settings say on the tasks of the DAG, through kfp and kfp-kubernetes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from kfp import dsl, kubernetes
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings, Place, is_immutable
+
+APP = "wikigpt"
+# Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training
+# that fails in its second hour without a retry.
+RETRY_WINDOW = "24h"
+S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+NOTIFY_KEYS = ("WIKIGPT_WEBHOOK",)
+
+
+def require_image(cluster: ClusterSettings) -> None:
+    """Holds the image against what a cluster needs.
+
+    Raises:
+        Failure: there is none, or its name may mean other bytes tomorrow.
+    """
+    if not cluster.image:
+        raise Failure(
+            "No image is named for the steps",
+            where="cluster.image",
+            remedy="build and push one, then give its digest: --set cluster.image=registry/wikigpt@sha256:…",
+            exit_code=ExitCode.USAGE,
+        )
+    if not (is_immutable(cluster.image) or cluster.allow_mutable_image):
+        raise Failure(
+            f"The image {cluster.image!r} is named by a tag, whose bytes may change under a run",
+            where="cluster.image",
+            remedy="name it by digest, as name@sha256:…, or insist with --allow-mutable-image",
+            exit_code=ExitCode.USAGE,
+        )
+
+
+def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], None]:
+    """What the DAG calls for each of its tasks when it is compiled for a cluster.
+
+    Raises:
+        Failure: the image cannot be used.
+    """
+    require_image(cluster)
+    return partial(_swapped, cluster)
+
+
+def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
+    """Puts image, resources, environment, identity, labels and limits of a step on its task."""
+    place = cluster.place_of(step)
+    task.set_caching_options(False)
+    task.set_container_image(cluster.image)
+    task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
+    _resources(task, place, cluster)
+    _environment(task, cluster)
+    kubernetes.set_security_context(
+        task, run_as_user=cluster.run_as_user, run_as_group=cluster.run_as_group, run_as_non_root=True
+    )
+    if cluster.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
+    kubernetes.add_pod_label(task, "app.kubernetes.io/name", APP)
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", step)
+    kubernetes.set_timeout(task, place.timeout_seconds)
+    task.set_retry(place.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=RETRY_WINDOW)
+
+
+def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
+    """The limits of a whole run: its deadline, and how long its pods are kept."""
+    return dsl.PipelineConfig(
+        active_deadline_seconds=cluster.run_deadline_seconds,
+        ttl_seconds_after_success=cluster.keep_success_seconds,
+        ttl_seconds_after_failure=cluster.keep_failure_seconds,
+    )
+
+
+def _swapped(cluster: ClusterSettings, task: dsl.PipelineTask, step: str) -> None:
+    apply(task, step, cluster)
+
+
+def _resources(task: dsl.PipelineTask, place: Place, cluster: ClusterSettings) -> None:
+    task.set_cpu_request(place.cpu_request).set_cpu_limit(place.cpu_limit)
+    task.set_memory_request(place.memory_request).set_memory_limit(place.memory_limit)
+    if place.shared_memory:
+        kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=place.shared_memory)
+    if not place.gpus:
+        return
+    task.set_accelerator_type(cluster.gpu_type).set_accelerator_limit(place.gpus)
+    for key, value in sorted(cluster.gpu_node_selector.items()):
+        kubernetes.add_node_selector(task, key, value)
+    for taint in cluster.gpu_tolerations:
+        kubernetes.add_toleration(
+            task,
+            key=taint.key,
+            operator=taint.operator,  # type: ignore[arg-type]
+            value=taint.value,
+            effect=taint.effect,  # type: ignore[arg-type]
+        )
+
+
+def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:
+    """Addresses from the config map, credentials from Secrets, each under the name that the step reads."""
+    kubernetes.use_config_map_as_env(task, cluster.config_map, _same(REQUIRED_KEYS))
+    kubernetes.use_config_map_as_env(task, cluster.config_map, _same(OPTIONAL_KEYS), optional=True)
+    if cluster.s3_secret:
+        kubernetes.use_secret_as_env(task, cluster.s3_secret, _same(S3_KEYS))
+    if cluster.mlflow_secret:
+        kubernetes.use_secret_as_env(task, cluster.mlflow_secret, _same(MLFLOW_KEYS))
+    if cluster.notify_secret:
+        kubernetes.use_secret_as_env(task, cluster.notify_secret, _same(NOTIFY_KEYS), optional=True)
+
+
+def _same(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: name for name in names}
