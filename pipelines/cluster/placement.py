@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from kfp import dsl, kubernetes
 
@@ -48,7 +47,11 @@ def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], Non
         Failure: the image cannot be used.
     """
     require_image(cluster)
-    return partial(_swapped, cluster)
+
+    def place(task: dsl.PipelineTask, step: str) -> None:
+        apply(task, step, cluster)
+
+    return place
 
 
 def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
@@ -77,10 +80,6 @@ def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
         ttl_seconds_after_success=cluster.keep_success_seconds,
         ttl_seconds_after_failure=cluster.keep_failure_seconds,
     )
-
-
-def _swapped(cluster: ClusterSettings, task: dsl.PipelineTask, step: str) -> None:
-    apply(task, step, cluster)
 
 
 def _resources(task: dsl.PipelineTask, place: Place, cluster: ClusterSettings) -> None:

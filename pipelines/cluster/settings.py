@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+STEPS = ("download", "validate", "tokenize", "train", "evaluate", "register", "notify")
+REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
+OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 
 _CPU = re.compile(r"([0-9]*[.])?[0-9]+m?")
 _MEMORY = re.compile(r"([0-9]+)(Ei|Pi|Ti|Gi|Mi|Ki|E|P|T|G|M|K)?")
@@ -27,6 +31,10 @@ def in_bytes(memory: str) -> int:
         raise ValueError(f"{memory!r} is no quantity of memory, as 8Gi is")
     number, unit = int(match[1]), match[2] or ""
     return number * (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
+
+
+def _cores(cpu: str) -> float:
+    return float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +75,9 @@ class Place:
         if _cores(self.cpu_request) > _cores(self.cpu_limit):
             raise ValueError(f"cpu_request must not be above cpu_limit {self.cpu_limit}, got {self.cpu_request}")
         if in_bytes(self.memory_request) > in_bytes(self.memory_limit):
-            raise ValueError(f"memory_request must not be above memory_limit {self.memory_limit}, got {self.memory_request}")
+            raise ValueError(
+                f"memory_request must not be above memory_limit {self.memory_limit}, got {self.memory_request}"
+            )
         if self.shared_memory and in_bytes(self.shared_memory) >= in_bytes(self.memory_limit):
             raise ValueError(
                 f"shared_memory must be below memory_limit {self.memory_limit}, which it counts against, "
@@ -211,12 +221,3 @@ class ClusterSettings:
     def place_of(self, step: str) -> Place:
         """The place of a step, by the step's name."""
         return getattr(self, step)
-
-
-STEPS = tuple(entry.name for entry in fields(ClusterSettings) if str(entry.type).endswith("Place"))
-REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
-OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
-
-
-def _cores(cpu: str) -> float:
-    return float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)

@@ -1,0 +1,52 @@
+"""A compiled pipeline as the two documents that Kubeflow Pipelines reads."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from kfp import compiler, dsl
+
+from pipelines.cluster.placement import pipeline_config, placement
+from pipelines.cluster.settings import ClusterSettings
+
+IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64
+
+
+@dsl.component(base_image="wikigpt-python:dev", install_kfp_package=False)
+def work(settings: str):
+    """Stands for a step."""
+    print(settings)
+
+
+def small_pipeline(cluster: ClusterSettings, settings: str = "{}"):
+    """A training and a notice, placed on the cluster."""
+    place = placement(cluster)
+
+    @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(cluster))
+    def training(settings: str = settings):
+        notice = work(settings=settings).set_display_name("Say how it ended")
+        place(notice, "notify")
+        with dsl.ExitHandler(notice, name="train-and-tell"):
+            place(work(settings=settings).set_display_name("Train the model"), "train")
+
+    return training
+
+
+@pytest.fixture
+def compiled(tmp_path: Path):
+    """Compiles the small pipeline: gives the documents `pipeline` and `platform`."""
+
+    def compile_with(**values):
+        path = tmp_path / "pipeline.yaml"
+        compiler.Compiler().compile(small_pipeline(ClusterSettings(**{"image": IMAGE, **values})), str(path))
+        return list(yaml.safe_load_all(path.read_text()))
+
+    return compile_with
+
+
+@pytest.fixture
+def ir(tmp_path: Path) -> Path:
+    """The small pipeline, compiled to a file."""
+    path = tmp_path / "pipeline.yaml"
+    compiler.Compiler().compile(small_pipeline(ClusterSettings(image=IMAGE)), str(path))
+    return path
