@@ -6,7 +6,7 @@ from components import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def download(settings: str, pipeline_run: str, corpus: dsl.Output[dsl.Dataset]) -> NamedTuple(
+def download(settings: str, pipeline_run: str, corpus: dsl.Output[dsl.Dataset]) -> NamedTuple(  # type: ignore[valid-type]
     "Outputs", [("decision", str), ("fingerprint", str)]
 ):
     """Fetches the corpus, checks its digests and decides whether there is anything to train.

@@ -1,0 +1,74 @@
+"""Profiles and overrides become checked settings, or one sentence that says what to mend."""
+
+import json
+
+import pytest
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.fingerprint import fingerprint, identity
+from pipelines.settings import SECTIONS, load, profile_names
+
+
+def refused(*overrides: str, profile: str = "quick") -> str:
+    with pytest.raises(Failure) as caught:
+        load(profile, overrides)
+    assert caught.value.exit_code == ExitCode.USAGE
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_every_profile_loads_and_says_what_it_is_for(profile):
+    settings = load(profile)
+    assert len(settings.description) > 20
+    assert set(json.loads(settings.to_json())) == {*SECTIONS, "profile"}
+
+
+def test_the_profiles_of_the_project():
+    assert profile_names() == ["cpu", "finetune", "lora", "nightly", "quick", "scratch", "scratch-modern"]
+
+
+def test_an_override_changes_one_value_and_keeps_its_type():
+    settings = load("quick", ["train.learning_rate=3e-4", "train.steps=7"])
+    assert (settings.train.learning_rate, settings.train.steps) == (3e-4, 7)
+
+
+def test_settings_survive_their_json():
+    text = load("quick").to_json()
+    assert json.loads(text)["train"]["steps"] == load("quick").train.steps
+    assert text == load("quick").to_json()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.learning_rat=1", "did you mean train.learning_rate?"),
+        ("trian.steps=1", "did you mean train?"),
+        ("train.learning_rate=fast", "train.learning_rate: Input should be a valid number"),
+        ("train.learning_rate=0", "train.learning_rate must be above 0, got 0.0"),
+        ("train.block=4096", "train.block must be at most context"),
+        ("tokenize.vocab_size=3", "tokenize.vocab_size"),
+        ("train.steps", "write it as section.key=value"),
+        ("evaluate.policy=atuo", "evaluate.policy: Input should be 'auto', 'manual' or 'never'"),
+    ],
+)
+def test_a_wrong_setting_is_named(override, said):
+    assert said in refused(override)
+
+
+def test_an_unknown_profile_names_the_nearest():
+    assert "did you mean quick?" in refused(profile="quik")
+
+
+def test_a_profile_that_is_not_yaml(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: [")
+    assert "not YAML" in refused(profile=str(path))
+
+
+def test_what_does_not_change_weights_does_not_change_the_fingerprint():
+    def key(*overrides: str) -> str:
+        return fingerprint(identity("d" * 64, json.loads(load("quick", overrides).to_json())))
+
+    assert key("checkpoints.every=7", "evaluate.samples=1", "notify.webhook=https://x.test/") == key()
+    assert key("train.seed=7") != key()
+    assert key("tokenize.vocab_size=4096") != key()

@@ -1,0 +1,99 @@
+"""The rules of the house that a reader relies on, held by looking at the source."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
+MOST_LINES = 8
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of the modules that a file imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+def sources(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def within(name: str, package: str) -> bool:
+    return name == package or name.startswith(package + ".")
+
+
+def test_there_are_seven_steps():
+    assert STEPS == ["download", "evaluate", "notify", "register", "tokenize", "train", "validate"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_component_is_a_skin(step):
+    tree = ast.parse((ROOT / "components" / step / "component.py").read_text())
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    docstring, *body = function.body
+    assert isinstance(docstring, ast.Expr) and isinstance(docstring.value, ast.Constant)
+    lines = {line for node in body for line in range(node.lineno, node.end_lineno + 1)}
+    assert len(lines) <= MOST_LINES
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_no_step_imports_another_and_only_the_skin_imports_kfp(step):
+    for path in sources(f"components/{step}"):
+        names = imports_of(path)
+        for other in set(STEPS) - {step}:
+            assert not any(within(name, f"components.{other}") for name in names), path
+        assert path.name == "component.py" or not any(within(name, "kfp") for name in names), path
+
+
+def test_shared_imports_no_step():
+    for path in sources("components/shared"):
+        assert not any(within(name, f"components.{step}") for name in imports_of(path) for step in STEPS), path
+
+
+def test_components_never_import_pipelines():
+    for path in sources("components"):
+        assert not any(within(name, "pipelines") for name in imports_of(path)), path
+
+
+def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
+    """`run.py` connects the core with the pipeline; adapters need peft; the rest runs on any machine with a GPU."""
+    allowed = {*sys.stdlib_module_names, "torch", "transformers", "numpy", "safetensors", "tokenizers"}
+    for path in sources("components/train"):
+        if path.name in ("component.py", "run.py"):
+            continue
+        foreign = {name.partition(".")[0] for name in imports_of(path)} - allowed - {"components"}
+        assert foreign <= ({"peft"} if path.name == "adapters.py" else set()), path
+
+
+def test_nothing_heavy_is_imported_by_the_command():
+    """Every command pays for what the command line imports; a second of it would be felt."""
+    code = "import sys, pipelines.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    heavy = {
+        "torch",
+        "transformers",
+        "mlflow",
+        "kfp",
+        "great_expectations",
+        "datasets",
+        "boto3",
+        "pandas",
+        "matplotlib",
+    }
+    assert not heavy & set(loaded)
+
+
+def test_compiling_reads_no_environment_and_needs_no_torch():
+    code = "import sys, pipelines.training; pipelines.training.build(); print(*sys.modules)"
+    environment = {"PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert not {"torch", "mlflow", "boto3"} & set(done.stdout.split())
