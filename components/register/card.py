@@ -1,0 +1,103 @@
+"""The card of a version: the markdown that MLflow shows on the version's page, for whoever decides to use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from components.register.lineage import MEASURES, Made
+from components.register.promotion import Placed
+from components.shared import registry
+
+_NAMES = {
+    "word_perplexity": "word perplexity",
+    "token_perplexity": "token perplexity",
+    "bits_per_byte": "bits per byte",
+}
+_SAMPLES = 3
+_SAMPLE_LENGTH = 400
+
+
+def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] | None) -> str:
+    """The card of a version, markdown.
+
+    Args:
+        made: the model and what is known of it.
+        version: its number.
+        placed: what the gate said and which alias followed.
+        champion: the tags of the version that it was compared with, or None.
+    """
+    parts = [
+        f"# {made.name} version {version}",
+        f"**{placed.word}**: {placed.reason}",
+        _what_it_is(made),
+        "## Perplexity\n\n" + "\n".join(_table(made, placed, champion)),
+        *_samples(made.scores.get("samples") or []),
+        _corpus(made),
+        _promotion(made.name, version),
+        _use(made.name, version),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what_it_is(made: Made) -> str:
+    facts = made.model
+    return (
+        f"A causal language model with {facts['parameters']:,} parameters, trained on `{made.corpus['name']}` for"
+        f" {facts['steps']:,} steps ({facts['tokens_seen']:,} tokens, {facts['train_seconds']:,.0f} s of training,"
+        f" {facts['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {facts['best_step']:,}."
+    )
+
+
+def _table(made: Made, placed: Placed, champion: Mapping[str, str] | None) -> Iterable[str]:
+    against = f" champion (version {placed.rival}) |" if champion else ""
+    yield f"| split, measure | this version |{against}"
+    yield "|---|---:|" + ("---:|" if champion else "")
+    for split in ("validation", "test"):
+        for name in MEASURES:
+            theirs = f" {_number(champion.get(f'wikigpt.{split}.{name}'))} |" if champion else ""
+            yield f"| {split}, {_NAMES[name]} | {_number(made.measure(split, name))} |{theirs}"
+
+
+def _number(value: float | str | None) -> str:
+    return "unknown" if value is None else f"{float(value):.4g}" if float(value) < 10 else f"{float(value):.2f}"
+
+
+def _samples(samples: list[dict]) -> Iterable[str]:
+    if samples:
+        yield "## Samples"
+    for sample in samples[:_SAMPLES]:
+        prompt, text = str(sample["prompt"]), str(sample["continuation"])[:_SAMPLE_LENGTH]
+        yield "> " + f"**{_inert(prompt)}** {_inert(text)}"
+
+
+def _inert(text: str) -> str:
+    """Text of a corpus or a model as one line of markdown that is shown as it stands."""
+    escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<>()#+-!|~" else mark for mark in text)
+    return " ".join(escaped.split())
+
+
+def _corpus(made: Made) -> str:
+    return (
+        f"## Corpus and licence\n\n`{made.corpus['name']}`, dataset digest `{made.corpus['dataset_digest'][:16]}`,"
+        f" from {made.corpus['source']}. Licence of the text: {made.corpus['licence']}. {made.corpus['attribution']}"
+    )
+
+
+def _promotion(name: str, version: str) -> str:
+    return (
+        "## Promote and roll back\n\n"
+        f"On this page: *Aliases*, add `{registry.CHAMPION}`, save. By command:"
+        f' `wikigpt promote {version} --model {name} --reason "…"`. Back to the champion before:'
+        f' `wikigpt rollback --model {name} --reason "…"`.'
+    )
+
+
+def _use(name: str, version: str) -> str:
+    return (
+        "## Use\n\n```python\nimport mlflow\n"
+        f'generate = mlflow.transformers.load_model("models:/{name}/{version}")\n'
+        'generate("The castle was built in", max_new_tokens=40)\n```\n\n'
+        f"Whoever wants the best model resolves `models:/{name}@{registry.CHAMPION}` once per process. Trained by"
+        f" the run of fingerprint and lineage that the tags name; `wikigpt reproduce models:/{name}/{version}` makes"
+        " it again."
+    )

@@ -1,0 +1,92 @@
+"""Where a version comes from and what it scored, as the tags of the version."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared import registry
+from components.shared.manifest import Manifest
+
+PROTOCOL = "wikitext-word"
+MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished model with everything that a version says of it.
+
+    Attributes:
+        name: of the registered model.
+        fingerprint: of the training.
+        pipeline_run: the identity of the pipeline run.
+        run_id: the MLflow run of that pipeline run.
+        corpus, model, evaluation: facts of the folders of those steps.
+        scores: the content of evaluation.json.
+    """
+
+    name: str
+    fingerprint: str
+    pipeline_run: str
+    run_id: str
+    corpus: dict[str, Any]
+    model: dict[str, Any]
+    evaluation: dict[str, Any]
+    scores: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        fingerprint: str,
+        pipeline_run: str,
+        run_id: str,
+        corpus: Manifest,
+        model: Manifest,
+        evaluation: Manifest,
+        scores: dict[str, Any],
+    ) -> Made:
+        return cls(
+            name=corpus.facts["model_name"],
+            fingerprint=fingerprint,
+            pipeline_run=pipeline_run,
+            run_id=run_id,
+            corpus=corpus.facts,
+            model=model.facts,
+            evaluation=evaluation.facts,
+            scores=scores,
+        )
+
+    def measure(self, split: str, name: str) -> float:
+        """One number of the headline protocol."""
+        return float(self.scores["protocols"][PROTOCOL][split][name])
+
+
+def lineage_tags(made: Made) -> dict[str, str]:
+    """What a version was made of. Commit and image come from the environment of the step."""
+    tags = {
+        registry.SCHEMA: registry.SCHEMA_VERSION,
+        registry.FINGERPRINT: made.fingerprint,
+        registry.DATASET_DIGEST: made.corpus["dataset_digest"],
+        registry.TOKENIZER_DIGEST: made.model["tokenizer_digest"],
+        registry.CORPUS: made.corpus["name"],
+        "wikigpt.commit": os.environ.get("WIKIGPT_COMMIT", ""),
+        "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
+        "wikigpt.pipeline_run": made.pipeline_run,
+        "wikigpt.gpu_seconds": made.model["gpu_seconds"],
+        "wikigpt.train_seconds": made.model["train_seconds"],
+        "wikigpt.parameters": made.model["parameters"],
+    }
+    return {name: str(value) for name, value in tags.items() if value != ""}
+
+
+def evaluation_tags(made: Made) -> dict[str, str]:
+    """What a version scored, and by which evaluation."""
+    tags = {
+        f"wikigpt.{split}.{name}": f"{made.measure(split, name):.8g}"
+        for split in ("validation", "test")
+        for name in MEASURES
+    }
+    key = made.evaluation.get("evaluation_key", "")
+    return tags | {registry.EVALUATION_RUN: made.run_id} | ({registry.EVALUATION_KEY: key} if key else {})

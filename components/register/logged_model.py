@@ -1,0 +1,150 @@
+"""The model as MLflow's transformers flavor logs it: safetensors, a signature with parameters, pinned requirements."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.register.lineage import MEASURES, Made, lineage_tags
+from components.shared.failure import Failure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
+_PROMPT, _CONTINUED = ["The castle was built in"], ["The castle was built in 1212 by"]
+# The parameters that a caller may set, with their defaults: MLflow drops all others without a word.
+_PARAMETERS = {"max_new_tokens": 40, "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
+# Without a bound in the example generation runs past the context, and MLflow keeps a signature without parameters.
+_EXAMPLE = (_PROMPT, {"max_new_tokens": 8, "do_sample": False})
+
+
+def logged_model(client: MlflowClient, made: Made, folder: Path) -> str:
+    """Logs the model onto the run of the pipeline run, once, whatever is retried.
+
+    Args:
+        client: of the tracking server.
+        made: the model and what is known of it.
+        folder: the Hugging Face folder.
+
+    Returns:
+        The id of a logged model that is READY.
+
+    Raises:
+        Failure: the folder has no tokenizer, or MLflow did not finish the model.
+    """
+    experiment = client.get_run(made.run_id).info.experiment_id
+    if ready := _from_an_attempt_before(client, experiment, made):
+        return ready
+    model_id = client.create_logged_model(
+        experiment,
+        name=made.name.replace(".", "-"),
+        source_run_id=made.run_id,
+        tags=lineage_tags(made),
+        params={name: str(value)[:500] for name, value in made.model["identity"].items()},
+        model_type="text-generation",
+    ).model_id
+    _upload(client, made, folder, model_id)
+    status = client.get_logged_model(model_id).status
+    if str(status) != "READY":
+        raise Failure(
+            f"MLflow keeps the model as {status}, so it is not registered",
+            where=f"{client.tracking_uri}, logged model {model_id}",
+            remedy="run again; the model is in the store and is not trained anew",
+        )
+    _attach(client, made, model_id)
+    return model_id
+
+
+def _from_an_attempt_before(client: MlflowClient, experiment: str, made: Made) -> str | None:
+    """What an attempt of this run left: a READY model is taken, an unfinished one is removed."""
+    filter_ = (
+        f"tags.`wikigpt.fingerprint` = '{made.fingerprint}' and tags.`wikigpt.pipeline_run` = '{made.pipeline_run}'"
+    )
+    taken = None
+    for model in client.search_logged_models([experiment], filter_string=filter_):
+        if str(model.status) == "READY" and taken is None:
+            taken = model.model_id
+        elif str(model.status) != "READY":
+            client.delete_logged_model(model.model_id)
+    if taken:
+        _attach(client, made, taken)
+    return taken
+
+
+def _upload(client: MlflowClient, made: Made, folder: Path, model_id: str) -> None:
+    with _offline():
+        import mlflow.transformers
+        from mlflow.models import infer_signature
+
+        # The flavor knows no client; it writes where the process as a whole tracks.
+        mlflow.set_tracking_uri(client.tracking_uri)
+        mlflow.transformers.log_model(
+            load(folder),
+            task="text-generation",
+            signature=infer_signature(_PROMPT, _CONTINUED, params=_PARAMETERS),
+            input_example=_EXAMPLE,
+            pip_requirements=requirements(),
+            metadata={**lineage_tags(made), "licence": str(made.corpus.get("licence", ""))},
+            model_id=model_id,
+        )
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The model and the tokenizer of a Hugging Face folder, by the names of the flavor's components.
+
+    Raises:
+        Failure: the folder has no tokenizer.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # transformers makes an empty tokenizer of a folder that has none.
+    if not (folder / "tokenizer.json").is_file():
+        raise Failure(
+            "The model has no tokenizer: there is no tokenizer.json",
+            where=str(folder),
+            remedy="run again; training saves the tokenizer beside the weights",
+        )
+    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+    return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder, local_files_only=True)}
+
+
+def requirements() -> list[str]:
+    """What serving the model needs, pinned to what is installed; a local build such as +cpu is not on the index."""
+    return [f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS]
+
+
+def _attach(client: MlflowClient, made: Made, model_id: str) -> None:
+    """Makes the model an output of its run and gives it the numbers of its evaluation; repeating it changes nothing."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    run = client.get_run(made.run_id)
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(made.run_id, [LoggedModelOutput(model_id, step=0)])
+    if client.get_logged_model(model_id).metrics:
+        return
+    metrics = [
+        Metric(f"{split}_{name}", made.measure(split, name), run.info.start_time, 0, model_id=model_id)
+        for split in ("validation", "test")
+        for name in MEASURES
+    ]
+    client.log_batch(made.run_id, metrics=metrics)
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """No look-up on the Hub: the flavor would ask it for a model card and a licence."""
+    before = os.environ.get("HF_HUB_OFFLINE")
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HF_HUB_OFFLINE"]
+        else:
+            os.environ["HF_HUB_OFFLINE"] = before

@@ -1,0 +1,92 @@
+"""What the registry is asked by several steps and by the command, and the names of the tags that answer.
+
+The registry is the truth about versions. A version carries its numbers and its lineage as tags, since MLflow's REST
+answers leave the metrics of a version empty; its evaluation is an artifact of its run.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+
+FINGERPRINT = "wikigpt.fingerprint"
+DATASET_DIGEST = "wikigpt.dataset_digest"
+TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
+CORPUS = "wikigpt.corpus"
+EVALUATION_KEY = "wikigpt.evaluation_key"
+EVALUATION_RUN = "wikigpt.evaluation_run"
+CHAMPION_BEFORE = "wikigpt.champion_before"
+ROLLED_BACK = "wikigpt.rolled_back"
+SCHEMA = "wikigpt.schema"
+SCHEMA_VERSION = "1"
+
+_EVALUATION_FOLDER = "evaluation"
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+def versions(client: MlflowClient, model: str, *, where: str = "") -> list[ModelVersion]:
+    """The versions of a registered model, newest first; none where it does not exist.
+
+    Args:
+        client: of the registry.
+        model: the name of the registered model.
+        where: a further condition of MLflow's filter language.
+    """
+    condition = f"name='{model}'" + (f" and {where}" if where else "")
+    found: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(condition, max_results=200, page_token=token)
+        found += page
+        if not (token := page.token):
+            return sorted(found, key=lambda version: -int(version.version))
+
+
+def version_of(client: MlflowClient, model: str, fingerprint: str) -> ModelVersion | None:
+    """The version that was made of a training fingerprint, the first where there are several."""
+    found = versions(client, model, where=f"tags.`{FINGERPRINT}`='{fingerprint}'")
+    return found[-1] if found else None
+
+
+def holder(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+    """The version that an alias stands on, or None."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise
+
+
+def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
+    """The evaluation that a version was judged by, or None where it is gone."""
+    from mlflow.exceptions import MlflowException
+
+    run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(run, f"{_EVALUATION_FOLDER}/evaluation.json", folder)
+        except (MlflowException, OSError):
+            return None
+        return json.loads(Path(path).read_text())
+
+
+def keep_evaluation(client: MlflowClient, run: str, files: dict[str, Path]) -> None:
+    """Logs the files of an evaluation, by the names they shall have, where `evaluation_of` looks."""
+    import shutil
+
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in files.items():
+            shutil.copyfile(path, Path(folder) / name)
+        client.log_artifacts(run, folder, _EVALUATION_FOLDER)

@@ -1,0 +1,151 @@
+"""The step as a whole, on real MLflow."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared import registry
+from components.shared.failure import Failure
+from tests.registry import make_folders, make_step, register, with_fingerprint
+
+NAME = "wikigpt-sample"
+
+
+@pytest.fixture
+def client(tracking_uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri)
+
+
+def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIKIGPT_COMMIT", "c0ffee")
+    step = make_step("night-1")
+    client.set_terminated(step.tracking.run_id, "FINISHED")
+    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="f" * 32)
+
+    version = register(step, folders)
+
+    found = client.get_model_version(NAME, version)
+    assert (version, found.status, found.run_id) == ("1", "READY", step.tracking.run_id)
+    assert found.tags["wikigpt.fingerprint"] == "f" * 32
+    assert found.tags["wikigpt.commit"] == "c0ffee"
+    assert found.tags["wikigpt.pipeline_run"] == "night-1"
+    assert found.tags["wikigpt.evaluation_key"] == "e" * 16
+    assert float(found.tags["wikigpt.test.word_perplexity"]) == pytest.approx(math.exp(6.0), rel=1e-6)
+    assert found.tags["wikigpt.verdict"] == "promote"
+    assert client.get_model_version_by_alias(NAME, "champion").version == found.version
+    run = client.get_run(step.tracking.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["wikigpt.model_version"] == f"{NAME}/1"
+    model_id = found.source.removeprefix("models:/")
+    assert [output.model_id for output in run.outputs.model_outputs] == [model_id]
+    metrics = {metric.key: metric.value for metric in client.get_logged_model(model_id).metrics}
+    assert metrics["test_word_perplexity"] == pytest.approx(math.exp(6.0))
+    assert registry.evaluation_of(client, found) == json.loads((folders.evaluation / "evaluation.json").read_text())
+
+
+def test_the_registered_model_loads_by_its_alias_and_keeps_its_signature(
+    tracking_uri: str, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    import mlflow
+
+    register(make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, fingerprint="f" * 32))
+
+    info = mlflow.models.get_model_info(f"models:/{NAME}@champion")
+    assert {param.name: param.default for param in info.signature.params} == {
+        "max_new_tokens": 40,
+        "do_sample": False,
+        "temperature": 1.0,
+        "top_k": 50,
+        "top_p": 1.0,
+    }
+    generate = mlflow.transformers.load_model(f"models:/{NAME}@champion")
+    assert generate("The castle", max_new_tokens=3)[0]["generated_text"].startswith("The castle")
+
+
+def test_the_card_says_what_a_person_needs_to_decide(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    first = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=5.0)
+    register(make_step("night-1"), first)
+    register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 6.0))
+
+    card = client.get_model_version(NAME, "2").description
+    assert card.startswith("# wikigpt-sample version 2\n\n**keep**: ")
+    assert "champion (version 1)" in card
+    assert "| test, word perplexity | 403.43 | 148.41 |" in card
+    assert "CC BY-SA 3.0" in card
+    assert r"was built \* in \<b\>stone\</b\>" in card
+    assert "wikigpt rollback" in card
+    assert "models:/wikigpt-sample/2" in card
+
+
+def test_every_model_is_registered_and_a_worse_one_is_challenger(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    first = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=5.0)
+    register(make_step("night-1"), first)
+    register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 6.0))
+    register(make_step("night-3"), with_fingerprint(first, tmp_path / "c", "3" * 32, 4.0))
+
+    aliases = {alias: str(registry.holder(client, NAME, alias).version) for alias in ("champion", "challenger")}
+    assert aliases == {"champion": "3", "challenger": "2"}
+    assert client.get_model_version(NAME, "3").tags["wikigpt.champion_before"] == "1"
+
+
+def test_the_same_fingerprint_again_adds_no_version(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+    assert [register(make_step(run), folders) for run in ("night-1", "night-1", "night-2")] == ["1", "1", "1"]
+    assert len(registry.versions(client, NAME)) == 1
+
+
+def test_a_claim_whose_version_somebody_deleted_is_void(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+    register(make_step("night-1"), folders)
+    client.delete_model_version(NAME, "1")
+    assert register(make_step("night-2"), folders) == "2"
+    client.delete_model_version(NAME, "2")
+    assert register(make_step("night-2"), folders) == "3"
+
+
+@pytest.mark.parametrize("nll", [math.nan, math.inf])
+def test_a_model_whose_perplexity_is_no_number_gets_no_alias(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, nll: float
+) -> None:
+    register(
+        make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=nll)
+    )
+    assert client.get_model_version(NAME, "1").tags["wikigpt.verdict"] == "invalid"
+    assert registry.holder(client, NAME, "champion") is None
+
+
+def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+    from components.shared.manifest import read_manifest, write_manifest
+
+    facts = read_manifest(folders.model, "model").facts
+    (folders.model / "tokenizer.json").unlink()
+    write_manifest(folders.model, "model", facts)
+    with pytest.raises(Failure, match=r"has no tokenizer: there is no tokenizer\.json"):
+        register(make_step("night-1"), folders)
+    assert registry.versions(client, NAME) == []
+
+
+def test_a_model_of_another_fingerprint_is_refused(
+    tracking_uri: str, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+    with pytest.raises(Failure, match="The model is of fingerprint 1111"):
+        register(make_step("night-1"), replace(folders, fingerprint="2" * 32))

@@ -1,0 +1,193 @@
+"""What tests of the registry need: folders as the steps before hand them on, and MLflow on SQLite at no cost.
+
+Fixtures are used by importing them into a conftest.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.shared.manifest import digest_of, write_manifest
+from components.shared.step import Step
+
+TEXT = (
+    " = Castle = \n\n The castle was built in 1212 by the king of the valley . \n\n"
+    " = River = \n\n The river runs from the hill to the sea and back again . \n"
+)
+EVALUATION = {"margin": 0.005, "confidence": 0.95, "resamples": 200, "seed": 0, "policy": "auto"}
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The inputs of the step, with the fingerprint that they are of."""
+
+    fingerprint: str
+    corpus: Path
+    model: Path
+    evaluation: Path
+    report: Path
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database after its migrations, which take seconds; copied, never used."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def tracking_uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A registry of its own, in the folder of the test, known to the process by the usual variable."""
+    import mlflow
+
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    make_experiment(uri, tmp_path)
+    yield uri
+    mlflow.set_tracking_uri(None)
+
+
+def make_experiment(uri: str, folder: Path) -> None:
+    """The project's experiment, its artifacts below a folder."""
+    from mlflow import MlflowClient
+
+    MlflowClient(uri).create_experiment("wikigpt", artifact_location=str(folder / "mlartifacts"))
+
+
+@pytest.fixture(scope="session")
+def hugging_face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny GPT-2 with a byte-level tokenizer."""
+    return make_model(tmp_path_factory.mktemp("model"), "gpt2")
+
+
+def make_model(folder: Path, architecture: str) -> Path:
+    """A tiny model of an architecture (gpt2 or qwen3) with its tokenizer, as training saves it."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet)
+    bpe.train_from_iterator([TEXT], trainer)
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=end, eos_token=end, pad_token=end)
+    sizes: dict[str, Any] = {"n_positions": 64, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    if architecture == "qwen3":
+        sizes = {"max_position_embeddings": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
+        sizes |= {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 8, "tie_word_embeddings": True}
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(architecture, vocab_size=len(tokenizer), **sizes, **special)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def make_folders(
+    root: Path,
+    model: Path,
+    *,
+    fingerprint: str,
+    nll_per_word: float = 6.0,
+    model_name: str = "wikigpt-sample",
+    text: str = TEXT,
+    evaluation_key: str = "e" * 16,
+) -> Folders:
+    """Folders of a corpus, a model and an evaluation that scored a given NLL per word (nats)."""
+    dataset = digest_of({"train": text})
+    corpus = root / "corpus"
+    corpus.mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        (corpus / f"{split}.txt").write_text(text)
+    facts = {"name": "sample", "model_name": model_name, "dataset_digest": dataset, "published": False}
+    facts |= {"licence": "CC BY-SA 3.0", "attribution": "Made by the project.", "source": "made"}
+    write_manifest(corpus, "corpus", facts)
+    shutil.copytree(model, root / "model")
+    (root / "model" / "history.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
+    facts = {"fingerprint": fingerprint, "identity": {"dataset": dataset, "train.steps": 10}, "best_step": 10}
+    facts |= {"steps": 10, "validation_loss": 5.0, "tokens_seen": 640, "train_seconds": 1.5, "gpu_seconds": 0.0}
+    facts |= {"parameters": 9000, "numerics": {"device": "cpu"}, "stopped": "budget"}
+    facts |= {"dataset_digest": dataset, "tokenizer_digest": digest_of(model.name)}
+    write_manifest(root / "model", "model", facts)
+    write_evaluation(root / "evaluation", nll_per_word, text=text, evaluation_key=evaluation_key)
+    (root / "report").write_text("<!doctype html><title>report</title>")
+    return Folders(fingerprint, corpus, root / "model", root / "evaluation", root / "report")
+
+
+def write_evaluation(folder: Path, nll_per_word: float, *, text: str = TEXT, evaluation_key: str = "e" * 16) -> None:
+    """The folder of an evaluation of thirty articles, each a little easier or harder than the mean."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "evaluation_key": evaluation_key,
+        "protocols": {"wikitext-word": {split: score(nll_per_word, text) for split in ("validation", "test")}},
+        "bleu": {},
+        "samples": [{"prompt": "The castle", "continuation": "was built * in <b>stone</b>"}],
+        "baselines": {},
+        "verdict": {"word": "promote", "reason": "The first model."},
+    }
+    (folder / "evaluation.json").write_text(json.dumps(content))
+    write_manifest(folder, "evaluation", {"summary": {}, "evaluation_key": evaluation_key})
+
+
+def score(nll_per_word: float, text: str = TEXT) -> dict[str, Any]:
+    """The score of a split by the headline protocol."""
+    import math
+
+    words = 100
+    articles = [
+        {"title": f"Article {i}", "nll": (nll_per_word + 0.01 * (i % 3 - 1)) * words, "words": words, "tokens": 150}
+        for i in range(30)
+    ]
+    nll, tokens, count, size = sum(a["nll"] for a in articles), 30 * 150, 30 * words, 30 * 600
+    return {
+        "nll": nll,
+        "tokens": tokens,
+        "words": count,
+        "bytes": size,
+        "token_perplexity": math.exp(nll / tokens) if math.isfinite(nll) else nll,
+        "word_perplexity": math.exp(nll / count) if math.isfinite(nll) else nll,
+        "bits_per_byte": nll / math.log(2) / size,
+        "text_sha256": digest_of(text),
+        "window": 64,
+        "stride": 64,
+        "bos": True,
+        "dtype": "float32",
+        "articles": articles,
+    }
+
+
+def make_step(run: str, **evaluate: Any) -> Step:
+    """The step as the DAG hands it over; the store is at WIKIGPT_STORE."""
+    return Step("register", run, {"register": {}, "evaluate": EVALUATION | evaluate})
+
+
+def register(step: Step, folders: Folders) -> str:
+    """Runs the step."""
+    from components.register.run import run
+
+    folders_ = (folders.corpus, folders.model, folders.evaluation, folders.report)
+    return run(step, folders.fingerprint, *folders_)
+
+
+def with_fingerprint(folders: Folders, root: Path, fingerprint: str, nll_per_word: float) -> Folders:
+    """The same corpus and model under another fingerprint, with another evaluation."""
+    model = root / "model"
+    shutil.copytree(folders.model, model)
+    manifest = json.loads((model / "manifest.json").read_text())
+    write_manifest(model, "model", {**manifest["facts"], "fingerprint": fingerprint})
+    write_evaluation(root / "evaluation", nll_per_word)
+    return replace(folders, fingerprint=fingerprint, model=model, evaluation=root / "evaluation")
