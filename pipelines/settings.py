@@ -15,15 +15,16 @@ from typing import Any
 
 import yaml
 from components.notify.settings import NotifySettings
-from components.tokenize.settings import TokenizeSettings
-from components.validate.settings import ValidateSettings
 
 from components.download.settings import DownloadSettings
 from components.evaluate.settings import EvaluateSettings
 from components.register.settings import RegisterSettings
 from components.shared.failure import ExitCode, Failure
 from components.shared.settings import parse_section
+from components.tokenize.settings import TokenizeSettings
 from components.train.settings import CheckpointSettings, TrainSettings
+from components.validate.settings import ValidateSettings
+from pipelines.cluster.settings import ClusterSettings
 
 PROFILES = Path(__file__).parent / "profiles"
 SECTIONS: dict[str, type] = {
@@ -40,7 +41,7 @@ SECTIONS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of every step, checked, and what the profile says of the cluster, as it stands there."""
+    """The settings of every step and of the cluster, checked."""
 
     profile: str
     description: str
@@ -52,7 +53,7 @@ class RunSettings:
     evaluate: EvaluateSettings
     register: RegisterSettings
     notify: NotifySettings
-    cluster: dict[str, Any]
+    cluster: ClusterSettings
 
     def to_json(self) -> str:
         """What travels to the steps: every setting of every section, defaults included."""
@@ -70,15 +71,14 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
 
     Args:
         profile: a name among `profile_names()`, or the path of a YAML file.
-        overrides: each `section.key=value`, the value in YAML.
+        overrides: each `section.key=value`, the value in YAML; keys of the cluster may go deeper.
 
     Raises:
         Failure: no such profile, section or key (the nearest right one is named), or a value that does not fit.
     """
     values = _read(profile)
     for override in overrides:
-        section, key, value = _parse_override(override)
-        values.setdefault(section, {})[key] = value
+        _apply(override, values)
     return compose(values, name=Path(profile).stem)
 
 
@@ -87,10 +87,10 @@ def compose(values: dict[str, Any], name: str) -> RunSettings:
     for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
         raise _unknown_section(section)
     checked: dict[str, Any] = {
-        section: parse_section(kind, values.get(section) or {}, section) for section, kind in SECTIONS.items()
+        section: parse_section(kind, values.get(section) or {}, section)
+        for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
     }
-    description = " ".join(str(values.get("description", "")).split())
-    return RunSettings(profile=name, description=description, cluster=values.get("cluster") or {}, **checked)
+    return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
 
 
 def profile_names() -> list[str]:
@@ -118,22 +118,25 @@ def _read(profile: str) -> dict[str, Any]:
     return values
 
 
-def _parse_override(override: str) -> tuple[str, str, Any]:
-    name, equals, value = override.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not (equals and dot and key):
+def _apply(override: str, values: dict[str, Any]) -> None:
+    name, equals, text = override.partition("=")
+    section, *keys = name.strip().split(".")
+    if not (equals and keys and all(keys)) or (len(keys) > 1 and section != "cluster"):
         raise Failure(
             f"Cannot read the setting {override!r}",
             where="--set",
             remedy="write it as section.key=value, as in --set train.learning_rate=3e-4",
             exit_code=ExitCode.USAGE,
         )
-    if section not in SECTIONS and section != "cluster":
+    if section not in (*SECTIONS, "cluster"):
         raise _unknown_section(section)
     try:
-        return section, key, yaml.safe_load(value)
+        value = yaml.safe_load(text)
     except yaml.YAMLError:
-        return section, key, value
+        value = text
+    for key in (section, *keys[:-1]):
+        values = values.setdefault(key, {})
+    values[keys[-1]] = value
 
 
 def _unknown_section(section: str) -> Failure:

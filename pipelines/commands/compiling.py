@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Corpus, Profile, Sets
+from pipelines.commands import options
+from pipelines.commands.options import Profile, Sets
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -19,13 +20,20 @@ def compile_pipeline(
     output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")],
     profile: Profile = "nightly",
     sets: Sets = None,
-    corpus: Corpus = None,
+    corpus: Annotated[str | None, typer.Option(help="A known name or an address; no folder of this machine.")] = None,
     allow_mutable_image: Annotated[
         bool, typer.Option("--allow-mutable-image", help="Accept an image by tag, whose bytes may change under a run.")
     ] = False,
 ) -> None:
-    """Compile the pipeline to the KFP intermediate representation, the same bytes each time."""
+    """Compile the pipeline to KFP's intermediate representation, the same bytes each time.
+
+    With `cluster.image` set, every task is placed on the cluster: resources, secrets by name, limits. Without it the
+    file holds the bare DAG.
+    """
     from pipelines.compiling import compile_to
 
-    compile_to(output, profile, sets or (), corpus, allow_mutable_image=allow_mutable_image)
-    typer.echo(f"{output}: {output.stat().st_size:,} bytes", err=True)
+    overrides = [*(sets or ()), *(["cluster.allow_mutable_image=true"] if allow_mutable_image else [])]
+    settings = options.settings_of(profile, overrides, corpus)
+    compile_to(output, settings)
+    placed = f"placed on a cluster, image {settings.cluster.image}" if settings.cluster.image else "the bare DAG"
+    typer.echo(f"{output}: profile {profile}, {placed}", err=True)

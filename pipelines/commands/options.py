@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -21,8 +20,9 @@ Sets = Annotated[
 Corpus = Annotated[
     str | None,
     typer.Option(
-        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive or s3:// prefix."
-        " Else the variable WIKIGPT_CORPUS, else the profile's."
+        envvar="WIKIGPT_CORPUS",
+        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive or an s3:// prefix."
+        " By default the profile's.",
     ),
 ]
 HomeFolder = Annotated[
@@ -39,10 +39,7 @@ DEFAULT_HOME = Path(".wikigpt")
 def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
     """The settings that options ask for; a folder named as corpus is made absolute."""
     settings = load(profile, sets or ())
-    chosen = corpus or os.environ.get("WIKIGPT_CORPUS")
-    if not chosen:
-        return settings
-    return settings.with_values("download", corpus=absolute_corpus(chosen))
+    return settings if corpus is None else settings.with_values("download", corpus=absolute_corpus(corpus))
 
 
 def absolute_corpus(corpus: str) -> str:

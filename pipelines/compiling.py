@@ -1,0 +1,67 @@
+"""The compiled pipeline: KFP's intermediate representation, the same bytes for the same settings."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import write_atomically
+from pipelines.settings import RunSettings
+
+if TYPE_CHECKING:
+    from pipelines.cluster.settings import ClusterSettings
+
+
+def compile_to(output: Path, settings: RunSettings) -> None:
+    """Compiles the pipeline with these settings as the default of its one parameter.
+
+    With an image among the settings of the cluster, every task is placed there: resources, secrets, limits. Without
+    one the file holds the bare DAG, which runs wherever our package is installed.
+
+    Raises:
+        Failure: the image may change under a run, or the corpus is a folder of this machine.
+    """
+    from kfp import compiler
+
+    from pipelines.cluster.placement import pipeline_config, placement
+    from pipelines.training import build
+
+    cluster = settings.cluster
+    travelling = for_cluster(settings).to_json()
+    if cluster.image:
+        pipeline = build(travelling, place=placement(cluster), config=pipeline_config(cluster))
+    else:
+        pipeline = build(travelling)
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(compiled))
+        write_atomically(output, compiled.read_bytes())
+
+
+def for_cluster(settings: RunSettings) -> RunSettings:
+    """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
+
+    Raises:
+        Failure: the corpus is a folder, which no pod sees.
+    """
+    corpus = settings.download.corpus
+    if os.sep in corpus and "://" not in corpus:
+        raise Failure(
+            "The corpus is a folder of this machine, which no pod of a cluster sees",
+            where=corpus,
+            remedy="copy it to object storage (`wikigpt mirror`) and give its s3:// address, or a known name",
+            exit_code=ExitCode.USAGE,
+        )
+    device = settings.train.device
+    if device == "auto":
+        device = "cuda" if settings.cluster.train.gpus else "cpu"
+    threads = settings.train.threads or _whole_cores(settings.cluster)
+    return settings.with_values("train", device=device, threads=threads)
+
+
+def _whole_cores(cluster: ClusterSettings) -> int:
+    limit = cluster.train.cpu_limit
+    return max(1, int(limit[:-1]) // 1000 if limit.endswith("m") else int(float(limit)))
