@@ -1,0 +1,149 @@
+"""A corpus that was fetched: checked, named and put where the next steps read it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from components.download.address import name_from, shown
+from components.download.corpora import (
+    ATTRIBUTION,
+    KNOWN,
+    LICENCE,
+    MODEL,
+    RESERVED,
+    SAMPLE,
+    Known,
+    dataset_digest,
+    recognise,
+)
+from components.download.settings import DownloadSettings
+from components.download.splits import OWN_NAMES, check_text, has_released_names
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What later steps learn of a corpus, beside its files.
+
+    Attributes:
+        name: of the corpus.
+        model_name: under which its models are registered.
+        dataset_digest: of its splits, see `dataset_digest`.
+        licence: of the text.
+        attribution: whom the licence asks to name.
+        source: where it came from, without secrets.
+        published: whether the bytes are those of a published release.
+    """
+
+    name: str
+    model_name: str
+    dataset_digest: str
+    licence: str
+    attribution: str
+    source: str
+    published: bool
+
+
+def check(files: dict[str, Path], source: str, wanted: str | None = None) -> CorpusFacts | None:
+    """Checks the splits of a corpus.
+
+    Args:
+        files: a file for each split.
+        source: where they came from, for messages.
+        wanted: the published corpus that they must be.
+
+    Returns:
+        The facts of a published corpus, or None for another text.
+
+    Raises:
+        Failure: a split is no text, or differs from the release that its name or `wanted` promises.
+    """
+    for split, path in files.items():
+        check_text(split, path.read_bytes(), f"{shown(source)}: {path.name}")
+    facts = {split: file_fact(path) for split, path in files.items()}
+    known = recognise(facts)
+    if wanted and (known is None or known.name != wanted):
+        raise _differs(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
+    if known is None and has_released_names(files):
+        nearest = max(KNOWN.values(), key=lambda other: sum(other.files[split] == facts[split] for split in facts))
+        raise _differs(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
+    return published_facts(known, source) if known else None
+
+
+def published_facts(known: Known, source: str) -> CorpusFacts:
+    """The facts of a published corpus."""
+    return CorpusFacts(
+        name=known.name,
+        model_name=known.model_name,
+        dataset_digest=known.dataset_digest,
+        licence=LICENCE,
+        attribution=ATTRIBUTION,
+        source=shown(source),
+        published=True,
+    )
+
+
+def own_facts(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts:
+    """The facts of a team's own text.
+
+    Raises:
+        Failure: its name is that of a published corpus or of the sample.
+    """
+    name = settings.name or name_from(settings.corpus)
+    if name in RESERVED:
+        raise Failure(
+            f"The name {name!r} belongs to a corpus of the project, and this text is another",
+            where=shown(settings.corpus),
+            remedy="give the text a name of its own by --set download.name=NAME",
+            exit_code=ExitCode.USAGE,
+        )
+    return CorpusFacts(
+        name=name,
+        model_name=f"{MODEL}-{name}",
+        dataset_digest=dataset_digest({split: file_fact(path) for split, path in files.items()}),
+        licence="not stated",
+        attribution="not stated",
+        source=shown(settings.corpus),
+        published=False,
+    )
+
+
+def sample_facts(files: dict[str, Path], licence: str, attribution: str) -> CorpusFacts:
+    """The facts of the sample corpus."""
+    return CorpusFacts(
+        name=SAMPLE,
+        model_name=f"{MODEL}-{SAMPLE}",
+        dataset_digest=dataset_digest({split: file_fact(path) for split, path in files.items()}),
+        licence=licence,
+        attribution=attribution,
+        source="made by the project",
+        published=False,
+    )
+
+
+def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
+    """Moves checked files to where the next steps read them; the manifest comes last.
+
+    Raises:
+        Failure: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, path in files.items():
+            path.replace(folder / OWN_NAMES[split])
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+    return write_manifest(folder, "corpus", asdict(facts))
+
+
+def _differs(facts: dict[str, FileFact], files: dict[str, Path], release: Known, source: str, what: str) -> Failure:
+    split = next(split for split in facts if facts[split] != release.files[split])
+    seen, wanted = facts[split], release.files[split]
+    return Failure(
+        f"{what}: {files[split].name} has {seen.size:,} bytes and sha256 {seen.sha256[:12]}…,"
+        f" {release.name} has {wanted.size:,} and {wanted.sha256[:12]}…",
+        where=shown(source),
+        remedy="fetch the release again, or call a text of your own train.txt, validation.txt, test.txt",
+    )

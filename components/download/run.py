@@ -1,0 +1,82 @@
+"""The step: fetch and check the corpus, then decide by the ladder whether there is anything to train."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.download.address import shown
+from components.download.decide import Decision, decide
+from components.download.fetch import fetch_corpus
+from components.download.settings import DownloadSettings
+from components.download.standing import FINGERPRINT_TAG, look_up, refuse_a_second_training
+from components.shared.events import emit
+from components.shared.fingerprint import fingerprint, identity
+from components.shared.manifest import Manifest
+from components.shared.step import Step
+from components.shared.tracking import plainly
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the steps after this one are told.
+
+    Attributes:
+        decision: "train" or "skip".
+        fingerprint: of the training that these settings and this corpus ask for.
+    """
+
+    decision: str
+    fingerprint: str
+
+
+def run(step: Step, corpus_dir: Path) -> Outcome:
+    """Writes the corpus to a folder and says what the run does.
+
+    Raises:
+        Failure: the corpus is not to be had or not what it should be; another run trains the same.
+    """
+    settings = step.section(DownloadSettings)
+    corpus = fetch_corpus(settings, corpus_dir)
+    step.store.publish(corpus_dir, "corpus", corpus.facts["dataset_digest"])
+    key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings))
+    with plainly(step.tracking.client):
+        standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
+        decision = decide(
+            force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
+        )
+        _record(step, corpus, key, decision)
+    if decision.word == "train":
+        refuse_a_second_training(step.store, key, step.run)
+    emit(
+        "decision",
+        word=decision.word,
+        rung=decision.rung,
+        reason=decision.reason,
+        fingerprint=key,
+        corpus=corpus.facts["name"],
+        model_name=corpus.facts["model_name"],
+        version=standing.version,
+    )
+    return Outcome(decision.word, key)
+
+
+def _record(step: Step, corpus: Manifest, key: str, decision: Decision) -> None:
+    step.tracking.params(_described(step.settings))
+    step.tracking.tags(
+        {
+            "wikigpt.decision": decision.word,
+            "wikigpt.decision_reason": decision.reason,
+            FINGERPRINT_TAG: key,
+            "wikigpt.dataset_digest": corpus.facts["dataset_digest"],
+            "wikigpt.corpus": corpus.facts["name"],
+        }
+    )
+
+
+def _described(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as parameters, but for the notice, whose address may be a secret, and tokens in addresses."""
+    sections = {name: values for name, values in settings.items() if isinstance(values, dict) and name != "notify"}
+    flat = {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}
+    return {key: shown(value) if isinstance(value, str) else value for key, value in flat.items()}

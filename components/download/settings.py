@@ -1,0 +1,40 @@
+"""Settings of the step that fetches the corpus and decides what the run does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SCHEMES = ("https", "http", "s3")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DownloadSettings:
+    """What to train on.
+
+    Attributes:
+        corpus: `wikitext-2-raw-v1`, `wikitext-2-v1` or `sample`; a local folder; an `https://` address of a zip or
+            tar.gz archive; an `s3://` prefix.
+        name: of a team's own text: its models are called `wikigpt-<name>`. By default the last part of its address.
+        sha256: that an archive must have (64 hex digits); a pinned archive is fetched once and then reused.
+        force: train although the fingerprint is known.
+        fall_back_to_sample: train on `sample` where the Hub cannot be reached.
+    """
+
+    corpus: str = "wikitext-2-raw-v1"
+    name: str | None = None
+    sha256: str | None = None
+    force: bool = False
+    fall_back_to_sample: bool = False
+
+    def __post_init__(self) -> None:
+        scheme, separator, _ = self.corpus.partition("://")
+        if not self.corpus.strip():
+            raise ValueError("corpus must name a corpus, a folder or an address, got nothing")
+        if separator and scheme not in _SCHEMES:
+            raise ValueError(f"corpus must be a name, a folder, or an https:// or s3:// address, got {scheme}://")
+        if self.name is not None and not _NAME.fullmatch(self.name):
+            raise ValueError(f"name must be lower case letters, digits, dots and dashes, got {self.name!r}")
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits in lower case, got {self.sha256!r}")

@@ -1,0 +1,75 @@
+"""Three split files of a folder: found by name, read as text that can be trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.shared.articles import SPLITS
+from components.shared.failure import Failure
+
+OWN_NAMES = {split: f"{split}.txt" for split in SPLITS}
+_RELEASED = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
+RELEASED_NAMES = [{split: f"{stem}.{ending}" for split, stem in _RELEASED.items()} for ending in ("tokens", "raw")]
+SPLIT_FILES = {name for names in (*RELEASED_NAMES, OWN_NAMES) for name in names.values()}
+_WANTED = "wiki.{train,valid,test}.tokens, wiki.{train,valid,test}.raw or {train,validation,test}.txt"
+
+
+def find_splits(folder: Path, address: str) -> dict[str, Path]:
+    """The files of the three splits: in WikiText's names, or `train.txt`, `validation.txt`, `test.txt`.
+
+    Raises:
+        Failure: there is no such folder, no such file in it, or not all three of one naming.
+    """
+    if not folder.is_dir():
+        what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"
+        raise Failure(what, where=address, remedy=f"give --corpus a folder that holds {_WANTED}")
+    naming = max((*RELEASED_NAMES, OWN_NAMES), key=lambda names: _present(folder, names))
+    missing = [name for name in naming.values() if not (folder / name).is_file()]
+    if len(missing) == len(naming):
+        raise Failure(
+            "The folder holds no corpus", where=address, remedy=f"give --corpus a folder that holds {_WANTED}"
+        )
+    if missing:
+        raise Failure(
+            f"The corpus lacks a split: there is no {' and no '.join(missing)}",
+            where=address,
+            remedy="add the missing file; all three splits are needed",
+        )
+    return {split: folder / name for split, name in naming.items()}
+
+
+def check_text(split: str, data: bytes, where: str) -> None:
+    """Refuses a split that no tokenizer should see.
+
+    Raises:
+        Failure: it is empty, is not UTF-8, or holds NUL bytes.
+    """
+    if not data.strip():
+        raise Failure(f"The {split} split is empty", where=where, remedy="give it text")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise Failure(
+            f"The {split} split is not UTF-8: byte 0x{data[error.start]:02x} in line {_line(data, error.start)}",
+            where=where,
+            remedy="convert it, for Latin-1 by `iconv -f latin1 -t utf-8`",
+        ) from None
+    if (at := data.find(b"\0")) >= 0:
+        raise Failure(
+            f"The {split} split holds a NUL byte in line {_line(data, at)}",
+            where=where,
+            remedy="give plain UTF-8 text; this looks like a binary file or UTF-16",
+        )
+
+
+def has_released_names(files: dict[str, Path]) -> bool:
+    """Whether the files are called as in a release of WikiText."""
+    return {split: path.name for split, path in files.items()} in RELEASED_NAMES
+
+
+def _present(folder: Path, names: dict[str, str]) -> int:
+    return sum((folder / name).is_file() for name in names.values())
+
+
+def _line(data: bytes, at: int) -> int:
+    return data.count(b"\n", 0, at) + 1

@@ -1,0 +1,79 @@
+"""Text to token ids, line by line, as fast as the tokenizers library lets it be, and back for proof."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from components.shared.articles import count_lines, split_articles, split_lines
+from components.shared.failure import Failure
+
+# Lines a call: large batches keep all cores busy, see tests/benchmarks/tokenize_speed.py.
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A split as token ids.
+
+    Attributes:
+        ids: the tokens of the text in order, [tokens], and nothing else.
+        articles: offsets of the starts of the articles, int64 [articles + 1]; the last is the number of tokens.
+    """
+
+    ids: np.ndarray
+    articles: np.ndarray
+
+
+def dtype_for(vocab_size: int) -> np.dtype:
+    """Little-endian, two bytes where the vocabulary allows."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+
+
+def encode(tokenizer: Tokenizer, text: str, dtype: np.dtype) -> Encoded:
+    """Encodes a text line by line; one that spells a special token is encoded as the text that it is.
+
+    Raises:
+        Failure: decoding the tokens does not give back the text.
+    """
+    lines = split_lines(text)
+    lengths, parts = [], []
+    for ids in _encoded(tokenizer, lines):
+        lengths += [len(line) for line in ids]
+        parts.append(np.fromiter(chain.from_iterable(ids), dtype=dtype))
+    line_starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    first_lines = np.cumsum([0, *(count_lines(article.text) for article in split_articles(text))])
+    return Encoded(ids=np.concatenate(parts), articles=line_starts[first_lines].astype(np.int64))
+
+
+def _encoded(tokenizer: Tokenizer, lines: list[str]) -> Iterator[list[list[int]]]:
+    spelled = tokenizer.encode_special_tokens
+    tokenizer.encode_special_tokens = True
+    try:
+        for start in range(0, len(lines), CHUNK):
+            chunk = lines[start : start + CHUNK]
+            ids = [one.ids for one in tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
+            _check(tokenizer, chunk, ids)
+            yield ids
+    finally:
+        tokenizer.encode_special_tokens = spelled
+
+
+def _check(tokenizer: Tokenizer, lines: list[str], ids: list[list[int]]) -> None:
+    for line, decoded in zip(lines, tokenizer.decode_batch(ids, skip_special_tokens=False), strict=True):
+        if decoded != line:
+            raise Failure(
+                f"The tokenizer loses text: {_around(line, decoded)} comes back as {_around(decoded, line)}",
+                where="tokenize.tokenizer",
+                remedy="take a byte-level tokenizer that changes nothing, such as bpe or openai-community/gpt2",
+            )
+
+
+def _around(text: str, other: str) -> str:
+    """The text where it first differs from the other."""
+    at = next((i for i, (ours, theirs) in enumerate(zip(text, other, strict=False)) if ours != theirs), len(other))
+    return repr(text[max(0, at - 10) : at + 20])

@@ -1,0 +1,99 @@
+"""The step: train or take a tokenizer and pack every split to an array of token ids."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from components.shared.articles import SPLITS, count_lines, count_words
+from components.shared.events import emit
+from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
+from components.shared.step import Step
+from components.tokenize import bpe
+from components.tokenize.encode import dtype_for, encode
+from components.tokenize.pretrained import load_pretrained
+from components.tokenize.settings import OWN, TokenizeSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+
+def run(step: Step, fingerprint: str, corpus_dir: Path, tokens_dir: Path) -> None:
+    """Writes the tokens of a corpus to a folder, or takes them from the store where they were made before.
+
+    Raises:
+        Failure: the tokenizer cannot be had or loses text; the disk is full.
+    """
+    if step.store.fetch("tokens", fingerprint, tokens_dir):
+        emit("reused", step=step.name, what="tokens", fingerprint=fingerprint)
+        return
+    settings = step.section(TokenizeSettings)
+    corpus = read_manifest(corpus_dir, "corpus")
+    started = time.monotonic()
+    facts = write_tokens(settings, corpus_dir, tokens_dir)
+    seconds = time.monotonic() - started
+    write_manifest(tokens_dir, "tokens", {**facts, "dataset_digest": corpus.facts["dataset_digest"]})
+    step.store.publish(tokens_dir, "tokens", fingerprint)
+    total = {unit: sum(split[unit] for split in facts["splits"].values()) for unit in ("tokens", "bytes")}
+    emit("tokens", seconds=round(seconds, 2), vocab_size=facts["vocab_size"], **total)
+    step.tracking.params({"tokens.vocab_size": facts["vocab_size"], "tokens.train": facts["splits"]["train"]["tokens"]})
+
+
+def write_tokens(settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path) -> dict[str, Any]:
+    """Writes an array and article offsets for each split, and the tokenizer.
+
+    Returns:
+        The facts of the folder: dtype, vocab_size, eos_id, tokenizer_digest, and counts by split.
+    """
+    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in SPLITS}
+    tokens_dir.mkdir(parents=True, exist_ok=True)
+    tokenizer = _tokenizer(settings, texts["train"])
+    digest = _save(tokenizer, tokens_dir / "tokenizer")
+    vocab_size = max(tokenizer.get_vocab().values()) + 1
+    dtype = dtype_for(vocab_size)
+    splits = {}
+    for done, (split, text) in enumerate(texts.items(), start=1):
+        encoded = encode(tokenizer.backend_tokenizer, text, dtype)
+        write_atomically(tokens_dir / f"{split}.bin", encoded.ids.tobytes())
+        write_atomically(tokens_dir / f"{split}.articles.npy", _npy(encoded.articles))
+        splits[split] = {
+            "tokens": len(encoded.ids),
+            "words": count_words(text),
+            "lines": count_lines(text),
+            "bytes": len(text.encode()),
+            "articles": len(encoded.articles) - 1,
+        }
+        emit("progress", step="tokenize", done=done, total=len(SPLITS))
+    return {
+        "dtype": dtype.name,
+        "vocab_size": vocab_size,
+        "eos_id": tokenizer.eos_token_id,
+        "tokenizer_digest": digest,
+        "splits": splits,
+    }
+
+
+def _tokenizer(settings: TokenizeSettings, train: str) -> PreTrainedTokenizerFast:
+    if settings.tokenizer == OWN:
+        return bpe.wrapped(bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency))
+    with tempfile.TemporaryDirectory() as work:
+        return load_pretrained(settings.tokenizer, settings.revision, Path(work))
+
+
+def _save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
+    """Saves the tokenizer and returns the digest of what decides its ids."""
+    shutil.rmtree(folder, ignore_errors=True)
+    bpe.save(tokenizer, folder)
+    return file_fact(folder / "tokenizer.json").sha256
+
+
+def _npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
