@@ -49,7 +49,7 @@ def request_stop() -> None:
 
 
 def _follow_into_death() -> None:
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):
         pass
     request_stop()
     time.sleep(GRACE)

@@ -1,7 +1,7 @@
 """One stream of events, a JSON object a line on stdout: it feeds the progress bar, the log and the run's record.
 
-kfp.local merges a step's stdout and stderr and hands them on line by line, so an event is told from other output by how
-its line begins.
+kfp.local merges a step's stdout and stderr and hands them on line by line, indented, so an event is told from other
+output by how its line begins after the blanks.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ def emit(event: str, /, **fields: Any) -> None:
 
 def parse(line: str) -> dict[str, Any] | None:
     """The event that a line holds, or None where the line is other output."""
-    if not line.startswith(_START):
+    text = line.lstrip()
+    if not text.startswith(_START):
         return None
     try:
-        return json.loads(line)
+        return json.loads(text)
     except ValueError:
         return None
