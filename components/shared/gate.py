@@ -62,7 +62,7 @@ class Scores:
 
     @classmethod
     def from_evaluation(cls, evaluation: Mapping[str, Any] | None) -> Scores:
-        """The scores in the content of an evaluation.json; without articles, which no gate lets pass, if it has none."""
+        """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass."""
         try:
             score = (evaluation or {})["protocols"][PROTOCOL][SPLIT]
             articles = tuple((float(article["nll"]), int(article["words"])) for article in score["articles"])

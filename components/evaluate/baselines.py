@@ -1,0 +1,94 @@
+"""What a perplexity is held against: a unigram model of the train split, and published results."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.articles import count_lines
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A published result on the test split of WikiText-2.
+
+    Attributes:
+        name: of the model.
+        value: its perplexity.
+        protocol: of ours that gives a number to set beside it.
+        measure: which of our numbers that is.
+        corpus: of ours on which it was measured.
+        note: what sets it apart.
+        source: where it was published.
+    """
+
+    name: str
+    value: float
+    protocol: str
+    measure: str
+    corpus: str
+    note: str
+    source: str
+
+
+_OWN = ("wikitext-word", "word_perplexity", "wikitext-2-v1", "trained on it alone")
+_ZERO_SHOT = "zero-shot, trained on 40 GB of web text"
+REFERENCES = (
+    Reference("AWD-LSTM", 65.8, *_OWN, "Merity et al. 2017, arXiv:1708.02182"),
+    Reference("AWD-LSTM with MoS", 61.45, *_OWN, "Yang et al. 2018, arXiv:1711.03953"),
+    Reference("AWD-LSTM with DOC", 58.03, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
+    Reference("Mogrifier LSTM", 55.1, *_OWN, "Melis et al. 2020, arXiv:1909.01792"),
+    Reference("DOC, ensemble of five", 53.09, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
+    Reference(
+        "GPT-2 124M, stride 1024", 29.94, "hf-doc", "token_perplexity", "wikitext-2-raw-v1", _ZERO_SHOT,
+        "Hugging Face, transformers, Perplexity of fixed-length models",
+    ),
+    Reference(
+        "GPT-2 124M", 37.37, "lm-eval", "word_perplexity", "wikitext-2-raw-v1", _ZERO_SHOT,
+        "EleutherAI, lm-evaluation-harness, task wikitext",
+    ),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Unigram:
+    """Word frequencies of a text with add-one smoothing: all words never seen share one type.
+
+    Attributes:
+        counts: of each word; the end of a line counts as a word.
+        total: of all counts.
+    """
+
+    counts: Counter[str]
+    total: int
+
+    @classmethod
+    def of(cls, text: str) -> Unigram:
+        counts = _words(text)
+        return cls(counts, counts.total())
+
+    def perplexity(self, text: str) -> float:
+        """Perplexity a word, the ends of lines among them."""
+        words, smoothed = _words(text), math.log(self.total + len(self.counts) + 1)
+        nll = math.fsum(count * (smoothed - math.log(self.counts[word] + 1)) for word, count in words.items())
+        return math.exp(nll / words.total()) if words else math.nan
+
+
+def baselines(train: str, validation: str, test: str) -> dict[str, Any]:
+    """The unigram's word perplexities, as protocol `wikitext-word` counts words."""
+    unigram = Unigram.of(train)
+    return {
+        "unigram": {
+            "validation": unigram.perplexity(validation),
+            "test": unigram.perplexity(test),
+            "types": len(unigram.counts),
+        }
+    }
+
+
+def _words(text: str) -> Counter[str]:
+    words = Counter(text.split())
+    words["\n"] += count_lines(text)
+    return +words

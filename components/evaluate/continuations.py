@@ -1,0 +1,138 @@
+"""How the model goes on by itself: greedy continuations of test prompts against the real ones, and samples."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from components.evaluate.generate import continue_batch, greedy, sampling
+from components.evaluate.model import LoadedModel
+from components.evaluate.texts import scored_units
+from components.shared.articles import split_lines
+
+# Tokens allowed for a word: byte-level vocabularies of 4,000 and more need 1.5.
+_TOKENS_PER_WORD = 2
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A place in the test split: words of a paragraph, and how it really goes on."""
+
+    title: str
+    text: str
+    real: str
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """What the model made of a prompt, greedily and by drawing."""
+
+    title: str
+    prompt: str
+    real: str
+    greedy: str
+    drawn: str
+
+
+def choose_prompts(text: str, count: int, prompt_words: int, continuation_words: int) -> list[Prompt]:
+    """The first long enough paragraph of each article, from articles spread evenly over the split.
+
+    Words, not tokens, set the lengths, so that models with other tokenizers continue the same prompts.
+    """
+    found = []
+    for unit in scored_units(text):
+        for line in split_lines(unit.text):
+            words = list(re.finditer(r"\S+", line))
+            if not line.lstrip().startswith("=") and len(words) >= prompt_words + continuation_words:
+                cut, end = words[prompt_words - 1].end(), words[prompt_words + continuation_words - 1].end()
+                found.append(Prompt(unit.title, line[:cut], line[cut:end]))
+                break
+    chosen = min(count, len(found))
+    return [found[index * len(found) // chosen] for index in range(chosen)]
+
+
+def continue_prompts(
+    loaded: LoadedModel,
+    prompts: Sequence[Prompt],
+    continuation_words: int,
+    *,
+    samples: int,
+    temperature: float,
+    top_k: int,
+    seed: int,
+) -> list[Continuation]:
+    """Continues every prompt greedily, and the first few by drawing too."""
+    if not prompts:
+        return []
+    tokenizer, budget = loaded.tokenizer, _TOKENS_PER_WORD * continuation_words
+
+    def texts(chosen: Sequence[Prompt], choose: Any) -> list[str]:
+        ids = [tokenizer.backend_tokenizer.encode(prompt.text, add_special_tokens=False).ids for prompt in chosen]
+        reach = loaded.scorer.window
+        made = continue_batch(loaded.model, tokenizer, ids, budget, choose, context=reach) if ids else []
+        decoded = tokenizer.batch_decode(made, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [first_words(text, continuation_words) for text in decoded]
+
+    likeliest = texts(prompts, greedy)
+    drawn = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
+    drawn += [""] * (len(prompts) - len(drawn))
+    return [
+        Continuation(prompt.title, prompt.text, prompt.real, *made)
+        for prompt, *made in zip(prompts, likeliest, drawn, strict=True)
+    ]
+
+
+def quality(continuations: Sequence[Continuation]) -> dict[str, Any]:
+    """BLEU by sacrebleu with its signature, and how varied the text is, beside the same of the real text.
+
+    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` the share of
+    four-grams of a continuation that stood in it before, averaged.
+    """
+    from sacrebleu.metrics import BLEU
+
+    made, real = [each.greedy for each in continuations], [each.real for each in continuations]
+    bleu = BLEU()
+    score = bleu.corpus_score(made, [real]).score
+    return {
+        "bleu": score,
+        "signature": str(bleu.get_signature()),
+        "prompts": len(continuations),
+        "decoding": "greedy, free-running",
+        **variety(made),
+        "real": variety(real),
+    }
+
+
+def variety(texts: Sequence[str]) -> dict[str, float]:
+    """distinct_1, distinct_2 and repetition of some texts."""
+    words = [text.split() for text in texts]
+    return {
+        "distinct_1": _distinct(part for each in words for part in each),
+        "distinct_2": _distinct(part for each in words for part in pairwise(each)),
+        "repetition": _mean(1 - _distinct(zip(*(each[i:] for i in range(4)), strict=False)) for each in words),
+    }
+
+
+def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[str, str]]:
+    """The first few, as plain values; `continuation` is the one that was drawn."""
+    names = {"title": "title", "prompt": "prompt", "continuation": "drawn", "greedy": "greedy", "real": "real"}
+    return [{key: getattr(each, name) for key, name in names.items()} for each in continuations[:count]]
+
+
+def first_words(text: str, count: int) -> str:
+    """The text up to and with its `count`-th word, white space as it is."""
+    words = list(re.finditer(r"\S+", text))
+    return text if len(words) <= count else text[: words[count - 1].end()]
+
+
+def _distinct(parts: Iterable[object]) -> float:
+    listed = list(parts)
+    return len(set(listed)) / len(listed) if listed else 1.0
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed) if listed else 0.0

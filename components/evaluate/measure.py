@@ -1,0 +1,107 @@
+"""Every number that belongs to a model alone: perplexities by protocol and split, BLEU, samples."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.continuations import choose_prompts, continue_prompts, quality, samples_of
+from components.evaluate.model import LoadedModel
+from components.evaluate.perplexity import Score, score_text
+from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
+from components.shared import articles
+from components.shared.gate import PROTOCOL
+from components.shared.manifest import digest_of
+
+Progress = Callable[[str, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a model scores.
+
+    Attributes:
+        protocols: by name and split.
+        tokenizer_digest: of the model's tokenizer.
+        bleu: see `quality`; empty where it was left out.
+        samples: see `samples_of`.
+    """
+
+    protocols: dict[str, dict[str, Score]]
+    tokenizer_digest: str
+    bleu: dict[str, Any] = field(default_factory=dict)
+    samples: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def perplexities(
+    loaded: LoadedModel, texts: Mapping[str, str], protocols: Iterable[str], progress: Progress
+) -> dict[str, dict[str, Score]]:
+    """Scores each split by each protocol.
+
+    Args:
+        loaded: the model.
+        texts: by the name of the split.
+        protocols: by which to score.
+        progress: is told protocol, split, tokens scored and tokens in all.
+    """
+    return {
+        protocol: {
+            split: score_text(
+                text,
+                protocol,
+                loaded.scorer,
+                loaded.tokenizer,
+                trained_bos=loaded.trained_bos,
+                progress=lambda done, total, p=protocol, s=split: progress(p, s, done, total),  # type: ignore[misc]
+            )
+            for split, text in texts.items()
+        }
+        for protocol in protocols
+    }
+
+
+def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress) -> Measured:
+    """Everything about one model.
+
+    Args:
+        loaded: the model.
+        texts: `validation` and `test`.
+        settings: of the step.
+        progress: see `perplexities`.
+    """
+    protocols = dict.fromkeys((PROTOCOL, *settings.protocols))
+    scores = perplexities(loaded, texts, protocols, progress)
+    count = max(settings.bleu_prompts, settings.samples)
+    prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words)
+    made = continue_prompts(
+        loaded,
+        prompts,
+        settings.continuation_words,
+        samples=settings.samples,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        seed=settings.seed,
+    )
+    judged = made[: settings.bleu_prompts]
+    return Measured(
+        scores, loaded.tokenizer_digest, quality(judged) if judged else {}, samples_of(made, settings.samples)
+    )
+
+
+def evaluation_key(settings: EvaluateSettings) -> str:
+    """Names an evaluation of a model in the store: what decides its numbers, beside the model and the corpus."""
+    decisive = {name: value for name, value in asdict(settings).items() if name not in GATE_FIELDS}
+    return digest_of({"settings": decisive, "source": _source_digest()})[:16]
+
+
+def _source_digest() -> str:
+    sha = hashlib.sha256()
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(articles.__file__)]:
+        sha.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return sha.hexdigest()

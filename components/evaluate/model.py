@@ -1,0 +1,130 @@
+"""The trained model as the evaluation uses it: loaded from its folder, on a device, with threads pinned."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.evaluate.scoring import Scorer, context_of
+from components.shared.failure import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from components.evaluate.settings import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model with its tokenizer.
+
+    Attributes:
+        scorer: the model in the way that it is scored.
+        tokenizer: a fast tokenizer of transformers.
+        trained_bos: the token that separated texts in training, None if none did.
+        tokenizer_digest: of the tokenizer, from the model's manifest.
+    """
+
+    scorer: Scorer
+    tokenizer: Any
+    trained_bos: int | None
+    tokenizer_digest: str
+
+    @property
+    def model(self) -> Any:
+        return self.scorer.model
+
+
+def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) -> LoadedModel:
+    """Loads a Hugging Face folder that training left.
+
+    Raises:
+        Failure: the tokenizer is missing, a GPU is asked for and absent, or the window exceeds the context.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(settings.threads or granted_cores())
+    device = pick_device(settings.device)
+    dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
+    if not (folder / "tokenizer.json").is_file():
+        raise Failure(
+            "The model has no tokenizer.json beside it",
+            where=str(folder),
+            remedy="train again; the training step saves both together",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    model.to(device=torch.device(device)).eval()
+    window = _window(settings, context_of(model), trained_reach(model, facts))
+    scorer = Scorer(model, window, settings.stride or window, dtype, settings.batch_tokens)
+    return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
+
+
+def pick_device(wanted: str) -> str:
+    """`cpu` or `cuda`.
+
+    Raises:
+        Failure: a GPU is asked for where torch sees none.
+    """
+    import torch
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise Failure(
+            "A GPU is asked for and torch sees none",
+            where="evaluate.device",
+            remedy="run on a machine with a GPU, or set evaluate.device=auto",
+        )
+    return wanted
+
+
+def granted_cores() -> int:
+    """Cores that this process may use: those it is bound to, less what a container's quota takes away."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
+
+
+def trained_reach(model: Any, facts: dict[str, Any]) -> int:
+    """Tokens that the model learned to read at once.
+
+    A model made from scratch has seen no position beyond its training blocks, whatever its config allows.
+    """
+    identity = facts.get("identity", {})
+    context = context_of(model)
+    block = identity.get("train.block")
+    return min(context, int(block)) if block and not identity.get("train.pretrained") else context
+
+
+def _window(settings: EvaluateSettings, context: int, reach: int) -> int:
+    window = settings.window or reach
+    if window > context:
+        raise Failure(
+            f"A window of {window} tokens does not fit the model's context of {context}",
+            where="evaluate.window",
+            remedy=f"set it to {context} or less",
+            exit_code=ExitCode.USAGE,
+        )
+    if (settings.stride or window) > window:
+        raise Failure(
+            f"A stride of {settings.stride} tokens would leave tokens between windows of {window} unscored",
+            where="evaluate.stride",
+            remedy=f"set it to {window} or less",
+            exit_code=ExitCode.USAGE,
+        )
+    return window
+
+
+def _trained_bos(tokenizer: Any, facts: dict[str, Any], settings: EvaluateSettings) -> int | None:
+    known = bool(facts.get("identity", {}).get("train.document_start", True))
+    if settings.bos == "never" or (settings.bos == "auto" and not known):
+        return None
+    return tokenizer.eos_token_id

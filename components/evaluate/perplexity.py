@@ -1,0 +1,138 @@
+"""Perplexity of a split by a protocol, from one float64 sum of negative log-likelihood."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from components.evaluate.scoring import Scorer
+from components.evaluate.texts import PROTOCOLS, ProtocolText
+
+
+@dataclass(frozen=True)
+class ArticleScore:
+    """What one article contributes; nats, words by the protocol, tokens that were scored."""
+
+    title: str
+    nll: float
+    words: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A split by a protocol.
+
+    Attributes:
+        nll: nats over all scored tokens.
+        tokens: of the text.
+        scored_tokens: tokens that the sum is over: all, or less the few that have no context.
+        words: None where the protocol counts none.
+        bytes: of the original text.
+        token_perplexity: exp(nll / scored tokens); comparable for the same tokenizer only.
+        word_perplexity: exp(nll / words).
+        bits_per_byte: nll / (ln 2 * bytes).
+        text_sha256: of the split as released.
+        bos: id of the unscored token before each sequence, or None.
+    """
+
+    nll: float
+    tokens: int
+    scored_tokens: int
+    words: int | None
+    bytes: int
+    token_perplexity: float
+    word_perplexity: float | None
+    bits_per_byte: float
+    text_sha256: str
+    window: int
+    stride: int
+    bos: int | None
+    dtype: str
+    articles: tuple[ArticleScore, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score_text(
+    text: str,
+    protocol: str,
+    scorer: Scorer,
+    tokenizer: Any,
+    *,
+    trained_bos: int | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Score:
+    """Scores a split, every token of it once.
+
+    Args:
+        text: the split as released.
+        protocol: a name among `PROTOCOLS`.
+        scorer: the model.
+        tokenizer: the fast tokenizer of transformers that it was trained with.
+        trained_bos: the token that separates texts in the model's training, None if it knows none.
+        progress: see `Scorer.score`.
+    """
+    plan = PROTOCOLS[protocol](text)
+    if not plan.strides:
+        scorer = replace(scorer, stride=scorer.window)
+    bos = _bos(plan, tokenizer, trained_bos)
+    ids = [_encode(tokenizer, document.parts) for document in plan.documents]
+    first = [] if bos is None else [bos]
+    groups = [np.concatenate(ids)] if plan.joined else ids
+    sequences = [np.concatenate([np.array(first, dtype=np.int64), group]) for group in groups]
+    scored = scorer.score(sequences, shared_first=plan.shared_first, progress=progress)
+    flat = np.concatenate([nll[len(first) :] for nll in scored])
+    articles = _by_article(plan, [len(part) for part in ids], flat)
+    total, count = float(np.nansum(flat)), int(np.isfinite(flat).sum() + np.isinf(flat).sum())
+    return Score(
+        nll=total,
+        tokens=len(flat),
+        scored_tokens=count,
+        words=plan.words,
+        bytes=plan.bytes,
+        token_perplexity=_exp(total, count),
+        word_perplexity=None if plan.words is None else _exp(total, plan.words),
+        bits_per_byte=total / (math.log(2) * plan.bytes) if plan.bytes else math.nan,
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        window=scorer.window,
+        stride=scorer.stride,
+        bos=bos,
+        dtype=scorer.dtype,
+        articles=articles,
+    )
+
+
+def _bos(plan: ProtocolText, tokenizer: Any, trained_bos: int | None) -> int | None:
+    if plan.bos == "never":
+        return None
+    if plan.bos == "trained":
+        return trained_bos
+    return tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+
+
+def _encode(tokenizer: Any, parts: Sequence[str]) -> np.ndarray:
+    encoded = tokenizer.backend_tokenizer.encode_batch_fast(list(parts), add_special_tokens=False)
+    return np.array([token for part in encoded for token in part.ids], dtype=np.int64)
+
+
+def _by_article(plan: ProtocolText, lengths: list[int], nll: np.ndarray) -> tuple[ArticleScore, ...]:
+    parts = np.split(nll, np.cumsum(lengths)[:-1])
+    return tuple(
+        ArticleScore(document.title, float(np.nansum(part)), document.words, int((~np.isnan(part)).sum()))
+        for document, part in zip(plan.documents, parts, strict=True)
+    )
+
+
+def _exp(nll: float, count: int) -> float:
+    """exp(nll / count), infinite where a float cannot hold it."""
+    try:
+        return math.exp(nll / count) if count else math.nan
+    except OverflowError:
+        return math.inf

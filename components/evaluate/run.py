@@ -1,0 +1,160 @@
+"""The step that scores the model, compares it with the champion and recommends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.evaluate.baselines import baselines
+from components.evaluate.champion import Champion, find_champion
+from components.evaluate.measure import Measured, evaluation_key, measure, perplexities
+from components.evaluate.model import load_model
+from components.evaluate.page import evaluation_page
+from components.evaluate.settings import EvaluateSettings
+from components.shared.events import emit
+from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
+from components.shared.manifest import read_manifest, write_atomically, write_manifest
+from components.shared.step import Step
+
+SPLITS = ("validation", "test")
+_HEADLINES = ("word_perplexity", "token_perplexity", "bits_per_byte")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the step hands on beside its folder.
+
+    Attributes:
+        recommendation: `promote`, `keep`, `incomparable` or `invalid`.
+        metrics: the headline numbers, by flat names.
+    """
+
+    recommendation: str
+    metrics: dict[str, float]
+
+
+def run(
+    step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path
+) -> Evaluated:
+    """Scores the model, or finds its scores in the store, and sets them against the champion that stands now.
+
+    Args:
+        step: what every step is handed.
+        fingerprint: of the training.
+        corpus_dir, model_dir: folders of the steps before.
+        evaluation_dir: is written: `evaluation.json` and `evaluation.html`.
+        report_path: is written: the report again.
+
+    Raises:
+        Failure: a folder is damaged, or the model cannot be scored with these settings.
+    """
+    settings = step.section(EvaluateSettings)
+    corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
+    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in ("train", *SPLITS)}
+    key = evaluation_key(settings)
+    evaluation = _known(step, fingerprint, key, evaluation_dir)
+    if evaluation is None:
+        evaluation = _evaluate(model_dir, model.facts, texts, settings)
+    champion = find_champion(
+        step,
+        corpus.facts["model_name"],
+        key,
+        lambda folder, facts: _validate_only(folder, facts, texts["validation"], settings),
+    )
+    verdict = _judge(evaluation, champion, Rule.from_settings(asdict(settings)), fingerprint)
+    emit("note", text=f"{verdict.word}: {verdict.reason}")
+    evaluation["verdict"] = asdict(verdict)
+    evaluation["champion"] = _described(champion)
+    metrics = _metrics(evaluation)
+    write_atomically(evaluation_dir / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
+    page = evaluation_page(evaluation, corpus.facts, model.facts, _history(model_dir))
+    write_atomically(evaluation_dir / "evaluation.html", page)
+    facts = {"summary": metrics, "evaluation_key": key, "fingerprint": fingerprint, "verdict": verdict.word}
+    write_manifest(evaluation_dir, "evaluation", facts)
+    step.store.publish(evaluation_dir, "evaluation", f"{fingerprint}/{key}")
+    report_path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
+    step.tracking.metrics(metrics)
+    step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
+    return Evaluated(verdict.word, metrics)
+
+
+def _known(step: Step, fingerprint: str, key: str, folder: Path) -> dict[str, Any] | None:
+    """The evaluation as it was published; its verdict is older than the champion may be."""
+    if step.store.fetch("evaluation", f"{fingerprint}/{key}", folder) is None:
+        return None
+    emit("reused", step="evaluate", what=f"scores {key}")
+    return json.loads((folder / "evaluation.json").read_text())
+
+
+def _evaluate(
+    folder: Path, facts: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
+) -> dict[str, Any]:
+    loaded = load_model(folder, facts, settings)
+    measured = measure(loaded, {split: texts[split] for split in SPLITS}, settings, _tell)
+    return measured.to_dict() | {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
+
+
+def _validate_only(folder: Path, facts: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
+    loaded = load_model(folder, facts, settings)
+    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _tell)
+    return Measured(scores, loaded.tokenizer_digest)
+
+
+def _judge(evaluation: Mapping[str, Any], champion: Champion | None, rule: Rule, fingerprint: str) -> Verdict:
+    ours = Scores.from_evaluation(evaluation)
+    if champion is None:
+        return gate(ours, None, rule)
+    if champion.fingerprint == fingerprint:
+        reason = f"The champion, version {champion.version}, is this very model."
+        return Verdict("keep", reason, difference=0.0, interval=(0.0, 0.0))
+    verdict = gate(ours, Scores.from_evaluation(champion.evaluation), rule)
+    if verdict.word == "incomparable" and champion.evaluation is None:
+        return replace(verdict, reason=f"The champion cannot be scored: {champion.origin}.")
+    return verdict
+
+
+def _described(champion: Champion | None) -> dict[str, Any] | None:
+    """The champion as evaluation.json keeps it: with the scores on validation that it was compared by."""
+    if champion is None:
+        return None
+    known = champion.evaluation or {}
+    validation = known.get("protocols", {}).get(PROTOCOL, {}).get("validation")
+    perplexity = champion.tags.get("wikigpt.test.word_perplexity")
+    return {
+        "version": champion.version,
+        "fingerprint": champion.fingerprint,
+        "origin": champion.origin,
+        "tokenizer_digest": known.get("tokenizer_digest", ""),
+        "test_word_perplexity": float(perplexity) if perplexity else None,
+        "protocols": {PROTOCOL: {"validation": validation}} if validation else {},
+    }
+
+
+def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers for MLflow and the pipeline's metrics; another protocol than the first carries its name."""
+    metrics = {}
+    for protocol, splits in evaluation["protocols"].items():
+        suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"
+        for split, score in splits.items():
+            found = {f"{split}_{name}{suffix}": score[name] for name in _HEADLINES if score[name] is not None}
+            metrics.update(found)
+    if bleu := evaluation["bleu"]:
+        metrics |= {name: bleu[name] for name in ("bleu", "distinct_1", "distinct_2", "repetition")}
+    metrics["unigram_test_word_perplexity"] = evaluation["baselines"]["unigram"]["test"]
+    if evaluation["verdict"]["difference"] is not None:
+        metrics["champion_difference_nats_per_word"] = evaluation["verdict"]["difference"]
+    return metrics
+
+
+def _history(model_dir: Path) -> list[dict[str, Any]]:
+    path = model_dir / "history.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def _tell(protocol: str, split: str, done: int, total: int) -> None:
+    emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
