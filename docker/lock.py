@@ -1,0 +1,87 @@
+"""Writes the locks of the images, from the direct dependencies in pyproject.toml and docker/lock/mlflow.in.
+
+    python docker/lock.py [CONSTRAINTS]     needs `uv` on the PATH and the package index, once per upgrade
+
+CONSTRAINTS is a file of pins to stay on, for example `pip freeze --exclude-editable` of the environment in which the
+tests passed; without it everything moves to the newest release that pyproject.toml allows.
+
+    app.txt      all that both images share: every package but torch and what only its CUDA build needs
+    torch.txt    the CPU build of torch, without a hash: which wheel that is depends on the index given at build time
+    cuda.txt     the default build of torch and its CUDA libraries
+    mlflow.txt   the MLflow server
+"""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LOCK = Path(__file__).parent / "lock"
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+# What MLflow needs for logging and judging models in a client, and its server never imports: half of the image's size.
+CLIENT_ONLY = {
+    "contourpy",
+    "cycler",
+    "fonttools",
+    "joblib",
+    "kiwisolver",
+    "matplotlib",
+    "pillow",
+    "pyarrow",
+    "pyparsing",
+    "scikit-learn",
+    "scipy",
+    "skops",
+    "threadpoolctl",
+}
+HEADER = "# Written by docker/lock.py: change pyproject.toml and run it again.\n"
+
+
+def main(constraints: Path | None) -> None:
+    keep = _without(constraints, {"torch"})
+    full = _compile(PROJECT.read_text(), "pyproject.toml", keep)
+    server = _compile((LOCK / "mlflow.in").read_text(), "mlflow.in", keep)
+    cuda = _cuda_names(full)
+    _write("app", full, full.keys() - cuda)
+    _write("cuda", full, cuda)
+    _write("mlflow", server, server.keys() - CLIENT_ONLY)
+    (LOCK / "torch.txt").write_text(f"{HEADER}torch=={_version(full['torch'])}\n")
+
+
+def _compile(requirements: str, name: str, constraints: str) -> dict[str, str]:
+    """Every package that the requirements need on Linux, each with its pin and hashes, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, keep = Path(folder, name), Path(folder, "constraints.txt")
+        source.write_text(requirements)
+        keep.write_text(constraints)
+        command = f"uv pip compile --no-config --quiet --generate-hashes --no-annotate --no-header -c {keep} {source}"
+        platform = "--python-version 3.11 --python-platform x86_64-manylinux_2_28"
+        done = subprocess.run([*command.split(), *platform.split()], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    # `===` leaves no room for a local build such as 2.13.0+cpu, which pip ranks above the release itself
+    text = re.sub(r"^torch==", "torch===", done.stdout, flags=re.MULTILINE)
+    return {re.split("=", entry)[0]: entry for entry in re.split(r"^(?=\S)", text, flags=re.MULTILINE) if entry.strip()}
+
+
+def _cuda_names(full: dict[str, str]) -> set[str]:
+    """torch, and what no other package would have brought in."""
+    return {"torch", "triton", *(name for name in full if name.startswith(("nvidia-", "cuda-")))}
+
+
+def _write(name: str, entries: dict[str, str], names: set[str]) -> None:
+    (LOCK / f"{name}.txt").write_text(HEADER + "".join(entries[key] for key in sorted(names)))
+
+
+def _version(entry: str) -> str:
+    return entry.split()[0].rpartition("=")[2]
+
+
+def _without(constraints: Path | None, names: set[str]) -> str:
+    lines = constraints.read_text().splitlines() if constraints else []
+    return "\n".join(line for line in lines if line.partition("==")[0].lower() not in names)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
