@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
 PROFILE ?= quick
+GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
 .PHONY: help run test test-slow lint golden clean
@@ -35,8 +36,9 @@ lint: $(VENV)/installed-test ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-golden: $(VENV)/installed ## Compile the checked-in copy of the pipeline anew
-	$(BIN)/wikigpt compile --profile nightly -o tests/pipelines/golden/nightly.yaml
+golden: $(VENV)/installed ## Compile the checked-in copies of the pipeline anew
+	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
+	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
 clean: ## Remove the environment and what the tools cached; .wikigpt stays
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -53,7 +53,7 @@ class Place:
     """
 
     # Read by pydantic where YAML becomes values: a key that is mistyped is an error, not a default.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
     cpu_request: str = "500m"
     cpu_limit: str = "2"
@@ -142,7 +142,7 @@ class NoticePlace(Place):
 class Toleration:
     """A taint of a node that a pod puts up with, in Kubernetes' words."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
     key: str
     operator: str = "Exists"
