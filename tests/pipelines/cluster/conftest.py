@@ -8,6 +8,7 @@ from kfp import compiler, dsl
 
 from pipelines.cluster.placement import pipeline_config, placement
 from pipelines.cluster.settings import ClusterSettings
+from tests.kfp_stand_in.fixtures import cluster, stand_in  # noqa: F401
 
 IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64
 
@@ -18,11 +19,11 @@ def work(settings: str):
     print(settings)
 
 
-def small_pipeline(cluster: ClusterSettings, settings: str = "{}"):
+def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
     """A training and a notice, placed on the cluster."""
-    place = placement(cluster)
+    place = placement(chosen)
 
-    @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(cluster))
+    @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(chosen))
     def training(settings: str = settings):
         notice = work(settings=settings).set_display_name("Say how it ended")
         place(notice, "notify")

@@ -1,0 +1,133 @@
+"""What goes wrong between this machine and Kubeflow Pipelines, as failures of one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from kfp_server_api import ApiException
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationParseError,
+    LocationValueError,
+    MaxRetryError,
+    NameResolutionError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from components.shared.failure import ExitCode, Failure
+
+CAUGHT = (ApiException, HTTPError)
+
+
+class Exists(Failure):
+    """The server holds something of that name already."""
+
+
+def failure_of(error: Exception, address: str, subject: str) -> Failure:
+    """What an error of the client means.
+
+    Args:
+        error: one of `CAUGHT`.
+        address: of the server.
+        subject: what was asked for, as in `run 8f3c`.
+    """
+    if isinstance(error, ApiException):
+        return _answered(error, address, subject)
+    if isinstance(error, (LocationParseError, LocationValueError)):
+        return Failure(
+            f"The address cannot be read: {error}",
+            where=address,
+            remedy="write it as https://host or http://host:port",
+            exit_code=ExitCode.USAGE,
+        )
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(reason, SSLError):
+        what, remedy = f"The certificate of the server is not trusted: {reason}", "name its authority by --ca-cert"
+    elif isinstance(reason, NameResolutionError):
+        what, remedy = "The host name of Kubeflow Pipelines is unknown", "mend --endpoint or KF_PIPELINES_ENDPOINT"
+    elif "refused" in str(reason):
+        what, remedy = "Nothing listens at the address", "start the port-forward to ml-pipeline or mend --endpoint"
+    elif isinstance(reason, (ReadTimeoutError, ConnectTimeoutError)):
+        what, remedy = "Kubeflow Pipelines did not answer in time", "look whether ml-pipeline is well, then try again"
+    else:
+        what, remedy = f"The connection to Kubeflow Pipelines broke: {_last(str(reason))}", "try again"
+    return Failure(what, where=address, remedy=remedy, exit_code=ExitCode.UNREACHABLE)
+
+
+def web_page(address: str, *, redirected: bool) -> Failure:
+    """The address answers, with something for a browser."""
+    if redirected:
+        return Failure(
+            "The server sends to a page for logging in",
+            where=address,
+            remedy="give a fresh token (KF_PIPELINES_TOKEN) or the cookies of a session (KF_PIPELINES_COOKIES)",
+            exit_code=ExitCode.UNAUTHORISED,
+        )
+    return Failure(
+        "The address answers with a web page, not with the API of Kubeflow Pipelines",
+        where=address,
+        remedy="give the address below which /apis/v2beta1 stands, as https://host/pipeline does on a full Kubeflow",
+        exit_code=ExitCode.UNREACHABLE,
+    )
+
+
+def _answered(error: ApiException, address: str, subject: str) -> Failure:
+    message = _message(error)
+    if error.status == 401:
+        return Failure(
+            f"The server does not accept who we are: {message}",
+            where=address,
+            remedy="fetch a fresh token or session; a token of a service account lasts an hour by default",
+            exit_code=ExitCode.UNAUTHORISED,
+        )
+    if error.status == 403:
+        return Failure(
+            f"The server does not let us do that: {message}",
+            where=f"{subject} at {address}",
+            remedy="name the right --namespace, or ask its owner for the right",
+            exit_code=ExitCode.UNAUTHORISED,
+        )
+    if _is_page(error):
+        return web_page(address, redirected=False)
+    if error.status == 404:
+        return Failure(
+            f"There is no {subject}",
+            where=address,
+            remedy="look the name up in the user interface; a run that was deleted is gone",
+            exit_code=ExitCode.USAGE,
+        )
+    if error.status == 409:
+        return Exists(f"There is a {subject} already", where=address, remedy="use it, or choose another name")
+    if error.status and error.status >= 500:
+        return Failure(
+            f"Kubeflow Pipelines answered {error.status}: {message}",
+            where=f"{subject} at {address}",
+            remedy="try again; if it stays so, see the log of ml-pipeline",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+    return Failure(
+        f"Kubeflow Pipelines refused: {message}",
+        where=f"{subject} at {address}",
+        remedy="mend what the sentence names",
+    )
+
+
+def _message(error: ApiException) -> str:
+    """The first line of what the server says; its traces of Go functions help nobody here."""
+    try:
+        said: Any = json.loads(error.body or "").get("message")
+    except (ValueError, AttributeError):
+        said = None
+    return _last(str(said or error.reason or f"status {error.status}"))
+
+
+def _is_page(error: ApiException) -> bool:
+    return bool(re.match(r"\s*<(!doctype|html)", error.body or "", re.IGNORECASE))
+
+
+def _last(text: str) -> str:
+    return text.strip().splitlines()[0].rstrip(".") if text.strip() else "no message"

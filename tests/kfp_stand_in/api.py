@@ -1,0 +1,88 @@
+"""The published API (Swagger 2.0): which operation a request means, and whether a message fits its schema."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft4Validator, FormatChecker
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of the API and the values that a request's path and query give it."""
+
+    name: str
+    parameters: tuple[dict[str, Any], ...]
+    answer: dict[str, Any]
+    path_values: dict[str, str]
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        """The schema of the body, or None where the operation takes none."""
+        return next((entry["schema"] for entry in self.parameters if entry["in"] == "body"), None)
+
+
+class Api:
+    """The API as its description says it, read strictly: a field that is not described is a mistake."""
+
+    def __init__(self, swagger: Path):
+        described = json.loads(swagger.read_text())
+        self._definitions = _closed(described["definitions"])
+        self._error = {"$ref": "#/definitions/googleRpcStatus"}
+        self._routes = []
+        for template, methods in described["paths"].items():
+            names = re.findall(r"\{([^}]+)\}", template)
+            pattern = re.compile(re.sub(r"\\\{[^}]+\\\}", "([^/:]+)", re.escape(template)))
+            self._routes += [(len(names), method, pattern, names, entry) for method, entry in methods.items()]
+        self._routes.sort(key=lambda route: route[0])
+
+    def operation(self, method: str, path: str) -> Operation | None:
+        """What a request asks for, or None where the API has no such path."""
+        for _, known, pattern, names, entry in self._routes:
+            if known == method.lower() and (match := pattern.fullmatch(path)):
+                return Operation(
+                    name=entry["operationId"],
+                    parameters=tuple(entry.get("parameters", ())),
+                    answer=entry["responses"]["200"]["schema"],
+                    path_values=dict(zip(names, match.groups(), strict=True)),
+                )
+        return None
+
+    def wrong_in_query(self, operation: Operation, query: dict[str, str]) -> list[str]:
+        """What is wrong with the query of a request."""
+        known = {entry["name"]: entry for entry in operation.parameters if entry["in"] == "query"}
+        wrong = [f"query: no parameter {name!r}" for name in query.keys() - known.keys()]
+        wrong += [
+            f"query: {name} is {query[name]!r}"
+            for name in query.keys() & known.keys()
+            if query[name] not in known[name].get("enum", [query[name]])
+        ]
+        if "filter" in query:
+            wrong += self.wrong_in({"$ref": "#/definitions/v2beta1Filter"}, json.loads(query["filter"]))
+        return wrong
+
+    def wrong_in(self, schema: dict[str, Any], message: Any) -> list[str]:
+        """What does not fit the schema in a message."""
+        validator = Draft4Validator({**schema, "definitions": self._definitions}, format_checker=FormatChecker())
+        if "$ref" not in schema:
+            return [error.message for error in validator.iter_errors(message)]
+        rooted = Draft4Validator({"allOf": [schema], "definitions": self._definitions}, format_checker=FormatChecker())
+        return [f"{error.json_path}: {error.message}" for error in rooted.iter_errors(message)]
+
+    def wrong_in_error(self, message: Any) -> list[str]:
+        """What does not fit in the body of an error."""
+        return self.wrong_in(self._error, message)
+
+
+def _closed(definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definitions with every object that lists its properties closed to others."""
+    closed = copy.deepcopy(definitions)
+    for schema in closed.values():
+        if "properties" in schema and "additionalProperties" not in schema:
+            schema["additionalProperties"] = False
+    return closed

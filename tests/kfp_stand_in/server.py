@@ -1,0 +1,198 @@
+"""The stand-in's HTTP: every request and answer is held against the published API; faults on demand."""
+
+from __future__ import annotations
+
+import email
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.kfp_stand_in.api import Api
+from tests.kfp_stand_in.state import Refusal, State
+
+READING = ("Get", "List")
+PAGE = b"<!doctype html><title>Log in</title><form></form>"
+
+
+@dataclass
+class Fault:
+    """Something that goes wrong.
+
+    Attributes:
+        kind: `error` answers with `status`; `slow` waits `seconds`; `drop` cuts the connection before anything was
+            done, `lost` after it was done; `page` answers with a web page.
+        operation: the operation that it meets; any where it is empty.
+        times: how often.
+    """
+
+    kind: str
+    operation: str = ""
+    times: int = 1
+    status: int = 500
+    seconds: float = 0.0
+
+
+@dataclass
+class StandIn:
+    """A running stand-in.
+
+    Attributes:
+        requests: the operations that were asked for, in order.
+        violations: what did not fit the published API, in requests and in answers.
+        token: that a request must bear; cookie: likewise, else a request is sent to a page for logging in.
+    """
+
+    api: Api
+    state: State = field(default_factory=State)
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)
+    token: str | None = None
+    cookie: str | None = None
+    url: str = ""
+
+    @property
+    def changes(self) -> list[str]:
+        """The requests that were meant to change something."""
+        return [name for name in self.requests if not re.search("|".join(READING), name)]
+
+    def fault_for(self, operation: str) -> Fault | None:
+        """The next fault that meets an operation, used up by one."""
+        for fault in self.faults:
+            if fault.times and fault.operation in operation:
+                fault.times -= 1
+                return fault
+        return None
+
+
+@contextmanager
+def serving(swagger: Path) -> Iterator[StandIn]:
+    """A stand-in on a free port of this machine, for the time of the block."""
+    stand_in = StandIn(Api(swagger))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
+    server.daemon_threads = True
+    stand_in.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield stand_in
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    stand_in: StandIn
+
+    def do_GET(self) -> None:
+        self._handle()
+
+    def do_POST(self) -> None:
+        self._handle()
+
+    def do_DELETE(self) -> None:
+        self._handle()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+    def _handle(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        address = urlsplit(self.path)
+        path = re.sub(r"^.*/proxy/+", "/", unquote(address.path))
+        query = dict(parse_qsl(address.query, keep_blank_values=True))
+        if path == "/login":
+            self._send(200, PAGE, "text/html")
+        elif path.startswith("/api/v1/"):
+            self._kubernetes(path, query)
+        elif self._allowed():
+            self._pipelines(path, query, body)
+
+    def _allowed(self) -> bool:
+        if self.stand_in.cookie and self.headers.get("Cookie") != self.stand_in.cookie:
+            self._send(302, b"", "text/html", Location="/login")
+            return False
+        if self.stand_in.token and self.headers.get("authorization") != f"Bearer {self.stand_in.token}":
+            self._refuse(Refusal(401, 16, "the token has expired"))
+            return False
+        return True
+
+    def _pipelines(self, path: str, query: dict[str, str], body: bytes) -> None:
+        if match := re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", path):
+            self.stand_in.requests.append("GetLog")
+            return self._log(match[1])
+        operation = self.stand_in.api.operation(self.command, path)
+        if operation is None:
+            self.stand_in.violations.append(f"no operation {self.command} {path}")
+            return self._refuse(Refusal(404, 5, "Not Found"))
+        self.stand_in.requests.append(operation.name)
+        fault = self.stand_in.fault_for(operation.name)
+        if fault and fault.kind == "slow":
+            time.sleep(fault.seconds)
+        if fault and fault.kind == "drop":
+            return self._cut()
+        if fault and fault.kind == "page":
+            return self._send(200, PAGE, "text/html")
+        if fault and fault.kind == "error":
+            return self._refuse(Refusal(fault.status, 13, "injected by the test"))
+        wrong = self.stand_in.api.wrong_in_query(operation, {key: value for key, value in query.items() if value})
+        message = self._message(body)
+        if operation.body:
+            wrong += self.stand_in.api.wrong_in(operation.body, message)
+        try:
+            answer = self.stand_in.state.answer(operation.name, {**query, **operation.path_values}, message)
+        except Refusal as refusal:
+            return self._refuse(refusal)
+        wrong += self.stand_in.api.wrong_in(operation.answer, answer)
+        self.stand_in.violations += [f"{operation.name}: {sentence}" for sentence in wrong]
+        if fault and fault.kind == "lost":
+            return self._cut()
+        return self._send(200, json.dumps(answer).encode(), "application/json")
+
+    def _message(self, body: bytes) -> Any:
+        kind = self.headers.get("Content-Type", "")
+        if not kind.startswith("multipart/"):
+            return json.loads(body) if body else None
+        parts = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body).get_payload()
+        return next(part.get_payload(decode=True) for part in parts)  # type: ignore[union-attr]
+
+    def _log(self, pod: str) -> None:
+        if (text := self.stand_in.state.logs.get(pod)) is not None:
+            return self._send(200, text.encode(), "text/plain")
+        answer = {"error_message": f"failed to read pod log: pods {pod!r} not found", "error_details": ""}
+        return self._send(500, json.dumps(answer).encode(), "application/json")
+
+    def _kubernetes(self, path: str, query: dict[str, str]) -> None:
+        if match := re.fullmatch(r"/api/v1/namespaces/[^/]+/pods/([^/]+)/log", path):
+            return self._send(200, self.stand_in.state.logs[match[1]].encode(), "text/plain")
+        wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
+        pods = [pod for pod in self.stand_in.state.pods if wanted.items() <= pod["metadata"]["labels"].items()]
+        answer = {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods}
+        return self._send(200, json.dumps(answer).encode(), "application/json")
+
+    def _refuse(self, refusal: Refusal) -> None:
+        answer = {"code": refusal.code, "message": refusal.message, "details": []}
+        self.stand_in.violations += self.stand_in.api.wrong_in_error(answer)
+        self._send(refusal.status, json.dumps(answer).encode(), "application/json")
+
+    def _send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
