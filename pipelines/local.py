@@ -59,7 +59,6 @@ def _follow_into_death() -> None:
 def give_notice(folder: Path, state: str) -> None:
     """Runs the notice alone, for a run whose own exit handler did not come to it."""
     from components.notify.run import run
-
     from components.shared.step import step
 
     with step("notify", (folder / "settings.json").read_text(), folder.name) as here:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from components.notify.settings import NotifySettings
 
 from components.download.settings import DownloadSettings
 from components.evaluate.settings import EvaluateSettings
+from components.notify.settings import NotifySettings
 from components.register.settings import RegisterSettings
 from components.shared.failure import ExitCode, Failure
 from components.shared.settings import parse_section

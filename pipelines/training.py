@@ -60,7 +60,7 @@ def build(
         with dsl.ExitHandler(notice, name="train-and-tell"):
             source = do(download, "Fetch the corpus and decide", **run)
             corpus, keyed = source.outputs["corpus"], {**run, "fingerprint": source.outputs["fingerprint"]}
-            with dsl.If(source.outputs["decision"] == "train", name="training-is-due"):
+            with dsl.If(source.outputs["Output"] == "train", name="training-is-due"):
                 checked = do(validate, "Validate the corpus", **run, corpus=corpus)
                 packed = do(tokenize, "Tokenize the corpus", **keyed, corpus=corpus).after(checked)
                 trained = do(train, "Train the model", **keyed, tokens=packed.outputs["tokens"])

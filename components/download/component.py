@@ -1,23 +1,27 @@
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components import BASE_IMAGE
 
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
-def download(settings: str, pipeline_run: str, corpus: dsl.Output[dsl.Dataset]) -> NamedTuple(  # type: ignore[valid-type]
-    "Outputs", [("decision", str), ("fingerprint", str)]
-):
+def download(
+    settings: str,
+    pipeline_run: str,
+    corpus: dsl.Output[dsl.Dataset],
+    fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
+) -> str:
     """Fetches the corpus, checks its digests and decides whether there is anything to train.
+
+    The decision is the only return value because kfp.local resolves a condition on nothing else.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
         corpus: train.txt, validation.txt, test.txt and their manifest.
+        fingerprint: of the training that these settings and this corpus ask for.
 
     Returns:
-        decision: `train` or `skip`; fingerprint: of the training that these settings and this corpus ask for.
+        `train` or `skip`.
     """
     from pathlib import Path
 
@@ -26,4 +30,5 @@ def download(settings: str, pipeline_run: str, corpus: dsl.Output[dsl.Dataset]) 
 
     with step("download", settings, pipeline_run) as here:
         outcome = run(here, Path(corpus.path))
-    return outcome.decision, outcome.fingerprint
+    Path(fingerprint).write_text(outcome.fingerprint)
+    return outcome.decision

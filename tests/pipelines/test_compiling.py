@@ -46,7 +46,7 @@ def test_everything_after_download_waits_for_one_word(pipeline):
     tasks = dag(pipeline, "comp-exit-handler-1")
     assert set(tasks) == {"download", "condition-2"}
     condition = tasks["condition-2"]["triggerPolicy"]["condition"]
-    assert condition == "inputs.parameter_values['pipelinechannel--download-decision'] == 'train'"
+    assert condition == "inputs.parameter_values['pipelinechannel--download-Output'] == 'train'"
     assert set(dag(pipeline, "comp-condition-2")) == set(EDGES)
 
 
