@@ -1,0 +1,163 @@
+"""Packed blocks of a split, resident on the device, in an order that is a function of the seed and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from components.shared.failure import ExitCode, Failure
+
+
+@dataclass(frozen=True)
+class Split:
+    """The tokens of one split.
+
+    Attributes:
+        tokens: ids, shape (tokens,).
+        articles: offsets of the articles' starts and the end, shape (articles + 1,).
+        start_id: the token put before every article, or None for nothing.
+    """
+
+    tokens: np.ndarray
+    articles: np.ndarray
+    start_id: int | None
+
+    @classmethod
+    def open(cls, folder: Path, name: str, dtype: str, start_id: int | None) -> Split:
+        """Maps a split of a folder of kind tokens."""
+        tokens = np.memmap(folder / f"{name}.bin", dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
+        return cls(tokens, np.load(folder / f"{name}.articles.npy"), start_id)
+
+    def stream(self, order: np.ndarray) -> np.ndarray:
+        """The articles one after the other in an order, int32, each after the start token if there is one."""
+        start = [] if self.start_id is None else [np.array([self.start_id], dtype=np.int32)]
+        parts: list[np.ndarray] = []
+        for article in order:
+            parts += [*start, self.tokens[self.articles[article] : self.articles[article + 1]].astype(np.int32)]
+        return np.concatenate(parts)
+
+    @property
+    def stream_length(self) -> int:
+        starts = 0 if self.start_id is None else len(self.articles) - 1
+        return len(self.tokens) + starts
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the train split: its articles shuffled, cut into blocks from a random offset, the blocks shuffled.
+
+    Attributes:
+        order: the articles, in the order of this epoch.
+        stream: their tokens, on the device.
+        starts: where the blocks begin in it, in the order of training, on the device.
+    """
+
+    order: np.ndarray
+    stream: Tensor
+    starts: Tensor
+
+
+class TrainOrder:
+    """Which tokens stand in which step. Nothing is remembered: the step number alone restores the data order.
+
+    Args:
+        split: the train split.
+        block: tokens a sequence.
+        batch: sequences a step.
+        seed: of every shuffle.
+        device: where the tokens live.
+
+    Raises:
+        Failure: the split is smaller than one batch.
+    """
+
+    def __init__(self, split: Split, *, block: int, batch: int, seed: int, device: torch.device):
+        self.split, self.block, self.batch, self.seed, self.device = split, block, batch, seed, device
+        # A block needs one token more than its length, as the target of its last, and the offset takes up to a block.
+        self.steps_per_epoch = max(0, (split.stream_length - block) // block) // batch
+        if not self.steps_per_epoch:
+            raise Failure(
+                f"The train split has {len(split.tokens)} tokens, less than a step of {batch} blocks of {block}",
+                where="train.batch and train.block",
+                remedy="lower train.batch or train.block, or take a larger corpus",
+                exit_code=ExitCode.USAGE,
+            )
+        self.epoch = lru_cache(maxsize=1)(self._epoch)
+
+    def inputs_and_targets(self, step: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """The sequences of a step, or a part of them, and the token after each of their tokens.
+
+        Returns:
+            Two int64 tensors of shape (sequences, block).
+        """
+        number, position = divmod(step, self.steps_per_epoch)
+        epoch = self.epoch(number)
+        starts = epoch.starts[position * self.batch : (position + 1) * self.batch][part]
+        rows = epoch.stream[starts[:, None] + torch.arange(self.block + 1, device=self.device)].long()
+        return rows[:, :-1], rows[:, 1:]
+
+    def place(self, step: int) -> str:
+        """Where the tokens of a step stand in the corpus, for a person who has to look at them."""
+        number, position = divmod(step, self.steps_per_epoch)
+        epoch = self.epoch(number)
+        lengths = np.diff(self.split.articles)[epoch.order] + (self.split.start_id is not None)
+        ends = np.cumsum(lengths)
+        starts = epoch.starts[position * self.batch : (position + 1) * self.batch].cpu().numpy()
+        places = [f"{epoch.order[i]}" for i in dict.fromkeys(np.searchsorted(ends, starts, side="right"))]
+        shown = ", ".join(places[:8]) + (", …" if len(places) > 8 else "")
+        return f"epoch {number}, batch {position} of {self.steps_per_epoch}, articles {shown} of the train split"
+
+    def _epoch(self, number: int) -> Epoch:
+        random = np.random.default_rng((self.seed, number))
+        order = random.permutation(len(self.split.articles) - 1)
+        stream = self.split.stream(order)
+        offset = int(random.integers(self.block))
+        blocks = self.steps_per_epoch * self.batch
+        available = (len(stream) - 1 - offset) // self.block
+        starts = offset + self.block * random.permutation(available)[:blocks]
+        return Epoch(order, torch.from_numpy(stream).to(self.device), torch.from_numpy(starts).to(self.device))
+
+
+class ValidationBlocks:
+    """Blocks of the validation split in its own order, for the loss per token of its text.
+
+    Start tokens are context and not scored, as in the step that evaluates; every other token but the first is scored
+    once.
+
+    Args:
+        split: the validation split.
+        block: tokens a sequence.
+        limit: read about this many tokens, in whole blocks spread evenly; None for all.
+        device: where the tokens live.
+    """
+
+    def __init__(self, split: Split, *, block: int, limit: int | None, device: torch.device):
+        stream = split.stream(np.arange(len(split.articles) - 1))
+        scored = np.ones(len(stream), dtype=bool)
+        if split.start_id is not None:
+            scored[split.articles[:-1] + np.arange(len(split.articles) - 1)] = False
+        self.stream = torch.from_numpy(stream).to(device)
+        self.scored = torch.from_numpy(scored).to(device)
+        bounds = list(pairwise([*range(0, len(stream) - 1, block), len(stream) - 1]))
+        wanted = len(bounds) if limit is None else max(1, min(len(bounds), limit // block))
+        self.bounds = [bounds[i * len(bounds) // wanted] for i in range(wanted)]
+
+    def batches(self, size: int, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The share of one process: inputs, targets and which targets count, each of shape (up to size, length)."""
+        mine = self.bounds[rank::world]
+        by_length: dict[int, list[int]] = {}
+        for start, end in mine:
+            by_length.setdefault(end - start, []).append(start)
+        for length, starts in by_length.items():
+            for first in range(0, len(starts), size):
+                rows = torch.tensor(starts[first : first + size])[:, None] + torch.arange(length + 1)
+                rows = rows.to(self.stream.device)
+                tokens = self.stream[rows].long()
+                yield tokens[:, :-1], tokens[:, 1:], self.scored[rows[:, 1:]]

@@ -1,0 +1,92 @@
+"""Where training runs and with which numerics: device, threads, determinism, precision."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from components.shared.failure import ExitCode, Failure
+from components.train.settings import TrainSettings
+
+_QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+
+
+def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
+    """The device of a process.
+
+    Raises:
+        Failure: the settings ask for a GPU and there is none.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise Failure(
+            "There is no GPU that torch can use",
+            where="train.device",
+            remedy="set train.device to auto or cpu, or run where there is a GPU and a CUDA build of torch",
+            exit_code=ExitCode.USAGE,
+        )
+    if settings.device != "cpu" and torch.cuda.is_available():
+        return torch.device("cuda", rank)
+    return torch.device("cpu")
+
+
+def count_processes(settings: TrainSettings) -> int:
+    """How many data-parallel processes train: as set, else one for every GPU, as many as divide the batch."""
+    if settings.processes is not None:
+        return settings.processes
+    visible = torch.cuda.device_count() if choose_device(settings).type == "cuda" else 1
+    sequences = settings.batch // settings.accumulation
+    return max(count for count in range(1, visible + 1) if sequences % count == 0)
+
+
+def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """Pins threads and switches deterministic algorithms on, for this process.
+
+    Returns:
+        The numerics that weights depend on beside the settings, as plain values.
+    """
+    threads = max(1, (settings.threads or cores_granted()) // processes)
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = False
+    if settings.compile and (home := os.environ.get("WIKIGPT_HOME")):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(home).absolute() / "compile-cache"))
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {
+        "device": kind,
+        "threads": threads,
+        "processes": processes,
+        "precision": settings.precision,
+        "compiled": settings.compile,
+        "torch": torch.__version__,
+    }
+
+
+def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[None]:
+    """Computes in bfloat16 where the settings say so."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16")
+
+
+def cores_granted() -> int:
+    """Cores that this process may use: its affinity, and its cgroup's quota where there is one."""
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(granted, _quota() or granted))
+
+
+def _quota() -> int | None:
+    try:
+        if _QUOTAS[0].is_file():
+            quota, period = _QUOTAS[0].read_text().split()
+        else:
+            quota, period = _QUOTAS[1].read_text(), _QUOTAS[1].with_name("cpu.cfs_period_us").read_text()
+        return ceil(int(quota) / int(period)) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return None

@@ -1,0 +1,171 @@
+"""The language model: made from a configuration or from pretrained weights, its loss, and its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+
+from components.shared.failure import ExitCode, Failure
+from components.train.settings import TrainSettings
+
+# Sizes that are a multiple of this make the largest matrix product of the model run at full speed.
+_ALIGNMENT = 64
+
+
+def build_model(
+    settings: TrainSettings, *, vocab_size: int, eos_id: int, weights: Path | None = None
+) -> PreTrainedModel:
+    """The model to train, in float32 on the CPU, its vocabulary padded to a multiple of 64 until `save_model`.
+
+    Args:
+        settings: shape, dropout, seed.
+        vocab_size: of the tokenizer.
+        eos_id: the end-of-text token, which also begins a text.
+        weights: a folder with pretrained weights, or None to begin with random ones.
+
+    Raises:
+        Failure: the weights are no safetensors, belong to another tokenizer, or have a shorter context than a block.
+    """
+    torch.manual_seed(settings.seed)
+    if weights is None:
+        config = model_config(settings, vocab_size=vocab_size, eos_id=eos_id)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    else:
+        model = _load(weights, settings, vocab_size=vocab_size)
+    model.config.use_cache = False
+    if model.config.vocab_size % _ALIGNMENT:
+        model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
+    _add_dropout(model, settings)
+    return model
+
+
+def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> Any:
+    """The Hugging Face configuration of a model made from scratch."""
+    common = {
+        "vocab_size": vocab_size,
+        "tie_word_embeddings": settings.tied_embeddings,
+        "bos_token_id": eos_id,
+        "eos_token_id": eos_id,
+        "dtype": "float32",
+    }
+    if settings.architecture == "gpt2":
+        return AutoConfig.for_model(
+            "gpt2",
+            n_positions=settings.context,
+            n_embd=settings.width,
+            n_layer=settings.layers,
+            n_head=settings.heads,
+            n_inner=settings.feed_forward,
+            resid_pdrop=settings.dropout,
+            embd_pdrop=settings.dropout,
+            attn_pdrop=settings.attention_dropout,
+            **common,
+        )
+    return AutoConfig.for_model(
+        "qwen3",
+        hidden_size=settings.width,
+        num_hidden_layers=settings.layers,
+        num_attention_heads=settings.heads,
+        num_key_value_heads=settings.key_value_heads or settings.heads,
+        head_dim=settings.width // settings.heads,
+        intermediate_size=settings.feed_forward or -(-settings.width * 8 // 3 // _ALIGNMENT) * _ALIGNMENT,
+        max_position_embeddings=settings.context,
+        attention_dropout=settings.attention_dropout,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        **common,
+    )
+
+
+def token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
+    """Mean negative log-likelihood (nats) per token.
+
+    Args:
+        model: a causal language model.
+        inputs: ids, shape (sequences, block).
+        targets: the token after each of them, the same shape; nothing is shifted here and every one counts.
+        vocab_size: of the tokenizer; the padding of the vocabulary takes no probability.
+    """
+    logits = model(input_ids=inputs).logits[..., :vocab_size]
+    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def save_model(model: PreTrainedModel, folder: Path, *, vocab_size: int, eos_id: int) -> None:
+    """Writes config.json, generation_config.json and model.safetensors; the padding of the vocabulary is cut off."""
+    if model.config.vocab_size != vocab_size:
+        model.resize_token_embeddings(vocab_size, mean_resizing=False)
+    model.config.use_cache = True
+    model.generation_config = GenerationConfig(
+        bos_token_id=eos_id, eos_token_id=eos_id, pad_token_id=eos_id, do_sample=True, top_p=0.95, temperature=0.8
+    )
+    model.save_pretrained(folder)
+
+
+def _load(folder: Path, settings: TrainSettings, *, vocab_size: int) -> PreTrainedModel:
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    if settings.block > (context := config.max_position_embeddings):
+        raise Failure(
+            f"A block of {settings.block} tokens is longer than the context of the pretrained model, {context}",
+            where="train.block",
+            remedy=f"set train.block to at most {context}",
+            exit_code=ExitCode.USAGE,
+        )
+    if not vocab_size <= config.vocab_size < vocab_size + 1024:
+        raise Failure(
+            f"The tokenizer has {vocab_size} entries and the pretrained model {config.vocab_size}",
+            where="train.pretrained",
+            remedy="take the tokenizer of that model, by tokenize.pretrained",
+            exit_code=ExitCode.USAGE,
+        )
+    for name in ("resid_pdrop", "embd_pdrop"):
+        if hasattr(config, name):
+            setattr(config, name, settings.dropout)
+    for name in ("attn_pdrop", "attention_dropout"):
+        if hasattr(config, name):
+            setattr(config, name, settings.attention_dropout)
+    try:
+        return AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError) as error:
+        raise Failure(
+            f"The pretrained weights cannot be loaded: {str(error).splitlines()[0]}",
+            where=str(folder),
+            remedy="give a Hugging Face folder with config.json and model.safetensors",
+        ) from error
+
+
+def _add_dropout(model: PreTrainedModel, settings: TrainSettings) -> None:
+    """Adds what the architecture has no setting for: hooks leave the saved model as Hugging Face defines it."""
+    embedding = model.get_input_embeddings()
+    if settings.embedding_dropout:
+        embedding.register_forward_hook(_drop_words(settings.embedding_dropout))
+    if settings.dropout and not hasattr(model.config, "resid_pdrop"):
+        branches = [module for name, module in model.named_modules() if name.endswith(("o_proj", "down_proj"))]
+        for module in [embedding, *branches]:
+            module.register_forward_hook(_drop(settings.dropout))
+
+
+def _drop(share: float) -> Any:
+    return lambda module, inputs, output: F.dropout(output, share, module.training)
+
+
+def _drop_words(share: float) -> Any:
+    """Drops whole word vectors, the same ones wherever they occur in a step (Gal and Ghahramani 2016)."""
+
+    def hook(module: nn.Embedding, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        if not module.training:
+            return output
+        kept = torch.rand(module.num_embeddings, 1, device=output.device) >= share
+        return output * F.embedding(inputs[0], kept.to(output.dtype) / (1 - share))
+
+    return hook

@@ -1,0 +1,96 @@
+"""Optimizers, the learning rate of a step, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Muon, Optimizer
+
+from components.train.settings import TrainSettings
+
+
+def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
+    """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
+
+    Weight decay spares embeddings, norms and biases. Muon's updates are scaled to the size of AdamW's (Liu et al. 2025,
+    "Muon is Scalable for LLM Training"), so that one learning rate and one weight decay mean the same to both, and a
+    transposed matrix (GPT-2's Conv1D) is treated as any other.
+    """
+    trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    matrices = [weight for weight in trainable.values() if weight.ndim == 2 and id(weight) not in embeddings]
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if settings.optimizer == "muon" and head is not None:
+        matrices = [weight for weight in matrices if weight is not head.weight]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in trainable.values() if id(weight) not in chosen]
+    groups = [{"params": others, "weight_decay": 0.0}]
+    betas = (settings.beta1, settings.beta2)
+    if settings.optimizer == "adamw":
+        groups.append({"params": matrices, "weight_decay": settings.weight_decay})
+    groups = [group for group in groups if group["params"]]
+    adamw = AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+    if settings.optimizer == "adamw":
+        return [adamw]
+    peak = settings.matrix_learning_rate or settings.learning_rate
+    muon = Muon(matrices, lr=peak, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
+    return [adamw, muon]
+
+
+def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:
+    """The share of the peak learning rate in a step counted from 0: linear warm-up, then decay over the rest."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    shape = {"linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2, "constant": 1.0}[settings.decay]
+    return settings.final_learning_rate + (1 - settings.final_learning_rate) * shape
+
+
+def set_learning_rate(optimizers: list[Optimizer], share: float) -> float:
+    """Sets the learning rate of every group to a share of its peak; returns that of the first group."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * share
+    return optimizers[0].param_groups[0]["lr"]
+
+
+class Average:
+    """The exponential moving average of weights, warmed up so that the first steps do not linger in it.
+
+    With no decay there is no average, and `applied` leaves the weights as they are.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], decay: float | None):
+        self.weights, self.decay = weights, decay
+        self.values = {} if decay is None else {name: weight.detach().clone() for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after a step counted from 0."""
+        if self.decay is not None:
+            share = 1 - min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), share)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts the average in the place of the weights for the length of the block."""
+        if self.decay is None:
+            yield
+            return
+        kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        copy_into(self.weights, self.values)
+        try:
+            yield
+        finally:
+            copy_into(self.weights, kept)
+
+
+@torch.no_grad()
+def copy_into(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Overwrites weights with values of the same names."""
+    for name, weight in weights.items():
+        weight.copy_(values[name])

@@ -1,0 +1,56 @@
+"""What the processes of one training tell each other; a process alone tells itself nothing, at no cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """One process among those that train together.
+
+    Attributes:
+        rank: its number; 0 speaks for all.
+        size: how many there are.
+        host: the process group over host memory, whose calls do not wait for the device.
+    """
+
+    rank: int = 0
+    size: int = 1
+    host: dist.ProcessGroup | None = None
+
+    def share(self, total: int) -> slice:
+        """This process's part of a batch, in order."""
+        part = total // self.size
+        return slice(self.rank * part, (self.rank + 1) * part)
+
+    def mean(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors, in place, by their mean over the processes."""
+        if self.size == 1:
+            return
+        tensors = list(tensors)
+        for handle in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+            handle.wait()
+        torch._foreach_div_(tensors, self.size)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Replaces a tensor, in place, by its sum over the processes."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process raises the flag; all of them get the same answer."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(int(flag))
+        dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
+        return bool(raised)
+
+
+ALONE = Group()
