@@ -1,0 +1,62 @@
+"""The corpus of the champion, to compare a new one with."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared import registry
+from components.shared.events import emit
+from components.shared.store import Store
+from components.shared.tracking import plainly
+from components.validate.statistics import divergence
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIVERGENCE = "divergence of words"
+KIND = "validation"
+RESULTS = "results.json"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the train split of the champion's corpus is like.
+
+    Attributes:
+        version: of the champion, for people.
+        dataset_digest: of its corpus.
+        statistics: as `text_statistics` gives them.
+        words: as `word_shares` gives them.
+    """
+
+    version: str
+    dataset_digest: str
+    statistics: dict[str, float]
+    words: dict[str, float]
+
+    def compare(self, statistics: dict[str, float], words: dict[str, float]) -> dict[str, float]:
+        """Our statistics, and how far our words diverge from the champion's."""
+        return {**statistics, DIVERGENCE: divergence(words, self.words)}
+
+
+def champions_corpus(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
+    """What the champion was trained on; None where that is this very corpus, unknown, or there is no champion.
+
+    Raises:
+        Failure: MLflow refuses.
+    """
+    with plainly(client):
+        champion = registry.holder(client, model_name, registry.CHAMPION)
+    digest = champion.tags.get(registry.DATASET_DIGEST) if champion else None
+    if champion is None or digest is None or digest == dataset_digest:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        if store.fetch(KIND, digest, Path(folder)) is None:
+            emit("note", text=f"the corpus of champion {champion.version} was never measured here: drift is not judged")
+            return None
+        results = json.loads((Path(folder) / RESULTS).read_text())
+    return Reference(str(champion.version), digest, results["statistics"], results["frequent_words"])

@@ -1,0 +1,113 @@
+"""The step: hold the corpus against its expectations, leave a report, and stop the run where one fails."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from components.shared.events import emit
+from components.shared.failure import Failure
+from components.shared.manifest import digest_of, file_fact, read_manifest, write_atomically, write_manifest
+from components.shared.step import Step
+from components.validate.checks import checks
+from components.validate.corpus import read_corpus
+from components.validate.drift import KIND, RESULTS, Reference, champions_corpus
+from components.validate.expectations import judge
+from components.validate.measures import measure
+from components.validate.report import write_report
+from components.validate.results import Validation
+from components.validate.settings import ValidateSettings
+from components.validate.statistics import text_statistics, word_shares
+
+REPORT = "report.html"
+_COMPONENTS = Path(__file__).parents[1]
+_SOURCES = ("validate/*.py", "shared/articles.py", "shared/report.*")
+
+
+def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> None:
+    """Validates a corpus, or takes the results of the same validation from the store.
+
+    Writes `results.json` and `report.html` to the results, the report to its own path too, and logs both to MLflow,
+    whatever the verdict. The results stand in the store under the dataset digest and a key of what judged it, and
+    under the dataset digest alone for whoever asks what that corpus is like.
+
+    Raises:
+        Failure: an expectation failed whose severity is error.
+    """
+    started = time.monotonic()
+    settings = step.section(ValidateSettings)
+    facts = read_manifest(corpus_dir, "corpus").facts
+    digest = facts["dataset_digest"]
+    reference = champions_corpus(step.tracking.client, step.store, facts["model_name"], digest)
+    name = f"{digest}/{_key(settings, facts, reference)}"
+    reused = step.store.fetch(KIND, name, results_dir) is not None
+    if not reused:
+        passed = _validate(corpus_dir, results_dir, facts, settings, reference)
+        write_manifest(results_dir, KIND, {"dataset_digest": digest, "passed": passed})
+        step.store.publish(results_dir, KIND, name)
+        step.store.publish(results_dir, KIND, digest, replace=True)
+    report_path.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(results_dir / REPORT, report_path)
+    for file in (RESULTS, REPORT):
+        step.tracking.artifact(results_dir / file, KIND)
+    validation = Validation.from_json((results_dir / RESULTS).read_bytes())
+    _tell(validation, reused=reused, seconds=time.monotonic() - started)
+    if validation.errors:
+        raise _failure(validation, report_path)
+
+
+def _validate(
+    corpus_dir: Path, results_dir: Path, facts: dict[str, Any], settings: ValidateSettings, reference: Reference | None
+) -> bool:
+    corpus = read_corpus(corpus_dir, facts)
+    tables = measure(corpus, settings, reference)
+    validation = Validation(
+        corpus=facts,
+        settings=asdict(settings),
+        expectations=tuple(judge(checks(corpus, settings, reference), tables)),
+        statistics=text_statistics(corpus),
+        frequent_words=word_shares(corpus),
+        champion={"version": reference.version, "dataset_digest": reference.dataset_digest} if reference else None,
+    )
+    write_atomically(results_dir / RESULTS, validation.to_json())
+    write_atomically(results_dir / REPORT, write_report(corpus, tables, validation))
+    return not validation.errors
+
+
+def _key(settings: ValidateSettings, facts: dict[str, Any], reference: Reference | None) -> str:
+    """What decides the results, beside the text: limits, facts, source, and what it is compared with."""
+    source = {
+        path.relative_to(_COMPONENTS).as_posix(): file_fact(path).sha256
+        for pattern in _SOURCES
+        for path in sorted(_COMPONENTS.glob(pattern))
+    }
+    compared = reference and [reference.version, reference.dataset_digest]
+    return digest_of([asdict(settings), facts, source, compared])[:32]
+
+
+def _tell(validation: Validation, *, reused: bool, seconds: float) -> None:
+    for warning in validation.warnings:
+        emit("note", text=f"warning: {warning.sentence}")
+    emit(
+        "validated",
+        corpus=validation.corpus["name"],
+        expectations=len(validation.expectations),
+        errors=len(validation.errors),
+        warnings=len(validation.warnings),
+        reused=reused,
+        seconds=round(seconds, 2),
+    )
+
+
+def _failure(validation: Validation, report_path: Path) -> Failure:
+    first, *others = validation.errors
+    more = f" (and {len(others)} more)" if others else ""
+    loosen = f", or loosen validate.{first.setting}" if first.setting else ""
+    return Failure(
+        f"The expectation {first.sentence}{more}",
+        where=f"corpus {validation.corpus['name']}",
+        remedy=f"mend the corpus{loosen}; the report {report_path} shows everything",
+    )

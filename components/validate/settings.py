@@ -1,0 +1,66 @@
+"""Settings of the step that judges the corpus: the limits of its expectations.
+
+The defaults let both releases of WikiText-2 pass, with room: what is measured there stands beside each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateSettings:
+    """What a corpus must be like. A value beyond an error's limit stops the run; beyond a warning's it is said.
+
+    Attributes:
+        min_train_words: error; WikiText-2 has 2,051,910.
+        min_heldout_words: error, for validation and test each; 213,886 and 241,211.
+        max_damaged_lines: error; share of lines with replacement or control characters; none in the `<unk>` release.
+        max_invisible_lines: warning; share of lines with zero-width and other invisible characters; 0.001.
+        max_line_words: warning; the longest line has 699.
+        max_broken_headings: error, in WikiText's format; share of lines that begin like a heading and are none; 0.003.
+        max_skipped_levels: warning, in WikiText's format; share of headings more than a level below the last; 0.0014.
+        min_article_words: an article of fewer words is short; the shortest has 281.
+        max_short_articles: warning; share of short articles; 0.
+        max_article_words: warning, in WikiText's format; the longest has 18,855.
+        max_unk_rate: error; mean over articles of the share of words that are `<unk>`; 0.064.
+        max_article_unk_rate: warning; the highest of any article; 0.18.
+        max_repeated_lines: error; share of long lines (ten words and more) that stood before in the split; 0.008.
+        max_shared_lines: error; share of long lines of a split that stand in an earlier one; 0.002.
+        max_overlap: error; share of an article's runs of eight words that stand in an earlier split; 0.30.
+        near_duplicate: from this overlap on an article counts as a near-duplicate.
+        max_near_duplicates: warning; share of near-duplicates; 0.017.
+        max_word_divergence: error; Jensen-Shannon divergence, in bits, between the words of the train split and those
+            of the champion's; validation against train has 0.07.
+        warn_word_divergence: the same, as a warning.
+        drift_tolerance: warning; how far a statistic of the train split may be from the champion's, relatively.
+    """
+
+    min_train_words: int = 1_000
+    min_heldout_words: int = 100
+    max_damaged_lines: float = 0.001
+    max_invisible_lines: float = 0.01
+    max_line_words: int = 10_000
+    max_broken_headings: float = 0.02
+    max_skipped_levels: float = 0.02
+    min_article_words: int = 20
+    max_short_articles: float = 0.05
+    max_article_words: int = 100_000
+    max_unk_rate: float = 0.15
+    max_article_unk_rate: float = 0.35
+    max_repeated_lines: float = 0.05
+    max_shared_lines: float = 0.05
+    max_overlap: float = 0.5
+    near_duplicate: float = 0.2
+    max_near_duplicates: float = 0.02
+    max_word_divergence: float = 0.5
+    warn_word_divergence: float = 0.15
+    drift_tolerance: float = 0.25
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value < 0:
+                raise ValueError(f"{field.name} must be 0 or above, got {value}")
+            if field.type == "float" and field.name != "drift_tolerance" and value > 1:
+                raise ValueError(f"{field.name} is a share and must be at most 1, got {value}")

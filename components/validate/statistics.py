@@ -1,0 +1,62 @@
+"""A few numbers that say what a text is like, to be compared with those of another corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from components.validate.corpus import Corpus
+
+FREQUENT = 2_000
+SAMPLE = 50_000
+OTHER = ""
+
+
+def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
+    """Names to values, of one split.
+
+    `distinct words` is the share of words that are new among the first 50,000, so that corpora of different sizes can
+    be compared.
+    """
+    of = corpus.splits[split]
+    count = max(len(of.words), 1)
+    characters = np.array([len(word) for word in corpus.vocabulary])
+    with_digit = np.array([any(map(str.isdigit, word)) for word in corpus.vocabulary])
+    head = of.words[:SAMPLE]
+    return {
+        "words": float(len(of.words)),
+        "words per line": count / max(len(of.lines), 1),
+        "words per article": count / max(len(of.articles), 1),
+        "characters per word": float(characters[of.words].sum() / count),
+        "distinct words": len(np.unique(head)) / max(len(head), 1),
+        "unk rate": float((of.words == corpus.unknown).sum() / count),
+        "words with a digit": float(with_digit[of.words].sum() / count),
+    }
+
+
+def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:
+    """The share of each of the most frequent words among all words of a split; the rest stands under ""."""
+    counts = np.bincount(corpus.splits[split].words, minlength=len(corpus.vocabulary))
+    total = max(int(counts.sum()), 1)
+    top = [int(word) for word in np.argsort(-counts, kind="stable")[:FREQUENT] if counts[word]]
+    shares = {corpus.vocabulary[word]: float(counts[word] / total) for word in top}
+    return {**shares, OTHER: max(0.0, 1.0 - sum(shares.values()))}
+
+
+def divergence(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:
+    """Jensen-Shannon divergence of two distributions of words, in bits: 0 where they are equal, at most 1.
+
+    A word that only one side names has a share of 0 on the other, so the value is somewhat too high for texts whose
+    less frequent words differ.
+    """
+    named = list(ours.keys() | theirs.keys())
+    p = np.array([ours.get(word, 0.0) for word in named])
+    q = np.array([theirs.get(word, 0.0) for word in named])
+    middle = (p + q) / 2
+    return float((_relative(p, middle) + _relative(q, middle)) / 2)
+
+
+def _relative(p: np.ndarray, q: np.ndarray) -> float:
+    held = p > 0
+    return float((p[held] * np.log2(p[held] / q[held])).sum())
