@@ -1,0 +1,126 @@
+"""A run is ended in the middle of its training, in every way; nothing is left behind and the next run goes on."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from components.shared.events import parse
+from tests.e2e.conftest import TINY, start, wikigpt
+
+pytestmark = pytest.mark.slow
+
+LONG = ("--set", "train.steps=4000", "--set", "checkpoints.every=20", "--set", "train.evaluate_every=4000")
+SHORT = 60.0
+
+
+def arguments(home: Path) -> list[object]:
+    return ["run", "--profile", TINY, "--home", home, *LONG]
+
+
+def wait_for_training(home: Path, beyond: int = 40) -> Path:
+    """The folder of the run, once its training is some steps in."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        for log in home.glob("runs/*/log.txt"):
+            events = filter(None, map(parse, log.read_text(errors="replace").splitlines()))
+            if any(
+                event["event"] == "progress" and event["step"] == "train" and event["done"] > beyond for event in events
+            ):
+                return log.parent
+        time.sleep(0.2)
+    raise AssertionError(
+        "training did not begin: " + "".join(p.read_text()[-3000:] for p in home.glob("runs/*/log.txt"))
+    )
+
+
+def of_the_run(folder: Path) -> list[psutil.Process]:
+    """Processes that belong to a run, by the variable that every one of them carries."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("WIKIGPT_RUN") == folder.name and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def gone(folder: Path, within: float) -> bool:
+    until = time.monotonic() + within
+    while time.monotonic() < until:
+        if not of_the_run(folder):
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def run_status(home: Path, run: str) -> str:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    (experiment,) = [e for e in client.search_experiments() if e.name == "wikigpt"]
+    (found,) = client.search_runs([experiment.experiment_id], f"tags.`wikigpt.pipeline_run` = '{run}'")
+    return found.info.status
+
+
+def end(command: subprocess.Popen[str], number: signal.Signals) -> tuple[int, str]:
+    command.send_signal(number)
+    _, stderr = command.communicate(timeout=90)
+    return command.returncode, stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_saves_marks_and_leaves_nothing(tmp_path, number, code):
+    home = tmp_path / "home"
+    command = start(*arguments(home))
+    folder = wait_for_training(home)
+    returncode, stderr = end(command, number)
+    assert returncode == code, stderr
+    assert gone(folder, within=1)
+    assert run_status(home, folder.name) == "KILLED"
+
+    resumed = wikigpt("run", "--json", "--profile", TINY, "--home", home, *LONG, "--set", "notify.timeout=4").document
+    assert resumed["reason"].count("checkpoint")
+    assert resumed["status"] == "trained"
+
+
+def test_sigkill_of_the_command_leaves_no_orphan(tmp_path):
+    home = tmp_path / "home"
+    command = start(*arguments(home))
+    folder = wait_for_training(home)
+    command.kill()
+    command.communicate()
+    assert gone(folder, within=SHORT)
+    assert run_status(home, folder.name) == "KILLED"
+
+
+def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
+    home = tmp_path / "home"
+    command = start(*arguments(home))
+    folder = wait_for_training(home)
+    for process in of_the_run(folder):
+        os.kill(process.pid, signal.SIGKILL)
+    command.kill()
+    command.communicate()
+    assert gone(folder, within=5)
+    assert run_status(home, folder.name) == "RUNNING"
+
+    resumed = wikigpt("run", "--json", "--profile", TINY, "--home", home, *LONG).document
+    assert resumed["status"] == "trained"
+    assert "checkpoint" in resumed["reason"]
+    assert run_status(home, folder.name) == "KILLED"
+
+
+def test_two_runs_of_one_fingerprint_at_once(tmp_path):
+    home = tmp_path / "home"
+    command = start(*arguments(home))
+    folder = wait_for_training(home)
+    second = wikigpt(*arguments(home))
+    assert second.code == 1
+    assert f"The run {folder.name} is training exactly this already" in second.stderr
+    end(command, signal.SIGINT)
