@@ -11,13 +11,14 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from components.shared.failure import Failure
 
 MANIFEST = "manifest.json"
-_CHUNK = 1 << 20
+# What ends in this is being written, by a process that may be dead: nobody reads it.
+PARTIAL = ".part"
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,22 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
-        fields = json.loads(data)
-        files = {name: FileFact(**fact) for name, fact in fields["files"].items()}
-        return cls(kind=fields["kind"], files=files, facts=fields["facts"])
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: it is no manifest, or names a file outside its folder.
+        """
+        try:
+            fields = json.loads(data)
+            files = {name: FileFact(**fact) for name, fact in fields["files"].items()}
+            manifest = cls(kind=fields["kind"], files=files, facts=fields["facts"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a manifest, {type(error).__name__} {error}") from error
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if not parts or parts[0] == "/" or ".." in parts:
+                raise ValueError(f"it names a file outside its folder, {name!r}")
+        return manifest
 
 
 def digest_of(value: Any) -> str:
@@ -64,29 +78,33 @@ def digest_of(value: Any) -> str:
 
 def file_fact(path: Path) -> FileFact:
     """Size and sha256 of a file, read in bounded memory."""
-    sha, size = hashlib.sha256(), 0
     with open(path, "rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            sha.update(chunk)
-            size += len(chunk)
-    return FileFact(size=size, sha256=sha.hexdigest())
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return FileFact(size=stream.tell(), sha256=digest)
 
 
-def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], object]) -> None:
+def write_atomically(
+    path: Path, content: bytes | str | Callable[[IO[bytes]], object], *, if_absent: bool = False
+) -> bool:
     """Writes a file so that its name holds either the old bytes or all of the new ones, whatever dies when.
 
     Args:
         path: the file; its folder is made.
         content: the bytes or text, or a function that writes to the open binary stream.
+        if_absent: leave a file that stands there as it is; of several processes exactly one wins.
+
+    Returns:
+        Whether the file holds the new bytes.
 
     Raises:
         Failure: the disk is full, or the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     except OSError as error:
         raise disk_failure(error, path) from error
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as stream:
             if callable(content):
@@ -96,11 +114,32 @@ def write_atomically(path: Path, content: bytes | str | Callable[[IO[bytes]], ob
             stream.flush()
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o644)
-        Path(temporary).replace(path)
+        return place(temporary, path, if_absent=if_absent)
     except OSError as error:
         raise disk_failure(error, path) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def place(finished: Path, path: Path, *, if_absent: bool = False) -> bool:
+    """Gives a finished file beside its target the target's name, for good: a crash of the machine does not undo it.
+
+    Returns:
+        False where `if_absent` is asked for and the name was taken.
+    """
+    if if_absent:
+        try:
+            path.hardlink_to(finished)
+        except FileExistsError:
+            return False
+    else:
+        finished.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return True
 
 
 def disk_failure(error: OSError, path: Path) -> Failure:
@@ -117,7 +156,7 @@ def write_manifest(folder: Path, kind: str, facts: dict[str, Any] | None = None)
     files = {
         path.relative_to(folder).as_posix(): file_fact(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
+        if path.is_file() and path != folder / MANIFEST and not path.name.endswith(PARTIAL)
     }
     manifest = Manifest(kind=kind, files=files, facts=facts or {})
     write_atomically(folder / MANIFEST, manifest.to_json())
@@ -137,7 +176,7 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         raise Failure(
             "The folder has no manifest, so it was never finished", where=str(folder), remedy=remedy
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise Failure(f"The manifest cannot be read: {error}", where=str(folder / MANIFEST), remedy=remedy) from error
     if manifest.kind != kind:
         raise Failure(f"Expected a folder of kind {kind!r}, got {manifest.kind!r}", where=str(folder), remedy=remedy)

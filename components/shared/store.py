@@ -10,28 +10,49 @@ No manifest means that the thing does not exist, so a writer that dies leaves no
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, file_fact, read_manifest, write_atomically
+from components.shared.manifest import MANIFEST, FileFact, Manifest, file_fact, read_manifest, write_atomically
+
+_DAY = 86400.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object as a listing shows it: key, size in bytes, time of the last change in seconds since the epoch."""
+
+    key: str
+    size: int
+    changed: float
 
 
 class Objects(Protocol):
-    """What the store asks of object storage. Keys have `/` between parts; every write is atomic."""
+    """What the store asks of object storage. Keys have `/` between parts; every write is atomic.
+
+    Attributes:
+        uri: the address of the prefix.
+        lanes: how many transfers are worth doing side by side.
+        whole: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
+    """
 
     uri: str
+    lanes: int
+    whole: int
 
     def get(self, key: str) -> bytes | None: ...
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool: ...
     def upload(self, key: str, path: Path, fact: FileFact) -> None: ...
     def download(self, key: str, path: Path, fact: FileFact) -> bool: ...
-    def exists(self, key: str) -> bool: ...
-    def keys(self, prefix: str) -> Iterator[str]: ...
+    def size(self, key: str) -> int | None: ...
+    def entries(self, prefix: str) -> Iterator[Entry]: ...
     def delete(self, key: str) -> None: ...
 
 
@@ -62,21 +83,35 @@ class Store:
             The manifest that stands under the name now: ours, or that of whoever was first.
         """
         manifest = read_manifest(folder, kind)
-        for file, fact in manifest.files.items():
-            if not self.objects.exists(_blob_key(fact)):
-                self.objects.upload(_blob_key(fact), folder / file, fact)
-        won = self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace)
-        return manifest if won else self._manifest(kind, name) or manifest
+
+        def upload(file: str) -> bool:
+            key, fact = _blob_key(manifest.files[file]), manifest.files[file]
+            if self.objects.size(key) != fact.size:
+                self.objects.upload(key, folder / file, fact)
+            return True
+
+        self._every(upload, manifest)
+        while True:
+            if self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace):
+                return manifest
+            if standing := self._manifest(kind, name):
+                return standing
 
     def find(self, kind: str, name: str) -> Manifest | None:
-        """The manifest under a name, if all of its blobs are there."""
+        """The manifest under a name, if all of its blobs are there, whole by their size."""
         manifest = self._manifest(kind, name)
-        if manifest and all(self.objects.exists(_blob_key(fact)) for fact in manifest.files.values()):
-            return manifest
-        return None
+        if manifest is None:
+            return None
+        with side_by_side(self.objects.lanes) as pool:
+            sizes = pool.map(self.objects.size, map(_blob_key, manifest.files.values()))
+            there = all(size == fact.size for size, fact in zip(sizes, manifest.files.values(), strict=True))
+        return manifest if there else None
 
     def fetch(self, kind: str, name: str, folder: Path) -> Manifest | None:
         """Downloads a published folder; every file is compared with its digest, the manifest is written last.
+
+        Files that are there already are kept; one that came in part before goes on where it ended. A folder has one
+        writer at a time.
 
         Returns:
             The manifest, or None where the name or one of its blobs does not exist.
@@ -87,35 +122,74 @@ class Store:
         manifest = self._manifest(kind, name)
         if manifest is None:
             return None
-        for file, fact in manifest.files.items():
-            target = folder / file
-            if target.is_file() and file_fact(target) == fact:
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if not self.objects.download(_blob_key(fact), target, fact):
-                return None
-        write_atomically(folder / "manifest.json", manifest.to_json())
+
+        def download(file: str) -> bool:
+            target, fact = folder / file, manifest.files[file]
+            if target.is_file() and target.stat().st_size == fact.size and file_fact(target) == fact:
+                return True
+            return self.objects.download(_blob_key(fact), target, fact)
+
+        if not self._every(download, manifest):
+            return None
+        write_atomically(folder / MANIFEST, manifest.to_json())
         return manifest
 
     def names(self, kind: str, prefix: str = "") -> list[str]:
         """Names of the published folders of a kind, sorted."""
-        start = f"manifests/{kind}/"
-        keys = self.objects.keys(start + prefix)
-        return sorted(key[len(start) : -len(".json")] for key in keys if key.endswith(".json"))
+        return self._names(f"manifests/{kind}/", prefix)
 
     def forget(self, kind: str, name: str) -> None:
-        """Removes a manifest; its blobs stay until `gc` finds them unused."""
+        """Removes a manifest; its blobs stay until `unused` finds them."""
         self.objects.delete(_manifest_key(kind, name))
+
+    def remove(self, kind: str, name: str, *, keep: Iterable[str] = ()) -> None:
+        """Removes a folder and its blobs, save those of the folders `keep` of the same kind.
+
+        Only for folders whose bytes nobody else can have: a checkpoint names its training in every file.
+        """
+        try:
+            doomed = self._manifest(kind, name)
+        except Failure:  # a damaged manifest names nothing
+            doomed = None
+        self.forget(kind, name)
+        kept = [manifest for each in keep if (manifest := self._manifest(kind, each))]
+        used = {_blob_key(fact) for manifest in kept for fact in manifest.files.values()}
+        for fact in doomed.files.values() if doomed else ():
+            if _blob_key(fact) not in used:
+                self.objects.delete(_blob_key(fact))
+
+    def unused(self, *, spare: float = _DAY) -> list[Entry]:
+        """Blobs that no manifest names and nothing has touched for `spare` seconds, the largest first.
+
+        Somebody who publishes right now has blobs without a manifest: hence the time.
+        """
+        used = {
+            _blob_key(fact)
+            for entry in self.objects.entries("manifests/")
+            if (data := self.objects.get(entry.key)) and entry.key.endswith(".json")
+            for fact in self._parse(data, entry.key).files.values()
+        }
+        before = time.time() - spare
+        old = (entry for entry in self.objects.entries("blobs/") if entry.changed < before)
+        return sorted((entry for entry in old if entry.key not in used), key=lambda entry: -entry.size)
+
+    def discard(self, entries: list[Entry]) -> None:
+        """Removes what `unused` found."""
+        for entry in entries:
+            self.objects.delete(entry.key)
 
     def claim(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
         """Makes a record exactly once.
 
         Returns:
-            The record that stands: ours if we were first, else that of the first.
+            The record that stands: ours if we were first, else that of the first. A storage that loses the answer to
+            a write makes a winner look like a loser, so compare the records, and put something of your own into yours.
         """
-        if self.objects.put(_claim_key(name), _to_json(record), if_absent=True):
-            return record
-        return self.claimed(name) or record
+        while True:
+            if self.objects.put(_claim_key(name), _to_json(record), if_absent=True):
+                return record
+            if (standing := self.claimed(name)) is not None:
+                return standing
 
     def claimed(self, name: str) -> dict[str, Any] | None:
         """The record of a claim, or None."""
@@ -132,61 +206,30 @@ class Store:
 
     def claims(self, prefix: str = "") -> list[str]:
         """Names of the claims under a prefix, sorted."""
-        return sorted(key[len("claims/") : -len(".json")] for key in self.objects.keys(f"claims/{prefix}"))
+        return self._names("claims/", prefix)
+
+    def _every(self, transfer: Callable[[str], bool], manifest: Manifest) -> bool:
+        """Small files side by side in threads, large ones one after another here; whether all of them went."""
+        small = [name for name, fact in manifest.files.items() if fact.size <= self.objects.whole]
+        large = [name for name, fact in manifest.files.items() if fact.size > self.objects.whole]
+        with side_by_side(self.objects.lanes) as pool:
+            went = pool.map(transfer, small)
+            return all([*map(transfer, large), *went])
+
+    def _names(self, folder: str, prefix: str) -> list[str]:
+        keys = (entry.key for entry in self.objects.entries(folder + prefix))
+        return sorted(key[len(folder) : -len(".json")] for key in keys if key.endswith(".json"))
 
     def _manifest(self, kind: str, name: str) -> Manifest | None:
-        data = self.objects.get(_manifest_key(kind, name))
-        return None if data is None else Manifest.from_json(data)
+        key = _manifest_key(kind, name)
+        data = self.objects.get(key)
+        return None if data is None else self._parse(data, key)
 
-
-class LocalObjects:
-    """Object storage in a folder, for a laptop and for tests."""
-
-    def __init__(self, root: Path):
-        self.root = root.resolve()
-        self.uri = str(self.root)
-
-    def get(self, key: str) -> bytes | None:
+    def _parse(self, data: bytes, key: str) -> Manifest:
         try:
-            return (self.root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
-        path = self.root / key
-        if not if_absent:
-            write_atomically(path, data)
-            return True
-        if path.exists():
-            return False
-        with _beside(path) as temporary:
-            write_atomically(temporary, data)
-            return _link(temporary, path)
-
-    def upload(self, key: str, path: Path, fact: FileFact) -> None:
-        with open(path, "rb") as source:
-            write_atomically(self.root / key, lambda stream: shutil.copyfileobj(source, stream))
-
-    def download(self, key: str, path: Path, fact: FileFact) -> bool:
-        if not (self.root / key).is_file():
-            return False
-        with open(self.root / key, "rb") as source:
-            write_atomically(path, lambda stream: shutil.copyfileobj(source, stream))
-        check_digest(path, fact, f"{self.uri}/{key}")
-        return True
-
-    def exists(self, key: str) -> bool:
-        return (self.root / key).is_file()
-
-    def keys(self, prefix: str) -> Iterator[str]:
-        folder = self.root / prefix.rpartition("/")[0]
-        for path in folder.rglob("*"):
-            key = path.relative_to(self.root).as_posix()
-            if path.is_file() and key.startswith(prefix) and not path.name.startswith("."):
-                yield key
-
-    def delete(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
+            return Manifest.from_json(data)
+        except ValueError as error:
+            raise damaged(str(error), f"{self.uri}/{key}") from error
 
 
 def open_store(uri: str) -> Store:
@@ -195,36 +238,49 @@ def open_store(uri: str) -> Store:
     Raises:
         Failure: the scheme is none of these, or the storage cannot be used.
     """
-    scheme, separator, _ = uri.partition("://")
-    if not separator:
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri)
+    if not scheme:
+        from components.shared.store_local import LocalObjects
+
         return Store(LocalObjects(Path(uri).expanduser()))
-    if scheme == "s3":
+    if uri.startswith("s3://"):
         from components.shared.store_s3 import S3Objects
 
-        return Store(S3Objects(uri))
+        objects = S3Objects(uri)
+        objects.check_conditional_writes()
+        return Store(objects)
     raise Failure(
-        f"A store cannot be kept at a {scheme}:// address",
+        f"A store cannot be kept at a {scheme[0]} address",
         where=uri,
         remedy="give a folder or s3://bucket/prefix",
         exit_code=ExitCode.USAGE,
     )
 
 
-def check_digest(path: Path, fact: FileFact, address: str) -> None:
-    """Compares a downloaded file with what it must be and removes it where it differs.
+def damaged(how: str, address: str) -> Failure:
+    """What a stored object that is not what it should be means."""
+    return Failure(
+        f"The stored object is damaged: {how}",
+        where=address,
+        remedy="delete that object and run again; what made it is made anew",
+    )
 
-    Raises:
-        Failure: it differs.
-    """
-    seen = file_fact(path)
-    if seen != fact:
-        path.unlink()
-        raise Failure(
-            f"The stored object is damaged: {seen.size} bytes with sha256 {seen.sha256[:12]}…,"
-            f" expected {fact.size} with {fact.sha256[:12]}…",
-            where=address,
-            remedy="delete that object and run again; what made it is made anew",
-        )
+
+def differing(seen: FileFact, fact: FileFact) -> str:
+    """How bytes differ from what they must be, in words."""
+    return f"{seen.size} bytes with sha256 {seen.sha256[:12]}…, expected {fact.size} with {fact.sha256[:12]}…"
+
+
+@contextmanager
+def side_by_side(lanes: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for the time of the block; an exception, also that of a signal, leaves it without waiting for them."""
+    pool = ThreadPoolExecutor(lanes)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def _blob_key(fact: FileFact) -> str:
@@ -241,19 +297,3 @@ def _claim_key(name: str) -> str:
 
 def _to_json(record: dict[str, Any]) -> bytes:
     return (json.dumps(record, indent=1, sort_keys=True) + "\n").encode()
-
-
-@contextmanager
-def _beside(path: Path) -> Iterator[Path]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".claim-", dir=path.parent) as folder:
-        yield Path(folder) / path.name
-
-
-def _link(source: Path, target: Path) -> bool:
-    """Gives a complete file its name unless the name is taken: the atomic `put if absent` of a file system."""
-    try:
-        target.hardlink_to(source)
-    except FileExistsError:
-        return False
-    return True

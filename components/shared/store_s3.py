@@ -1,132 +1,177 @@
 """Object storage behind the S3 protocol: AWS, SeaweedFS, MinIO, Ceph. The addressing and the credentials are boto3's.
 
-`AWS_ENDPOINT_URL_S3`, `AWS_REGION` and the usual credential chain apply; `WIKIGPT_S3_PATH_STYLE=1` asks for path-style
-addresses and `WIKIGPT_S3_CHECKSUMS=when_required` suits servers that store checksum trailers in the object.
+`AWS_ENDPOINT_URL_S3`, `AWS_REGION`, `AWS_MAX_ATTEMPTS` and the usual chain of credentials apply. Beside them:
+
+    WIKIGPT_S3_PATH_STYLE    1 asks for https://host/bucket, 0 for https://bucket.host; unset, boto3 decides
+    WIKIGPT_S3_CHECKSUMS     `when_required` for servers that store checksum trailers inside the object; every piece
+                             then travels with its sha256 in the signature instead
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from components.shared import s3_transfer
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact
-from components.shared.store import check_digest
+from components.shared.manifest import FileFact, write_atomically
+from components.shared.s3_errors import code_of, plainly, web_page
+from components.shared.store import Entry, damaged
 
-_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+_PROBE = "conditional-write"
+_ATTEMPTS = 6
+_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412"}
 _ABSENT = {"NoSuchKey", "404"}
-_REFUSED = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "403", "ExpiredToken"}
+_CHECKSUMS = ("when_supported", "when_required")
+_STYLES = {"": "auto", "1": "path", "0": "virtual"}
 
 
 class S3Objects:
-    """Objects under a prefix of a bucket."""
+    """Objects under a prefix of a bucket. Nothing is asked of the server before the first call."""
+
+    lanes = s3_transfer.LANES
+    whole = s3_transfer.PIECE
 
     def __init__(self, uri: str):
-        import boto3
-        from botocore.config import Config
-
         self.uri = uri.rstrip("/")
-        self.bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self.bucket, _, prefix = self.uri.removeprefix("s3:").lstrip("/").partition("/")
         self.prefix = f"{prefix}/" if prefix else ""
-        checksums = os.environ.get("WIKIGPT_S3_CHECKSUMS", "when_supported")
-        self.client: Any = boto3.client(
-            "s3",
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": 6},
-                connect_timeout=10,
-                read_timeout=60,
-                request_checksum_calculation=checksums,
-                response_checksum_validation=checksums,
-                s3={"addressing_style": "path" if os.environ.get("WIKIGPT_S3_PATH_STYLE") else "auto"},
-            ),
-        )
+        if not self.bucket:
+            raise _usage("The address names no bucket", uri, "give s3://bucket/prefix")
+        self.client: Any = _client(self.uri)
+
+    def check_conditional_writes(self) -> None:
+        """Makes sure that this storage can be written, and that of two writers of one key only the first wins.
+
+        Raises:
+            Failure: it cannot, or the storage ignores the condition, so that one training could be registered twice.
+        """
+        if self.put(_PROBE, b"", if_absent=True) and self.put(_PROBE, b"", if_absent=True):
+            raise Failure(
+                "Object storage ignores the condition of a conditional write (If-None-Match), which the store needs",
+                where=self._where(_PROBE),
+                remedy="use a server that keeps to it: AWS, MinIO, Ceph, a current SeaweedFS",
+            )
 
     def get(self, key: str) -> bytes | None:
-        with self._plainly(key):
+        from botocore.exceptions import FlexibleChecksumError
+
+        with plainly(self._where(key)):
             try:
-                return self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
-            except self.client.exceptions.NoSuchKey:
-                return None
+                got = s3_transfer.get(self.client, self._object(key))
+            except s3_transfer.Cut as error:
+                if isinstance(error.__cause__, FlexibleChecksumError):
+                    raise damaged(str(error), self._where(key)) from error
+                raise _cut(error, self._where(key)) from error
+        return None if got is None else got[0]
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         from botocore.exceptions import ClientError
 
         condition = {"IfNoneMatch": "*"} if if_absent else {}
-        with self._plainly(key):
+        with plainly(self._where(key)):
             try:
-                self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data, **condition)
+                answer = self.client.put_object(Body=data, **self._object(key), **condition)
             except ClientError as error:
-                if error.response["Error"]["Code"] in _TAKEN:
+                if code_of(error) in _TAKEN:
                     return False
                 raise
+        if "ETag" not in answer:
+            raise web_page(self._where(key), answer["ResponseMetadata"]["HTTPStatusCode"])
         return True
 
     def upload(self, key: str, path: Path, fact: FileFact) -> None:
-        with self._plainly(key):
-            self.client.upload_file(str(path), self.bucket, self.prefix + key)
+        with plainly(self._where(key)):
+            s3_transfer.send(self.client, self._object(key), path, fact)
+        if (size := self.size(key)) != fact.size:
+            self.delete(key)
+            raise Failure(
+                f"Object storage kept {size} bytes of the {fact.size} that were sent",
+                where=self._where(key),
+                remedy="set WIKIGPT_S3_CHECKSUMS=when_required: some servers store the checksum inside the object",
+            )
 
     def download(self, key: str, path: Path, fact: FileFact) -> bool:
-        if not self.exists(key):
-            return False
-        part = path.with_name(f".{path.name}.part")
-        with self._plainly(key):
-            self.client.download_file(self.bucket, self.prefix + key, str(part))
-        check_digest(part, fact, f"{self.uri}/{key}")
-        part.replace(path)
-        return True
+        if fact.size == 0:
+            return self.size(key) is not None and write_atomically(path, b"")
+        with plainly(self._where(key)):
+            try:
+                return s3_transfer.receive(self.client, self._object(key), path, fact, self._where(key))
+            except s3_transfer.Cut as error:
+                raise _cut(error, self._where(key)) from error
 
-    def exists(self, key: str) -> bool:
+    def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
 
-        with self._plainly(key):
+        with plainly(self._where(key)):
             try:
-                self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+                return self.client.head_object(**self._object(key))["ContentLength"]
             except ClientError as error:
-                if error.response["Error"]["Code"] in _ABSENT:
-                    return False
+                if code_of(error) in _ABSENT:
+                    return None
                 raise
-        return True
 
-    def keys(self, prefix: str) -> Iterator[str]:
+    def entries(self, prefix: str) -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        with self._plainly(prefix):
+        with plainly(self._where(prefix)):
             for page in pages:
-                for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(self.prefix)
+                for found in page.get("Contents", []):
+                    key = found["Key"].removeprefix(self.prefix)
+                    yield Entry(key, found["Size"], found["LastModified"].timestamp())
 
     def delete(self, key: str) -> None:
-        with self._plainly(key):
-            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+        with plainly(self._where(key)):
+            self.client.delete_object(**self._object(key))
 
-    @contextmanager
-    def _plainly(self, key: str) -> Iterator[None]:
-        """Turns what botocore raises into one sentence."""
-        from botocore.exceptions import BotoCoreError, ClientError
+    def _object(self, key: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self.prefix + key}
 
-        where = f"{self.uri}/{key} at {self.client.meta.endpoint_url}"
-        try:
-            yield
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "NoSuchBucket":
-                raise Failure("The bucket does not exist", where=where, remedy="make it, or mend --store") from error
-            if code in _REFUSED:
-                raise Failure(
-                    f"Object storage refused the credentials: {code}",
-                    where=where,
-                    remedy="mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that holds them",
-                    exit_code=ExitCode.UNAUTHORISED,
-                ) from error
-            raise Failure(
-                f"Object storage answered {code}", where=where, remedy="look at that service, then run again"
-            ) from error
-        except BotoCoreError as error:
-            raise Failure(
-                f"Object storage cannot be reached: {error}",
-                where=where,
-                remedy="start it, or mend --store and AWS_ENDPOINT_URL_S3",
-                exit_code=ExitCode.UNREACHABLE,
-            ) from error
+    def _where(self, key: str) -> str:
+        return f"{self.uri}/{key} at {self.client.meta.endpoint_url}"
+
+
+def _client(uri: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    checksums = os.environ.get("WIKIGPT_S3_CHECKSUMS") or _CHECKSUMS[0]
+    if checksums not in _CHECKSUMS:
+        raise _usage(f"WIKIGPT_S3_CHECKSUMS is {checksums!r}", uri, f"set it to {' or '.join(_CHECKSUMS)}")
+    style = os.environ.get("WIKIGPT_S3_PATH_STYLE", "")
+    if style not in _STYLES:
+        raise _usage(f"WIKIGPT_S3_PATH_STYLE is {style!r}", uri, "set it to 1 or 0, or leave it out")
+    retries: dict[str, Any] = {"mode": "standard"}
+    if "AWS_MAX_ATTEMPTS" not in os.environ:
+        retries["total_max_attempts"] = _ATTEMPTS
+    s3: dict[str, Any] = {"addressing_style": _STYLES[style]}
+    if checksums == "when_required":
+        s3["payload_signing_enabled"] = True
+    config = Config(
+        retries=retries,
+        connect_timeout=5,
+        read_timeout=60,
+        max_pool_connections=2 * s3_transfer.LANES,
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+        s3=s3,
+    )
+    try:
+        with plainly(uri):
+            return boto3.client("s3", config=config)
+    except ValueError as error:
+        raise _usage(str(error), uri, "mend AWS_ENDPOINT_URL_S3: it begins with http:// or https://") from error
+
+
+def _usage(what: str, uri: str, remedy: str) -> Failure:
+    return Failure(what, where=uri, remedy=remedy, exit_code=ExitCode.USAGE)
+
+
+def _cut(error: Exception, where: str) -> Failure:
+    return Failure(
+        f"The connection to object storage was cut again and again: {error}",
+        where=where,
+        remedy="look at the network and run again; what has come in is kept",
+        exit_code=ExitCode.UNREACHABLE,
+    )

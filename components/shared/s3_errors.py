@@ -1,0 +1,127 @@
+"""What a fault of object storage means for the person who has to mend it: one sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from components.shared.failure import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+_WRITES = ("Put", "Upload", "Create", "Complete", "Delete", "Abort")
+_CREDENTIALS = "mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that holds them"
+_REGION = "mend AWS_REGION: it must name the region of the bucket"
+_ADDRESS = "start it, or mend --store and AWS_ENDPOINT_URL_S3"
+# Code of the answer: what, remedy, exit code.
+_ANSWERS = {
+    "NoSuchBucket": ("The bucket does not exist", "make it, or mend --store", ExitCode.FAILED),
+    "InvalidBucketName": ("This cannot be the name of a bucket", "mend --store", ExitCode.USAGE),
+    "RequestTimeTooSkewed": (
+        "The clock of this machine and that of object storage differ by minutes",
+        "set the clock",
+        ExitCode.FAILED,
+    ),
+    "PermanentRedirect": ("The bucket is in another region", _REGION, ExitCode.USAGE),
+    "301": ("The bucket is in another region", _REGION, ExitCode.USAGE),
+    "AuthorizationHeaderMalformed": ("The bucket is in another region", _REGION, ExitCode.USAGE),
+    "NotImplemented": (
+        "Object storage does not know an operation that the store needs, which may be the conditional write",
+        "use a server that knows If-None-Match: AWS, MinIO, Ceph, a current SeaweedFS",
+        ExitCode.FAILED,
+    ),
+    "QuotaExceeded": ("The quota of the bucket is used up", "raise it, or run `wikigpt gc`", ExitCode.FAILED),
+    "XMinioStorageFull": ("Object storage is full", "free some space there, or run `wikigpt gc`", ExitCode.FAILED),
+    "InsufficientStorage": ("Object storage is full", "free some space there, or run `wikigpt gc`", ExitCode.FAILED),
+}
+_UNKNOWN_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+_DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccessDisabled", "MethodNotAllowed"}
+
+
+@contextmanager
+def plainly(where: str) -> Iterator[None]:
+    """Turns what botocore raises inside the block into a `Failure` about an address."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        raise _of_an_answer(error, where) from error
+    except BotoCoreError as error:
+        raise _of_no_answer(error, where) from error
+
+
+def code_of(error: ClientError) -> str:
+    """The code by which S3 names the fault, or the HTTP status as text where the answer has no body."""
+    return str(error.response.get("Error", {}).get("Code", "unknown"))
+
+
+def web_page(where: str, status: int | None = None) -> Failure:
+    """The endpoint is no object storage."""
+    seen = f" (HTTP {status})" if status else ""
+    return Failure(
+        f"The endpoint answered with something that is not S3, such as a web page{seen}",
+        where=where,
+        remedy="mend AWS_ENDPOINT_URL_S3: it must name the S3 port of the storage, not its console",
+        exit_code=ExitCode.UNREACHABLE,
+    )
+
+
+def _of_an_answer(error: ClientError, where: str) -> Failure:
+    code, metadata = code_of(error), error.response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode") or 0)
+    if status >= 500 and code not in _ANSWERS and status != 501:
+        return Failure(
+            f"Object storage is overloaded or down: it answered {code} (HTTP {status}) to every attempt",
+            where=where,
+            remedy="look at that service, then run again",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+    if str(metadata.get("HTTPHeaders", {}).get("content-type", "")).startswith("text/html"):
+        return web_page(where, status)
+    if code in _ANSWERS:
+        what, remedy, exit_code = _ANSWERS[code]
+        return Failure(what, where=where, remedy=remedy, exit_code=exit_code)
+    if code in _UNKNOWN_KEY:
+        return _refused(f"Object storage refused the credentials: {code}", where, _CREDENTIALS)
+    if code in _DENIED and error.operation_name.startswith(_WRITES):
+        return _refused(
+            f"The bucket cannot be written with these credentials: {code}",
+            where,
+            "allow s3:PutObject and s3:DeleteObject below the prefix, or " + _CREDENTIALS,
+        )
+    if code in _DENIED:
+        return _refused(
+            f"The bucket cannot be read with these credentials: {code}",
+            where,
+            "allow s3:GetObject and s3:ListBucket, or " + _CREDENTIALS,
+        )
+    return Failure(f"Object storage answered {code}", where=where, remedy="look at that service, then run again")
+
+
+def _of_no_answer(error: BotoCoreError, where: str) -> Failure:
+    from botocore import exceptions as botocore
+
+    if isinstance(error, botocore.ResponseParserError):
+        return web_page(where)
+    if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
+        return _refused("There are no credentials for object storage", where, _CREDENTIALS)
+    if isinstance(error, botocore.ProfileNotFound | botocore.CredentialRetrievalError):
+        return _refused(f"The credentials cannot be had: {error}", where, "mend AWS_PROFILE or what gives them")
+    if isinstance(error, botocore.ParamValidationError | botocore.InvalidRegionError):
+        return Failure(
+            f"This cannot be an address in object storage: {' '.join(str(error).split())[:200]}",
+            where=where,
+            remedy="mend --store and AWS_REGION",
+            exit_code=ExitCode.USAGE,
+        )
+    what = " ".join(str(error).split())
+    return Failure(
+        f"Object storage cannot be reached: {what}", where=where, remedy=_ADDRESS, exit_code=ExitCode.UNREACHABLE
+    )
+
+
+def _refused(what: str, where: str, remedy: str) -> Failure:
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.UNAUTHORISED)
