@@ -6,17 +6,28 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from components.download import sample
-from components.download.corpora import SAMPLE
+from components.download import hub, sample
+from components.download.address import is_archive, is_s3, shown
+from components.download.archive import unpack
+from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts
+from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import OWN_NAMES, find_splits
+from components.download.web import download
 from components.shared.articles import SPLITS
-from components.shared.manifest import Manifest, disk_failure, write_atomically
+from components.shared.events import emit
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import Manifest, disk_failure, file_fact, write_atomically
+from components.shared.store import Store
+
+Brought = tuple[dict[str, Path], CorpusFacts]
 
 
-def fetch_corpus(settings: DownloadSettings, folder: Path) -> Manifest:
-    """Brings the corpus; until all of it is checked the folder stays as it is.
+def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Manifest:
+    """Brings the corpus, from the store where its source cannot have changed since; publishes it there.
+
+    Until all of it is checked the folder stays as it is.
 
     Raises:
         Failure: the corpus cannot be had, or is not what it should be.
@@ -27,23 +38,89 @@ def fetch_corpus(settings: DownloadSettings, folder: Path) -> Manifest:
     except OSError as error:
         raise disk_failure(error, folder) from error
     with work as name:
-        files, facts = _bring(settings, Path(name))
-        return place(files, facts, folder)
+        files, facts = _bring(settings, Path(name), store)
+        manifest = place(files, facts, folder)
+    store.publish(folder, "corpus", facts.dataset_digest)
+    if settings.sha256:
+        store.renew(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
+    return manifest
 
 
-def _bring(settings: DownloadSettings, work: Path) -> tuple[dict[str, Path], CorpusFacts]:
+def _bring(settings: DownloadSettings, work: Path, store: Store) -> Brought:
     if settings.corpus == SAMPLE:
-        return _make_sample(work)
-    found = find_splits(Path(settings.corpus).expanduser(), settings.corpus)
-    files = {split: _copy(path, work / path.name) for split, path in found.items()}
+        return _sample(work)
+    if settings.corpus in KNOWN:
+        return _release(settings, work, store)
+    files = _own(settings, work, store)
     return files, check(files, settings.corpus) or own_facts(files, settings)
 
 
-def _make_sample(work: Path) -> tuple[dict[str, Path], CorpusFacts]:
-    for split, text in sample.sample_corpus().items():
-        write_atomically(work / OWN_NAMES[split], text)
+def _release(settings: DownloadSettings, work: Path, store: Store) -> Brought:
+    name = settings.corpus
+    digest = KNOWN[name].dataset_digest
+    if stored := _stored(digest, work, store):
+        return stored, _surely(check(stored, store.address("corpus", digest), wanted=name))
+    try:
+        files = hub.download_release(name, work)
+    except Failure as failure:
+        if failure.exit_code != ExitCode.UNREACHABLE or not settings.fall_back_to_sample:
+            raise
+        emit("note", text=f"{failure.what}. Going on with the project's own small sample text instead of {name}")
+        return _sample(work)
+    return files, _surely(check(files, hub.address(name), wanted=name))
+
+
+def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
+    if is_archive(settings.corpus):
+        return _archived(settings, work, store)
+    if is_s3(settings.corpus):
+        return find_splits(download_prefix(settings.corpus, work), settings.corpus)
+    found = find_splits(Path(settings.corpus).expanduser(), settings.corpus)
+    return {split: _copy(path, work / path.name) for split, path in found.items()}
+
+
+def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
+    where = shown(settings.corpus)
+    if settings.sha256:
+        pointer = store.claimed(_pointer(settings.sha256))
+        if pointer and (stored := _stored(pointer["dataset_digest"], work, store)):
+            return stored
+    elif settings.corpus.startswith("http://"):
+        emit("note", text=f"Nothing vouches for what {where} sends: prefer https://, or set download.sha256")
+    archive = work / "archive"
+    download(settings.corpus, archive)
+    if settings.sha256 and (seen := file_fact(archive).sha256) != settings.sha256:
+        raise Failure(
+            f"The archive has sha256 {seen}, expected {settings.sha256}",
+            where=where,
+            remedy="find out why it changed; if it is to be trusted, set download.sha256 to the new one",
+        )
+    folder = work / "unpacked"
+    folder.mkdir()
+    return find_splits(unpack(archive, folder, where), where)
+
+
+def _sample(work: Path) -> Brought:
     files = {split: work / OWN_NAMES[split] for split in SPLITS}
+    for split, text in sample.sample_corpus().items():
+        write_atomically(files[split], text)
     return files, sample_facts(files, sample.LICENCE, sample.ATTRIBUTION)
+
+
+def _stored(dataset_digest: str, work: Path, store: Store) -> dict[str, Path] | None:
+    if store.fetch("corpus", dataset_digest, work) is None:
+        return None
+    emit("reused", step="download", what="corpus", dataset_digest=dataset_digest)
+    return {split: work / OWN_NAMES[split] for split in SPLITS}
+
+
+def _surely(facts: CorpusFacts | None) -> CorpusFacts:
+    assert facts is not None, "a corpus that was checked against a release is that release"
+    return facts
+
+
+def _pointer(archive_sha256: str) -> str:
+    return f"archives/{archive_sha256}"
 
 
 def _copy(source: Path, target: Path) -> Path:

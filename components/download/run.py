@@ -10,7 +10,8 @@ from components.download.address import shown
 from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.download.standing import FINGERPRINT_TAG, look_up, refuse_a_second_training
+from components.download.standing import Standing, look_up, refuse_a_second_training
+from components.shared import registry
 from components.shared.events import emit
 from components.shared.fingerprint import fingerprint, identity
 from components.shared.manifest import Manifest
@@ -38,15 +39,14 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
         Failure: the corpus is not to be had or not what it should be; another run trains the same.
     """
     settings = step.section(DownloadSettings)
-    corpus = fetch_corpus(settings, corpus_dir)
-    step.store.publish(corpus_dir, "corpus", corpus.facts["dataset_digest"])
+    corpus = fetch_corpus(settings, corpus_dir, step.store)
     key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings))
     with plainly(step.tracking.client):
         standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
         decision = decide(
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
         )
-        _record(step, corpus, key, decision)
+        _record(step, corpus, key, decision, standing)
     if decision.word == "train":
         refuse_a_second_training(step.store, key, step.run)
     emit(
@@ -62,17 +62,18 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     return Outcome(decision.word, key)
 
 
-def _record(step: Step, corpus: Manifest, key: str, decision: Decision) -> None:
+def _record(step: Step, corpus: Manifest, key: str, decision: Decision, standing: Standing) -> None:
     step.tracking.params(_described(step.settings))
-    step.tracking.tags(
-        {
-            "wikigpt.decision": decision.word,
-            "wikigpt.decision_reason": decision.reason,
-            FINGERPRINT_TAG: key,
-            "wikigpt.dataset_digest": corpus.facts["dataset_digest"],
-            "wikigpt.corpus": corpus.facts["name"],
-        }
-    )
+    tags = {
+        "wikigpt.decision": decision.word,
+        "wikigpt.decision_reason": decision.reason,
+        registry.FINGERPRINT: key,
+        registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
+        registry.CORPUS: corpus.facts["name"],
+    }
+    if decision.word == "skip":
+        tags["wikigpt.model_version"] = f"{corpus.facts['model_name']}/{standing.version}"
+    step.tracking.tags(tags)
 
 
 def _described(settings: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from components.download.address import is_archive
+from components.download.corpora import RESERVED
+
 _SCHEMES = ("https", "http", "s3")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
@@ -36,5 +39,11 @@ class DownloadSettings:
             raise ValueError(f"corpus must be a name, a folder, or an https:// or s3:// address, got {scheme}://")
         if self.name is not None and not _NAME.fullmatch(self.name):
             raise ValueError(f"name must be lower case letters, digits, dots and dashes, got {self.name!r}")
+        if self.name in RESERVED:
+            raise ValueError(f"name must not be that of a corpus of the project, got {self.name!r}")
+        if self.name is not None and self.corpus in RESERVED:
+            raise ValueError(f"name is for a text of your own, and corpus is {self.corpus!r}")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
             raise ValueError(f"sha256 must be 64 hexadecimal digits in lower case, got {self.sha256!r}")
+        if self.sha256 is not None and not is_archive(self.corpus):
+            raise ValueError(f"sha256 is for an https:// archive, and corpus is {self.corpus!r}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-FINGERPRINT_TAG = "wikigpt.fingerprint"
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,9 @@ class Standing:
 
 def look_up(store: Store, client: MlflowClient, model_name: str, fingerprint: str) -> Standing:
     """Asks the registry, which alone knows of versions, and the store."""
+    version = registry.version_of(client, model_name, fingerprint)
     return Standing(
-        version=_version_of(client, model_name, fingerprint),
+        version=str(version.version) if version else None,
         model=store.find("model", fingerprint) is not None,
         checkpoint=bool(store.names("checkpoint", f"{fingerprint}/")),
     )
@@ -47,9 +47,3 @@ def refuse_a_second_training(store: Store, fingerprint: str, pipeline_run: str) 
             where=store.uri,
             remedy="wait until it has ended, or cancel it; then run again to use what it made",
         )
-
-
-def _version_of(client: MlflowClient, model_name: str, fingerprint: str) -> str | None:
-    found = client.search_model_versions(f"name = '{model_name}' and tag.`{FINGERPRINT_TAG}` = '{fingerprint}'")
-    numbers = [int(version.version) for version in found]
-    return str(max(numbers)) if numbers else None

@@ -1,0 +1,140 @@
+"""The splits out of a zip or tar archive that nobody vouches for."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from components.download.splits import SPLIT_FILES
+from components.shared.failure import Failure
+from components.shared.manifest import disk_failure
+
+_LIMIT = 8 << 30
+# Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.
+_RATIO, _SMALL = 200, 64 << 20
+_CHUNK = 1 << 20
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An entry of an archive.
+
+    Attributes:
+        name: as it stands there.
+        size: unpacked bytes that it announces.
+        kind: "file", "folder" or "other" (a link, a device).
+        open: gives its bytes.
+    """
+
+    name: str
+    size: int
+    kind: str
+    open: Callable[[], IO[bytes]]
+
+
+def unpack(archive: Path, folder: Path, address: str) -> Path:
+    """Unpacks the files of splits, after every entry was looked at.
+
+    Args:
+        archive: the file.
+        folder: an empty folder.
+        address: where the archive came from, for messages.
+
+    Returns:
+        The folder that holds the splits.
+
+    Raises:
+        Failure: it is no archive, is damaged, or holds what an archive of text has no reason to hold.
+    """
+    try:
+        with _members(archive, address) as members:
+            _refuse_the_dangerous(members, archive.stat().st_size, address)
+            splits = [member for member in members if member.kind == "file" and _is_split(member)]
+            homes = {PurePosixPath(member.name).parent for member in splits}
+            if len(homes) != 1:
+                what = "holds no corpus" if not homes else "holds more than one corpus"
+                raise Failure(
+                    f"The archive {what}",
+                    where=address,
+                    remedy="give one with wiki.train.tokens and its fellows, or train.txt, validation.txt, test.txt",
+                )
+            for member in splits:
+                _write(member, folder / PurePosixPath(member.name).name)
+    except _DAMAGE as error:
+        raise Failure(
+            f"The archive is damaged: {str(error) or type(error).__name__}",
+            where=address,
+            remedy="run again to fetch it anew; if that does not help, the file at that address is broken",
+        ) from error
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+    return folder
+
+
+@contextmanager
+def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
+    with open(archive, "rb") as stream:
+        start = stream.read(512)
+    if start.startswith(b"PK"):
+        with zipfile.ZipFile(archive) as opened:
+            yield [_zipped(opened, info) for info in opened.infolist()]
+    elif start.startswith(b"\x1f\x8b"):
+        with tarfile.open(archive, "r:gz") as opened_tar:
+            yield [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
+    else:
+        html = start.lstrip()[:1] == b"<"
+        raise Failure(
+            "An HTML page came where an archive was expected" if html else "The file is not a zip or tar.gz archive",
+            where=address,
+            remedy="give the address of the archive itself; a page that asks for a login also looks like this",
+        )
+
+
+def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    link = (info.external_attr >> 16) & 0o170000 == 0o120000
+    kind = "folder" if info.is_dir() else "other" if link else "file"
+    return _Member(info.filename, info.file_size, kind, lambda: archive.open(info))
+
+
+def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
+    def opened() -> IO[bytes]:
+        stream = archive.extractfile(info)
+        assert stream is not None, "only regular files are opened"
+        return stream
+
+    return _Member(info.name, info.size, "folder" if info.isdir() else "file" if info.isreg() else "other", opened)
+
+
+def _refuse_the_dangerous(members: list[_Member], packed: int, address: str) -> None:
+    for member in members:
+        path = PurePosixPath(member.name.replace("\\", "/"))
+        if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+            raise _refused(f"names a file outside itself: {member.name!r}", address)
+        if member.kind == "other":
+            raise _refused(f"holds a link or a device: {member.name!r}", address)
+    total = sum(member.size for member in members)
+    if total > _LIMIT or (total > _SMALL and total > _RATIO * packed):
+        raise _refused(f"unpacks to {total:,} bytes from {packed:,}", address)
+
+
+def _refused(why: str, address: str) -> Failure:
+    return Failure(
+        f"The archive is refused: it {why}", where=address, remedy="take the archive from a source that you trust"
+    )
+
+
+def _is_split(member: _Member) -> bool:
+    return PurePosixPath(member.name).name in SPLIT_FILES
+
+
+def _write(member: _Member, target: Path) -> None:
+    with member.open() as source, open(target, "wb") as out:
+        while piece := source.read(_CHUNK):
+            out.write(piece)

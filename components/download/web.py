@@ -1,0 +1,142 @@
+"""Bytes from a web server to a file: streamed, resumed, tried again with backoff where that may help."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.download.address import shown
+from components.shared.events import emit
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import disk_failure
+
+if TYPE_CHECKING:
+    from requests import Response
+    from tenacity.wait import wait_base
+
+ATTEMPTS = 5
+# Seconds to connect, and between two pieces of an answer.
+_PATIENCE = (5.0, 30.0)
+_CHUNK = 1 << 18
+_PROGRESS_EVERY = 1 << 20
+_log = logging.getLogger(__name__)
+
+
+class _Cut(Exception):
+    """The answer ended before its announced length."""
+
+
+@dataclass
+class _Partial:
+    """What has come so far, and the tag by which the server knows that it is still the same file."""
+
+    path: Path
+    etag: str = ""
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def headers(self) -> dict[str, str]:
+        plain = {"Accept-Encoding": "identity"}
+        if self.size and self.etag:
+            return plain | {"Range": f"bytes={self.size}-", "If-Range": self.etag}
+        return plain
+
+
+def download(address: str, target: Path, *, wait: wait_base | None = None) -> None:
+    """Streams an address to a file, with progress events.
+
+    A cut connection is resumed where the server can do that; a busy server, a timeout or a cut is tried five times.
+
+    Args:
+        address: `https://…`.
+        target: the file; it is written as the bytes come, so it belongs in a scratch folder.
+        wait: between attempts; by default from half a second to eight, with jitter.
+
+    Raises:
+        Failure: the server refuses, is away, or keeps cutting the answer; the disk is full.
+    """
+    import requests
+    from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+    partial = _Partial(target)
+    attempts = Retrying(
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait or wait_exponential_jitter(initial=0.5, max=8),
+        retry=retry_if_exception(_may_pass),
+        before_sleep=before_sleep_log(_log, logging.WARNING),
+        reraise=True,
+    )
+    try:
+        attempts(_stream, address, partial)
+    except (_Cut, requests.RequestException) as error:
+        raise _failure(address, error) from error
+    except OSError as error:
+        raise disk_failure(error, target) from error
+
+
+def _stream(address: str, partial: _Partial) -> None:
+    import requests
+
+    with requests.get(address, headers=partial.headers(), stream=True, timeout=_PATIENCE) as answer:
+        answer.raise_for_status()
+        resumed = answer.status_code == 206
+        partial.etag = answer.headers.get("ETag", "")
+        total = _announced(answer, partial.size if resumed else 0)
+        with open(partial.path, "ab" if resumed else "wb") as stream:
+            done = shown_at = stream.tell()
+            for piece in answer.iter_content(_CHUNK):
+                stream.write(piece)
+                done += len(piece)
+                if done - shown_at >= _PROGRESS_EVERY or done == total:
+                    emit("progress", step="download", done=done, total=total)
+                    shown_at = done
+    if total is not None and done != total:
+        raise _Cut(f"{done:,} of {total:,} bytes")
+
+
+def _announced(answer: Response, had: int) -> int | None:
+    length = answer.headers.get("Content-Length", "")
+    return had + int(length) if length.isdigit() else None
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether a later attempt may go better. A name that nobody knows stays unknown."""
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return error.response.status_code >= 500 or error.response.status_code in (408, 429)
+    if isinstance(error, requests.ConnectionError) and "NameResolutionError" in repr(error):
+        return False
+    kinds = (_Cut, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+    return isinstance(error, kinds)
+
+
+def _failure(address: str, error: Exception) -> Failure:
+    import requests
+
+    where = shown(address)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        return Failure(
+            f"The server answered {status} {error.response.reason}",
+            where=where,
+            remedy="look whether the address is right and open to you, or give --corpus another one",
+            exit_code=ExitCode.UNAUTHORISED if status in (401, 403) else ExitCode.FAILED,
+        )
+    if isinstance(error, (_Cut, requests.exceptions.ChunkedEncodingError)):
+        seen = f" after {error}" if isinstance(error, _Cut) else ""
+        return Failure(
+            f"The download was cut off{seen}, {ATTEMPTS} times",
+            where=where,
+            remedy="run again later, or fetch the file by other means and give --corpus its folder",
+        )
+    return Failure(
+        f"The server cannot be reached: {type(error).__name__}",
+        where=where,
+        remedy="look at the network and the address, or give --corpus a local folder",
+        exit_code=ExitCode.UNREACHABLE,
+    )
