@@ -18,10 +18,15 @@ _lock = threading.Lock()
 
 def emit(event: str, /, **fields: Any) -> None:
     """Prints one event. Values are JSON values; a float that is not finite travels as its name."""
-    line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=str)
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=_plain)
     with _lock:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy or torch is a number; anything else is its text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def parse(line: str) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
     """Whether the run that wrote this heartbeat lives."""
     if record is None or record.get("ended"):
         return False
-    if record["host"] == _host():
+    if record["host"] == _host() and record["process_started"] is not None:
         return _process_started(record["pid"]) == record["process_started"]
     return (time.time() if now is None else now) - record["beat"] < STALE_AFTER
 
@@ -59,7 +59,7 @@ def beating(store: Store, pipeline_run: str) -> Iterator[None]:
         yield
     finally:
         over.set()
-        thread.join()
+        thread.join(timeout=5)
 
 
 def _name(pipeline_run: str) -> str:
@@ -68,18 +68,29 @@ def _name(pipeline_run: str) -> str:
 
 def _beat() -> dict[str, Any]:
     # Locally the command that started the run outlives every step and is named by this variable.
+    # In a container the number means nothing, or another process: there the step speaks for itself.
     pid = int(os.environ.get("WIKIGPT_OWNER_PID") or os.getpid())
+    if _process_started(pid) is None:
+        pid = os.getpid()
     return {"host": _host(), "pid": pid, "process_started": _process_started(pid), "beat": time.time()}
 
 
 def _host() -> str:
-    return f"{socket.gethostname()}/{_boot_id()}"
+    """Where a process number means the same process: this machine since its start, and this namespace of processes."""
+    return f"{socket.gethostname()}/{_boot_id()}/{_namespace()}"
 
 
 def _boot_id() -> str:
     try:
         with open("/proc/sys/kernel/random/boot_id") as stream:
             return stream.read().strip()
+    except OSError:
+        return ""
+
+
+def _namespace() -> str:
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from difflib import get_close_matches
+from math import isfinite
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,24 +27,40 @@ def parse_section(kind: type[Settings], values: dict[str, Any], section: str) ->
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for key in values:
         if key not in known:
-            nearest = get_close_matches(key, known, n=1, cutoff=0.0)[0]
+            nearest = "".join(f"did you mean {section}.{name}? " for name in get_close_matches(key, known, 1, 0.0))
             raise Failure(
                 f"There is no setting {section}.{key}",
                 where=f"settings of {section}",
-                remedy=f"did you mean {section}.{nearest}? The settings of {section} are: {', '.join(known)}",
+                remedy=f"{nearest}The settings of {section} are: {', '.join(known) or 'none'}",
                 exit_code=ExitCode.USAGE,
             )
     try:
-        return TypeAdapter(kind).validate_python(values)
+        settings = TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         seen = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
         subject = ".".join([section, *map(str, first["loc"])])
         sentence = f"{subject}: {message}{seen}" if first["loc"] else f"{section}.{message}"
-        raise Failure(
-            sentence,
-            where=f"settings of {section}",
-            remedy="mend the value in the profile or in --set",
-            exit_code=ExitCode.USAGE,
-        ) from None
+        raise _wrong(sentence, section) from None
+    for key, value in values.items():
+        _check_number(f"{section}.{key}", value, getattr(settings, key), section)
+    return settings
+
+
+def _check_number(name: str, given: Any, parsed: Any, section: str) -> None:
+    """Refuses what pydantic would take for a number: NaN, infinities and truth values."""
+    numbers = parsed if isinstance(parsed, tuple) else (parsed,)
+    if not all(isfinite(number) for number in numbers if isinstance(number, float)):
+        raise _wrong(f"{name} must be finite, got {given!r}", section)
+    if isinstance(given, bool) and not isinstance(parsed, bool):
+        raise _wrong(f"{name} must be a number, got {given!r}", section)
+
+
+def _wrong(sentence: str, section: str) -> Failure:
+    return Failure(
+        sentence,
+        where=f"settings of {section}",
+        remedy="mend the value in the profile or in --set",
+        exit_code=ExitCode.USAGE,
+    )

@@ -139,6 +139,8 @@ def _unforeseen(error: Exception, name: str) -> Failure:
 
 def _record(here: Step, failure: Failure) -> None:
     """Leaves the failure where the notice finds it; the run may have failed because that very place is away."""
+    if "store" not in vars(here):
+        return  # it could not be opened, after as many attempts as are worth while
     try:
         here.store.renew(f"failures/{here.run}", {"step": here.name, **failure.to_dict()})
     except Exception as error:
