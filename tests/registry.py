@@ -5,7 +5,6 @@ Fixtures are used by importing them into a conftest.
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -44,17 +43,14 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracking_uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def tracking_uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A registry of its own, in the folder of the test, known to the process by the usual variable."""
-    import mlflow
-
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     make_experiment(uri, tmp_path)
-    yield uri
-    mlflow.set_tracking_uri(None)
+    return uri
 
 
 def make_experiment(uri: str, folder: Path) -> None:
@@ -191,3 +187,30 @@ def with_fingerprint(folders: Folders, root: Path, fingerprint: str, nll_per_wor
     write_manifest(model, "model", {**manifest["facts"], "fingerprint": fingerprint})
     write_evaluation(root / "evaluation", nll_per_word)
     return replace(folders, fingerprint=fingerprint, model=model, evaluation=root / "evaluation")
+
+
+def make_version(client: Any, model: str, nll_per_word: float) -> str:
+    """A version with the numbers of an evaluation and no model behind it, for tests of aliases."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(model)
+    except MlflowException as error:
+        assert error.error_code == "RESOURCE_ALREADY_EXISTS"
+    perplexity = score(nll_per_word)["word_perplexity"]
+    tags = {"wikigpt.validation.word_perplexity": str(perplexity), "wikigpt.nll_per_word": str(nll_per_word)}
+    return str(client.create_model_version(model, "file:///nowhere", tags=tags).version)
+
+
+def judge_of(nll_per_word: float, **rule: Any) -> Any:
+    """The gate for a version of `make_version` against any other."""
+    from components.shared.gate import Rule, Scores, gate
+
+    def scores(nll: float) -> Scores:
+        return Scores.from_evaluation({"protocols": {"wikitext-word": {"validation": score(nll)}}})
+
+    def judge(champion: Any) -> Any:
+        theirs = scores(float(champion.tags["wikigpt.nll_per_word"])) if champion else None
+        return gate(scores(nll_per_word), theirs, Rule(resamples=100, **rule))
+
+    return judge

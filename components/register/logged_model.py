@@ -81,8 +81,6 @@ def _upload(client: MlflowClient, made: Made, folder: Path, model_id: str) -> No
         import mlflow.transformers
         from mlflow.models import infer_signature
 
-        # The flavor knows no client; it writes where the process as a whole tracks.
-        mlflow.set_tracking_uri(client.tracking_uri)
         mlflow.transformers.log_model(
             load(folder),
             task="text-generation",

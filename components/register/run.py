@@ -51,8 +51,7 @@ def run(
         files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
         registry.keep_evaluation(client, made.run_id, files)
         version = _register(step, client, made, model_dir, settings.patience)
-        for name, value in evaluation_tags(made).items():
-            client.set_model_version_tag(made.name, version, name, value)
+        _update_tags(client, made, version)
         placed = place(client, made.name, version, _judge(client, made, step.settings["evaluate"]))
         rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
         client.update_model_version(made.name, version, card(made, version, placed, rival))
@@ -87,10 +86,18 @@ def _register(step: Step, client: MlflowClient, made: Made, folder: Path, patien
         import mlflow
 
         model_id = logged_model(client, made, folder)
-        mlflow.set_tracking_uri(client.tracking_uri)
-        version = str(mlflow.register_model(f"models:/{model_id}", made.name, tags=lineage_tags(made)).version)
+        tags = lineage_tags(made) | evaluation_tags(made)
+        version = str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
     settle_claim(step.store, claim, step.run, version)
     return version
+
+
+def _update_tags(client: MlflowClient, made: Made, version: str) -> None:
+    """A version that stood already may have been scored by another evaluation since."""
+    before = client.get_model_version(made.name, version).tags
+    for name, value in evaluation_tags(made).items():
+        if before.get(name) != value:
+            client.set_model_version_tag(made.name, version, name, value)
 
 
 def _judge(client: MlflowClient, made: Made, settings: dict[str, Any]) -> Judge:

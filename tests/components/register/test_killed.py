@@ -1,0 +1,104 @@
+"""A step that is killed after any of its writes, and run again, leaves exactly one version, READY.
+
+The step runs in a child that ends itself without any clean-up after its n-th write: a commit to MLflow's database or an
+object put into the store.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared import registry
+from tests.registry import Folders, make_experiment, make_folders, make_step, register
+
+NAME = "wikigpt-sample"
+KILLED = 9
+
+
+def run_until_write(number: int, run: str, folders: Folders) -> bool:
+    """Runs the step in a child that dies after a write; whether it got that far."""
+    if child := os.fork():
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        assert status in (0, KILLED)
+        return status == KILLED
+    code = 1
+    try:
+        quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        _die_after_write(number)
+        register(make_step(run), folders)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _die_after_write(number: int) -> None:
+    from sqlalchemy import event
+    from sqlalchemy.orm import Session
+
+    from components.shared.store import LocalObjects
+
+    writes = 0
+
+    def count(*_: object) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == number:
+            os._exit(KILLED)
+
+    put = LocalObjects.put
+
+    def put_and_count(self: LocalObjects, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+        done = put(self, key, data, if_absent=if_absent)
+        count()
+        return done
+
+    LocalObjects.put = put_and_count  # type: ignore[method-assign]
+    event.listen(Session, "after_commit", count)
+
+
+def one_version_after_a_kill(number: int, root: Path, database: Path, folders: Folders, *, other_run: bool) -> bool:
+    root.mkdir()
+    shutil.copyfile(database, root / "mlflow.db")
+    uri = f"sqlite:///{root / 'mlflow.db'}"
+    os.environ["MLFLOW_TRACKING_URI"], os.environ["WIKIGPT_STORE"] = uri, str(root / "store")
+    make_experiment(uri, root)
+    killed = run_until_write(number, "night-1", folders)
+    register(make_step("night-2" if other_run else "night-1"), folders)
+    client = MlflowClient(uri)
+    versions = registry.versions(client, NAME)
+    assert [(str(v.version), v.status) for v in versions] == [("1", "READY")], f"killed after write {number}"
+    source = client.get_logged_model(versions[0].source.removeprefix("models:/"))
+    assert str(source.status) == "READY"
+    assert versions[0].tags["wikigpt.verdict"] == "promote"
+    assert versions[0].tags["wikigpt.approval"] == "settled"
+    assert versions[0].description.startswith("# wikigpt-sample version 1")
+    assert str(registry.holder(client, NAME, "champion").version) == "1"
+    return killed
+
+
+@pytest.fixture
+def folders(hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    return make_folders(tmp_path / "folders", hugging_face_folder, fingerprint="1" * 32)
+
+
+@pytest.mark.parametrize("number", [4, 12])
+def test_killed_early_and_late(number: int, tmp_path: Path, empty_database: Path, folders: Folders) -> None:
+    assert one_version_after_a_kill(number, tmp_path / "killed", empty_database, folders, other_run=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("other_run", "stride"), [(False, 1), (True, 3)], ids=["retried", "by-another-run"])
+def test_killed_after_every_write(
+    other_run: bool, stride: int, tmp_path: Path, empty_database: Path, folders: Folders
+) -> None:
+    number = 1
+    while one_version_after_a_kill(number, tmp_path / f"killed-{number}", empty_database, folders, other_run=other_run):
+        number += stride
+    assert number > 20

@@ -1,0 +1,93 @@
+"""Where versions stand after runs, people and runs that overlap have moved the aliases."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.register.promotion import Placed, place
+from components.shared import registry
+from tests.registry import judge_of, make_version
+
+NAME = "wikigpt-sample"
+
+
+@pytest.fixture
+def client(tracking_uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri)
+
+
+def add(client: MlflowClient, nll_per_word: float, **rule: str) -> Placed:
+    version = make_version(client, NAME, nll_per_word)
+    return place(client, NAME, version, judge_of(nll_per_word, **rule))
+
+
+def champion(client: MlflowClient) -> str | None:
+    found = registry.holder(client, NAME, "champion")
+    return str(found.version) if found else None
+
+
+def test_better_models_follow_each_other_and_worse_ones_challenge(client: MlflowClient) -> None:
+    placed = [add(client, nll) for nll in (6.0, 5.0, 5.5, 4.0)]
+    assert [(p.word, p.alias, p.rival) for p in placed] == [
+        ("promote", "champion", None),
+        ("promote", "champion", "1"),
+        ("keep", "challenger", "2"),
+        ("promote", "champion", "2"),
+    ]
+    assert champion(client) == "4"
+
+
+@pytest.mark.parametrize(("policy", "alias"), [("manual", "challenger"), ("never", None)])
+def test_other_policies_leave_the_champion_alone(client: MlflowClient, policy: str, alias: str | None) -> None:
+    add(client, 6.0)
+    placed = add(client, 4.0, policy=policy)
+    assert (placed.word, placed.alias, champion(client)) == ("promote", alias, "1")
+
+
+def test_a_champion_chosen_by_a_person_is_not_undone_by_older_approvals(client: MlflowClient) -> None:
+    for nll in (6.0, 5.0, 4.0):
+        add(client, nll)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    placed = add(client, 5.5)
+    assert (placed.word, champion(client)) == ("promote", "4")
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
+    add(client, 6.0)
+    add(client, 5.0)
+    client.set_registered_model_alias(NAME, "champion", "1")
+    client.set_model_version_tag(NAME, "2", "wikigpt.rolled_back", "2026-01-01")
+    placed = place(client, NAME, "2", judge_of(5.0))
+    assert (placed.word, placed.alias, champion(client)) == ("keep", "challenger", "1")
+    assert "was rolled back" in placed.reason
+
+
+def test_placing_the_champion_again_changes_nothing(client: MlflowClient) -> None:
+    before = add(client, 6.0)
+    again = place(client, NAME, "1", judge_of(6.0))
+    assert (again.word, again.reason, again.alias) == (before.word, before.reason, before.alias)
+
+
+def test_an_approval_whose_run_died_before_the_alias_moved_counts(client: MlflowClient) -> None:
+    add(client, 6.0)
+    better = make_version(client, NAME, 4.0)
+    client.set_model_version_tag(NAME, better, "wikigpt.approval", "open")
+    placed = add(client, 5.0)
+    assert (placed.word, placed.alias, placed.rival, champion(client)) == ("keep", "challenger", better, better)
+
+
+def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_path: Path) -> None:
+    """Another hand registered the champion: it has none of our tags and no evaluation."""
+    from components.shared.gate import Scores, gate
+
+    client.create_registered_model(NAME)
+    client.create_model_version(NAME, "file:///nowhere")
+    client.set_registered_model_alias(NAME, "champion", "1")
+
+    def judge(rival: object) -> object:
+        scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None)
+        return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30), scores)
+
+    placed = place(client, NAME, make_version(client, NAME, 6.0), judge)
+    assert (placed.word, placed.alias, champion(client)) == ("incomparable", "challenger", "1")
