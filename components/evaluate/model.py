@@ -55,7 +55,7 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
             remedy="train again; the training step saves both together",
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
+    model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
     model.to(device=torch.device(device)).eval()

@@ -84,16 +84,16 @@ def score_text(
         scorer = replace(scorer, stride=scorer.window)
     bos = _bos(plan, tokenizer, trained_bos)
     ids = [_encode(tokenizer, document.parts) for document in plan.documents]
-    first = [] if bos is None else [bos]
+    first = np.array([] if bos is None else [bos], dtype=np.int64)
     groups = [np.concatenate(ids)] if plan.joined else ids
-    sequences = [np.concatenate([np.array(first, dtype=np.int64), group]) for group in groups]
-    scored = scorer.score(sequences, shared_first=plan.shared_first, progress=progress)
-    flat = np.concatenate([nll[len(first) :] for nll in scored])
-    articles = _by_article(plan, [len(part) for part in ids], flat)
-    total, count = float(np.nansum(flat)), int(np.isfinite(flat).sum() + np.isinf(flat).sum())
+    sequences = [np.concatenate([first, group]) for group in groups]
+    parts = scorer.score(sequences, rolling=plan.rolling, progress=progress)
+    nll = np.concatenate([part.nll[len(first) :] for part in parts])
+    scored = np.concatenate([part.scored[len(first) :] for part in parts])
+    total, count = float(nll.sum()), int(scored.sum())
     return Score(
         nll=total,
-        tokens=len(flat),
+        tokens=len(nll),
         scored_tokens=count,
         words=plan.words,
         bytes=plan.bytes,
@@ -105,7 +105,7 @@ def score_text(
         stride=scorer.stride,
         bos=bos,
         dtype=scorer.dtype,
-        articles=articles,
+        articles=_by_article(plan, [len(part) for part in ids], nll, scored),
     )
 
 
@@ -122,11 +122,14 @@ def _encode(tokenizer: Any, parts: Sequence[str]) -> np.ndarray:
     return np.array([token for part in encoded for token in part.ids], dtype=np.int64)
 
 
-def _by_article(plan: ProtocolText, lengths: list[int], nll: np.ndarray) -> tuple[ArticleScore, ...]:
-    parts = np.split(nll, np.cumsum(lengths)[:-1])
+def _by_article(
+    plan: ProtocolText, lengths: list[int], nll: np.ndarray, scored: np.ndarray
+) -> tuple[ArticleScore, ...]:
+    bounds = np.cumsum(lengths)[:-1]
+    parts = zip(plan.documents, np.split(nll, bounds), np.split(scored, bounds), strict=True)
     return tuple(
-        ArticleScore(document.title, float(np.nansum(part)), document.words, int((~np.isnan(part)).sum()))
-        for document, part in zip(plan.documents, parts, strict=True)
+        ArticleScore(document.title, float(part.sum()), document.words, int(counted.sum()))
+        for document, part, counted in parts
     )
 
 

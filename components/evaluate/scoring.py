@@ -21,6 +21,19 @@ _GPU_ROWS = 8192
 
 
 @dataclass(frozen=True)
+class SequenceScore:
+    """A sequence of tokens.
+
+    Attributes:
+        nll: nats of each token, float64, 0 where it was not scored; NaN is what a broken model gave.
+        scored: which tokens were, bool.
+    """
+
+    nll: np.ndarray
+    scored: np.ndarray
+
+
+@dataclass(frozen=True)
 class Scorer:
     """A model with the way it is run.
 
@@ -42,34 +55,36 @@ class Scorer:
         self,
         sequences: Sequence[np.ndarray],
         *,
-        shared_first: bool = True,
+        rolling: bool = True,
         progress: Callable[[int, int], None] = lambda done, total: None,
-    ) -> list[np.ndarray]:
+    ) -> list[SequenceScore]:
         """Negative log-likelihood of each token of each sequence, in nats.
 
         Args:
             sequences: token ids; what must not be scored but read (a BOS) stands in front.
-            shared_first: let neighbouring windows share a token, so that each of them gives its first target a
-                context. Without it a window of the published Hugging Face recipe is had, whose first token is lost
-                where the stride is a whole window.
+            rolling: let neighbouring windows share a token, so that each of them gives its first target a context,
+                and let the last reach back as far as it can: the windows of lm-evaluation-harness. Without it they
+                are those of the Hugging Face documentation, which lose their first token where the stride is a whole
+                window.
             progress: is told scored and all tokens after each batch.
 
         Returns:
-            For each sequence float64 of its length, NaN where a token was not scored (always at the first).
+            The scores of each sequence; its first token is never scored.
         """
-        span = self.window + 1 if shared_first else self.window
+        span = self.window + 1 if rolling else self.window
         jobs = [
             (index, window)
             for index, sequence in enumerate(sequences)
-            for window in sliding_windows(len(sequence), span, self.stride)
+            for window in sliding_windows(len(sequence), span, self.stride, fill_last=rolling)
         ]
         total = sum(window.end - window.scored for _, window in jobs)
-        scores = [np.full(len(sequence), np.nan) for sequence in sequences]
+        scores = [SequenceScore(np.zeros(len(each)), np.zeros(len(each), dtype=bool)) for each in sequences]
         done = 0
         for batch in _batches(jobs, self.batch_tokens):
             values = self._score_batch([(sequences[index], window) for index, window in batch])
             for (index, window), value in zip(batch, values, strict=True):
-                scores[index][window.scored : window.end] = value
+                scores[index].nll[window.scored : window.end] = value
+                scores[index].scored[window.scored : window.end] = True
                 done += len(value)
             progress(done, total)
         return scores

@@ -37,7 +37,7 @@ class ProtocolText:
         documents: in order.
         joined: whether they form one sequence of tokens, so that context reaches across them.
         bos: whether an end-of-text token stands before each sequence: `trained` where the model knows it there.
-        shared_first: see `Scorer.score`.
+        rolling: see `Scorer.score`.
         bytes: of the text that bits per byte refer to.
         words: that word perplexity refers to; None where the protocol knows none.
         strides: whether the settings' stride applies; the harness knows only whole windows.
@@ -46,7 +46,7 @@ class ProtocolText:
     documents: tuple[Document, ...]
     joined: bool
     bos: str
-    shared_first: bool
+    rolling: bool
     bytes: int
     words: int | None
     strides: bool = True
@@ -63,7 +63,7 @@ def wikitext_word(text: str) -> ProtocolText:
         documents,
         joined=True,
         bos="trained",
-        shared_first=True,
+        rolling=True,
         bytes=len(text.encode()),
         words=sum(document.words for document in documents),
     )
@@ -76,7 +76,7 @@ def hf_doc(text: str) -> ProtocolText:
     """
     rows = [line if line.strip() else "" for line in split_lines(text)]
     document = Document("", ("\n\n".join(rows),), 0)
-    return ProtocolText((document,), joined=True, bos="never", shared_first=False, bytes=len(text.encode()), words=None)
+    return ProtocolText((document,), joined=True, bos="never", rolling=False, bytes=len(text.encode()), words=None)
 
 
 def lm_eval(text: str) -> ProtocolText:
@@ -90,7 +90,7 @@ def lm_eval(text: str) -> ProtocolText:
         documents,
         joined=False,
         bos="always",
-        shared_first=True,
+        rolling=True,
         bytes=sum(len(page.encode()) for page in pages),
         words=sum(document.words for document in documents),
         strides=False,
@@ -111,10 +111,11 @@ def scored_units(text: str) -> list[Article]:
         return articles
     lines = split_lines(text)
     pieces = min(_PIECES, len(lines))
-    bounds = [round(index * len(lines) / pieces) for index in range(pieces + 1)] if pieces else []
-    return [
+    bounds = [round(index * len(lines) / max(pieces, 1)) for index in range(pieces + 1)]
+    cut = [
         Article(title=f"lines {start + 1} to {end}", text="".join(lines[start:end])) for start, end in pairwise(bounds)
     ]
+    return cut or [Article("", text)]
 
 
 def harness_documents(text: str) -> Iterator[str]:

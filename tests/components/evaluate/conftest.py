@@ -15,10 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from components.shared.manifest import digest_of, file_fact, write_manifest
 
 CONTEXT = 64
-_WORDS = (
-    "the castle was built in a valley of the river and its tower fell during the siege , when snow came early . "
-    'Songs were sung @-@ by 1 @,@ 200 players ; critics ( some of them ) said : it is " bold " ! The king \'s son'
-).split()
+_SENTENCES = """the castle was built in a valley of the river and its tower fell during the siege , when snow came
+early . Songs were sung @-@ by 1 @,@ 200 players ; critics ( some of them ) said : it is " bold " ! The king 's son"""
+_WORDS = _SENTENCES.split()
 
 
 def write_text(seed: int, articles: int, words: int = 90) -> str:

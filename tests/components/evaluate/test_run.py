@@ -9,7 +9,7 @@ import pytest
 from components.evaluate.run import run
 from components.shared.manifest import read_manifest
 from components.shared.step import Step
-from tests.components.evaluate.conftest import make_model, write_corpus, write_model
+from tests.components.evaluate.conftest import write_corpus, write_model
 
 SETTINGS = {"bleu_prompts": 4, "prompt_words": 12, "continuation_words": 8, "samples": 2, "threads": 1}
 

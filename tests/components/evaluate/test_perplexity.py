@@ -1,0 +1,149 @@
+"""The evaluator against code that others published, and against the mistakes that are often made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from components.evaluate.perplexity import score_text
+from components.evaluate.scoring import Scorer
+from components.evaluate.texts import hf_doc
+from components.shared.articles import count_words
+from tests.components.evaluate.conftest import CONTEXT, make_model, write_text
+
+
+def scorer(model, *, window: int = CONTEXT, stride: int | None = None, **values) -> Scorer:
+    return Scorer(model, window, stride or window, **values)
+
+
+def published_recipe(model, ids: torch.Tensor, max_length: int, stride: int) -> float:
+    """The sliding window of the transformers documentation, "Perplexity of fixed-length models"."""
+    nll_sum, n_tokens, prev_end_loc, seq_len = 0.0, 0, 0, ids.size(1)
+    for begin_loc in range(0, seq_len, stride):
+        end_loc = min(begin_loc + max_length, seq_len)
+        trg_len = end_loc - prev_end_loc
+        input_ids = ids[:, begin_loc:end_loc]
+        target_ids = input_ids.clone()
+        target_ids[:, :-trg_len] = -100
+        with torch.no_grad():
+            neg_log_likelihood = model(input_ids, labels=target_ids).loss
+        num_loss_tokens = int((target_ids != -100).sum()) - target_ids.size(0)
+        nll_sum += float(neg_log_likelihood) * num_loss_tokens
+        n_tokens += num_loss_tokens
+        prev_end_loc = end_loc
+        if end_loc == seq_len:
+            break
+    return math.exp(nll_sum / n_tokens)
+
+
+def token_by_token(model, ids: list[int], window: int) -> list[float]:
+    """Each token given as many as `window` tokens before it, one forward pass a token."""
+    nll = []
+    for index in range(1, len(ids)):
+        context = torch.tensor([ids[max(0, index - window) : index]])
+        with torch.no_grad():
+            nll.append(-float(model(context).logits[0, -1].double().log_softmax(-1)[ids[index]]))
+    return nll
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
+@pytest.mark.parametrize("stride", [CONTEXT, CONTEXT // 2, 24])
+def test_hf_doc_agrees_with_the_published_recipe(kind, stride, tokenizer):
+    model, text = make_model(kind), write_text(7, 40)
+    [joined] = hf_doc(text).documents[0].parts
+    ids = torch.tensor([tokenizer(joined).input_ids])
+    assert ids.size(1) > 100 * CONTEXT
+
+    ours = score_text(text, "hf-doc", scorer(model, stride=stride), tokenizer, trained_bos=0)
+
+    assert ours.tokens == ids.size(1)
+    assert ours.token_perplexity == pytest.approx(published_recipe(model, ids, CONTEXT, stride), rel=1e-4)
+
+
+def test_a_stride_of_one_gives_each_token_all_the_context_there_is(model, tokenizer, texts):
+    text = texts["test"][:900]
+    ours = score_text(text, "wikitext-word", scorer(model, window=16, stride=1), tokenizer, trained_bos=0)
+    ids = [0, *(token for line in text.splitlines(keepends=True) for token in tokenizer(line).input_ids)]
+    assert ours.nll == pytest.approx(sum(token_by_token(model, ids, 16)), rel=1e-6)
+
+
+def test_measures_come_from_one_sum(model, tokenizer, texts):
+    score = score_text(texts["test"], "wikitext-word", scorer(model), tokenizer, trained_bos=0)
+    assert score.scored_tokens == score.tokens == sum(article.tokens for article in score.articles)
+    assert score.words == count_words(texts["test"]) == sum(article.words for article in score.articles)
+    assert sum(article.nll for article in score.articles) == pytest.approx(score.nll, rel=1e-12)
+    assert score.token_perplexity == pytest.approx(math.exp(score.nll / score.tokens))
+    assert score.word_perplexity == pytest.approx(math.exp(score.nll / score.words))
+    assert score.bits_per_byte == pytest.approx(score.nll / math.log(2) / len(texts["test"].encode()))
+    assert [article.title for article in score.articles[:2]] == ["Title 0 of 3", "Title 1 of 3"]
+
+
+def test_the_mean_of_batch_losses_is_not_the_mean_per_token(model, tokenizer, texts):
+    """The last batch is shorter than the others, so averaging batches would weigh its tokens more."""
+    one = score_text(texts["test"], "wikitext-word", scorer(model, batch_tokens=10**6), tokenizer, trained_bos=0)
+    for batch_tokens in (CONTEXT, 5 * CONTEXT, 7 * CONTEXT):
+        batched = scorer(model, batch_tokens=batch_tokens)
+        other = score_text(texts["test"], "wikitext-word", batched, tokenizer, trained_bos=0)
+        assert other.nll == pytest.approx(one.nll, rel=1e-6)
+        assert other.scored_tokens == one.scored_tokens
+
+
+def test_a_real_end_of_text_is_scored_although_it_is_the_padding_token(model, tokenizer):
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id == 0
+    sequence = np.array([0, 5, 0, 0, 7, 0])
+    [padded, _] = scorer(model).score([sequence, np.arange(1, 40)])
+    assert padded.scored.tolist() == [False, True, True, True, True, True]
+    assert padded.nll[1:] == pytest.approx(token_by_token(model, sequence.tolist(), CONTEXT), rel=1e-5)
+
+
+def test_without_a_trained_separator_the_first_token_is_left_out(model, tokenizer, texts):
+    score = score_text(texts["test"], "wikitext-word", scorer(model), tokenizer, trained_bos=None)
+    assert score.bos is None
+    assert score.scored_tokens == score.tokens - 1
+
+
+def test_more_context_can_only_be_had_by_a_smaller_stride(model, tokenizer, texts):
+    """What the record says of window and stride is what was done."""
+    score = score_text(texts["test"], "wikitext-word", scorer(model, window=32, stride=8), tokenizer, trained_bos=0)
+    assert (score.window, score.stride, score.bos, score.dtype) == (32, 8, 0, "float32")
+    assert score.scored_tokens == score.tokens
+
+
+def test_bfloat16_moves_perplexity_little(model, tokenizer, texts):
+    exact = score_text(texts["test"], "wikitext-word", scorer(model), tokenizer, trained_bos=0)
+    rough = score_text(texts["test"], "wikitext-word", scorer(model, dtype="bfloat16"), tokenizer, trained_bos=0)
+    assert rough.dtype == "bfloat16"
+    assert rough.nll != exact.nll
+    assert rough.word_perplexity == pytest.approx(exact.word_perplexity, rel=0.02)
+
+
+def test_a_broken_model_is_reported_as_not_a_number(tokenizer, texts):
+    broken = make_model()
+    with torch.no_grad():
+        broken.transformer.ln_f.weight.fill_(math.nan)
+    score = score_text(texts["test"], "wikitext-word", scorer(broken), tokenizer, trained_bos=0)
+    assert math.isnan(score.word_perplexity)
+
+
+def test_an_empty_text_has_no_perplexity(model, tokenizer):
+    score = score_text("", "wikitext-word", scorer(model), tokenizer, trained_bos=0)
+    assert (score.tokens, score.nll) == (0, 0)
+    assert math.isnan(score.word_perplexity) and math.isnan(score.token_perplexity)
+
+
+def test_progress_reaches_the_total(model, tokenizer, texts):
+    seen = []
+    score_text(
+        texts["test"],
+        "wikitext-word",
+        replace(scorer(model), batch_tokens=512),
+        tokenizer,
+        trained_bos=0,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert len(seen) > 3
+    assert seen == sorted(seen) and seen[-1][0] == seen[-1][1]
