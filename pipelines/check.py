@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from components.download.corpora import KNOWN
@@ -11,7 +10,7 @@ from components.shared.failure import ExitCode
 from pipelines import doctor
 from pipelines.doctor import Finding
 from pipelines.home import Home
-from pipelines.run import pin_numerics
+from pipelines.run import pin_numerics, tracking_uri
 from pipelines.settings import RunSettings
 
 
@@ -28,7 +27,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         doctor.compiler(needed=train.compile),
         doctor.disk(home.root),
         doctor.store(store),
-        doctor.tracking(os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri),
+        doctor.tracking(tracking_uri(home)),
     ]
 
 

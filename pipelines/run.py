@@ -162,9 +162,14 @@ def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
         "WIKIGPT_STORE": store,
         "WIKIGPT_RUN": run,
         "WIKIGPT_COMMIT": machine.commit(),
-        "MLFLOW_TRACKING_URI": os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri,
+        "MLFLOW_TRACKING_URI": tracking_uri(home),
         **_QUIET,
     }
+
+
+def tracking_uri(home: Home) -> str:
+    """The MLflow that is written to: the one that the environment names, else the home's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
 
 
 def _conclude(result: Result, returncode: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,13 @@ from rich.table import Table
 
 from pipelines.home import Home
 from pipelines.progress import TITLES
-from pipelines.run import Result
+from pipelines.run import Result, tracking_uri
 from pipelines.settings import RunSettings
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
     """The outcome of a run as one JSON document; `version` is as in `wikigpt models --json`."""
-    decision = result.decision or {}
+    decision, version = result.decision or {}, _version(result, home)
     return {
         "run": result.run,
         "profile": settings.profile,
@@ -26,10 +28,10 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
         "fingerprint": decision.get("fingerprint"),
         "decision": decision.get("word"),
         "reason": decision.get("reason"),
-        "version": _version(result, home),
+        "version": version,
         "seconds": result.seconds,
         "reused": result.reused,
-        "reports": result.reports,
+        "reports": result.reports or _reports_of(version, home),
         "log": result.log,
         "failure": result.failure,
     }
@@ -70,9 +72,21 @@ def _version(result: Result, home: Home) -> dict[str, Any] | None:
     """The model version of the run's fingerprint, as the registry has it now."""
     if result.failure is not None or result.exit_code or result.decision is None:
         return None
-    from pipelines.registry import version_of_fingerprint
+    from components.shared.tracking import connect, plainly
+    from pipelines.registry.models import row_of_fingerprint
 
-    return version_of_fingerprint(home.tracking_uri, result.decision["model_name"], result.decision["fingerprint"])
+    client = connect(tracking_uri(home))
+    with plainly(client):
+        row = row_of_fingerprint(client, result.decision["model_name"], result.decision["fingerprint"])
+    return None if row is None else asdict(row)
+
+
+def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
+    """The reports of the run that made a version, where it ran in this home."""
+    folder = home.runs / version["pipeline_run"] if version else None
+    if folder is None or not (folder / "result.json").is_file():
+        return {}
+    return json.loads((folder / "result.json").read_text())["reports"]
 
 
 def _short(path: str) -> str:

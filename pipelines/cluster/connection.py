@@ -24,6 +24,7 @@ from pipelines.cluster.errors import CAUGHT, Exists, failure_of, web_page
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _ATTEMPTS = 4
+_FIRST_PAUSE = 0.5  # seconds; each pause is twice the one before it
 _PAGE = 100
 
 Answer = TypeVar("Answer")
@@ -104,7 +105,7 @@ class Cluster:
         attempts = Retrying(
             retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
             stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_exponential(multiplier=0.1, max=5),
+            wait=wait_exponential(multiplier=_FIRST_PAUSE),
             reraise=True,
         )
         return attempts(self.change, subject, call, **arguments)
@@ -116,12 +117,27 @@ class Cluster:
             Failure: no answer, or one that refuses; `Exists` where the name is taken. Without an answer the change may
                 have happened all the same.
         """
-        try:
-            answer = call(**arguments, _request_timeout=(self.access.timeout, self.access.timeout))
-        except CAUGHT as error:
-            raise failure_of(error, self.address, subject) from error
+        answer = self._asked(subject, call, **arguments)
         self._require_json()
         return answer
+
+    def text(self, subject: str, path: str, **values: str) -> str:
+        """Reads plain text that the server has at a path, with `values` in the path.
+
+        Raises:
+            Failure: no answer, or one that refuses.
+        """
+        response = self._asked(
+            subject,
+            self.client.transport.call_api,
+            resource_path=path,
+            method="GET",
+            path_params=values,
+            auth_settings=["Bearer"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )
+        return response.data.decode(errors="replace")
 
     def make(
         self, subject: str, call: Callable[..., Answer], find: Callable[[], Answer | None], **arguments: Any
@@ -148,6 +164,12 @@ class Cluster:
             yield from getattr(answer, entries) or ()
             if not (token := answer.next_page_token):
                 return
+
+    def _asked(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
+        try:
+            return call(**arguments, _request_timeout=(self.access.timeout, self.access.timeout))
+        except CAUGHT as error:
+            raise failure_of(error, self.address, subject) from error
 
     def _require_json(self) -> None:
         response = self.client.transport.last_response

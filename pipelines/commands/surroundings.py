@@ -24,9 +24,10 @@ def add_commands(app: typer.Typer) -> None:
 def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json: Json = False) -> None:
     """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
     from pipelines.doctor import examine, print_findings
+    from pipelines.run import tracking_uri
 
     opened, address = options.home_and_store(home, store)
-    findings = examine(opened.root, address, os.environ.get("MLFLOW_TRACKING_URI") or opened.tracking_uri)
+    findings = examine(opened.root, address, tracking_uri(opened))
     ok = all(finding.ok or not finding.needed for finding in findings)
     if as_json:
         typer.echo(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=1))

@@ -1,0 +1,157 @@
+"""Starts a run on the cluster: compiled, uploaded where the server does not hold it, started exactly once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cluster.refusals import refuse_folders, refuse_secret_values, refuse_secrets
+from pipelines.cluster.versions import Version, equals, experiment_id, upload
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connection import Cluster
+    from pipelines.settings import RunSettings
+
+EXPERIMENT = "wikigpt"
+
+
+@dataclass(frozen=True)
+class Package:
+    """What is sent, checked, before anything was sent.
+
+    Attributes:
+        ir: the compiled pipeline. It depends on the profile and on what is fixed at compile time, so runs of one
+            profile share it, whatever else is set for one of them.
+        settings: of this run, JSON: the pipeline's one parameter.
+        service_account: of the pods, or None for the server's own.
+        profile: the name of the profile.
+    """
+
+    ir: bytes
+    settings: str
+    service_account: str | None
+    profile: str
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """A run that was started."""
+
+    run_id: str
+    run_name: str
+    version: Version
+    address: str
+
+
+def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = None) -> Package:
+    """Compiles and checks what a run needs.
+
+    Args:
+        profile: a name, or the path of a YAML file.
+        overrides: each `section.key=value`; those of the section `cluster` are compiled in.
+        corpus: instead of the profile's.
+
+    Raises:
+        Failure: a setting is wrong, a secret is among them, the image may change, or a folder of this machine is named.
+    """
+    from pipelines.settings import load
+
+    overrides = list(overrides)
+    refuse_secrets(overrides)
+    settings = load(profile, overrides)
+    if corpus:
+        settings = settings.with_values("download", corpus=corpus)
+    refuse_folders(settings.download.corpus, settings.train.pretrained)
+    travelling = _travelling(settings)
+    fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
+    return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)
+
+
+def submit(cluster: Cluster, sent: Package, run_name: str | None = None) -> Submitted:
+    """Starts a run, once, also where the server's answer is lost on the way.
+
+    Raises:
+        Failure: the server cannot be asked, or refuses.
+    """
+    from pipelines.training import NAME
+
+    version = send(cluster, sent, NAME)
+    experiment = experiment_id(cluster, EXPERIMENT)
+    named = run_name or new_name(sent.profile)
+    parameters = {"settings": sent.settings}
+    run_id = start(cluster, version, experiment, named, parameters, sent.service_account)
+    return Submitted(run_id, named, version, f"{_user_interface(cluster)}/#/runs/details/{run_id}")
+
+
+def send(cluster: Cluster, sent: Package, pipeline: str) -> Version:
+    """Uploads the compiled pipeline of a package, where the server does not hold it."""
+    with tempfile.TemporaryDirectory() as folder:
+        ir = Path(folder) / "pipeline.yaml"
+        ir.write_bytes(sent.ir)
+        return upload(cluster, ir, pipeline)
+
+
+def start(
+    cluster: Cluster,
+    version: Version,
+    experiment: str,
+    run_name: str,
+    parameters: dict[str, Any],
+    service_account: str | None,
+) -> str:
+    """Starts a run of a version under a name that no other run has, and gives its identity."""
+    import kfp_server_api
+
+    def find() -> Any | None:
+        answer = cluster.read(
+            f"run {run_name}",
+            cluster.client.runs.run_service_list_runs,
+            filter=equals("display_name", run_name),
+            experiment_id=experiment,
+        )
+        return answer.runs[0] if answer.runs else None
+
+    run = kfp_server_api.V2beta1Run(
+        display_name=run_name,
+        experiment_id=experiment,
+        pipeline_version_reference=kfp_server_api.V2beta1PipelineVersionReference(
+            pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
+        ),
+        runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters),
+        service_account=service_account,
+    )
+    return cluster.make(f"run {run_name}", cluster.client.runs.run_service_create_run, find, run=run).run_id
+
+
+def new_name(prefix: str) -> str:
+    """A name for a run, by the time and four random letters."""
+    return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+def _travelling(settings: RunSettings) -> str:
+    from pipelines.compiling import for_cluster
+
+    pinned = for_cluster(settings)
+    refuse_secret_values({name: value for name, value in asdict(pinned).items() if name != "cluster"})
+    return pinned.to_json()
+
+
+def _compiled(settings: RunSettings) -> bytes:
+    from pipelines.cluster.placement import require_image
+    from pipelines.compiling import compile_to
+
+    require_image(settings.cluster)
+    with tempfile.TemporaryDirectory() as folder:
+        ir = Path(folder) / "pipeline.yaml"
+        compile_to(ir, settings)
+        return ir.read_bytes()
+
+
+def _user_interface(cluster: Cluster) -> str:
+    return os.environ.get("KF_PIPELINES_UI_ENDPOINT", cluster.address).rstrip("/")

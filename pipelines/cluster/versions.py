@@ -1,0 +1,122 @@
+"""The pipeline and its versions on the server: a version is named by the digest of what was compiled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connection import Cluster
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of the pipeline on the server.
+
+    Attributes:
+        pipeline_id: of the pipeline.
+        version_id: of the version.
+        name: `ir-` and the first 16 hex digits of the digest.
+        uploaded: whether it was uploaded now; False where the server had it.
+    """
+
+    pipeline_id: str
+    version_id: str
+    name: str
+    uploaded: bool
+
+
+def version_name(ir: Path) -> str:
+    """The name of the version that a compiled pipeline is: the same bytes have the same name."""
+    return f"ir-{hashlib.sha256(ir.read_bytes()).hexdigest()[:16]}"
+
+
+def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
+    """Makes sure that the server holds a compiled pipeline, and uploads it only where it does not.
+
+    Args:
+        cluster: the server.
+        ir: the compiled pipeline.
+        pipeline: its name on the server.
+
+    Raises:
+        Failure: the server cannot be asked, or refuses.
+    """
+    name, pipeline_id = version_name(ir), _pipeline_id(cluster, pipeline)
+
+    def find() -> Any | None:
+        calls = cluster.client.pipelines.pipeline_service_list_pipeline_versions
+        found = cluster.every(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
+        return next((version for version in found if version.name == name), None)
+
+    if version := find():
+        return Version(pipeline_id, version.pipeline_version_id, name, uploaded=False)
+    version = cluster.make(
+        f"version {name}",
+        cluster.client.pipeline_uploads.upload_pipeline_version,
+        find,
+        uploadfile=str(ir),
+        name=name,
+        display_name=name,
+        pipelineid=pipeline_id,
+    )
+    return Version(pipeline_id, version.pipeline_version_id, name, uploaded=True)
+
+
+def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
+    import kfp_server_api
+
+    def find() -> Any | None:
+        answer = cluster.read(
+            f"pipeline {pipeline}",
+            cluster.client.pipelines.pipeline_service_list_pipelines,
+            filter=equals("display_name", pipeline),
+            namespace=cluster.namespace or "",
+        )
+        return answer.pipelines[0] if answer.pipelines else None
+
+    found = find() or cluster.make(
+        f"pipeline {pipeline}",
+        cluster.client.pipelines.pipeline_service_create_pipeline,
+        find,
+        pipeline=kfp_server_api.V2beta1Pipeline(name=pipeline, display_name=pipeline, namespace=cluster.namespace),
+    )
+    return found.pipeline_id
+
+
+def experiment_id(cluster: Cluster, experiment: str) -> str:
+    """The experiment of a name, made where it does not exist.
+
+    Raises:
+        Failure: the server cannot be asked, or refuses.
+    """
+    if found := find_experiment(cluster, experiment):
+        return found.experiment_id
+    import kfp_server_api
+
+    made = cluster.make(
+        f"experiment {experiment}",
+        cluster.client.experiments.experiment_service_create_experiment,
+        lambda: find_experiment(cluster, experiment),
+        experiment=kfp_server_api.V2beta1Experiment(display_name=experiment, namespace=cluster.namespace),
+    )
+    return made.experiment_id
+
+
+def find_experiment(cluster: Cluster, experiment: str) -> Any | None:
+    """The experiment of a name, or None."""
+    answer = cluster.read(
+        f"experiment {experiment}",
+        cluster.client.experiments.experiment_service_list_experiments,
+        filter=equals("display_name", experiment),
+        namespace=cluster.namespace or "",
+    )
+    return answer.experiments[0] if answer.experiments else None
+
+
+def equals(key: str, value: str) -> str:
+    """The filter of a list: entries whose `key` is `value`."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})
