@@ -18,6 +18,7 @@ def stand_in(real_data: Path, monkeypatch, tmp_path: Path) -> Iterator[StandIn]:
     for name in ("KF_PIPELINES_ENDPOINT", "KF_PIPELINES_SA_TOKEN_PATH", "KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("pipelines.cluster.connection._FIRST_PAUSE", 0.01)
     with serving(swagger) as server:
         yield server
     assert server.violations == []

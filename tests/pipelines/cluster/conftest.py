@@ -45,9 +45,9 @@ def compiled(tmp_path: Path):
     return compile_with
 
 
-@pytest.fixture
-def ir(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def ir(tmp_path_factory) -> Path:
     """The small pipeline, compiled to a file."""
-    path = tmp_path / "pipeline.yaml"
+    path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
     compiler.Compiler().compile(small_pipeline(ClusterSettings(image=IMAGE)), str(path))
     return path

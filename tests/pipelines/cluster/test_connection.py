@@ -80,7 +80,8 @@ def test_no_address(stand_in):
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_nothing_listens():
+def test_nothing_listens(monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.connection._FIRST_PAUSE", 0.01)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -90,7 +91,8 @@ def test_nothing_listens():
     assert endpoint in str(caught.value)
 
 
-def test_an_unknown_host():
+def test_an_unknown_host(monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.connection._FIRST_PAUSE", 0.01)
     with pytest.raises(Failure) as caught:
         connect(Access(endpoint="http://kubeflow.invalid", timeout=2))
     assert caught.value.exit_code is ExitCode.UNREACHABLE

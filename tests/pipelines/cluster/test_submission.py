@@ -1,0 +1,113 @@
+"""Starting a run: what is refused before anything is sent, what is uploaded, and that it starts once."""
+
+import json
+
+import pytest
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.submission import Package, package, submit
+from tests.kfp_stand_in.server import Fault
+from tests.pipelines.cluster.conftest import IMAGE
+
+SENT = {"settings": '{"train": {"steps": 200}}', "service_account": "wikigpt", "profile": "nightly"}
+
+
+@pytest.fixture
+def sent(ir):
+    return Package(ir=ir.read_bytes(), **SENT)
+
+
+def test_a_run_is_started_from_an_uploaded_version(cluster, stand_in, sent):
+    submitted = submit(cluster, sent)
+    run = stand_in.state.runs[submitted.run_id]
+    assert run["runtime_config"] == {"parameters": {"settings": SENT["settings"]}}
+    assert run["service_account"] == "wikigpt"
+    assert run["pipeline_version_reference"]["pipeline_version_id"] == submitted.version.version_id
+    assert submitted.run_name.startswith("nightly-")
+    assert submitted.address == f"{stand_in.url}/#/runs/details/{submitted.run_id}"
+    (experiment,) = stand_in.state.experiments.values()
+    assert (experiment["display_name"], run["experiment_id"]) == ("wikigpt", experiment["experiment_id"])
+
+
+def test_the_same_pipeline_is_never_uploaded_twice(cluster, stand_in, sent, ir):
+    first = submit(cluster, sent)
+    second = submit(cluster, Package(sent.ir, '{"train": {"steps": 300}}', None, "nightly"))
+    assert (first.version.uploaded, second.version.uploaded) == (True, False)
+    assert stand_in.requests.count("UploadPipelineVersion") == 1
+    changed = submit(cluster, Package(sent.ir + b"# another\n", SENT["settings"], None, "nightly"))
+    assert changed.version.uploaded
+    assert changed.version.name != first.version.name
+    assert len(stand_in.state.pipelines) == 1
+
+
+def test_a_version_is_found_among_hundreds(cluster, stand_in, sent):
+    first = submit(cluster, sent)
+    for number in range(150):
+        other = {**stand_in.state.versions[first.version.version_id], "name": f"other-{number}"}
+        stand_in.state.versions = {str(number): other, **stand_in.state.versions}
+    assert not submit(cluster, sent).version.uploaded
+
+
+@pytest.mark.parametrize(
+    "operation",
+    ["CreatePipeline", "UploadPipelineVersion", "CreateExperiment", "CreateRun"],
+)
+def test_an_answer_that_is_lost_makes_nothing_twice(cluster, stand_in, sent, operation):
+    stand_in.faults.append(Fault("lost", operation))
+    submitted = submit(cluster, sent)
+    state = stand_in.state
+    assert [len(kind) for kind in (state.pipelines, state.versions, state.experiments, state.runs)] == [1, 1, 1, 1]
+    assert submitted.run_id in state.runs
+
+
+@pytest.mark.parametrize("kind", ["error", "drop"])
+def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
+    stand_in.faults.append(Fault(kind, "CreateRun", times=9))
+    with pytest.raises(Failure) as caught:
+        submit(cluster, sent)
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+    assert stand_in.state.runs == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (["cluster.image=registry.example/wikigpt:latest"], "by a tag, whose bytes may change"),
+        ([], "No image is named"),
+        ([f"cluster.image={IMAGE}", "download.corpus=/data/corpus"], "no pod of a cluster sees"),
+        ([f"cluster.image={IMAGE}", "download.corpus=corpus"], "no pod of a cluster sees"),
+        ([f"cluster.image={IMAGE}", "notify.token=hunter2"], "notify.token holds what looks like a credential"),
+        ([f"cluster.image={IMAGE}", "download.api_key=hunter2"], "download.api_key holds what looks like"),
+        (
+            [f"cluster.image={IMAGE}", "download.corpus=https://me:hunter2@corpora.example/c.zip"],
+            "download.corpus holds what looks like a credential",
+        ),
+        (
+            [f"cluster.image={IMAGE}", "notify.webhook=https://hooks.slack.com/services/T0/hunter2"],
+            "notify.webhook holds what looks like a credential",
+        ),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(overrides, sentence):
+    with pytest.raises(Failure, match=sentence) as caught:
+        package("quick", overrides)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert "hunter2" not in str(caught.value)
+
+
+def test_names_of_secrets_are_no_secrets():
+    sent = package("quick", [f"cluster.image={IMAGE}", "cluster.s3_secret=team-s3", "cluster.mlflow_secret=null"])
+    assert b"team-s3" in sent.ir
+
+
+def test_what_one_run_sets_does_not_change_what_is_compiled():
+    base = [f"cluster.image={IMAGE}"]
+    one, other = package("quick", base), package("quick", [*base, "train.steps=17"])
+    assert one.ir == other.ir
+    assert json.loads(other.settings)["train"]["steps"] == 17
+    assert one.ir != package("quick", [*base, "cluster.train.gpus=2"]).ir
+
+
+def test_a_profile_that_names_a_folder_can_be_given_an_address():
+    sent = package("quick", [f"cluster.image={IMAGE}"], corpus="s3://bucket/corpus")
+    assert json.loads(sent.settings)["download"]["corpus"] == "s3://bucket/corpus"
