@@ -54,18 +54,18 @@ def download(address: str, target: Path, *, wait: wait_base | None = None) -> No
     Args:
         address: `https://…`.
         target: the file; it is written as the bytes come, so it belongs in a scratch folder.
-        wait: between attempts; by default from half a second to eight, with jitter.
+        wait: between attempts; by default random, below half a second at first and eight at last.
 
     Raises:
         Failure: the server refuses, is away, or keeps cutting the answer; the disk is full.
     """
     import requests
-    from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+    from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
     partial = _Partial(target)
     attempts = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
-        wait=wait or wait_exponential_jitter(initial=0.5, max=8),
+        wait=wait or wait_random_exponential(multiplier=0.5, max=8),
         retry=retry_if_exception(_may_pass),
         before_sleep=before_sleep_log(_log, logging.WARNING),
         reraise=True,
@@ -87,15 +87,15 @@ def _stream(address: str, partial: _Partial) -> None:
         partial.etag = answer.headers.get("ETag", "")
         total = _announced(answer, partial.size if resumed else 0)
         with open(partial.path, "ab" if resumed else "wb") as stream:
-            done = shown_at = stream.tell()
-            for piece in answer.iter_content(_CHUNK):
-                stream.write(piece)
-                done += len(piece)
-                if done - shown_at >= _PROGRESS_EVERY or done == total:
-                    emit("progress", step="download", done=done, total=total)
-                    shown_at = done
-    if total is not None and done != total:
-        raise _Cut(f"{done:,} of {total:,} bytes")
+            done = told = stream.tell()
+            try:
+                for piece in answer.iter_content(_CHUNK):
+                    done += stream.write(piece)
+                    if done - told >= _PROGRESS_EVERY or done == total:
+                        emit("progress", step="download", done=done, total=total)
+                        told = done
+            except requests.exceptions.ChunkedEncodingError as error:
+                raise _Cut(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
 
 
 def _announced(answer: Response, had: int) -> int | None:
@@ -111,8 +111,7 @@ def _may_pass(error: BaseException) -> bool:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
     if isinstance(error, requests.ConnectionError) and "NameResolutionError" in repr(error):
         return False
-    kinds = (_Cut, requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
-    return isinstance(error, kinds)
+    return isinstance(error, (_Cut, requests.ConnectionError, requests.Timeout))
 
 
 def _failure(address: str, error: Exception) -> Failure:
@@ -127,10 +126,9 @@ def _failure(address: str, error: Exception) -> Failure:
             remedy="look whether the address is right and open to you, or give --corpus another one",
             exit_code=ExitCode.UNAUTHORISED if status in (401, 403) else ExitCode.FAILED,
         )
-    if isinstance(error, (_Cut, requests.exceptions.ChunkedEncodingError)):
-        seen = f" after {error}" if isinstance(error, _Cut) else ""
+    if isinstance(error, _Cut):
         return Failure(
-            f"The download was cut off{seen}, {ATTEMPTS} times",
+            f"The download was cut off {ATTEMPTS} times, at last after {error}",
             where=where,
             remedy="run again later, or fetch the file by other means and give --corpus its folder",
         )

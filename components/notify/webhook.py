@@ -22,11 +22,11 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
         Whether the other side took it.
     """
     import requests
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
     attempts = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.2, max=2),
+        wait=wait_random_exponential(multiplier=0.2, max=2),
         retry=retry_if_exception(_may_pass),
         reraise=True,
     )

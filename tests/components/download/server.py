@@ -1,0 +1,71 @@
+"""A web server on this machine that serves one file and can be told to fail in the ways that servers do."""
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
+
+Fault = Literal["none", "busy", "cut", "missing", "forbidden"] | str
+
+
+@dataclass
+class Site:
+    """What is served at `url`, and what befalls each request in turn; later requests are served well.
+
+    Attributes:
+        content: the bytes of the file.
+        faults: "busy" answers 503, "cut" sends half and closes, "missing" 404, "forbidden" 403.
+        ranges: the Range header of each request.
+    """
+
+    content: bytes
+    faults: list[Fault] = field(default_factory=list)
+    forever: Fault = "none"
+    etag: str = '"v1"'
+    url: str = ""
+    ranges: list[str | None] = field(default_factory=list)
+
+
+@contextmanager
+def serving(site: Site) -> Iterator[Site]:
+    """Serves until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            site.ranges.append(self.headers["Range"])
+            fault = site.faults.pop(0) if site.faults else site.forever
+            refusals = {"busy": 503, "missing": 404, "forbidden": 403}
+            if fault in refusals:
+                self.send_response(refusals[fault])
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            first = self._first_byte()
+            body = site.content[first:]
+            self.send_response(206 if first else 200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("ETag", site.etag)
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+            self.close_connection = fault == "cut"
+
+        def _first_byte(self) -> int:
+            asked = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
+            return int(asked[1]) if asked and self.headers["If-Range"] == site.etag else 0
+
+        def log_message(self, *arguments: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    site.url = f"http://127.0.0.1:{server.server_address[1]}/corpus.zip"
+    try:
+        yield site
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,87 @@
+"""Archives: what they may hold, and what they are refused for."""
+
+import stat
+import zipfile
+
+import pytest
+
+from components.download.archive import unpack
+from components.download.splits import find_splits
+from components.shared.failure import Failure
+from tests.components.download.conftest import tar_of, zip_of
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Unpacks bytes; returns the folder of the splits."""
+
+    def opened(data: bytes):
+        (tmp_path / "archive").write_bytes(data)
+        (tmp_path / "unpacked").mkdir(exist_ok=True)
+        return unpack(tmp_path / "archive", tmp_path / "unpacked", "https://host/corpus.zip")
+
+    return opened
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize("folder", ["", "wikitext-2/", "deep/er/"])
+def test_the_splits_come_out_wherever_they_stand(opened, texts, pack, folder):
+    files = {f"{folder}{split}.txt": text for split, text in texts.items()} | {"README": b"unused"}
+    found = find_splits(opened(pack(files)), "here")
+    assert {split: path.read_bytes() for split, path in found.items()} == texts
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize("name", ["../train.txt", "/train.txt", "a/../../train.txt", "..\\train.txt", "C:\\train.txt"])
+def test_a_name_that_leads_outside_refuses_the_archive(opened, texts, tmp_path, pack, name):
+    with pytest.raises(Failure, match="names a file outside itself"):
+        opened(pack({**{f"{split}.txt": text for split, text in texts.items()}, name: b"owned"}))
+    assert not (tmp_path / "train.txt").exists()
+    assert not list((tmp_path / "unpacked").iterdir())
+
+
+def test_a_link_refuses_the_archive(opened, texts):
+    with pytest.raises(Failure, match=r"holds a link or a device: 'test\.txt'"):
+        opened(tar_of({"train.txt": texts["train"]}, links={"test.txt": "/etc/passwd"}))
+
+
+def test_a_link_in_a_zip_refuses_the_archive(opened, tmp_path):
+    with zipfile.ZipFile(tmp_path / "linked.zip", "w") as archive:
+        info = zipfile.ZipInfo("train.txt")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(Failure, match="holds a link"):
+        opened((tmp_path / "linked.zip").read_bytes())
+
+
+def test_an_archive_that_unpacks_to_far_more_than_text_is_refused(opened):
+    with pytest.raises(Failure, match=r"unpacks to 73,400,320 bytes from"):
+        opened(zip_of({"train.txt": bytes(70 << 20)}))
+
+
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Sign in</html>", b"\n  <html>"])
+def test_a_page_is_no_archive(opened, page):
+    with pytest.raises(Failure, match="An HTML page came where an archive was expected"):
+        opened(page)
+
+
+def test_other_bytes_are_no_archive(opened):
+    with pytest.raises(Failure, match=r"not a zip or tar\.gz archive"):
+        opened(b"plain text")
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_half_an_archive_is_damaged(opened, texts, pack):
+    whole = pack({f"{split}.txt": text * 50 for split, text in texts.items()})
+    with pytest.raises(Failure, match="damaged"):
+        opened(whole[: len(whole) // 2])
+
+
+def test_an_archive_without_splits_says_so(opened):
+    with pytest.raises(Failure, match="holds no corpus"):
+        opened(zip_of({"README": b"hello"}))
+
+
+def test_two_corpora_in_one_archive_are_one_too_many(opened, texts):
+    with pytest.raises(Failure, match="more than one corpus"):
+        opened(zip_of({"a/train.txt": texts["train"], "b/train.txt": texts["train"]}))

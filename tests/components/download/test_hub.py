@@ -1,0 +1,88 @@
+"""The Hub's rows, and a machine that cannot reach it."""
+
+import hashlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from components.download.corpora import KNOWN, RAW, SAMPLE, TOKENS, dataset_digest
+from components.download.fetch import fetch_corpus
+from components.download.hub import rebuild
+from components.download.settings import DownloadSettings
+from components.shared.articles import SPLITS, split_lines
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import FileFact, write_manifest
+from components.shared.store import open_store
+
+RELEASED = {"train": "train", "validation": "valid", "test": "test"}
+
+
+def as_rows(data: bytes) -> list[str]:
+    """Rows as the Hub's data set has them: its script yields an empty text for a line that is blank."""
+    return [line if line.strip() else "" for line in split_lines(data.decode())]
+
+
+def test_rows_rebuild_the_released_bytes(real_data):
+    facts = {}
+    for split in SPLITS:
+        rows = as_rows((real_data / "wikitext-2" / f"wiki.{RELEASED[split]}.tokens").read_bytes())
+        data = rebuild(rows)
+        facts[split] = FileFact(len(data), hashlib.sha256(data).hexdigest())
+    assert dataset_digest(facts) == TOKENS.dataset_digest
+
+
+@pytest.mark.parametrize(("split", "count"), [("validation", 3760), ("test", 4358)])
+def test_rows_of_the_raw_release_rebuild_its_bytes(real_data, split, count):
+    rows = as_rows((real_data / "wikitext-2-raw" / f"wiki.{RELEASED[split]}.raw").read_bytes())
+    assert len(rows) == count
+    data = rebuild(rows)
+    assert FileFact(len(data), hashlib.sha256(data).hexdigest()) == RAW.files[split]
+
+
+@pytest.fixture
+def no_hub(monkeypatch, tmp_path):
+    """A Hub at a name that nobody knows."""
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    return open_store(str(tmp_path / "store"))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_without_the_hub_the_failure_says_what_was_tried_and_what_to_do(no_hub, tmp_path, name):
+    started = time.monotonic()
+    with pytest.raises(Failure, match=f"The corpus {name} cannot be had from the Hub") as failure:
+        fetch_corpus(DownloadSettings(corpus=name), tmp_path / "out", no_hub)
+    assert time.monotonic() - started < 8
+    assert failure.value.exit_code == ExitCode.UNREACHABLE
+    assert "Salesforce/wikitext" in failure.value.where
+    assert "--corpus" in failure.value.remedy
+    assert "WIKIGPT_CORPUS" in failure.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_fall_back_is_the_sample_and_is_announced(no_hub, tmp_path, capsys):
+    manifest = fetch_corpus(DownloadSettings(fall_back_to_sample=True), tmp_path / "out", no_hub)
+    assert (manifest.facts["name"], manifest.facts["model_name"]) == (SAMPLE, "wikigpt-sample")
+    notes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert "sample text instead of wikitext-2-raw-v1" in notes[0]["text"]
+
+
+def test_a_folder_that_is_missing_is_no_reason_to_fall_back(no_hub, tmp_path):
+    with pytest.raises(Failure, match="no such folder"):
+        fetch_corpus(DownloadSettings(corpus="nowhere", fall_back_to_sample=True), tmp_path / "out", no_hub)
+
+
+def test_a_release_in_the_store_needs_no_hub(no_hub, tmp_path, real_data):
+    fetch_corpus(DownloadSettings(corpus=str(real_data / "wikitext-2")), tmp_path / "first", no_hub)
+    manifest = fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), tmp_path / "out", no_hub)
+    assert manifest.facts["dataset_digest"] == TOKENS.dataset_digest
+    assert manifest.facts["published"]
+
+
+def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, tmp_path, own_folder: Path):
+    write_manifest(own_folder, "corpus")
+    no_hub.publish(own_folder, "corpus", RAW.dataset_digest)
+    with pytest.raises(Failure, match="The bytes are not those of wikitext-2-raw-v1"):
+        fetch_corpus(DownloadSettings(), tmp_path / "out", no_hub)

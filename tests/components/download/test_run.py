@@ -1,0 +1,129 @@
+"""The step as the pipeline calls it, with a real store and a real registry."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from mlflow import MlflowClient
+
+from components.download.run import run
+from components.shared import registry
+from components.shared.failure import Failure
+from components.shared.liveness import beating, end_heartbeat
+from components.shared.manifest import read_manifest, write_manifest
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory):
+    """A database with MLflow's tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path.read_bytes()
+
+
+@pytest.fixture
+def step(make_step, empty_database, tmp_path, own_folder):
+    (tmp_path / "mlflow.db").write_bytes(empty_database)
+
+    def step(**settings):
+        return make_step(**{"corpus": str(own_folder), **settings})
+
+    return step
+
+
+def publish(store, folder, kind, name):
+    folder.mkdir()
+    (folder / "content").write_text(kind)
+    write_manifest(folder, kind)
+    store.publish(folder, kind, name)
+
+
+def register(client, model, fingerprint) -> str:
+    client.create_registered_model(model)
+    tags = {registry.FINGERPRINT: fingerprint}
+    return str(client.create_model_version(model, "s3://nowhere/model", tags=tags).version)
+
+
+def decision_of(capsys) -> dict:
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    return next(event for event in events if event["event"] == "decision")
+
+
+def test_an_unknown_fingerprint_is_trained_and_recorded(step, tmp_path, capsys):
+    here = step()
+    outcome = run(here, tmp_path / "corpus")
+    facts = read_manifest(tmp_path / "corpus", "corpus").facts
+    event = decision_of(capsys)
+    assert (event["word"], event["rung"], event["fingerprint"]) == ("train", "nothing", outcome.fingerprint)
+    assert here.store.find("corpus", facts["dataset_digest"])
+    data = here.tracking.client.get_run(here.tracking.run_id).data
+    assert data.tags[registry.FINGERPRINT] == outcome.fingerprint
+    assert data.tags[registry.DATASET_DIGEST] == facts["dataset_digest"]
+    assert data.tags["wikigpt.decision"] == outcome.decision == "train"
+    assert data.params["train.steps"] == "3"
+
+
+def test_each_rung_in_turn(step, tmp_path, capsys):
+    fingerprint = run(step(), tmp_path / "corpus").fingerprint
+    store, client = step().store, step().tracking.client
+    decision_of(capsys)
+
+    publish(store, tmp_path / "checkpoint", "checkpoint", f"{fingerprint}/00000002")
+    run(step(), tmp_path / "corpus")
+    assert decision_of(capsys)["rung"] == "checkpoint"
+
+    publish(store, tmp_path / "model", "model", fingerprint)
+    run(step(), tmp_path / "corpus")
+    assert decision_of(capsys)["rung"] == "model"
+
+    number = register(client, "wikigpt-harbour-texts", fingerprint)
+    assert run(step(), tmp_path / "corpus").decision == "skip"
+    event = decision_of(capsys)
+    assert (event["rung"], event["version"]) == ("version", number)
+
+    assert run(step(force=True), tmp_path / "corpus").decision == "train"
+    assert decision_of(capsys)["rung"] == "forced"
+
+    client.delete_model_version("wikigpt-harbour-texts", number)
+    assert run(step(), tmp_path / "corpus").decision == "train"
+
+
+def test_a_version_of_another_corpus_or_fingerprint_does_not_count(step, tmp_path):
+    fingerprint = run(step(), tmp_path / "corpus").fingerprint
+    client = step().tracking.client
+    register(client, "wikigpt-other", fingerprint)
+    register(client, "wikigpt-harbour-texts", "0" * 32)
+    assert run(step(), tmp_path / "corpus").decision == "train"
+
+
+def test_a_second_run_of_one_fingerprint_is_refused_while_the_first_lives(step, tmp_path):
+    here = step()
+    fingerprint = run(here, tmp_path / "corpus").fingerprint
+    here.store.renew(f"training/{fingerprint}", {"run": "night-1"})
+    with beating(here.store, "night-1"):
+        assert run(here, tmp_path / "corpus").decision == "train"
+        with pytest.raises(Failure, match="The run night-1 is training exactly this already"):
+            run(step(run="night-2"), tmp_path / "other")
+    end_heartbeat(here.store, "night-1")
+    assert run(step(run="night-2"), tmp_path / "other").decision == "train"
+
+
+def test_tokens_in_an_address_are_not_logged(step, make_step, tmp_path):
+    here = step(corpus="https://user:secret@nowhere.invalid/a.zip?token=secret")
+    with pytest.raises(Failure) as failure:
+        run(here, tmp_path / "corpus")
+    assert "secret" not in str(failure.value)
+
+
+def test_a_step_that_needs_no_hub_imports_neither_torch_nor_datasets(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from components.download.fetch import fetch_corpus;"
+        "from components.download.settings import DownloadSettings; from components.shared.store import open_store;"
+        "import components.download.run;"
+        f"fetch_corpus(DownloadSettings(corpus='sample'), Path({str(tmp_path / 'out')!r}),"
+        f" open_store({str(tmp_path / 'store')!r}));"
+        "print(sorted({'torch', 'datasets', 'transformers', 'mlflow', 'pandas'} & sys.modules.keys()))"
+    )
+    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert seen.stdout.splitlines()[-1] == "[]"
