@@ -10,11 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from components.shared.manifest import write_atomically
+from components.shared.manifest import disk_failure, write_atomically
 from components.train.optimizer import Average, copy_into
 
 
@@ -61,14 +62,32 @@ class State:
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
-def write_state(state: State, folder: Path) -> None:
-    """Writes a state into an empty folder. Files that did not change since the last one have the same bytes."""
-    save_file(_contiguous(state.weights), folder / "weights.safetensors")
-    save_file(_contiguous(_optimizer_tensors(state)), folder / "optimizer.safetensors")
-    if state.average.values:
-        save_file(_contiguous(state.average.values), folder / "average.safetensors")
-    if state.best:
-        save_file(_contiguous(state.best), folder / "best.safetensors")
+def write_state(state: State, folder: Path, training: str) -> None:
+    """Writes a state into an empty folder.
+
+    Best weights that did not change since the last checkpoint have the same bytes, so they are stored once.
+
+    Args:
+        state: of the training.
+        folder: where it goes.
+        training: the fingerprint, named in every file so that no other training shares one.
+
+    Raises:
+        Failure: the disk is full.
+    """
+    parts = {
+        "weights": state.weights,
+        "optimizer": _optimizer_tensors(state),
+        "average": state.average.values,
+        "best": state.best,
+    }
+    for name, tensors in parts.items():
+        path = folder / f"{name}.safetensors"
+        tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
+        try:
+            save_file(tensors, path, metadata={"training": training})
+        except (OSError, SafetensorError) as error:
+            raise disk_failure(error if isinstance(error, OSError) else OSError(str(error)), path) from error
     write_atomically(folder / "progress.json", json.dumps(asdict(state.progress), indent=1) + "\n")
 
 
@@ -80,9 +99,8 @@ def read_state(state: State, folder: Path) -> None:
     copy_into(state.weights, load_file(folder / "weights.safetensors"))
     if state.average.values:
         copy_into(state.average.values, load_file(folder / "average.safetensors"))
-    if (folder / "best.safetensors").exists():
-        best = load_file(folder / "best.safetensors")
-        state.best = {name: best[name].to(weight.device) for name, weight in state.weights.items()}
+    best = load_file(folder / "best.safetensors")
+    state.best = {name: best[name].to(state.weights[name].device) for name in best}
     _restore_optimizers(state, load_file(folder / "optimizer.safetensors"))
 
 
@@ -101,7 +119,3 @@ def _restore_optimizers(state: State, tensors: dict[str, Tensor]) -> None:
         name, _, key = path.rpartition("/")
         weight = state.weights[name]
         owner[id(weight)].state[weight][key] = value.to(weight.device)
-
-
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from components.shared.failure import Failure, Interrupted
-from components.train.checkpoint import Progress, State
+from components.train.checkpoint import Progress, State, read_state
 from components.train.data import TrainOrder, ValidationBlocks
 from components.train.device import autocast
 from components.train.model import token_loss
@@ -24,9 +25,6 @@ from components.train.settings import TrainSettings
 
 class Keeper(Protocol):
     """Where checkpoints go."""
-
-    def restore(self, state: State) -> None:
-        """Puts the newest whole checkpoint into the state, if there is one."""
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is to be kept after this many steps."""
@@ -52,6 +50,7 @@ def train(
     steps: int,
     device: torch.device,
     keeper: Keeper | None = None,
+    resume_from: Path | None = None,
     observe: Callable[[dict[str, Any]], None] = lambda row: None,
     told_to_stop: Callable[[], bool] = lambda: False,
     group: Group = ALONE,
@@ -64,7 +63,8 @@ def train(
         settings: see there; nothing is read from anywhere else.
         steps: the budget, see `budget`.
         device: of this process.
-        keeper: where checkpoints go and come from; None keeps none.
+        keeper: where checkpoints go; None keeps none.
+        resume_from: a folder with the state to go on from.
         observe: is handed every row of the curve.
         told_to_stop: asked at every step boundary.
         group: the processes that share each batch.
@@ -75,8 +75,8 @@ def train(
     """
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     state = State(weights, build_optimizers(model, settings), Average(weights, settings.ema_decay))
-    if keeper:
-        keeper.restore(state)
+    if resume_from:
+        read_state(state, resume_from)
     progress, curve = state.progress, Curve(state.progress.pending, settings.log_every, device)
     parts = list(_parts(settings, group))
     loss_of = _loss_function(model, corpus.vocab_size, settings, device)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import TYPE_CHECKING
 
 from components.shared.events import emit
 from components.shared.fingerprint import identity
-from components.shared.manifest import read_manifest, write_manifest
+from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.step import Step
+from components.train import keeper
+from components.train.lease import lease
 from components.train.settings import TrainSettings
+from components.train.weights import bring_weights, digest_of_weights
+
+if TYPE_CHECKING:
+    from components.train.job import Job
 
 
 def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None:
@@ -23,21 +34,77 @@ def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None
 
     Raises:
         Interrupted: told to stop; a later run goes on where this one ended.
-        Failure: see `components.train.loop.train`.
+        Failure: another run trains this already; or see `components.train.loop.train`.
     """
     settings = step.section(TrainSettings)
     tokens = read_manifest(tokens_dir, "tokens")
-    if step.store.fetch("model", fingerprint, model_dir):
-        emit("note", text=f"The model of training {fingerprint} is in the store: nothing to train")
+    forced = bool(step.settings.get("download", {}).get("force"))
+    if not forced and step.store.fetch("model", fingerprint, model_dir):
+        emit("reused", step=step.name, what="model", fingerprint=fingerprint)
         return
-    from components.train.worker import fit
+    with lease(step.store, fingerprint, step.run), tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+        if forced:
+            keeper.forget_others(step.store, fingerprint, step.run)
+        job = _prepare_job(step, settings, fingerprint, tokens, Path(scratch), (tokens_dir, model_dir))
+        with told_to_stop() as stop:
+            facts = _train(job, settings, stop)
+        write_manifest(model_dir, "model", facts)
+        step.store.publish(model_dir, "model", fingerprint, replace=forced)
 
-    facts = fit(settings, tokens.facts, tokens_dir, model_dir, observe=_report)
-    facts |= {"fingerprint": fingerprint, "identity": identity(tokens.facts["dataset_digest"], step.settings)}
-    write_manifest(model_dir, "model", facts)
-    step.store.publish(model_dir, "model", fingerprint)
+
+@contextmanager
+def told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Yields whether SIGTERM came; inside the block it ends nothing by itself."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _report(row: dict[str, Any], steps: int) -> None:
-    fields = {name: row[name] for name in ("loss", "validation_perplexity", "tokens_per_second") if name in row}
-    emit("progress", step="train", done=row["step"], total=steps, **fields)
+def _prepare_job(
+    step: Step,
+    settings: TrainSettings,
+    fingerprint: str,
+    tokens: Manifest,
+    scratch: Path,
+    folders: tuple[Path, Path],
+) -> Job:
+    from components.train.job import Job
+
+    weights = bring_weights(settings, scratch / "weights")
+    parts = identity(tokens.facts["dataset_digest"], step.settings)
+    parts["tokenizer"] = tokens.facts["tokenizer_digest"]
+    if weights:
+        parts["pretrained"] = digest_of_weights(weights)
+    found = keeper.newest(step.store, fingerprint, parts, scratch / "checkpoints")
+    if found is None and (other := keeper.nearest_other(step.store, fingerprint, parts)):
+        emit("note", text=other)
+    tokens_dir, model_dir = folders
+    return Job(
+        run=step.run,
+        sections=step.settings,
+        fingerprint=fingerprint,
+        identity=parts,
+        tokens=tokens.facts,
+        tokens_dir=str(tokens_dir),
+        model_dir=str(model_dir),
+        weights=str(weights) if weights else None,
+        resume_from=str(found) if found else None,
+    )
+
+
+def _train(job: Job, settings: TrainSettings, stop: Callable[[], bool]) -> dict:
+    from components.train.device import count_processes
+    from components.train.job import work
+    from components.train.parallel import ALONE
+    from components.train.worker import work_together
+
+    if (processes := count_processes(settings)) > 1:
+        return work_together(job, processes, stop)
+    return work(job, ALONE, stop)

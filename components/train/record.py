@@ -1,0 +1,126 @@
+"""What is seen of a training: events for the bar and the log, metrics for MLflow, which training never waits for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from types import TracebackType
+from typing import Any
+
+from components.shared.events import emit
+from components.shared.step import Step
+
+_ROWS = 20_000  # kept while MLflow is away; then the oldest go
+_ROWS_A_CALL = 50
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
+_SHOWN = ("loss", "validation_perplexity", "tokens_per_second")
+# MLflow's own names of system metrics, so that its pages show them apart.
+_CPU = "system/cpu_utilization_percentage"
+_MEMORY = "system/system_memory_usage_megabytes"
+_GPU_MEMORY = "system/gpu_0_memory_usage_megabytes"
+
+
+class Record:
+    """Takes the rows of the curve. A thread delivers them to MLflow, in order, and tries again while that is away.
+
+    Use it as a context manager around training: its end waits a few seconds for what is not yet delivered.
+
+    Args:
+        step: whose MLflow run the metrics go to.
+        params: logged once.
+        at_end: seconds to wait at the end.
+    """
+
+    def __init__(self, step: Step, params: dict[str, Any], *, at_end: float = 15.0):
+        self.step, self.params, self.at_end = step, params, at_end
+        self.rows: deque[tuple[int, dict[str, float]]] = deque(maxlen=_ROWS)
+        self.tags: dict[str, str] = {}
+        self.shown: dict[str, Any] = {}
+        self.news, self.over = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
+
+    def __enter__(self) -> Record:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+        self.news.set()
+        self.thread.join(self.at_end)
+        if self.rows:
+            emit("note", text=f"warning: {len(self.rows)} rows of metrics did not reach MLflow; history.jsonl has them")
+
+    def observe(self, row: dict[str, Any], steps: int) -> None:
+        """Shows a row and queues it.
+
+        Args:
+            row: of the curve, see `components.train.loop.train`.
+            steps: the budget.
+        """
+        self.shown |= {name: row[name] for name in _SHOWN if name in row}
+        eta = (steps - row["step"]) * (row["tokens"] / row["step"]) / self.shown["tokens_per_second"]
+        emit("progress", step="train", done=row["step"], total=steps, eta=round(eta, 1), **self.shown)
+        self.queue(row | _system())
+
+    def queue(self, row: dict[str, Any]) -> None:
+        """Queues a row for MLflow alone."""
+        now = int(time.time() * 1000)
+        self.rows.append((now, {name: value for name, value in row.items() if isinstance(value, int | float)}))
+        self.news.set()
+
+    def tag(self, name: str, value: str) -> None:
+        """Queues a tag of the MLflow run."""
+        self.tags[name] = value
+        self.news.set()
+
+    def _deliver(self) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            ending = self.over.is_set()
+            try:
+                self._send()
+                wait = _FIRST_WAIT
+            except Exception as error:
+                if wait == _FIRST_WAIT:
+                    emit("note", text=f"warning: metrics wait for MLflow: {str(error).splitlines()[0]}")
+                self.over.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            if ending:
+                return
+            self.news.wait()
+            self.news.clear()
+
+    def _send(self) -> None:
+        """Sends what is queued; a row leaves the queue only after it has arrived."""
+        from mlflow.entities import Metric
+
+        tracking = self.step.tracking
+        if self.params:
+            tracking.params(self.params)
+            self.params = {}
+        while self.rows:
+            rows = [self.rows[i] for i in range(min(_ROWS_A_CALL, len(self.rows)))]
+            metrics = [
+                Metric(name, float(value), moment, int(row["step"]))
+                for moment, row in rows
+                for name, value in row.items()
+                if name != "step"
+            ]
+            tracking.client.log_batch(tracking.run_id, metrics=metrics)
+            for _ in rows:
+                self.rows.popleft()
+        while self.tags:
+            tracking.tags(dict([self.tags.popitem()]))
+
+
+def _system() -> dict[str, float]:
+    import psutil
+    import torch
+
+    seen = {_CPU: psutil.cpu_percent(), _MEMORY: psutil.virtual_memory().used / 1e6}
+    if torch.cuda.is_initialized():
+        seen[_GPU_MEMORY] = torch.cuda.max_memory_allocated() / 1e6
+    return seen
