@@ -1,0 +1,52 @@
+"""Runs that died are ended by the next one, live ones never."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from mlflow import MlflowClient
+
+from components.shared.liveness import STALE_AFTER, beating
+from components.shared.store import Store, open_store
+from components.shared.sweep import sweep
+from components.shared.tracking import PIPELINE_RUN_TAG
+
+DIE_WHILE_BEATING = """
+import os, sys
+from components.shared.liveness import beating
+from components.shared.store import open_store
+with beating(open_store(sys.argv[1]), "killed"):
+    os.kill(os.getpid(), 9)
+"""
+
+
+def start(client: MlflowClient, pipeline_run: str | None) -> str:
+    experiment = client.get_experiment_by_name("wikigpt").experiment_id
+    tags = {PIPELINE_RUN_TAG: pipeline_run} if pipeline_run else {}
+    return client.create_run(experiment, tags=tags).info.run_id
+
+
+def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
+    beat = {"host": "another/machine", "pid": 1, "process_started": "1", "beat": time.time() - age}
+    store.renew(f"heartbeats/{pipeline_run}", beat)
+
+
+def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:
+    client, store = MlflowClient(tracking_uri), open_store(str(tmp_path / "store"))
+    subprocess.run([sys.executable, "-c", DIE_WHILE_BEATING, store.uri], cwd=Path(__file__).parents[3], check=False)
+    elsewhere(store, "silent-elsewhere", STALE_AFTER + 60)
+    elsewhere(store, "alive-elsewhere", STALE_AFTER - 60)
+    names = ["killed", "silent-elsewhere", "alive-elsewhere", "alive-here", "beats-in-another-store", None]
+    runs = {name: start(client, name) for name in names}
+    experiment = client.get_experiment_by_name("wikigpt").experiment_id
+    with beating(store, "alive-here"):
+        swept = sweep(client, store, experiment, by="night-2")
+        again = sweep(client, store, experiment, by="night-3")
+
+    assert set(swept) == {runs["killed"], runs["silent-elsewhere"]}
+    assert again == []
+    status = {name: client.get_run(run).info.status for name, run in runs.items()}
+    assert {name for name, word in status.items() if word == "KILLED"} == {"killed", "silent-elsewhere"}
+    assert {status[name] for name in names[2:]} == {"RUNNING"}
+    assert client.get_run(runs["killed"]).data.tags["wikigpt.swept_by"] == "night-2"
