@@ -1,0 +1,31 @@
+"""Makes the buckets named in BUCKETS where they are missing, and has abandoned uploads removed after a day."""
+
+import os
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+ABANDONED = {
+    "ID": "abandoned-uploads",
+    "Status": "Enabled",
+    "Filter": {"Prefix": ""},
+    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+}
+
+
+def main() -> None:
+    client = boto3.client("s3", config=Config(retries={"mode": "standard", "total_max_attempts": 10}))
+    present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for name in os.environ["BUCKETS"].split():
+        if name not in present:
+            client.create_bucket(Bucket=name)
+        try:
+            client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [ABANDONED]})
+        except ClientError as error:  # not every server has this rule, and none needs it to work
+            print(f"{name}: abandoned uploads stay: {error.response['Error']['Code']}")
+        print(f"{name}: there")
+
+
+if __name__ == "__main__":
+    main()
