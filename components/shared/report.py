@@ -77,9 +77,9 @@ def facts(values: Mapping[str, Any]) -> Html:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -> Html:
-    """A table; a column of numbers alone (or of nothing) is aligned to the right."""
+    """A table; a column that holds numbers or percentages alone is aligned to the right."""
     cells_of = list(zip(*rows, strict=True)) or [()] * len(columns)
-    numeric = [any(cell is not None for cell in cells) and all(map(_is_number, cells)) for cells in cells_of]
+    numeric = [any(cell is not None for cell in cells) and all(map(_is_figure, cells)) for cells in cells_of]
     align = [' class="number"' if right else "" for right in numeric]
     head = "".join(f'<th scope="col"{kind}>{_html(name)}</th>' for name, kind in zip(columns, align, strict=True))
     body = (
@@ -196,4 +196,8 @@ def _html(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return value is None or (isinstance(value, Real) and not isinstance(value, bool))
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or _is_number(value) or re.fullmatch(r"[+−-]?[\d.,]+ ?%", str(value)) is not None

@@ -125,7 +125,7 @@ def _seen(check: Check, answer: Mapping[str, Any]) -> tuple[float | None, str]:
         return share, f"{answer['unexpected_count']:,} of {asked:,} {check.unit}"
     value = answer.get("observed_value")
     if check.measure == "columns" and value is not None:
-        return None, "them" if list(value) == check.column.split() else " ".join(map(str, value))
+        return float(len(value)), f"{len(value)} columns: {' '.join(map(str, value))}"
     if value is None or not math.isfinite(value):
         return None, "nothing that can be measured"
     return float(value), _amount(float(value), check)
@@ -134,7 +134,7 @@ def _seen(check: Check, answer: Mapping[str, Any]) -> tuple[float | None, str]:
 def wanted(check: Check) -> str:
     """What would be good, in words."""
     if check.measure == "columns":
-        return check.column
+        return f"{len(check.column.split())} columns: {check.column}"
     if check.low == check.high:
         return f"exactly {_amount(check.high or 0.0, check)}"
     if check.low is not None and check.high is not None:
@@ -163,6 +163,8 @@ def _percent(share: float) -> str:
 def _examples(check: Check, answer: Mapping[str, Any], table: pd.DataFrame) -> tuple[str, ...]:
     if check.measure == "share":
         rows = answer.get("partial_unexpected_index_list") or []
+    elif check.measure == "sum" and check.high == 0:
+        rows = [row for _, row in table[table[check.column] > 0].head(_EXAMPLES).iterrows()]
     elif check.measure == "max" and check.table != "statistics" and len(table):
         rows = [table.loc[table[check.column].idxmax()]]
     else:

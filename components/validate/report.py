@@ -1,25 +1,175 @@
-"""The report on a corpus."""
+"""The report on a corpus, for people: the verdict, what the text is like, and every expectation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING
 
-from components.shared.report import Html, badge, page, section, table
-from components.validate.corpus import Corpus
+import numpy as np
+
+from components.shared.articles import SPLITS
+from components.shared.report import Html, badge, facts, page, prose, sample, section, table
+from components.validate import pictures
+from components.validate.corpus import Corpus, Split
 from components.validate.results import Result, Validation
+from components.validate.settings import ValidateSettings
+from components.validate.statistics import unknown_rate, unseen_rate
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_SAMPLE_WORDS = 70
+_CLOSEST = 5
+
 
 def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame], validation: Validation) -> str:
-    rows = [[each.split, each.name, each.seen, each.wanted, _verdict(each)] for each in validation.expectations]
-    columns = ["split", "expectation", "seen", "wanted", "verdict"]
-    return page("Validation", str(corpus.facts["name"]), [section("Expectations", table(columns, rows, "By split"))])
+    """The whole page.
+
+    Args:
+        corpus: the text.
+        tables: as `measure` gives them.
+        validation: how it was judged.
+    """
+    settings = ValidateSettings(**validation.settings)
+    parts = [_facts(validation), *_complaints(validation), _text(corpus)]
+    if all(len(split.words) for split in corpus.splits.values()):
+        parts += [_shape(corpus, tables), _leakage(tables, settings)]
+    if validation.champion:
+        parts.append(_drift(validation))
+    parts.append(_expectations(validation.expectations))
+    return page(
+        f"Validation of {validation.corpus['name']}",
+        _summary(validation),
+        parts,
+        verdict=_verdict(validation),
+        footer=" · ".join(str(corpus.facts[name]) for name in ("attribution", "licence") if corpus.facts.get(name)),
+    )
 
 
-def _verdict(result: Result) -> Html:
+def _verdict(validation: Validation) -> Html:
+    if validation.errors:
+        return badge("failed: nothing is trained on it", "bad")
+    return badge("passed with warnings", "warn") if validation.warnings else badge("passed", "good")
+
+
+def _summary(validation: Validation) -> str:
+    held = sum(each.success for each in validation.expectations)
+    return f"{held} of {len(validation.expectations)} expectations hold"
+
+
+def _facts(validation: Validation) -> Html:
+    corpus, champion = validation.corpus, validation.champion
+    return facts(
+        {
+            "Corpus": corpus["name"],
+            "Bytes as published": "yes" if corpus.get("published") else "no such corpus",
+            "Models are called": corpus.get("model_name"),
+            "Dataset digest": str(corpus["dataset_digest"])[:12],
+            "Compared with": f"champion {champion['version']}" if champion else "no other corpus",
+        }
+    )
+
+
+def _complaints(validation: Validation) -> list[Html]:
+    """What is wrong, if anything is: the errors, then the warnings."""
+    found = [*validation.errors, *validation.warnings]
+    if not found:
+        return []
+    rows = [
+        [_mark(each), each.split, each.name, each.seen, each.wanted, "; ".join(each.examples) or None] for each in found
+    ]
+    columns = ["", "split", "expectation", "seen", "wanted", "for example"]
+    return [section("What is wrong", table(columns, rows, "Errors stop the run; warnings are only said."))]
+
+
+def _text(corpus: Corpus) -> Html:
+    rows = [
+        [
+            split.name,
+            len(split.lines),
+            len(split.articles),
+            len(split.words),
+            len(np.unique(split.words)),
+            f"{100 * unknown_rate(corpus, split.name):.2f} %",
+            f"{100 * unseen_rate(corpus, split.name):.2f} %",
+        ]
+        for split in corpus.splits.values()
+    ]
+    columns = ["split", "lines", "articles", "words", "distinct words", "<unk>", "not in train"]
+    openings = (opening for split in corpus.splits.values() for opening in _opening(split))
+    return section("The text", table(columns, rows, "What each split holds."), *openings)
+
+
+def _opening(split: Split) -> list[Html]:
+    """How the article in the middle of a split begins."""
+    if not len(split.words):
+        return []
+    article = split.articles[len(split.articles) // 2]
+    body = article.text.replace(f" = {article.title} = ", "", 1).split()
+    more = " …" if len(body) > _SAMPLE_WORDS else ""
+    text = " ".join(body[:_SAMPLE_WORDS]) + more
+    return [sample(text, prompt=f"{article.title}\n" if article.title else "", note=f"from {split.name}")]
+
+
+def _shape(corpus: Corpus, tables: pictures.Tables) -> Html:
+    return section("Its shape", pictures.lengths(tables), pictures.vocabulary(corpus))
+
+
+def _leakage(tables: pictures.Tables, settings: ValidateSettings) -> Html:
+    rows = [
+        [split, article.title or "(no title)", article.twin, f"{100 * article.overlap:.1f} %"]
+        for split in SPLITS[1:]
+        for article in tables[split, "articles"].nlargest(_CLOSEST, "overlap").itertuples()
+        if article.twin
+    ]
+    closest = table(["split", "article", "closest to", "overlap"], rows, "The articles with the most in common.")
+    return section(
+        "What the splits have in common",
+        prose(
+            "A model that has read the test text in training looks better than it is. A copy that was edited here and"
+            " there keeps most of its runs of eight words; two articles about one thing share few."
+        ),
+        pictures.overlap(tables, settings),
+        *([closest] if rows else []),
+    )
+
+
+def _drift(validation: Validation) -> Html:
+    champion = validation.champion or {}
+    compared = [each for each in validation.expectations if each.name.endswith("the champion's corpus")]
+    rows = [[each.name, each.seen, each.wanted, _mark(each)] for each in compared]
+    return section(
+        "Against the champion's corpus",
+        prose(f"Champion {champion['version']} was trained on the corpus {champion['dataset_digest'][:12]}."),
+        pictures.drift(compared),
+        table(["expectation", "seen", "wanted", ""], rows, "The train split, compared."),
+    )
+
+
+def _expectations(results: Iterable[Result]) -> Html:
+    """A row for each expectation, a column for each split."""
+    by_name: dict[str, dict[str, Result]] = {}
+    for each in results:
+        by_name.setdefault(each.name, {})[each.split] = each
+    rows = [[name, *(_cell(of.get(split)) for split in SPLITS), _wanted(of)] for name, of in by_name.items()]
+    columns = ["expectation", *SPLITS, "wanted"]
+    return section("All expectations", table(columns, rows, "What was seen, by split, and what was wanted."))
+
+
+def _cell(result: Result | None) -> Html | None:
+    if result is None:
+        return None
+    seen = escape(result.seen.partition(": ")[0])  # how many columns, not which
+    return Html(seen if result.success else f"{seen} {_mark(result)}")
+
+
+def _wanted(of: Mapping[str, Result]) -> str:
+    """What was wanted, once where it is the same for every split."""
+    return "; ".join(dict.fromkeys(each.wanted.partition(": ")[0] for each in of.values()))
+
+
+def _mark(result: Result) -> Html:
     if result.success:
         return badge("holds", "good")
-    return badge("failed", "bad") if result.severity == "error" else badge("warning", "warn")
+    return badge("error", "bad") if result.severity == "error" else badge("warning", "warn")

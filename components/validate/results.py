@@ -39,7 +39,7 @@ class Result:
     def sentence(self) -> str:
         """The result in one line."""
         examples = f" ({'; '.join(self.examples[:2])})" if self.examples else ""
-        return f"'{self.name}' of {self.split}: saw {self.seen}{examples}, wanted {self.wanted}"
+        return f"'{self.name}' failed in {self.split}: saw {self.seen}{examples}, wanted {self.wanted}"
 
 
 @dataclass(frozen=True, kw_only=True)

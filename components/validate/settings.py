@@ -29,7 +29,7 @@ class ValidateSettings:
         max_shared_lines: error; share of long lines of a split that stand in an earlier one; 0.002.
         max_overlap: error; share of an article's runs of eight words that stand in an earlier split; 0.30.
         near_duplicate: from this overlap on an article counts as a near-duplicate.
-        max_near_duplicates: warning; share of near-duplicates; 0.017.
+        max_near_duplicates: warning; share of near-duplicates; 0.
         max_word_divergence: error; Jensen-Shannon divergence, in bits, between the words of the train split and those
             of the champion's; validation against train has 0.07.
         warn_word_divergence: the same, as a warning.
@@ -51,7 +51,7 @@ class ValidateSettings:
     max_repeated_lines: float = 0.05
     max_shared_lines: float = 0.05
     max_overlap: float = 0.5
-    near_duplicate: float = 0.2
+    near_duplicate: float = 0.35
     max_near_duplicates: float = 0.02
     max_word_divergence: float = 0.5
     warn_word_divergence: float = 0.15

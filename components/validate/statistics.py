@@ -30,7 +30,7 @@ def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
         "words per article": count / max(len(of.articles), 1),
         "characters per word": float(characters[of.words].sum() / count),
         "distinct words": len(np.unique(head)) / max(len(head), 1),
-        "unk rate": float((of.words == corpus.unknown).sum() / count),
+        "unk rate": unknown_rate(corpus, split),
         "words with a digit": float(with_digit[of.words].sum() / count),
     }
 
@@ -60,3 +60,25 @@ def divergence(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:
 def _relative(p: np.ndarray, q: np.ndarray) -> float:
     held = p > 0
     return float((p[held] * np.log2(p[held] / q[held])).sum())
+
+
+def distinct_words(corpus: Corpus, split: str, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """How many distinct words stand among the first so many of a split, at evenly spread places."""
+    words = corpus.splits[split].words
+    first = np.sort(np.unique(words, return_index=True)[1])
+    read = np.linspace(0, len(words), points).astype(np.int64)
+    return read, np.searchsorted(first, read)
+
+
+def unknown_rate(corpus: Corpus, split: str) -> float:
+    """The share of the words of a split that are `<unk>`."""
+    words = corpus.splits[split].words
+    return float((words == corpus.unknown).mean()) if len(words) else 0.0
+
+
+def unseen_rate(corpus: Corpus, split: str) -> float:
+    """The share of the words of a split that do not stand in the train split."""
+    words = corpus.splits[split].words
+    taught = np.zeros(len(corpus.vocabulary), dtype=bool)
+    taught[corpus.splits["train"].words] = True
+    return float(1.0 - taught[words].mean()) if len(words) else 0.0

@@ -143,8 +143,8 @@ def test_the_same_figure_gives_the_same_bytes():
 
 
 def test_only_columns_of_numbers_are_aligned_to_the_right():
-    html = table(["a", "b", "c", "d"], [["x", 1, None, True], ["1", None, None, False]], "")
-    assert [cell.get("class") for cell in Elements(html).named("td")] == [None, "number", None, None] * 2
+    html = table(["a", "b", "c", "d", "e"], [["x", 1, None, True, "2.5 %"], ["1", None, None, False, "-3%"]], "")
+    assert [cell.get("class") for cell in Elements(html).named("td")] == [None, "number", None, None, "number"] * 2
 
 
 def test_a_row_of_another_length_is_refused():
