@@ -1,9 +1,13 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+
+from tests.s3_servers import emulator, environment, make_bucket
 
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
@@ -15,3 +19,34 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real corpus here: set WIKIGPT_TEST_DATA to the folder that holds wikitext-2")
     return folder
+
+
+@pytest.fixture(scope="session")
+def _emulator(tmp_path_factory) -> Iterator[dict[str, str]]:
+    with emulator(tmp_path_factory.mktemp("s3")) as endpoint:
+        env = environment(endpoint, "us-east-1", "test-key", "test-secret")
+        make_bucket("wikigpt-test", env)
+        yield env
+
+
+@pytest.fixture
+def s3_emulator(_emulator) -> tuple[str, dict[str, str]]:
+    """A fresh store address on an emulated S3 server, and the variables that lead there."""
+    return f"s3://wikigpt-test/{uuid4().hex[:12]}", _emulator
+
+
+@pytest.fixture(scope="session")
+def _server() -> dict[str, str]:
+    names = ("ENDPOINT", "REGION", "KEY", "SECRET")
+    values = [os.environ.get(f"WIKIGPT_TEST_S3_{name}", "") for name in names]
+    if not all(values):
+        pytest.skip("no real S3 server here: set WIKIGPT_TEST_S3_ENDPOINT, _REGION, _KEY and _SECRET")
+    env = environment(*values)
+    make_bucket("wikigpt-test", env)
+    return env
+
+
+@pytest.fixture
+def s3_server(_server) -> tuple[str, dict[str, str]]:
+    """A fresh store address on a real S3 server, and the variables that lead there."""
+    return f"s3://wikigpt-test/{uuid4().hex[:12]}", _server

@@ -1,0 +1,181 @@
+"""S3 servers for tests: an emulator in a process of its own, and a proxy that injects faults in front of any server."""
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+# What the proxy does with a request: nothing special, or one of these.
+PASS, BUSY, CUT_REQUEST, CUT_ANSWER, GARBLE = "pass", "busy", "cut request", "cut answer", "garble"
+# Gets method and path of a request and the number of requests before it.
+Plan = Callable[[str, str, int], str]
+
+
+def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, str]:
+    """The variables by which boto3 finds a server, and nothing but it."""
+    return {
+        "AWS_ENDPOINT_URL_S3": endpoint,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }
+
+
+def make_bucket(name: str, env: dict[str, str]) -> None:
+    """Makes a bucket, by boto3 without the environment of this process."""
+    import boto3
+
+    session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
+    session.client("s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"]).create_bucket(Bucket=name)
+
+
+@contextmanager
+def emulator(folder: Path) -> Iterator[str]:
+    """Starts an emulator on a free port of the loopback and gives its endpoint."""
+    port = free_port()
+    environment = {
+        **os.environ,
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "SERVICES": "s3",
+        "IOT_MTLS_ENABLED": "0",
+        "TMPDIR": str(folder),
+        "PYTHONPATH": "",
+    }
+    with open(folder / "emulator.log", "wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "ministack"], env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        endpoint = f"http://127.0.0.1:{port}"
+        _wait_for(endpoint, server, folder / "emulator.log")
+        yield endpoint
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@contextmanager
+def proxy(endpoint: str, plan: Plan) -> Iterator[str]:
+    """Starts a server that hands requests on to an endpoint and injects the faults that a plan asks for."""
+
+    class Handler(_Faulty):
+        upstream, decide = urlsplit(endpoint).netloc, staticmethod(_counted(plan))
+
+    with serving(Handler) as address:
+        yield address
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Runs an HTTP server in a thread on a free port of the loopback and gives its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class _Faulty(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    upstream: str
+    decide: Callable[[str, str], str]
+
+    def _handle(self) -> None:
+        fault = self.decide(self.command, self.path)
+        length = int(self.headers.get("Content-Length") or 0)
+        if fault == CUT_REQUEST:
+            self.rfile.read(length // 2)
+            self._hang_up()
+            return
+        body = self.rfile.read(length)
+        if fault == BUSY:
+            self._reply(503, [("Content-Type", "application/xml")], b"<Error><Code>SlowDown</Code></Error>")
+            return
+        if fault == GARBLE:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        status, headers, answer = self._ask(body)
+        self._reply(status, headers, answer, cut=fault == CUT_ANSWER)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 -- the names that http.server looks for
+
+    def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        connection = http.client.HTTPConnection(self.upstream, timeout=60)
+        try:
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("expect", "connection"):
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            answer = connection.getresponse()
+            hop = ("connection", "transfer-encoding", "keep-alive")
+            headers = [pair for pair in answer.getheaders() if pair[0].lower() not in hop]
+            return answer.status, headers, answer.read()
+        finally:
+            connection.close()
+
+    def _reply(self, status: int, headers: list[tuple[str, str]], answer: bytes, *, cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() != "content-length" or self.command == "HEAD":
+                self.send_header(name, value)
+        if self.command != "HEAD":
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer[: len(answer) // 2] if cut else answer)
+        if cut:
+            self.wfile.flush()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+def _counted(plan: Plan) -> Callable[[str, str], str]:
+    lock, seen = threading.Lock(), 0
+
+    def decide(method: str, path: str) -> str:
+        nonlocal seen
+        with lock:
+            fault = plan(method, path, seen)
+            seen += 1
+        return fault
+
+    return decide
+
+
+def _wait_for(endpoint: str, server: subprocess.Popen, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urlopen(endpoint, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"the S3 emulator did not start: {log.read_text()[-2000:]}")
