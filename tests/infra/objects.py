@@ -1,0 +1,55 @@
+"""The objects of infra/, as kustomize builds them."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.surroundings import missing
+
+INFRA = Path(__file__).parents[2] / "infra"
+WHOLE = ("overlays/kind", "overlays/production")
+ROOTS = (*WHOLE, "restore")
+
+Object = dict[str, Any]
+
+
+@cache
+def build(root: str) -> tuple[Object, ...]:
+    """What `kubectl apply -k infra/<root>` would send."""
+    command = (
+        [shutil.which("kustomize"), "build"] if shutil.which("kustomize") else [shutil.which("kubectl"), "kustomize"]
+    )
+    if command[0] is None:
+        missing("no kustomize here: install kustomize or kubectl")
+    done = subprocess.run([*command, str(INFRA / root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return tuple(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(root: str, *kinds: str) -> list[Object]:
+    return [thing for thing in build(root) if thing["kind"] in kinds]
+
+
+def one(root: str, kind: str, name: str) -> Object:
+    """The object of a kind with a name; a suffix that kustomize made of its content does not count."""
+    wanted = re.compile(rf"{name}(-[0-9a-z]{{10}})?")
+    (found,) = [thing for thing in of_kind(root, kind) if wanted.fullmatch(thing["metadata"]["name"])]
+    return found
+
+
+def pod_specs(root: str) -> Iterator[tuple[str, Object]]:
+    """Every pod that the objects make, with its namespace and name."""
+    for thing in build(root):
+        template = thing.get("spec", {}).get("jobTemplate", thing).get("spec", {}).get("template")
+        if template:
+            yield f"{thing['metadata']['namespace']}/{thing['metadata']['name']}", template
+
+
+def containers(pod: Object) -> list[Object]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
