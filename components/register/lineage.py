@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from components.shared import registry
 from components.shared.manifest import Manifest
+from components.shared.registry import weights_digest
+from components.shared.tracking import PIPELINE_RUN_TAG
 
 PROTOCOL = "wikitext-word"
 MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")
@@ -23,6 +26,7 @@ class Made:
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: facts of the folders of those steps.
+        weights_digest: over the names and digests of the files of weights.
         scores: the content of evaluation.json.
     """
 
@@ -33,6 +37,7 @@ class Made:
     corpus: dict[str, Any]
     model: dict[str, Any]
     evaluation: dict[str, Any]
+    weights_digest: str
     scores: dict[str, Any]
 
     @classmethod
@@ -55,6 +60,7 @@ class Made:
             corpus=corpus.facts,
             model=model.facts,
             evaluation=evaluation.facts,
+            weights_digest=weights_digest(model),
             scores=scores,
         )
 
@@ -70,10 +76,11 @@ def lineage_tags(made: Made) -> dict[str, str]:
         registry.FINGERPRINT: made.fingerprint,
         registry.DATASET_DIGEST: made.corpus["dataset_digest"],
         registry.TOKENIZER_DIGEST: made.model["tokenizer_digest"],
+        registry.WEIGHTS_DIGEST: made.weights_digest,
         registry.CORPUS: made.corpus["name"],
-        "wikigpt.commit": os.environ.get("WIKIGPT_COMMIT", ""),
+        registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
-        "wikigpt.pipeline_run": made.pipeline_run,
+        PIPELINE_RUN_TAG: made.pipeline_run,
         "wikigpt.gpu_seconds": made.model["gpu_seconds"],
         "wikigpt.train_seconds": made.model["train_seconds"],
         "wikigpt.parameters": made.model["parameters"],
@@ -88,5 +95,22 @@ def evaluation_tags(made: Made) -> dict[str, str]:
         for split in ("validation", "test")
         for name in MEASURES
     }
-    key = made.evaluation.get("evaluation_key", "")
-    return tags | {registry.EVALUATION_RUN: made.run_id} | ({registry.EVALUATION_KEY: key} if key else {})
+    return tags | {
+        registry.EVALUATION_RUN: made.run_id,
+        registry.EVALUATION_KEY: made.evaluation["evaluation_key"],
+    }
+
+
+def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run without what may be secret: the notice, and user, password and query of addresses."""
+    return {
+        section: {key: _without_secrets(value) for key, value in values.items()} if isinstance(values, dict) else values
+        for section, values in settings.items()
+        if section != "notify"
+    }
+
+
+def _without_secrets(value: Any) -> Any:
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    return re.sub(r"://[^/@]*@", "://", value.partition("?")[0])

@@ -90,6 +90,7 @@ def _contend(
         best = min(contenders, key=lambda number: (contenders[number], int(number)), default=version)
         if standing == best == version:
             client.set_model_version_tag(model, version, APPROVAL, _SETTLED)
+            client.set_registered_model_tag(model, registry.LAST_CHAMPION, version)
             tags = client.get_model_version(model, version).tags
             return Placed(tags[VERDICT], tags[REASON], registry.CHAMPION, base or None)
         if standing == best:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.register.card import card
 from components.register.claim import claim_version, settle_claim
-from components.register.lineage import Made, evaluation_tags, lineage_tags
+from components.register.lineage import Made, evaluation_tags, lineage_tags, settings_for_the_record
 from components.register.logged_model import logged_model
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
@@ -50,6 +50,7 @@ def run(
     with plainly(client):
         files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
         registry.keep_evaluation(client, made.run_id, files)
+        client.log_dict(made.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
         version = _register(step, client, made, model_dir, settings.patience)
         _update_tags(client, made, version)
         placed = place(client, made.name, version, _judge(client, made, step.settings["evaluate"]))
@@ -104,10 +105,20 @@ def _judge(client: MlflowClient, made: Made, settings: dict[str, Any]) -> Judge:
     ours, rule = Scores.from_evaluation(made.scores), Rule.from_settings(settings)
 
     def judge(champion: ModelVersion | None) -> Verdict:
-        theirs = Scores.from_evaluation(registry.evaluation_of(client, champion)) if champion else None
+        theirs = Scores.from_evaluation(_scores_of(client, made, champion)) if champion else None
         return gate(ours, theirs, rule)
 
     return judge
+
+
+def _scores_of(client: MlflowClient, made: Made, champion: ModelVersion) -> dict[str, Any] | None:
+    """The champion's scores as this evaluation measured them, or as kept, if the same evaluation made them."""
+    seen = made.scores.get("champion")
+    if seen and seen["version"] == str(champion.version):
+        return seen
+    if champion.tags.get(registry.EVALUATION_KEY) == made.evaluation["evaluation_key"]:
+        return registry.evaluation_of(client, champion)
+    return None
 
 
 def _tell(step: Step, made: Made, version: str, placed: Placed) -> None:

@@ -7,9 +7,12 @@ answers leave the metrics of a version empty; its evaluation is an artifact of i
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from components.shared.manifest import Manifest, digest_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,14 +24,20 @@ CHALLENGER = "challenger"
 FINGERPRINT = "wikigpt.fingerprint"
 DATASET_DIGEST = "wikigpt.dataset_digest"
 TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
+WEIGHTS_DIGEST = "wikigpt.weights_digest"
 CORPUS = "wikigpt.corpus"
+COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
 EVALUATION_RUN = "wikigpt.evaluation_run"
 CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"
+# Of a registered model: the version that we saw as champion last. Where the alias stands on another one, a person put
+# it there by a click, and this is the champion before.
+LAST_CHAMPION = "wikigpt.champion"
 SCHEMA = "wikigpt.schema"
 SCHEMA_VERSION = "1"
 
+SETTINGS_FILE = "settings.json"
 _EVALUATION_FOLDER = "evaluation"
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
@@ -84,9 +93,12 @@ def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any]
 
 def keep_evaluation(client: MlflowClient, run: str, files: dict[str, Path]) -> None:
     """Logs the files of an evaluation, by the names they shall have, where `evaluation_of` looks."""
-    import shutil
-
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             shutil.copyfile(path, Path(folder) / name)
         client.log_artifacts(run, folder, _EVALUATION_FOLDER)
+
+
+def weights_digest(model: Manifest) -> str:
+    """sha256 over the names and digests of a model's weights: equal weights, equal digest."""
+    return digest_of({name: fact.sha256 for name, fact in model.files.items() if name.endswith(".safetensors")})
