@@ -11,7 +11,7 @@ from components.shared.manifest import write_atomically
 
 
 def download_prefix(address: str, folder: Path) -> Path:
-    """Downloads the files of splits that stand right below a prefix.
+    """Downloads the files of splits that stand right below a prefix. Nothing is listed: reading is all it needs.
 
     Raises:
         Failure: there are none, or the storage cannot be used.
@@ -19,14 +19,16 @@ def download_prefix(address: str, folder: Path) -> Path:
     from components.shared.store_s3 import S3Objects
 
     objects = S3Objects(address)
-    names = sorted(SPLIT_FILES.intersection(objects.keys("")))
-    if not names:
+    done = 0
+    for name in sorted(SPLIT_FILES):
+        if (data := objects.get(name)) is not None:
+            write_atomically(folder / name, data)
+            done += len(data)
+            emit("progress", step="download", done=done, total=None)
+    if not done:
         raise Failure(
             "There is no corpus under the prefix",
             where=f"{objects.uri} at {objects.client.meta.endpoint_url}",
             remedy="give --corpus the prefix of train.txt, validation.txt, test.txt, or of WikiText's own file names",
         )
-    for done, name in enumerate(names, start=1):
-        write_atomically(folder / name, objects.get(name) or b"")
-        emit("progress", step="download", done=done, total=len(names))
     return folder

@@ -42,7 +42,6 @@ def run(step: Step, fingerprint: str, corpus_dir: Path, tokens_dir: Path) -> Non
     step.store.publish(tokens_dir, "tokens", fingerprint)
     total = {unit: sum(split[unit] for split in facts["splits"].values()) for unit in ("tokens", "bytes")}
     emit("tokens", seconds=round(seconds, 2), vocab_size=facts["vocab_size"], **total)
-    step.tracking.params({"tokens.vocab_size": facts["vocab_size"], "tokens.train": facts["splits"]["train"]["tokens"]})
 
 
 def write_tokens(settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A step with a store and a database of its own, and small texts."""
 
 import io
-import json
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from components.shared.step import Step
+from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 TEXTS = {
     "train": b" \n = One = \n \n The river runs to the sea . \n \n",
@@ -35,15 +35,18 @@ def own_folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Step]:
-    """Makes a step with settings of download; store and MLflow are real, in a folder."""
+def step(
+    tmp_path: Path,
+    tracking_uri: str,  # noqa: F811
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Step]:
+    """Makes a step with settings of download, by default of a team's own text; store and MLflow are real."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
 
     def make(run: str = "night-1", **download: Any) -> Step:
-        settings = {"download": download, "tokenize": {"tokenizer": "bpe"}, "train": {"steps": 3}, "notify": {}}
-        return Step(name="download", run=run, settings=json.loads(json.dumps(settings)))
+        section = {"corpus": str(own_folder), **download}
+        return Step("download", run, {"download": section, "tokenize": {"tokenizer": "bpe"}, "train": {"steps": 3}})
 
     return make
 

@@ -62,7 +62,7 @@ def serving(site: Site) -> Iterator[Site]:
             return None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     site.url = f"http://127.0.0.1:{server.server_address[1]}/corpus.zip"
     try:
         yield site

@@ -1,0 +1,75 @@
+"""Encoding gives back every text, knows where articles begin, and refuses a tokenizer that loses something."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from components.shared.articles import split_articles
+from components.shared.failure import Failure
+from components.tokenize import encode as module
+from components.tokenize.bpe import END_OF_TEXT, train_bpe
+from components.tokenize.encode import dtype_for, encode
+from tests.components.tokenize.conftest import ODD, TEXTS
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)
+
+
+@pytest.mark.parametrize("text", [*TEXTS.values(), ODD, "a", "\n"])
+def test_decoding_gives_the_text_back(tokenizer, text):
+    ids = encode(tokenizer, text, np.dtype("<u2")).ids
+    assert tokenizer.decode(ids.tolist(), skip_special_tokens=False) == text
+
+
+def test_a_text_that_spells_the_end_of_text_has_none(tokenizer):
+    ids = encode(tokenizer, ODD, np.dtype("<u2")).ids
+    assert tokenizer.token_to_id(END_OF_TEXT) not in ids
+    assert tokenizer.encode(END_OF_TEXT).ids == [tokenizer.token_to_id(END_OF_TEXT)], "only while encoding a split"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 8192])
+def test_the_size_of_a_batch_changes_nothing(tokenizer, monkeypatch, chunk):
+    whole = encode(tokenizer, TEXTS["train"], np.dtype("<u2"))
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    again = encode(tokenizer, TEXTS["train"], np.dtype("<u2"))
+    assert np.array_equal(whole.ids, again.ids)
+    assert np.array_equal(whole.articles, again.articles)
+
+
+@pytest.mark.parametrize("text", [*TEXTS.values(), ODD])
+def test_each_article_is_its_own_tokens(tokenizer, text):
+    encoded = encode(tokenizer, text, np.dtype("<u2"))
+    assert encoded.articles.dtype == np.int64
+    assert encoded.articles[0] == 0
+    assert encoded.articles[-1] == len(encoded.ids)
+    pieces = [encoded.ids[start:end].tolist() for start, end in pairwise(encoded.articles)]
+    decoded = [tokenizer.decode(piece, skip_special_tokens=False) for piece in pieces]
+    assert decoded == [article.text for article in split_articles(text)]
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"), [(300, "<u2"), (50_257, "<u2"), (65_536, "<u2"), (65_537, "<u4"), (151_669, "<u4")]
+)
+def test_two_bytes_where_the_vocabulary_allows(vocab_size, dtype):
+    assert dtype_for(vocab_size) == np.dtype(dtype)
+    assert np.iinfo(dtype_for(vocab_size)).max >= vocab_size - 1
+
+
+def test_a_tokenizer_that_changes_the_text_is_refused(tokenizer):
+    lossy = Tokenizer.from_str(tokenizer.to_str())
+    lossy.normalizer = normalizers.Lowercase()
+    with pytest.raises(Failure, match=r"loses text: ' = One = .* comes back as ' = one = ") as failure:
+        encode(lossy, " = One = \n", np.dtype("<u2"))
+    assert failure.value.where == "tokenize.tokenizer"
+
+
+def test_a_tokenizer_that_drops_words_is_refused():
+    words = Tokenizer(models.WordLevel({"a": 0, "<unk>": 1}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.decoder = decoders.Fuse()
+    with pytest.raises(Failure, match="loses text"):
+        encode(words, "a b\n", np.dtype("<u2"))

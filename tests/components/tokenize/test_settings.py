@@ -1,0 +1,20 @@
+import pytest
+
+from components.shared.failure import Failure
+from components.shared.settings import parse_section
+from components.tokenize.settings import TokenizeSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"vocab_size": 3}, "vocab_size must be at least 260, got 3"),
+        ({"vocab_size": "many"}, "vocab_size"),
+        ({"tokenizer": ""}, "tokenizer"),
+        ({"min_frequency": 0}, "min_frequency"),
+        ({"revision": "main"}, "revision must be a commit"),
+    ],
+)
+def test_a_wrong_setting_is_named(values, field):
+    with pytest.raises(Failure, match=f"tokenize.{field}"):
+        parse_section(TokenizeSettings, values, "tokenize")
