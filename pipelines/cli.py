@@ -7,7 +7,8 @@ import sys
 import typer
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.commands import compiling, running, surroundings
+from pipelines.cluster import commands as on_cluster
+from pipelines.commands import compiling, registry, running, surroundings
 
 app = typer.Typer(
     name="wikigpt",
@@ -20,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (running, compiling, surroundings):
+for group in (running, registry, compiling, surroundings, on_cluster):
     group.add_commands(app)
 
 

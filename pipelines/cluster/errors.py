@@ -46,7 +46,10 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
         )
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError):
-        what, remedy = f"The certificate of the server is not trusted: {reason}", "name its authority by --ca-cert"
+        what, remedy = (
+            f"The certificate of the server is not trusted: {reason}",
+            "name the file of its authority by KF_PIPELINES_CA_CERT",
+        )
     elif isinstance(reason, NameResolutionError):
         what, remedy = "The host name of Kubeflow Pipelines is unknown", "mend --endpoint or KF_PIPELINES_ENDPOINT"
     elif "refused" in str(reason):

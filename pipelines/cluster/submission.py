@@ -73,7 +73,7 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)
 
 
-def submit(cluster: Cluster, sent: Package, run_name: str | None = None) -> Submitted:
+def submit(cluster: Cluster, sent: Package) -> Submitted:
     """Starts a run, once, also where the server's answer is lost on the way.
 
     Raises:
@@ -83,7 +83,7 @@ def submit(cluster: Cluster, sent: Package, run_name: str | None = None) -> Subm
 
     version = send(cluster, sent, NAME)
     experiment = experiment_id(cluster, EXPERIMENT)
-    named = run_name or new_name(sent.profile)
+    named = new_name(sent.profile)
     parameters = {"settings": sent.settings}
     run_id = start(cluster, version, experiment, named, parameters, sent.service_account)
     return Submitted(run_id, named, version, f"{_user_interface(cluster)}/#/runs/details/{run_id}")

@@ -122,9 +122,7 @@ UNSCHEDULABLE = {
             "Pending",
             {
                 "containerStatuses": [
-                    container(
-                        waiting={"reason": "CreateContainerConfigError", "message": 'secret "wikigpt-s3" not found'}
-                    )
+                    container(waiting={"reason": "CreateContainerConfigError", "message": "secret s3 not found"})
                 ]
             },
             "a Secret or a ConfigMap that it needs is missing: secret s3 not found",

@@ -1,0 +1,100 @@
+"""When a schedule is due: a cron expression of six fields, seconds first, as Kubeflow Pipelines reads it.
+
+Its server would also take five fields and read them from the seconds on: `0 2 * * *` would then run every hour, at two
+minutes past. So five are refused here. The reading is cronsim's; what robfig/cron, the server's reader, does not know
+is refused too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from components.shared.failure import ExitCode, Failure
+
+FIELDS = ("seconds", "minutes", "hours", "day of month", "month", "day of week")
+_FIELD = re.compile(r"[A-Z0-9*?/,-]+")
+_FOREIGN = re.compile(r"L|W|#")
+_NAMES = re.compile(r"SUN|MON|TUE|WED|THU|FRI|SAT|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC")
+
+
+@dataclass(frozen=True)
+class Cron:
+    """A checked expression.
+
+    Attributes:
+        expression: as written.
+        time_zone: in which it is meant: the server's, set for all its schedules by CRON_SCHEDULE_TIMEZONE.
+    """
+
+    expression: str
+    time_zone: str = "UTC"
+
+    @property
+    def words(self) -> str:
+        """The expression in words, as in `At 02:00 every day`."""
+        return CronSim(_readable(self.expression), datetime.now(UTC)).explain()
+
+    def next_times(self, after: datetime, count: int = 3) -> list[datetime]:
+        """The next times after a moment, in the schedule's time zone."""
+        return list(islice(CronSim(_readable(self.expression), self._local(after)), count))
+
+    def last_time(self, before: datetime) -> datetime:
+        """The last time at or before a moment, in the schedule's time zone."""
+        return next(CronSim(_readable(self.expression), self._local(before) + timedelta(seconds=1), reverse=True))
+
+    def _local(self, moment: datetime) -> datetime:
+        return moment.astimezone(UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone))
+
+
+def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cron:
+    """Checks an expression.
+
+    Raises:
+        Failure: it has not six fields, a field cannot be read, it never comes true, or the time zone is unknown.
+    """
+    fields = expression.split()
+    if len(fields) == 5:
+        raise _wrong(
+            f"The cron {expression!r} has five fields, and Kubeflow Pipelines wants six, seconds first",
+            f"write {'0 ' + expression!r}",
+            where,
+        )
+    if len(fields) != 6:
+        raise _wrong(
+            f"The cron {expression!r} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
+            f"write {', '.join(FIELDS)}, as in '0 0 2 * * *' for two o'clock every night",
+            where,
+        )
+    for name, text in zip(FIELDS, fields, strict=True):
+        bare = _NAMES.sub("", text.upper())
+        seventh_day = name == "day of week" and any("7" in term.split("/")[0] for term in bare.split(","))
+        if not _FIELD.fullmatch(text.upper()) or _FOREIGN.search(bare) or seventh_day:
+            raise _wrong(
+                f"The cron {expression!r} has {text!r} for the {name}, which the server does not read",
+                "write numbers, names (MON, JAN), *, ranges, lists and steps; Sunday is 0",
+                where,
+            )
+    try:
+        ZoneInfo(time_zone)
+        next(CronSim(_readable(expression), datetime.now(UTC)))
+    except (ZoneInfoNotFoundError, ValueError):
+        raise _wrong(f"There is no time zone {time_zone!r}", "write it as Europe/Berlin or UTC", where) from None
+    except (CronSimError, StopIteration) as error:
+        why = str(error)[:1].lower() + str(error)[1:] or "it never comes true"
+        raise _wrong(f"The cron {expression!r} cannot be read: {why}", "mend that field", where) from None
+    return Cron(expression, time_zone)
+
+
+def _readable(expression: str) -> str:
+    """The server takes `?` for `*`."""
+    return " ".join("*" if field == "?" else field for field in expression.split())
+
+
+def _wrong(what: str, remedy: str, where: str) -> Failure:
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.USAGE)

@@ -1,0 +1,120 @@
+"""How the schedules stand: when each is due next, what its last run came to, whether a night is overdue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pipelines.cluster.cron import Cron, parse
+from pipelines.cluster.recurring import content, recurring_runs
+from pipelines.cluster.runs import OVER
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connection import Cluster
+
+GRACE = timedelta(minutes=15)
+_SLACK = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A schedule on the server.
+
+    Attributes:
+        name: of the schedule.
+        cron: when it is due.
+        profile: that its runs take.
+        paused: whether it is paused.
+        next_times: the next three, none while it is paused.
+        last_run: identity of its last run, or None.
+        last_state: state of that run.
+        last_time: when that run was created.
+        overdue: what is wrong, in words; None where nothing is.
+    """
+
+    name: str
+    cron: Cron
+    profile: str
+    paused: bool
+    next_times: list[datetime]
+    last_run: str | None
+    last_state: str | None
+    last_time: datetime | None
+    overdue: str | None
+
+
+def standings(cluster: Cluster, now: datetime | None = None) -> list[Standing]:
+    """Every schedule that we applied, by name.
+
+    Raises:
+        Failure: the server cannot be asked.
+    """
+    now = now or datetime.now(UTC)
+    schedules = recurring_runs(cluster)
+    last = _last_runs(cluster, schedules)
+    return sorted(
+        (_standing(run, last.get(run.recurring_run_id), now) for run in schedules), key=lambda standing: standing.name
+    )
+
+
+def overdue(cron: Cron, since: datetime, last: datetime | None, now: datetime) -> datetime | None:
+    """The time at which a run was due that did not come, or None.
+
+    Args:
+        cron: when runs are due.
+        since: the schedule exists.
+        last: when its last run was created.
+        now: a run may be late by `GRACE`.
+    """
+    due = cron.last_time(now - GRACE)
+    if due <= since or (last is not None and last >= due - _SLACK):
+        return None
+    return due
+
+
+def _standing(schedule: Any, run: Any | None, now: datetime) -> Standing:
+    about, paused = content(schedule), schedule.status == "DISABLED"
+    cron = parse(schedule.trigger.cron_schedule.cron, about["time_zone"], where=f"schedule {schedule.display_name}")
+    created = run.created_at if run else None
+    due = None if paused else overdue(cron, schedule.created_at, created, now)
+    return Standing(
+        name=schedule.display_name,
+        cron=cron,
+        profile=about["profile"],
+        paused=paused,
+        next_times=[] if paused else cron.next_times(now),
+        last_run=run.run_id if run else None,
+        last_state=run.state if run else None,
+        last_time=created,
+        overdue=_in_words(due, run) if due else None,
+    )
+
+
+def _in_words(due: datetime, run: Any | None) -> str:
+    words = f"no run came at {due:%Y-%m-%d %H:%M %Z}"
+    if run is not None and run.state not in OVER:
+        return f"{words}, since the run before it goes on: {run.run_id}"
+    return f"{words}; see the log of ml-pipeline-scheduledworkflow"
+
+
+def _last_runs(cluster: Cluster, schedules: list[Any]) -> dict[str, Any]:
+    """The newest run of each schedule, by the identity of the schedule."""
+    wanted = {schedule.recurring_run_id for schedule in schedules}
+    found: dict[str, Any] = {}
+    if not wanted:
+        return found
+    oldest = min(schedule.created_at for schedule in schedules)
+    runs = cluster.every(
+        "runs",
+        cluster.client.runs.run_service_list_runs,
+        "runs",
+        experiment_id=schedules[0].experiment_id,
+        sort_by="created_at desc",
+    )
+    for run in runs:
+        if len(found) == len(wanted) or run.created_at < oldest:
+            break
+        if run.recurring_run_id in wanted:
+            found.setdefault(run.recurring_run_id, run)
+    return found

@@ -1,0 +1,116 @@
+"""`wikigpt schedule`: makes the server do what `infra/schedules` says, and shows how it stands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cluster.options import (
+    AllowMutableImage,
+    Endpoint,
+    Image,
+    Namespace,
+    Timeout,
+    Wait,
+    image_overrides,
+    open_cluster,
+)
+from pipelines.commands.options import Json
+
+schedule = typer.Typer(name="schedule", help="Runs that the server starts by the clock.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--from", help="The folder with a YAML file for each schedule.")]
+Name = Annotated[str, typer.Argument(help="Of the schedule.")]
+FOLDER = Path("infra/schedules")
+
+
+@schedule.command()
+def apply(
+    folder: Folder = FOLDER,
+    image: Image = None,
+    allow_mutable_image: AllowMutableImage = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+) -> None:
+    """Make the server do what the files say. Applied twice, it changes nothing."""
+    from pipelines.cluster.recurring import apply_schedule
+    from pipelines.cluster.schedules import read_schedules
+    from pipelines.cluster.submission import package
+    from pipelines.cluster.words import cron_line
+
+    fixed = image_overrides(image, allow_mutable_image)
+    checked = [(wanted, package(wanted.profile, [*fixed, *wanted.overrides])) for wanted in read_schedules(folder)]
+    cluster = open_cluster(endpoint, namespace)
+    for wanted, sent in checked:
+        applied = apply_schedule(cluster, wanted, sent)
+        paused = ", and stays paused" if applied.paused else ""
+        typer.echo(f"{wanted.name}: {applied.action}{paused}")
+        typer.echo(f"  {cron_line(wanted.cron, wanted.cron.next_times(datetime.now(UTC)))}")
+
+
+@schedule.command("list")
+def show(
+    folder: Folder = FOLDER, endpoint: Endpoint = None, namespace: Namespace = None, as_json: Json = False
+) -> None:
+    """Show the schedules of the server: when each is due, how its last run ended, whether a night is overdue."""
+    from pipelines.cluster.nights import standings
+    from pipelines.cluster.schedules import read_schedules
+    from pipelines.cluster.words import standing_lines
+
+    written = {wanted.name for wanted in read_schedules(folder)} if folder.is_dir() else set()
+    seen = standings(open_cluster(endpoint, namespace))
+    missing = sorted(written - {standing.name for standing in seen})
+    if as_json:
+        document = {"schedules": [asdict(standing) for standing in seen], "not_applied": missing}
+        typer.echo(json.dumps(document, indent=1, default=str))
+        return
+    for standing in seen:
+        typer.echo("\n".join(standing_lines(standing)))
+    for name in missing:
+        typer.echo(f"{name}  not applied: it stands in {folder} only")
+
+
+@schedule.command()
+def pause(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Stop a schedule from starting runs. A run that goes on is left alone."""
+    from pipelines.cluster import recurring
+
+    recurring.pause(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: paused")
+
+
+@schedule.command()
+def resume(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Let a schedule start runs again. Nights that passed meanwhile are not made up for."""
+    from pipelines.cluster import recurring
+
+    recurring.resume(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: resumed")
+
+
+@schedule.command()
+def delete(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Take a schedule off the server. Its runs stay, also one that goes on."""
+    from pipelines.cluster import recurring
+
+    recurring.delete(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: deleted")
+
+
+@schedule.command()
+def trigger(
+    name: Name, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
+) -> None:
+    """Start a run now, the one that the schedule would start."""
+    from pipelines.cluster import recurring
+    from pipelines.cluster.following import follow
+
+    cluster = open_cluster(endpoint, namespace)
+    run_id = recurring.trigger(cluster, name)
+    typer.echo(run_id)
+    if wait:
+        follow(cluster, run_id, timeout)

@@ -1,0 +1,58 @@
+"""Runs and schedules as the lines that a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from pipelines.cluster.cron import Cron
+from pipelines.cluster.nights import Standing
+from pipelines.cluster.runs import RunStatus
+
+# A pod that has not started for so long waits for something that a person should know of.
+_LONG = 300.0
+
+
+def duration(seconds: float | None) -> str:
+    """As in `45 s`, `7 min 5 s`, `3 h 12 min`."""
+    if seconds is None:
+        return ""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
+    """A run and its steps, one a line.
+
+    Args:
+        status: of the run.
+        note: why the pods could not be seen, or None.
+    """
+    yield f"{status.name}  {status.state.lower()}  {duration(status.seconds)}".rstrip()
+    if status.error:
+        yield f"  {status.error}"
+    for step in status.steps:
+        yield f"  {step.name:<9} {step.state:<11} {duration(step.seconds):<11} {step.reason or ''}".rstrip()
+    waiting = [step for step in status.steps if step.state == "pending" and not step.reason]
+    if note and not status.over and (waiting or (status.seconds or 0.0) > _LONG):
+        yield f"  {note}: `kubectl describe pods -l pipeline/runid={status.run_id}` says what a pod waits for"
+
+
+def cron_line(cron: Cron, times: list[datetime]) -> str:
+    """When a schedule is due, in words and with its next times."""
+    following = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in times)
+    return f"{cron.words} ({cron.time_zone}){f', next {following}' if following else ''}"
+
+
+def standing_lines(standing: Standing) -> Iterator[str]:
+    """A schedule on the server."""
+    yield f"{standing.name}  profile {standing.profile}{'  PAUSED' if standing.paused else ''}"
+    yield f"  {cron_line(standing.cron, standing.next_times)}"
+    if standing.last_run and standing.last_state and standing.last_time:
+        yield f"  last run {standing.last_time:%Y-%m-%d %H:%M}, {standing.last_state.lower()}: {standing.last_run}"
+    if standing.overdue:
+        yield f"  OVERDUE: {standing.overdue}"

@@ -1,0 +1,135 @@
+"""The commands of the cluster from end to end: arguments in, HTTP out, one sentence and an exit code back."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import main
+from tests.kfp_stand_in.server import Fault
+from tests.pipelines.cluster.conftest import IMAGE
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def wikigpt(stand_in, monkeypatch, capsys):
+    """The command against the stand-in: exit code, stdout, stderr."""
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", stand_in.url)
+    monkeypatch.delenv("WIKIGPT_CORPUS", raising=False)
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["wikigpt", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_submit_and_wait(wikigpt, stand_in):
+    stand_in.state.lifecycle = ("SUCCEEDED",)
+    code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--set", "train.steps=20", "--wait")
+    assert code == 0
+    run = stand_in.state.runs[out.strip()]
+    assert json.loads(run["runtime_config"]["parameters"]["settings"])["train"]["steps"] == 20
+    assert run["display_name"] in err
+
+
+@pytest.mark.parametrize(("state", "expected"), [("FAILED", 1), ("CANCELED", 4)])
+def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in, state, expected):
+    stand_in.state.lifecycle = (state,)
+    code, _, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait")
+    assert code == expected
+    assert err.splitlines()[-1].startswith("wikigpt: The run ")
+
+
+def test_waiting_has_a_limit(wikigpt, stand_in):
+    stand_in.state.lifecycle = ("RUNNING",)
+    code, _, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--timeout", "0")
+    assert (code, "it goes on" in err) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "sentence"),
+    [
+        (["submit", "--image", "registry.example/wikigpt:latest"], 2, "named by a tag"),
+        (["submit", "--image", IMAGE, "--set", "notify.password=hunter2"], 2, "looks like a credential"),
+        (["submit", "--image", IMAGE, "--corpus", "/data/wikitext-2"], 2, "no pod of a cluster sees"),
+        (["status", "4711"], 2, "There is no run 4711"),
+        (["logs", "4711", "train"], 2, "There is no run 4711"),
+        (["cancel", "4711"], 2, "There is no run 4711"),
+        (["schedule", "pause", "weekly"], 2, "There is no schedule 'weekly'"),
+        (["schedule", "apply", "--from", "/nowhere", "--image", IMAGE], 2, "There are no schedules"),
+        (["schedule", "apply", "--image", "registry.example/wikigpt:latest"], 2, "named by a tag"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_changes_nothing(wikigpt, stand_in, arguments, expected, sentence):
+    code, out, err = wikigpt(*arguments)
+    assert (code, out) == (expected, "")
+    assert sentence in err
+    assert len(err.strip().splitlines()) == 1
+    assert "hunter2" not in err
+    assert stand_in.changes == []
+
+
+def test_a_cron_with_five_fields(wikigpt, stand_in, tmp_path):
+    (tmp_path / "nightly.yaml").write_text('{name: nightly, cron: "0 2 * * *", profile: nightly}')
+    code, _, err = wikigpt("schedule", "apply", "--from", str(tmp_path), "--image", IMAGE)
+    assert (code, stand_in.requests) == (2, [])
+    assert "has five fields, and Kubeflow Pipelines wants six" in err
+
+
+def test_a_web_page_a_stale_token_and_a_dead_server(wikigpt, stand_in, monkeypatch):
+    stand_in.faults.append(Fault("page", times=4))
+    assert wikigpt("status", "4711")[0] == 3
+    stand_in.token = "fresh"
+    monkeypatch.setenv("KF_PIPELINES_TOKEN", "stale")
+    assert wikigpt("status", "4711")[0] == 6
+    assert wikigpt("status", "4711", "--endpoint", "http://127.0.0.1:9")[0] == 3
+    assert stand_in.changes == []
+
+
+def test_the_life_of_a_schedule(wikigpt, stand_in):
+    code, out, _ = wikigpt("schedule", "list")
+    assert (code, out) == (0, "nightly  not applied: it stands in infra/schedules only\n")
+    code, out, _ = wikigpt("schedule", "apply", "--image", IMAGE)
+    assert code == 0
+    first, second = out.splitlines()
+    assert first == "nightly: created"
+    assert second.startswith("  At 02:00 every day (UTC), next 20")
+    assert second.count(" 02:00") == 4
+    assert wikigpt("schedule", "apply", "--image", IMAGE)[1].startswith("nightly: unchanged")
+    assert wikigpt("schedule", "apply", "--image", IMAGE[:-1] + "b")[1].startswith("nightly: replaced")
+    assert wikigpt("schedule", "pause", "nightly")[1] == "nightly: paused\n"
+    listed = json.loads(wikigpt("schedule", "list", "--json")[1])
+    assert [(entry["name"], entry["paused"]) for entry in listed["schedules"]] == [("nightly", True)]
+    assert wikigpt("schedule", "resume", "nightly")[0] == 0
+    run_id = wikigpt("schedule", "trigger", "nightly")[1].strip()
+    assert stand_in.state.runs[run_id]["state"] == "PENDING"
+    assert wikigpt("schedule", "delete", "nightly")[0] == 0
+    assert stand_in.state.recurring == {}
+    assert run_id in stand_in.state.runs
+
+
+def test_status_as_lines_and_as_json(wikigpt, stand_in):
+    stand_in.state.lifecycle = ("RUNNING",)
+    run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
+    lines = wikigpt("status", run_id)[1].splitlines()
+    assert lines[0].split()[1] == "running"
+    assert [line.split()[0] for line in lines[1:]][:2] == ["download", "validate"]
+    document = json.loads(wikigpt("status", run_id, "--json")[1])
+    assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
+    assert wikigpt("cancel", run_id)[2] == f"{run_id}: canceling\n"
+
+
+@pytest.mark.slow
+def test_the_installed_command(stand_in):
+    command = [sys.executable, "-m", "pipelines.cli", "status", "4711", "--endpoint", stand_in.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("wikigpt: There is no run 4711")

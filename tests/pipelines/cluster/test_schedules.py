@@ -1,0 +1,218 @@
+"""Schedules as code: what a file may say, and how the server is made to do it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.cron import parse
+from pipelines.cluster.nights import overdue, standings
+from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
+from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
+from pipelines.cluster.submission import Package
+from tests.kfp_stand_in.server import Fault
+
+OURS = Path(__file__).parents[3] / "infra" / "schedules"
+NIGHTLY = Schedule("nightly", parse("0 0 2 * * *"), "nightly")
+LATER = Schedule("nightly", parse("0 0 3 * * *"), "nightly")
+
+
+@pytest.fixture
+def sent(ir):
+    return Package(ir=ir.read_bytes(), settings='{"train": {}}', service_account="wikigpt", profile="nightly")
+
+
+@pytest.fixture
+def nightly(cluster, stand_in, sent):
+    """The schedule on the server."""
+    apply_schedule(cluster, NIGHTLY, sent)
+    (made,) = stand_in.state.recurring.values()
+    return made
+
+
+def test_our_schedules_can_be_read():
+    (schedule,) = read_schedules(OURS)
+    assert (schedule.name, schedule.profile, schedule.cron.words) == ("nightly", "nightly", "At 02:00 every day")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"cron": "0 2 * * *"}, "has five fields, and Kubeflow Pipelines wants six, seconds first"),
+        ({"corn": "0 0 2 * * *"}, "A schedule has no key 'corn' .*did you mean cron?"),
+        ({"profile": None}, "The schedule has no profile"),
+        ({"name": "Every Night"}, "The schedule cannot be called 'Every Night'"),
+        ({"time_zone": "Europe/Atlantis"}, "There is no time zone 'Europe/Atlantis'"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path, change, sentence):
+    path = tmp_path / "nightly.yaml"
+    path.write_text(yaml.safe_dump({"name": "nightly", "cron": "0 0 2 * * *", "profile": "nightly", **change}))
+    with pytest.raises(Failure, match=sentence) as caught:
+        read_schedule(path)
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_two_schedules_of_one_name(tmp_path):
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text('{name: nightly, cron: "0 0 2 * * *", profile: nightly}')
+    with pytest.raises(Failure, match="Two schedules are called 'nightly'"):
+        read_schedules(tmp_path)
+
+
+def test_settings_of_a_schedule_become_overrides(tmp_path):
+    path = tmp_path / "weekly.yaml"
+    path.write_text(
+        '{name: weekly, cron: "0 0 2 * * SUN", profile: nightly, parameters: {train.seed: 7, download.name: null}}'
+    )
+    assert read_schedule(path).overrides == ("download.name=null", "train.seed=7")
+
+
+def test_a_new_schedule(nightly):
+    assert nightly["trigger"] == {"cron_schedule": {"cron": "0 0 2 * * *"}}
+    assert (nightly["no_catchup"], nightly["max_concurrency"], nightly["mode"]) == (True, "1", "ENABLE")
+    assert nightly["runtime_config"]["parameters"] == {"settings": '{"train": {}}'}
+    assert nightly["service_account"] == "wikigpt"
+    assert nightly["description"].startswith("At 02:00 every day (UTC). Profile nightly. Applied by wikigpt, content ")
+
+
+def test_applying_twice_changes_nothing(cluster, stand_in, sent, nightly):
+    before = len(stand_in.changes)
+    applied = apply_schedule(cluster, NIGHTLY, sent)
+    assert (applied.action, applied.retired) == ("unchanged", 0)
+    assert len(stand_in.changes) == before
+
+
+@pytest.mark.parametrize("what", ["cron", "settings", "pipeline"])
+def test_a_change_enables_the_new_before_it_retires_the_old(cluster, stand_in, sent, nightly, what):
+    start = len(stand_in.requests)
+    changed = {
+        "cron": (LATER, sent),
+        "settings": (NIGHTLY, Package(sent.ir, '{"train": {"seed": 7}}', "wikigpt", "nightly")),
+        "pipeline": (NIGHTLY, Package(sent.ir + b"# new\n", sent.settings, "wikigpt", "nightly")),
+    }[what]
+    applied = apply_schedule(cluster, *changed)
+    assert (applied.action, applied.retired) == ("replaced", 1)
+    (left,) = stand_in.state.recurring.values()
+    assert left["recurring_run_id"] != nightly["recurring_run_id"]
+    assert left["status"] == "ENABLED"
+    done = [name.split("_")[-1] for name in stand_in.requests[start:] if "RecurringRunService" in name]
+    assert [name for name in done if not name.startswith("List")] == [
+        "CreateRecurringRun",
+        "DisableRecurringRun",
+        "DeleteRecurringRun",
+    ]
+
+
+def test_a_change_that_fails_leaves_the_old_one(cluster, stand_in, sent, nightly):
+    stand_in.faults.append(Fault("error", "CreateRecurringRun", times=9))
+    with pytest.raises(Failure, match="answered 500"):
+        apply_schedule(cluster, LATER, sent)
+    assert stand_in.state.recurring == {nightly["recurring_run_id"]: nightly}
+    assert nightly["status"] == "ENABLED"
+
+
+def test_a_change_that_was_cut_off_in_the_middle_is_finished_by_the_next(cluster, stand_in, sent, nightly):
+    stand_in.faults.append(Fault("error", "DisableRecurringRun", times=4))
+    with pytest.raises(Failure):
+        apply_schedule(cluster, LATER, sent)
+    assert len(stand_in.state.recurring) == 2
+    assert (apply_schedule(cluster, LATER, sent).retired, len(stand_in.state.recurring)) == (1, 1)
+
+
+def test_an_answer_that_is_lost_makes_no_second_schedule(cluster, stand_in, sent):
+    stand_in.faults.append(Fault("lost", "CreateRecurringRun"))
+    assert apply_schedule(cluster, NIGHTLY, sent).action == "created"
+    assert len(stand_in.state.recurring) == 1
+
+
+def test_a_night_that_goes_on_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly):
+    run = stand_in.state.add_run(recurring_run_id=nightly["recurring_run_id"], state="RUNNING")
+    apply_schedule(cluster, LATER, sent)
+    assert run["state"] == "RUNNING"
+
+
+def test_a_paused_schedule_stays_paused(cluster, stand_in, sent, nightly):
+    pause(cluster, "nightly")
+    assert nightly["status"] == "DISABLED"
+    assert apply_schedule(cluster, NIGHTLY, sent).paused
+    assert apply_schedule(cluster, LATER, sent).paused
+    (left,) = stand_in.state.recurring.values()
+    assert left["status"] == "DISABLED"
+    resume(cluster, "nightly")
+    assert left["status"] == "ENABLED"
+
+
+def test_a_recurring_run_that_somebody_made_by_hand_is_left_alone(cluster, stand_in, sent, nightly):
+    by_hand = {**nightly, "recurring_run_id": "by-hand", "description": "mine"}
+    stand_in.state.recurring["by-hand"] = by_hand
+    apply_schedule(cluster, LATER, sent)
+    delete(cluster, "nightly")
+    assert stand_in.state.recurring == {"by-hand": by_hand}
+
+
+def test_a_run_out_of_turn(cluster, stand_in, nightly):
+    run = stand_in.state.runs[trigger(cluster, "nightly")]
+    assert run["runtime_config"] == nightly["runtime_config"]
+    assert run["pipeline_version_reference"] == nightly["pipeline_version_reference"]
+    assert run["display_name"].startswith("nightly-")
+
+
+@pytest.mark.parametrize("verb", [pause, resume, delete, trigger])
+def test_an_unknown_schedule(cluster, stand_in, nightly, verb):
+    before = len(stand_in.changes)
+    with pytest.raises(Failure, match=r"There is no schedule 'nigthly' .*the schedules are nightly") as caught:
+        verb(cluster, "nigthly")
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert len(stand_in.changes) == before
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(f"2026-11-{text}:00+00:00")
+
+
+@pytest.mark.parametrize(
+    ("since", "last", "now", "due"),
+    [
+        ("20T12:00", "22T02:00", "22T09:00", None),  # came
+        ("20T12:00", "21T02:00", "22T09:00", "22T02:00"),  # last night's did not come
+        ("20T12:00", None, "22T09:00", "22T02:00"),  # none ever came
+        ("22T08:00", None, "22T09:00", None),  # none was due yet
+        ("20T12:00", "21T02:00", "22T02:10", None),  # late, within the grace
+        ("20T12:00", "21T02:00", "22T02:20", "22T02:00"),
+    ],
+)
+def test_overdue(since, last, now, due):
+    seen = overdue(NIGHTLY.cron, moment(since), moment(last) if last else None, moment(now))
+    assert seen == (moment(due) if due else None)
+
+
+def test_how_the_schedules_stand(cluster, stand_in, nightly):
+    nightly["created_at"] = "2026-11-20T12:00:00Z"
+    (standing,) = standings(cluster, moment("22T01:00"))
+    assert [f"{time:%d %H:%M}" for time in standing.next_times] == ["22 02:00", "23 02:00", "24 02:00"]
+    assert standing.overdue.startswith("no run came at 2026-11-21 02:00 UTC; see")
+
+    run = stand_in.state.add_run(
+        recurring_run_id=nightly["recurring_run_id"],
+        experiment_id=nightly["experiment_id"],
+        created_at="2026-11-21T02:00:05Z",
+        state="SUCCEEDED",
+    )
+    (standing,) = standings(cluster, moment("22T01:00"))
+    assert (standing.last_run, standing.last_state, standing.overdue) == (run["run_id"], "SUCCEEDED", None)
+
+    run["state"] = "RUNNING"
+    (standing,) = standings(cluster, moment("22T09:00"))
+    assert standing.overdue == (
+        f"no run came at 2026-11-22 02:00 UTC, since the run before it goes on: {run['run_id']}"
+    )
+    pause(cluster, "nightly")
+    (standing,) = standings(cluster, datetime.now(UTC) + timedelta(days=9))
+    assert (standing.paused, standing.next_times, standing.overdue) == (True, [], None)
+
+
+def test_a_server_without_schedules(cluster):
+    assert standings(cluster) == []

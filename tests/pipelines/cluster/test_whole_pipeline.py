@@ -1,0 +1,86 @@
+"""The whole DAG compiled for a cluster: every step is placed, nothing secret and nothing of this machine is in it."""
+
+import getpass
+import re
+import socket
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.cluster.settings import STEPS
+from pipelines.compiling import compile_to
+from pipelines.settings import load
+from tests.pipelines.cluster.conftest import IMAGE
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("nightly") / "pipeline.yaml"
+    compile_to(path, load("nightly", [f"cluster.image={IMAGE}", "cluster.service_account=wikigpt"]))
+    return path.read_text()
+
+
+@pytest.fixture(scope="module")
+def placed(text) -> dict[str, tuple[dict, dict]]:
+    """Container and Kubernetes settings by step."""
+    pipeline, platform = yaml.safe_load_all(text)
+    on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return {
+        label.removeprefix("exec-"): (executor["container"], on_kubernetes[label])
+        for label, executor in pipeline["deploymentSpec"]["executors"].items()
+    }
+
+
+def test_every_step_is_placed(placed):
+    assert placed.keys() == set(STEPS)
+    for step, (container, kubernetes) in placed.items():
+        assert container["image"] == IMAGE
+        assert {"resourceCpuLimit", "resourceMemoryLimit"} <= container["resources"].keys()
+        assert kubernetes["securityContext"]["runAsNonRoot"] is True
+        assert kubernetes["podMetadata"]["labels"]["app.kubernetes.io/component"] == step
+        assert int(kubernetes["activeDeadlineSeconds"]) > 0
+        assert {entry["secretName"] for entry in kubernetes["secretAsEnv"]} == {
+            "wikigpt-s3",
+            "wikigpt-mlflow",
+            "wikigpt-notify",
+        }
+
+
+def test_only_training_and_evaluation_ask_for_a_gpu(placed):
+    with_gpu = {step for step, (container, _) in placed.items() if "accelerator" in container["resources"]}
+    assert with_gpu == {"train", "evaluate"}
+    assert {step for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes} == with_gpu
+
+
+def test_every_task_is_retried_in_a_window_of_a_day_and_never_cached(text):
+    pipeline = next(yaml.safe_load_all(text))
+    dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
+    tasks = {name: task for part in dags for name, task in part["dag"]["tasks"].items() if name in STEPS}
+    assert tasks.keys() == set(STEPS)
+    for task in tasks.values():
+        assert task["retryPolicy"]["backoffMaxDuration"] == "86400s"
+        assert not task["cachingOptions"].get("enableCache")
+
+
+def test_nothing_of_the_machine_that_compiled_it(text):
+    root = Path(__file__).parents[3]
+    for trace in (str(root), str(Path.home()) + "/", socket.gethostname(), f"/{getpass.getuser()}/"):
+        assert trace not in text
+
+
+def test_no_credential(text):
+    assert not re.search(r"AKIA|-----BEGIN|://[^/\s:]+:[^/\s@]+@", text)
+    # Names of keys stand there; a value would stand beside `value:`, as the only variable set in the open does.
+    pipeline = next(yaml.safe_load_all(text))
+    executors = pipeline["deploymentSpec"]["executors"].values()
+    variables = {entry["name"] for executor in executors for entry in executor["container"].get("env", ())}
+    assert variables == {"WIKIGPT_IMAGE"}
+
+
+def test_compiling_does_not_read_the_environment(text, tmp_path, monkeypatch):
+    for name in ("AWS_SECRET_ACCESS_KEY", "MLFLOW_TRACKING_PASSWORD", "WIKIGPT_STORE", "WIKIGPT_WEBHOOK"):
+        monkeypatch.setenv(name, "s3://hunter2")
+    path = tmp_path / "again.yaml"
+    compile_to(path, load("nightly", [f"cluster.image={IMAGE}", "cluster.service_account=wikigpt"]))
+    assert path.read_text() == text
