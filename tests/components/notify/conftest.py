@@ -1,0 +1,44 @@
+"""A registry and a server that takes webhooks, both real."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tests.registry import empty_database, tracking_uri  # noqa: F401
+
+
+@dataclass
+class Receiver:
+    """What was posted to `url`; `answers` are the status codes of the next requests, then 200."""
+
+    url: str = ""
+    answers: list[int] = field(default_factory=list)
+    posted: list[Any] = field(default_factory=list)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    received = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received.posted.append(json.loads(body))
+            self.send_response(received.answers.pop(0) if received.answers else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    received.url = f"http://127.0.0.1:{server.server_address[1]}/hooks/secret-part"
+    yield received
+    server.shutdown()
+    server.server_close()
