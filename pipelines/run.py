@@ -42,6 +42,7 @@ class Result:
         failure: what, where, remedy and exit code, or None.
         started: steps that began.
         noticed: whether the notice was given.
+        interrupted: whether the command was told to end.
     """
 
     run: str
@@ -55,6 +56,7 @@ class Result:
     failure: dict[str, Any] | None = None
     started: set[str] = field(default_factory=set)
     noticed: bool = False
+    interrupted: bool = False
 
     @property
     def decision_word(self) -> str:
@@ -145,7 +147,7 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
             view.show(event)
         returncode = run.process.wait()
     if stopper.told is not None:
-        result.exit_code = stopper.exit_code
+        result.interrupted, result.exit_code = True, stopper.exit_code
     else:
         _conclude(result, returncode)
     if not result.noticed:

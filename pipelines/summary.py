@@ -61,10 +61,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
 
 
 def _status(result: Result) -> str:
+    if result.interrupted:
+        return "interrupted"
     if result.failure is not None:
         return "failed"
-    if result.exit_code:
-        return "interrupted"
     return "skipped" if result.decision_word == "skip" else "trained"
 
 

@@ -52,13 +52,13 @@ def run(
     summary = document(result, settings, opened)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
-    elif result.failure is None:
+    elif result.exit_code == ExitCode.OK:
         print_summary(summary, Console())
-    if result.failure is not None:
-        raise Failure.from_dict(result.failure)
-    if result.exit_code:
+    if result.interrupted:
         console.print("Interrupted. The same command goes on from where it stopped.")
         raise typer.Exit(int(result.exit_code))
+    if result.failure is not None:
+        raise Failure.from_dict(result.failure)
 
 
 def check(

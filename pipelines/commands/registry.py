@@ -1,0 +1,137 @@
+"""`wikigpt models`, `promote`, `rollback`, `export` and `generate`: the registry from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.commands import options
+from pipelines.commands.options import HomeFolder, Json
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Model = Annotated[
+    str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
+]
+Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")]
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    for command in (models, promote, rollback, export, generate):
+        app.command()(command)
+
+
+@contextmanager
+def registry_of(home: Path) -> Iterator[MlflowClient]:
+    """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    from components.shared.tracking import connect, plainly
+    from pipelines.run import tracking_uri
+
+    client = connect(tracking_uri(options.existing_home(home)))
+    with plainly(client):
+        yield client
+
+
+def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
+    """List the versions of the registered models, newest first."""
+    from pipelines.registry.models import ModelRow
+    from pipelines.registry.models import models as rows_of
+
+    with registry_of(home) as client:
+        rows = rows_of(client, model)
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        return
+    table = Table("Model", "Version", "Aliases", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("Word ppl", "Token ppl", "Bits/byte"):
+        table.add_column(name, justify="right")
+    table.add_column("Corpus")
+
+    def numbers(row: ModelRow) -> list[str]:
+        values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
+        return [
+            "–" if value is None else f"{value:.{places}f}" for value, places in zip(values, (2, 2, 4), strict=True)
+        ]
+
+    for row in rows:
+        table.add_row(row.name, row.version, ", ".join(row.aliases), *numbers(row), row.corpus)
+    Console().print(table)
+
+
+def promote(
+    reference: Reference,
+    reason: Reason = "promoted from the command line",
+    model: Model = None,
+    to: Annotated[
+        str | None, typer.Option(help="Copy the version to this registered model and promote it there.")
+    ] = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+) -> None:
+    """Make a version the champion, here or as a copy in another registered model."""
+    from pipelines.registry.promotion import promote as move
+
+    with registry_of(home) as client:
+        moved = move(client, reference, reason=reason, model=model, to=to)
+    before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
+    typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
+
+
+def rollback(
+    reason: Reason = "rolled back from the command line", model: Model = None, home: HomeFolder = options.DEFAULT_HOME
+) -> None:
+    """Give the alias champion back to the version that had it before."""
+    from pipelines.registry.promotion import rollback as move
+
+    with registry_of(home) as client:
+        moved = move(client, reason=reason, model=model)
+    typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
+
+
+def export(
+    reference: Reference,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    model: Model = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+) -> None:
+    """Write a version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+    from pipelines.registry.export import export as write_folder
+    from pipelines.registry.references import resolve
+
+    with registry_of(home) as client:
+        version = resolve(client, reference, model)
+        written = write_folder(client, version, folder)
+    typer.echo(f"Version {version.version} of {version.name} stands in {written}.")
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The beginning of the text.")],
+    reference: Annotated[
+        str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
+    ] = "champion",
+    model: Model = None,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 60,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=1, help="Likeliest tokens to draw from.")] = 40,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    home: HomeFolder = options.DEFAULT_HOME,
+) -> None:
+    """Write text with the champion, or another version."""
+    from pipelines.registry.generation import load_writer, write
+    from pipelines.registry.references import resolve
+
+    with registry_of(home) as client:
+        version = resolve(client, reference, model)
+        writer = load_writer(client, version)
+    typer.echo(f"{version.name} version {version.version}", err=True)
+    typer.echo(write(writer, prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed))
