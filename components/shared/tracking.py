@@ -6,6 +6,7 @@ Everything goes through `MlflowClient`: the fluent API would flip a finished run
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -85,14 +86,18 @@ def connect(uri: str | None = None) -> MlflowClient:
     """A client of the tracking server, after a server at an http address has answered within seconds.
 
     Raises:
-        Failure: nothing answers there.
+        Failure: nothing answers there, it refuses, or the database is of another MLflow.
     """
     from mlflow import MlflowClient, get_tracking_uri
+    from mlflow.exceptions import MlflowException
 
     uri = uri or get_tracking_uri()
     if urlparse(uri).scheme in ("http", "https"):
         _probe(uri)
-    return MlflowClient(tracking_uri=uri)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except MlflowException as error:
+        raise _answered(uri, error) from error
 
 
 def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | None:
@@ -116,11 +121,23 @@ class plainly:  # noqa: N801 -- a context manager, named as it reads
         if isinstance(error, RestException) and error.get_http_status_code() in (401, 403):
             raise _refused(self.where, str(error)) from error
         if isinstance(error, MlflowException):
-            raise Failure(
-                f"MLflow answered: {str(error).splitlines()[0][:300]}",
-                where=self.where,
-                remedy="mend what it says, or MLFLOW_TRACKING_URI, and run again",
-            ) from error
+            raise _answered(self.where, error) from error
+
+
+def _answered(uri: str, error: Exception) -> Failure:
+    message = str(error).splitlines()[0][:300]
+    where = re.sub(r"://[^/@]*@", "://", uri)
+    if found := re.search(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", message):
+        return Failure(
+            f"The registry has schema {found[1]}, this MLflow needs {found[2]}",
+            where=where,
+            remedy=f"back the database up, then run `mlflow db upgrade {where}`; or use the MLflow that wrote it",
+        )
+    return Failure(
+        f"MLflow answered: {message}",
+        where=where,
+        remedy="mend what it says, or MLFLOW_TRACKING_URI, and run again",
+    )
 
 
 def _experiment(client: MlflowClient) -> str:
@@ -146,9 +163,16 @@ def _artifacts_beside(uri: str) -> str | None:
 
 def _probe(uri: str) -> None:
     import requests
+    from mlflow.utils.credentials import read_mlflow_creds
 
+    address = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    user, password = read_mlflow_creds()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = requests.get(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1", timeout=10)
+        answer = requests.get(
+            address, auth=(user, password) if user and password else None, headers=headers, timeout=10
+        )
     except requests.RequestException as error:
         raise Failure(
             f"MLflow does not answer: {type(error).__name__}",
