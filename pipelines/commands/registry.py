@@ -35,10 +35,14 @@ def add_commands(app: typer.Typer) -> None:
 @contextmanager
 def registry_of(home: Path) -> Iterator[MlflowClient]:
     """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    import mlflow
+
     from components.shared.tracking import connect, plainly
     from pipelines.run import tracking_uri
 
     client = connect(tracking_uri(options.existing_home(home)))
+    # MLflow resolves `models:/` addresses by its global setting only.
+    mlflow.set_tracking_uri(client.tracking_uri)
     with plainly(client):
         yield client
 
