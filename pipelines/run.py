@@ -24,7 +24,13 @@ from pipelines.settings import RunSettings
 
 # Reports are outputs of KFP tasks, files without an ending; here they get names that a browser opens.
 _REPORTS = {"validate": "validation.html", "evaluate": "evaluation.html"}
-_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "HF_HUB_DISABLE_TELEMETRY": "1", "GX_ANALYTICS_ENABLED": "false"}
+QUIET = {
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 @dataclass
@@ -165,7 +171,7 @@ def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
         "WIKIGPT_RUN": run,
         "WIKIGPT_COMMIT": machine.commit(),
         "MLFLOW_TRACKING_URI": tracking_uri(home),
-        **_QUIET,
+        **QUIET,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +16,7 @@ from rich.table import Table
 
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json
+from pipelines.run import QUIET, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -35,10 +37,10 @@ def add_commands(app: typer.Typer) -> None:
 @contextmanager
 def registry_of(home: Path) -> Iterator[MlflowClient]:
     """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    os.environ.update(QUIET)
     import mlflow
 
     from components.shared.tracking import connect, plainly
-    from pipelines.run import tracking_uri
 
     client = connect(tracking_uri(options.existing_home(home)))
     # MLflow resolves `models:/` addresses by its global setting only.
