@@ -158,14 +158,17 @@ class Store:
             if _blob_key(fact) not in used:
                 self.objects.delete(_blob_key(fact))
 
-    def unused(self, *, spare: float = _DAY) -> list[Entry]:
+    def unused(self, *, spare: float = _DAY, without: Iterable[tuple[str, str]] = ()) -> list[Entry]:
         """Blobs that no manifest names and nothing has touched for `spare` seconds, the largest first.
 
-        Somebody who publishes right now has blobs without a manifest: hence the time.
+        Somebody who publishes right now has blobs without a manifest: hence the time. Folders in `without`, each a kind
+        and a name, count as gone.
         """
+        gone = {_manifest_key(kind, name) for kind, name in without}
         used = {
             _blob_key(fact)
             for entry in self.objects.entries("manifests/")
+            if entry.key not in gone
             if (data := self.objects.get(entry.key)) and entry.key.endswith(".json")
             for fact in self._parse(data, entry.key).files.values()
         }
