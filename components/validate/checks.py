@@ -11,7 +11,6 @@ from components.shared.articles import SPLITS
 from components.validate.corpus import Corpus
 from components.validate.drift import DIVERGENCE, Reference
 from components.validate.known import KNOWN, Counts
-from components.validate.measures import ARTICLES, LINES
 from components.validate.settings import ValidateSettings
 
 Table = Literal["lines", "articles", "statistics"]
@@ -48,6 +47,9 @@ class Check:
     setting: str = ""
     severity: Severity = "error"
 
+
+_LINES = "line words unreadable damaged invisible broken_heading skipped_level repeated shared"
+_ARTICLES = "title words unk_rate untitled short repeated copied overlap near_duplicate twin"
 
 # Name, table, measure, column, unit, the setting that is the most that is good (or that most itself), severity.
 Rule = tuple[str, Table, Measure, str, str, str | float, Severity]
@@ -103,8 +105,8 @@ def _check(split: str, rule: Rule, settings: ValidateSettings) -> Check:
 
 
 def _counts(corpus: Corpus, split: str, known: Counts | None, settings: ValidateSettings) -> Iterator[Check]:
-    yield Check("the columns of lines", split, "lines", "columns", " ".join(LINES))
-    yield Check("the columns of articles", split, "articles", "columns", " ".join(ARTICLES))
+    yield Check("the columns of lines", split, "lines", "columns", _LINES)
+    yield Check("the columns of articles", split, "articles", "columns", _ARTICLES)
     if known:
         least, most = known.words
         yield Check("lines as published", split, "lines", "rows", "", known.lines, known.lines, "lines")

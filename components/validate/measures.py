@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LONG_LINE = 10
-_LINES = ("line", "words", "unreadable", "damaged", "invisible", "broken_heading", "skipped_level")
-_ARTICLES = ("title", "words", "unk_rate", "untitled", "short")
-LINES = [*_LINES, "repeated", "shared"]
-ARTICLES = [*_ARTICLES, "repeated", "copied", "overlap", "near_duplicate", "twin"]
-
 _DAMAGED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _HEADING = re.compile(r"((?:= )+)(?!=).+?((?: =)+)")
@@ -50,7 +45,7 @@ def measure(
 
 
 def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
-    """By split a row a line, with the columns `LINES`; `shared` looks at the splits before."""
+    """By split a row a line; `shared` looks at the splits before."""
     import pandas as pd
 
     tables, before = {}, set[str]()
@@ -69,13 +64,13 @@ def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
             "repeated": _seen_before(long),
             "shared": _marks(None if line is None else line in before for line in long),
         }
-        tables[name] = pd.DataFrame(columns, columns=LINES)
+        tables[name] = pd.DataFrame(columns)
         before.update(line for line in long if line is not None)
     return tables
 
 
 def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd.DataFrame]:
-    """By split a row an article, with the columns `ARTICLES`; `copied` and `overlap` look at the splits before."""
+    """By split a row an article; `copied`, `overlap` and `twin` look at the splits before."""
     import pandas as pd
 
     tables, before = {}, set[str]()
@@ -95,9 +90,9 @@ def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd
             "copied": _marks(None if body is None else body in before for body in bodies),
             "overlap": np.array([each.share for each in overlap], dtype=float),
             "near_duplicate": _marks(each.share >= settings.near_duplicate for each in overlap),
-            "twin": [": ".join(each.twin) if each.twin else "" for each in overlap],
+            "twin": [": ".join(filter(None, each.twin or ())) for each in overlap],
         }
-        tables[name] = pd.DataFrame(columns, columns=ARTICLES)
+        tables[name] = pd.DataFrame(columns)
         before.update(body for body in bodies if body is not None)
     return tables
 

@@ -25,9 +25,9 @@ def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
     with_digit = np.array([any(map(str.isdigit, word)) for word in corpus.vocabulary])
     head = of.words[:SAMPLE]
     return {
-        "words": float(len(of.words)),
-        "words per line": count / max(len(of.lines), 1),
-        "words per article": count / max(len(of.articles), 1),
+        "size in words": float(len(of.words)),
+        "words per line": len(of.words) / max(len(of.lines), 1),
+        "words per article": len(of.words) / max(len(of.articles), 1),
         "characters per word": float(characters[of.words].sum() / count),
         "distinct words": len(np.unique(head)) / max(len(head), 1),
         "unk rate": unknown_rate(corpus, split),

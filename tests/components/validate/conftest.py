@@ -1,0 +1,20 @@
+"""MLflow on SQLite and a store in the folder of the test."""
+
+import pytest
+
+from tests.registry import empty_database, tracking_uri  # noqa: F401
+
+
+@pytest.fixture
+def surroundings(tracking_uri, tmp_path, monkeypatch):  # noqa: F811
+    """What a step finds around it; the address of the registry."""
+    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+    return tracking_uri
+
+
+def crown(client, model, dataset_digest):
+    """Makes a version that was trained on a corpus the champion of its model."""
+    client.create_registered_model(model)
+    tags = {"wikigpt.dataset_digest": dataset_digest} if dataset_digest else {}
+    version = client.create_model_version(model, "file:///nowhere", tags=tags).version
+    client.set_registered_model_alias(model, "champion", version)

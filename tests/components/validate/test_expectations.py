@@ -1,0 +1,187 @@
+"""A corpus broken in one way fails the expectation that is about it, and says what was seen and wanted."""
+
+import pytest
+
+from components.validate.checks import Check, checks
+from components.validate.expectations import judge, wanted
+from components.validate.measures import measure
+from components.validate.settings import ValidateSettings
+from tests.components.validate.texts import article, good, line, read, results
+
+
+def failing(found):
+    return {name for name, result in found.items() if not result.success}
+
+
+def test_a_good_corpus_meets_every_expectation(tmp_path):
+    corpus = read(tmp_path, good())
+    settings = ValidateSettings()
+    found = judge(checks(corpus, settings, None), measure(corpus, settings))
+    assert [result.sentence for result in found if not result.success] == []
+    assert {result.split for result in found} == {"train", "validation", "test"}
+
+
+def test_text_without_titles_meets_every_expectation(tmp_path):
+    texts = {split: "".join(line(seed) for seed in seeds) for split, seeds in
+             {"train": range(50), "validation": range(50, 60), "test": range(60, 70)}.items()}  # fmt: skip
+    corpus = read(tmp_path, texts)
+    for split in texts:
+        found = results(corpus, split)
+        assert failing(found) == set()
+        assert "every article has a title" not in found
+
+
+def with_line(text, extra):
+    """A text with a line put into its last paragraph."""
+    return text + extra
+
+
+# What is put into the test split, the expectation that must fail, and what it must say.
+BREAKS = {
+    "Latin-1": (b" caf\xe9 au lait \n", "text in UTF-8", "1 places that are not UTF-8", "line 34"),
+    "a replacement character": (" caf� \n", "no replacement or control characters", "1 of 34 lines", "line 34"),
+    "a NUL byte": (" caf\x00 \n", "no replacement or control characters", "1 of 34 lines", "line 34"),
+    "a carriage return": (" caf\r\n", "no replacement or control characters", "1 of 34 lines", "line 34"),
+    "a zero-width space": (" ca\u200bf \n", "few invisible characters", "1 of 34 lines", "line 34"),
+    "an endless line": (" a" * 10_001 + " \n", "no endless line", "10,001 words", "line 34"),
+    "a heading left open": (" = = Career = \n", "headings end as they begin", "1 of 7 headings", "line 34"),
+    "a level skipped": (" = = = = Deep = = = = \n", "headings skip no level", "1 of 7 headings", "line 34"),
+    "a line again": (line(200_000), "few repeated lines", "1 of 16 long lines", "line 34"),
+    "<unk> everywhere": (" <unk>" * 200 + " \n", "no article full of <unk>", "54.9 % of its words", "'Title 202'"),
+    "a stub": (article(7, "Stub", lines=0), "few short articles", "1 of 4 articles", "'Stub'"),
+    "an article again": (article(200), "no article twice in a split", "1 of 4 articles", "'Title 200'"),
+    "an article of train": (article(3), "no article in two splits", "1 of 4 articles", "'Title 3'"),
+    "its lines": (line(3_000), "few lines in two splits", "1 of 16 long lines", "line 34"),
+}
+
+
+@pytest.mark.parametrize("break_", BREAKS)
+def test_what_is_wrong_is_found_and_said(tmp_path, break_):
+    extra, name, seen, example = BREAKS[break_]
+    texts = good()
+    broken = texts["test"].encode() + (extra if isinstance(extra, bytes) else extra.encode())
+    found = results(read(tmp_path, texts | {"test": broken}), "test")
+    result = found[name]
+    assert not result.success
+    assert result.seen == seen
+    assert result.examples[0].startswith(example)
+    assert f"'{name}' failed in test: saw {seen} ({result.examples[0]}" in result.sentence
+    assert result.sentence.endswith(f"wanted {result.wanted}")
+
+
+def test_too_many_unknown_words_fail(tmp_path):
+    texts = good()
+    rare = {split: text.replace(" a", " <unk> ") for split, text in texts.items()}
+    found = results(read(tmp_path, rare), "test", max_unk_rate=0.04)
+    assert not found["few <unk>"].success
+    assert found["few <unk>"].wanted == "at most 4 % of the words of an article"
+
+
+def test_a_text_before_the_first_title_fails(tmp_path):
+    texts = good()
+    found = results(read(tmp_path, texts | {"test": line(1) + texts["test"]}), "test")
+    assert not found["every article has a title"].success
+    assert found["every article has a title"].examples == ("'text without a title'",)
+
+
+def test_an_endless_article_is_a_warning(tmp_path):
+    found = results(read(tmp_path, good()), "test", max_article_words=100)
+    assert failing(found) == {"no endless article"}
+    assert found["no endless article"].severity == "warning"
+
+
+@pytest.mark.parametrize(("text", "seen"), [("", "0 words"), (" \n \n", "0 words"), (" = T = \n", "3 words")])
+def test_an_empty_or_short_split_is_an_error(tmp_path, text, seen):
+    result = results(read(tmp_path, good() | {"validation": text}), "validation")["enough words"]
+    assert (result.success, result.severity, result.seen) == (False, "error", seen)
+    assert result.wanted == "at least 100 words"
+    assert result.setting == "min_heldout_words"
+
+
+def test_roles_that_are_swapped_are_a_warning(tmp_path):
+    texts = good()
+    found = results(read(tmp_path, texts | {"train": texts["test"] * 8, "test": texts["train"] * 9}), "train")
+    result = found["train is the largest split"]
+    assert (result.success, result.severity) == (False, "warning")
+
+
+def test_a_test_split_copied_into_train_is_an_error(tmp_path):
+    texts = good()
+    found = results(read(tmp_path, texts | {"train": texts["train"] + texts["test"]}), "test")
+    assert failing(found) == {
+        "no article in two splits",
+        "no article half in another split",
+        "few near-duplicates in another split",
+        "few lines in two splits",
+    }
+    overlap = found["no article half in another split"]
+    assert overlap.seen == "100 % of its runs of words"
+    assert overlap.examples == ("'Title 200' (compare train: Title 200)",)
+
+
+def test_a_copy_without_titles_is_an_error(tmp_path):
+    texts = {"train": "".join(map(line, range(50))), "validation": "".join(map(line, range(60, 70)))}
+    texts["test"] = "".join(map(line, range(20, 30)))
+    found = results(read(tmp_path, texts), "test")
+    assert {"no article half in another split", "few lines in two splits"} <= failing(found)
+
+
+def test_a_copy_that_was_edited_is_a_near_duplicate(tmp_path):
+    texts = good()
+    words = texts["test"].split(" ")
+    edited = " ".join("edited" if number % 20 == 19 and "\n" not in word and "=" not in word else word
+                      for number, word in enumerate(words))  # fmt: skip
+    found = results(read(tmp_path, texts | {"train": texts["train"] + edited}), "test")
+    assert found["no article in two splits"].success
+    assert found["few lines in two splits"].success
+    assert not found["few near-duplicates in another split"].success
+    assert not found["no article half in another split"].success
+
+
+def test_published_counts_are_exact(tmp_path):
+    found = results(read(tmp_path, good(), name="wikitext-2-v1"), "test")
+    assert failing(found) == {"lines as published", "articles as published", "words as published"}
+    assert found["articles as published"].seen == "3 articles"
+    assert found["articles as published"].wanted == "exactly 60 articles"
+
+
+def test_a_missing_column_is_one_failed_expectation_and_no_traceback(tmp_path):
+    corpus, settings = read(tmp_path, good()), ValidateSettings()
+    tables = measure(corpus, settings)
+    tables["test", "lines"] = tables["test", "lines"].drop(columns="damaged")
+    wanted_checks = [check for check in checks(corpus, settings, None) if check.split == "test"]
+    found = {result.name: result for result in judge(wanted_checks, tables)}
+    assert failing(found) == {"the columns of lines"}
+    assert found["the columns of lines"].seen.startswith("8 columns: line words")
+    assert "no replacement or control characters" not in found
+    assert "few <unk>" in found
+
+
+def test_results_stand_in_the_order_of_the_checks(tmp_path):
+    corpus, settings = read(tmp_path, good()), ValidateSettings()
+    asked = checks(corpus, settings, None)
+    found = judge(asked, measure(corpus, settings))
+    assert [(result.split, result.name) for result in found] == [(check.split, check.name) for check in asked]
+
+
+def test_nothing_is_printed(tmp_path, capfd, recwarn):
+    results(read(tmp_path, good()), "test")
+    assert capfd.readouterr() == ("", "")
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [({"low": 3, "high": 3, "unit": "lines"}, "exactly 3 lines"),
+     ({"low": 2_051_910, "high": 2_062_000, "unit": "words"}, "2,051,910 to 2,062,000 words"),
+     ({"low": 100, "unit": "words"}, "at least 100 words"),
+     ({"high": 0, "unit": "words"}, "none"),
+     ({"high": 0.15, "unit": "of its words"}, "at most 15 % of its words"),
+     ({"high": 0.125, "unit": "bits"}, "at most 0.125 bits")],
+)  # fmt: skip
+def test_what_is_wanted_is_said_in_words(limits, said):
+    assert wanted(Check("name", "test", "lines", "sum", "words", **limits)) == said
+
+
+def test_a_share_that_is_wanted_is_said_in_per_cent():
+    assert wanted(Check("name", "test", "lines", "share", "damaged", high=0.001)) == "at most 0.1 %"
