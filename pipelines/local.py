@@ -14,44 +14,51 @@ import threading
 import time
 from pathlib import Path
 
+from pipelines.runners import container_environment, stop_containers
+
 GRACE = 60.0
 
 
 def main(folder: Path) -> None:
     """Runs the DAG with the settings of a run folder; ends with exit code 1 where a step failed."""
-    signal.signal(
-        signal.SIGTERM, lambda *_: None
-    )  # the steps end by it; this process waits for them and for the notice
+    plan = json.loads((folder / "plan.json").read_text())
+    in_containers = plan["runner"] == "docker"
+    os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
+    _survive_the_signal_that_ends_the_steps(folder.name if in_containers else None)
     threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
     from kfp import local
 
-    from pipelines.runners import container_environment
     from pipelines.training import anywhere, build
 
-    plan = json.loads((folder / "plan.json").read_text())
-    if plan["runner"] == "docker":
-        runner = local.DockerRunner(environment=container_environment(), **plan["docker"])
+    if in_containers:
+        place = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
+        runner = local.DockerRunner(
+            environment=container_environment(), labels={"wikigpt.run": folder.name}, **plan["docker"]
+        )
     else:
-        runner = local.SubprocessRunner(use_venv=False)
+        place, runner = anywhere, local.SubprocessRunner(use_venv=False)
     local.init(runner=runner, pipeline_root=str(folder / "steps"))
-    image = plan.get("image")
-    pipeline = build(place=(lambda task, _: task.set_container_image(image)) if image else anywhere)
     try:
-        pipeline(settings=(folder / "settings.json").read_text())
+        build(place=place)(settings=(folder / "settings.json").read_text())
     except RuntimeError as error:
         sys.exit(str(error))
 
 
-def request_stop() -> None:
-    """Tells the steps of this process group to stop, also one that is about to start."""
-    Path(os.environ["WIKIGPT_STOP"]).touch()
-    os.killpg(0, signal.SIGTERM)
+def _survive_the_signal_that_ends_the_steps(run_in_containers: str | None) -> None:
+    """This process waits for the steps and for the notice; containers, outside its group, are told by it."""
+
+    def hand_on(*_: object) -> None:
+        if run_in_containers:
+            threading.Thread(target=stop_containers, args=(run_in_containers,)).start()
+
+    signal.signal(signal.SIGTERM, hand_on)
 
 
 def _follow_into_death() -> None:
     while os.read(0, 1):
         pass
-    request_stop()
+    Path(os.environ["WIKIGPT_STOP"]).touch()
+    os.killpg(0, signal.SIGTERM)
     time.sleep(GRACE)
     os.killpg(0, signal.SIGKILL)
 

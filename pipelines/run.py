@@ -20,6 +20,7 @@ from pipelines import machine, supervisor
 from pipelines.home import Home
 from pipelines.local import GRACE
 from pipelines.progress import ProgressView
+from pipelines.runners import stop_containers
 from pipelines.settings import RunSettings
 
 # Reports are outputs of KFP tasks, files without an ending; here they get names that a browser opens.
@@ -152,6 +153,8 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
             result.note(event)
             view.show(event)
         returncode = run.process.wait()
+    if runner["runner"] == "docker":
+        stop_containers(folder.name, kill=True)
     if stopper.told is not None:
         result.interrupted, result.exit_code = True, stopper.exit_code
     else:

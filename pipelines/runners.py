@@ -12,6 +12,19 @@ DEFAULT_IMAGE = "wikigpt-python:dev"
 _PASSED_ON = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "GX_")
 
 
+# The first process of a step's container is a shell, which hands no signal on: the step is found by what it runs.
+_STOP_STEP = """
+import os, pathlib, signal
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+        command, variables = ((folder / name).read_bytes().split(b"\\0") for name in ("cmdline", "environ"))
+    except OSError:
+        continue
+    if b"kfp.dsl.executor_main" in command and b"WIKIGPT_RUN=" + os.environb[b"WIKIGPT_RUN"] in variables:
+        os.kill(int(folder.name), signal.SIGTERM)
+"""
+
+
 def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[str, Any]:
     """What `pipelines.local` needs to know of the runner, as plain values.
 
@@ -30,6 +43,18 @@ def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[
     )
 
 
+def stop_containers(run: str, *, kill: bool = False) -> None:
+    """Asks the steps of a run that are in containers to end, or ends their containers."""
+    import docker
+
+    client = docker.from_env()
+    for container in client.containers.list(filters={"label": f"wikigpt.run={run}"}):
+        if kill:
+            container.kill()
+        else:
+            container.exec_run(["python3", "-c", _STOP_STEP])
+
+
 def container_environment() -> dict[str, str]:
     """What a container is told of the surroundings: the variables that steps read, and a HOME on its scratch."""
     passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
@@ -43,6 +68,7 @@ def _container(home: Home, store: str) -> dict[str, Any]:
         "user": f"{os.getuid()}:{os.getgid()}",
         "mounts": [{"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": False} for folder in folders],
         "network_mode": "host",
+        "pid_mode": "host",  # or nobody could tell whether the process of a heartbeat lives
         "read_only": True,
         "tmpfs": {"/tmp": "rw,exec,mode=1777"},
         "shm_size": "1g",
