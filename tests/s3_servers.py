@@ -1,6 +1,7 @@
 """S3 servers for tests: an emulator in a process of its own, and a proxy that injects faults in front of any server."""
 
 import http.client
+import itertools
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,8 +18,19 @@ from urllib.request import urlopen
 
 # What the proxy does with a request: nothing special, or one of these.
 PASS, BUSY, CUT_REQUEST, CUT_ANSWER, GARBLE = "pass", "busy", "cut request", "cut answer", "garble"
-# Gets method and path of a request and the number of requests before it.
-Plan = Callable[[str, str, int], str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as a plan sees it; `number` counts from 0."""
+
+    method: str
+    path: str
+    range: str
+    number: int
+
+
+Plan = Callable[[Request], str]
 
 
 def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, str]:
@@ -72,7 +85,7 @@ def proxy(endpoint: str, plan: Plan) -> Iterator[str]:
     """Starts a server that hands requests on to an endpoint and injects the faults that a plan asks for."""
 
     class Handler(_Faulty):
-        upstream, decide = urlsplit(endpoint).netloc, staticmethod(_counted(plan))
+        upstream, decide, numbers = urlsplit(endpoint).netloc, staticmethod(plan), itertools.count()
 
     with serving(Handler) as address:
         yield address
@@ -101,10 +114,11 @@ def free_port() -> int:
 class _Faulty(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     upstream: str
-    decide: Callable[[str, str], str]
+    decide: Plan
+    numbers: Iterator[int]
 
     def _handle(self) -> None:
-        fault = self.decide(self.command, self.path)
+        fault = self.decide(Request(self.command, self.path, self.headers.get("Range", ""), next(self.numbers)))
         length = int(self.headers.get("Content-Length") or 0)
         if fault == CUT_REQUEST:
             self.rfile.read(length // 2)
@@ -153,21 +167,8 @@ class _Faulty(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         return
-
-
-def _counted(plan: Plan) -> Callable[[str, str], str]:
-    lock, seen = threading.Lock(), 0
-
-    def decide(method: str, path: str) -> str:
-        nonlocal seen
-        with lock:
-            fault = plan(method, path, seen)
-            seen += 1
-        return fault
-
-    return decide
 
 
 def _wait_for(endpoint: str, server: subprocess.Popen, log: Path) -> None:

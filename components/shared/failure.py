@@ -39,6 +39,9 @@ class Failure(Exception):
     def __str__(self) -> str:
         return f"{self.what} ({self.where}): {self.remedy}."
 
+    def __reduce__(self) -> tuple:  # an exception is pickled by its arguments, which knows no keywords
+        return _unpickled, (type(self), self.what, self.where, self.remedy, self.exit_code)
+
     def to_dict(self) -> dict[str, str | int]:
         """The failure as plain JSON values, for an event or a tag."""
         return {"what": self.what, "where": self.where, "remedy": self.remedy, "exit_code": int(self.exit_code)}
@@ -59,3 +62,9 @@ class Interrupted(Failure):
 
     def __init__(self, what: str, *, where: str, remedy: str = "run the same command again to go on"):
         super().__init__(what, where=where, remedy=remedy, exit_code=ExitCode.RESUMABLE)
+
+
+def _unpickled(kind: type[Failure], what: str, where: str, remedy: str, exit_code: ExitCode) -> Failure:
+    failure = kind.__new__(kind)
+    Failure.__init__(failure, what, where=where, remedy=remedy, exit_code=exit_code)
+    return failure

@@ -37,6 +37,8 @@ _ANSWERS = {
     "InsufficientStorage": ("Object storage is full", "free some space there, or run `wikigpt gc`", ExitCode.FAILED),
 }
 _UNKNOWN_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+# A gateway in front of the storage says so in HTML; botocore calls an HTML page with status 200 a 500.
+_GATEWAY = (502, 503, 504)
 _DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccessDisabled", "MethodNotAllowed"}
 
 
@@ -44,6 +46,7 @@ _DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccess
 def plainly(where: str) -> Iterator[None]:
     """Turns what botocore raises inside the block into a `Failure` about an address."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
@@ -51,6 +54,8 @@ def plainly(where: str) -> Iterator[None]:
         raise _of_an_answer(error, where) from error
     except BotoCoreError as error:
         raise _of_no_answer(error, where) from error
+    except ResponseParserError as error:
+        raise web_page(where) from error
 
 
 def code_of(error: ClientError) -> str:
@@ -72,15 +77,16 @@ def web_page(where: str, status: int | None = None) -> Failure:
 def _of_an_answer(error: ClientError, where: str) -> Failure:
     code, metadata = code_of(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
-    if status >= 500 and code not in _ANSWERS and status != 501:
+    is_page = str(metadata.get("HTTPHeaders", {}).get("content-type", "")).startswith("text/html")
+    if is_page and status not in _GATEWAY:
+        return web_page(where, None if status == 500 else status)
+    if status >= 500 and code not in _ANSWERS:
         return Failure(
             f"Object storage is overloaded or down: it answered {code} (HTTP {status}) to every attempt",
             where=where,
             remedy="look at that service, then run again",
             exit_code=ExitCode.UNREACHABLE,
         )
-    if str(metadata.get("HTTPHeaders", {}).get("content-type", "")).startswith("text/html"):
-        return web_page(where, status)
     if code in _ANSWERS:
         what, remedy, exit_code = _ANSWERS[code]
         return Failure(what, where=where, remedy=remedy, exit_code=exit_code)
@@ -104,8 +110,6 @@ def _of_an_answer(error: ClientError, where: str) -> Failure:
 def _of_no_answer(error: BotoCoreError, where: str) -> Failure:
     from botocore import exceptions as botocore
 
-    if isinstance(error, botocore.ResponseParserError):
-        return web_page(where)
     if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
         return _refused("There are no credentials for object storage", where, _CREDENTIALS)
     if isinstance(error, botocore.ProfileNotFound | botocore.CredentialRetrievalError):

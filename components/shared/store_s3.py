@@ -36,7 +36,7 @@ class S3Objects:
 
     def __init__(self, uri: str):
         self.uri = uri.rstrip("/")
-        self.bucket, _, prefix = self.uri.removeprefix("s3:").lstrip("/").partition("/")
+        self.bucket, _, prefix = self.uri.removeprefix("s3:").removeprefix("//").partition("/")
         self.prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
             raise _usage("The address names no bucket", uri, "give s3://bucket/prefix")
@@ -159,7 +159,8 @@ def _client(uri: str) -> Any:
     )
     try:
         with plainly(uri):
-            return boto3.client("s3", config=config)
+            # The default session keeps the credentials that it saw first; and boto3 does not know AWS_REGION.
+            return boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
     except ValueError as error:
         raise _usage(str(error), uri, "mend AWS_ENDPOINT_URL_S3: it begins with http:// or https://") from error
 

@@ -1,0 +1,132 @@
+"""The boundary of a step, seen from outside its process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from components.shared.events import parse
+from components.shared.liveness import alive, heartbeat_of
+from components.shared.store import open_store
+
+_STEP = """
+import sys, time
+from dataclasses import dataclass
+from components.shared.failure import ExitCode, Failure
+from components.shared.step import step
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    seed: int = 0
+
+with step("train", sys.argv[1], "kfp-run") as here:
+    {body}
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    return open_store(str(tmp_path / "store"))
+
+
+def start(store, body, settings='{"train": {}}', **variables):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("WIKIGPT_")}
+    if store is not None:
+        env["WIKIGPT_STORE"] = store.uri
+    command = [sys.executable, "-c", _STEP.replace("{body}", body), settings]
+    return subprocess.Popen(
+        command, env={**env, **variables}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=60)
+    return process.returncode, [event for line in out.splitlines() if (event := parse(line))], err
+
+
+def run(store, body, **more):
+    return finish(start(store, body, **more))
+
+
+def test_a_step_that_goes_well_says_so_and_leaves_its_heartbeat(store):
+    code, events, _ = run(store, "here.store.claim('x', {'seed': here.section(TrainSettings).seed})")
+    assert code == 0
+    assert [event["event"] for event in events] == ["step-started", "step-finished"]
+    assert events[0]["run"] == "kfp-run"
+    assert store.claimed("x") == {"seed": 0}
+    assert store.claimed("failures/kfp-run") is None
+    assert heartbeat_of(store, "kfp-run") is not None
+    assert not alive(heartbeat_of(store, "kfp-run"))
+
+
+def test_the_identity_that_a_command_gave_wins(store):
+    _, events, _ = run(store, "pass", WIKIGPT_RUN="laptop-run")
+    assert events[0]["run"] == "laptop-run"
+
+
+def test_a_failure_ends_the_process_with_its_code_and_stands_in_the_store(store):
+    body = "raise Failure('The token expired', where='hub', remedy='log in', exit_code=ExitCode.UNAUTHORISED)"
+    code, events, err = run(store, body)
+    assert code == 6
+    expected = {"what": "The token expired", "where": "hub", "remedy": "log in", "exit_code": 6}
+    assert store.claimed("failures/kfp-run") == {"step": "train", **expected}
+    assert events[-1].items() >= {"event": "step-failed", "step": "train", **expected}.items()
+    assert err.splitlines() == ["The token expired (hub): log in."]
+
+
+def test_a_wrong_setting_is_wrong_usage(store):
+    code, _, err = run(store, "here.section(TrainSettings)", settings='{"train": {"sed": 1}}')
+    assert code == 2
+    assert "did you mean train.seed?" in err
+
+
+def test_an_unforeseen_error_is_a_failure_that_points_to_its_traceback(store):
+    code, events, err = run(store, "{}['gone']")
+    assert code == 1
+    assert events[-1]["what"] == "KeyError: 'gone'"
+    assert "Traceback" in err
+    assert store.claimed("failures/kfp-run")["where"] == "step train"
+
+
+def test_sigterm_ends_a_step_resumably(store):
+    process = start(store, "print('ready', flush=True); time.sleep(60)")
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    code, events, _ = finish(process)
+    assert code == 75
+    assert events[-1]["event"] == "step-failed"
+    assert store.claimed("failures/kfp-run")["exit_code"] == 75
+
+
+def test_a_run_that_was_told_to_stop_begins_no_further_step(store, tmp_path):
+    (tmp_path / "stop").touch()
+    code, _, err = run(store, "here.store.claim('x', {})", WIKIGPT_STOP=str(tmp_path / "stop"))
+    assert code == 75
+    assert "told to stop before this step began" in err
+    assert store.claimed("x") is None
+
+
+def test_a_step_without_a_store_says_which_variable_is_missing():
+    code, events, err = run(None, "pass")
+    assert code == 2
+    assert "WIKIGPT_STORE is not set" in err
+    assert events[-1]["event"] == "step-failed"
+
+
+def test_a_store_that_cannot_be_reached_is_waited_for_once():
+    variables = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    code, events, err = run(None, "pass", WIKIGPT_STORE="s3://bucket/x", AWS_MAX_ATTEMPTS="1", **variables)
+    assert code == 3
+    assert "cannot be reached" in events[-1]["what"]
+    assert "http://127.0.0.1:9" in events[-1]["where"]
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_settings_travel_as_json(store):
+    code, _, _ = run(store, "here.store.claim('x', here.settings)", settings=json.dumps({"train": {"seed": 3}}))
+    assert code == 0
+    assert store.claimed("x") == {"train": {"seed": 3}}
