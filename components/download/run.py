@@ -9,6 +9,7 @@ from typing import Any
 from components.download.address import shown
 from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
+from components.download.ingredients import ingredients
 from components.download.settings import DownloadSettings
 from components.download.standing import Standing, look_up, refuse_a_second_training
 from components.shared import registry
@@ -40,7 +41,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store)
-    key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings))
+    key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings) | ingredients(step.settings))
     with plainly(step.tracking.client):
         standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
         decision = decide(

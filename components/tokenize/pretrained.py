@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+# How a folder begins; without it `gpt2` would mean another thing where somebody has a folder of that name.
+_FOLDER = ("/", "./", "../", "~")
 _GPT2 = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PINNED = {"gpt2": _GPT2, "openai-community/gpt2": _GPT2}
 
@@ -20,7 +22,7 @@ def load_pretrained(name: str, revision: str | None, work: Path) -> PreTrainedTo
     """Loads a tokenizer.
 
     Args:
-        name: its name on the Hub, a local folder, or an `s3://` prefix.
+        name: its name on the Hub, a folder (begins with `/`, `./`, `../` or `~`), or an `s3://` prefix.
         revision: the commit, where it comes from the Hub.
         work: a scratch folder.
 
@@ -64,16 +66,16 @@ def _from_merges(folder: Path):
 def _bring(name: str, revision: str | None, work: Path) -> Path:
     if name.startswith("s3://"):
         return _from_s3(name, work)
+    if not name.startswith(_FOLDER):
+        return _from_hub(name, revision)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise Failure(
-            "There is no such folder with a tokenizer",
-            where=name,
-            remedy="mend tokenize.tokenizer: bpe, a name on the Hub, a folder or an s3:// prefix",
-        )
-    return _from_hub(name, revision)
+    raise Failure(
+        "There is no such folder with a tokenizer",
+        where=name,
+        remedy="mend tokenize.tokenizer: bpe, a folder, an s3:// prefix, or a name on the Hub with its revision",
+    )
 
 
 def _from_s3(address: str, work: Path) -> Path:
@@ -92,7 +94,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise Failure(
             "The tokenizer comes from the Hub and its revision is not pinned",
             where=f"https://huggingface.co/{name}",
-            remedy="set tokenize.revision to the commit you trust (or give a folder that exists)",
+            remedy="set tokenize.revision to the commit you trust; a folder begins with / or ./",
             exit_code=ExitCode.USAGE,
         )
     from huggingface_hub import snapshot_download

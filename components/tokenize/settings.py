@@ -15,8 +15,8 @@ class TokenizeSettings:
     """How text becomes tokens.
 
     Attributes:
-        tokenizer: `bpe` to train one on the train split; else a pretrained one: its name on the Hub, a local folder
-            or an `s3://` prefix.
+        tokenizer: `bpe` to train one on the train split; else a pretrained one: a folder (begins with `/`, `./`,
+            `../` or `~`), an `s3://` prefix, or its name on the Hub.
         revision: the commit of a tokenizer from the Hub, 40 hex digits; may be left out for GPT-2.
         vocab_size: entries of a trained vocabulary, the end of text among them.
         min_frequency: how often a pair must occur to be merged.

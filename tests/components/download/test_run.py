@@ -70,6 +70,18 @@ def test_each_rung_in_turn(step, tmp_path, capsys):
     assert run(step(), tmp_path / "corpus").decision == "train"
 
 
+def test_other_weights_at_the_same_address_are_another_training(step, tmp_path):
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    keys = []
+    for content in ("first", "other", "other"):
+        (weights / "model.safetensors").write_text(content)
+        here = step()
+        here.settings["train"]["pretrained"] = str(weights)
+        keys.append(run(here, tmp_path / "corpus").fingerprint)
+    assert keys[0] != keys[1] == keys[2]
+
+
 def test_a_version_of_another_corpus_or_fingerprint_does_not_count(step, tmp_path):
     fingerprint = run(step(), tmp_path / "corpus").fingerprint
     client = step().tracking.client

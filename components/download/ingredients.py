@@ -1,0 +1,42 @@
+"""What the settings only point to and a training depends on: pretrained weights and tokenizers.
+
+A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the fingerprint;
+else new weights at an old address would be taken for the model that the old ones made.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from components.shared.manifest import digest_of, file_fact
+
+_POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
+_FOLDER = ("/", "./", "../", "~")
+
+
+def ingredients(settings: dict[str, Any]) -> dict[str, str]:
+    """Digests of what settings point to, by the name of the setting; what is missing is left to the step that needs it.
+
+    Args:
+        settings: of the whole run, by section.
+    """
+    found = {}
+    for section, key in _POINTERS:
+        address = settings[section].get(key) or ""
+        if address.startswith("s3://"):
+            found[f"content.{section}.{key}"] = _of_prefix(address)
+        elif address.startswith(_FOLDER) and Path(address).expanduser().is_dir():
+            found[f"content.{section}.{key}"] = _of_folder(Path(address).expanduser())
+    return found
+
+
+def _of_folder(folder: Path) -> str:
+    return digest_of({path.name: file_fact(path).sha256 for path in sorted(folder.iterdir()) if path.is_file()})
+
+
+def _of_prefix(address: str) -> str:
+    """By size and time of change: reading the weights would cost a download in every run."""
+    from components.shared.store_s3 import S3Objects
+
+    return digest_of(sorted([entry.key, entry.size, entry.changed] for entry in S3Objects(address).entries("")))
