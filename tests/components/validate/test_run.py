@@ -112,6 +112,7 @@ def test_a_damaged_corpus_is_refused(surroundings, tmp_path):
         damaged()
 
 
+@pytest.mark.slow
 def test_a_corpus_is_compared_with_that_of_the_champion(surroundings, tmp_path):
     first = Run(tmp_path, good(), "first", **LOOSE)()
     crown(first.step.tracking.client, FACTS["model_name"], first.digest)

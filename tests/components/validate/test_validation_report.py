@@ -49,14 +49,6 @@ def test_a_report_of_a_good_corpus_has_its_pictures_and_expectations(tmp_path):
     assert "Title 200" in html or "Title 201" in html
 
 
-def test_what_is_wrong_comes_first_and_errors_before_warnings(tmp_path):
-    html = written(tmp_path, good(), WARNS, HOLDS, FAILS)
-    assert headings(html)[0] == "What is wrong"
-    assert "failed: nothing is trained on it" in html
-    wrong = html.split("<h2>")[1]
-    assert wrong.index("text in UTF-8") < wrong.index("no endless line")
-
-
 def test_drift_has_a_picture_of_its_own(tmp_path):
     champion = {"version": "3", "dataset_digest": "c" * 64}
     html = written(tmp_path, good(), DRIFTS, champion=champion)
@@ -64,10 +56,14 @@ def test_drift_has_a_picture_of_its_own(tmp_path):
     assert html.count("<svg ") == 4
 
 
-def test_hostile_titles_names_and_text_are_shown_and_not_run(tmp_path):
+def test_what_is_wrong_comes_first_and_hostile_text_is_shown_and_not_run(tmp_path):
     text = article(1, title=HOSTILE) + f" {HOSTILE} \n"
-    html = written(tmp_path, good() | {"train": text, "test": text}, FAILS, name=HOSTILE, attribution=HOSTILE)
-    assert "What is wrong" in headings(html)
+    texts = good() | {"train": text, "test": text}
+    html = written(tmp_path, texts, WARNS, HOLDS, FAILS, name=HOSTILE, attribution=HOSTILE)
+    assert "failed: nothing is trained on it" in html
+    assert headings(html)[0] == "What is wrong"
+    wrong = html.split("<h2>")[1]
+    assert wrong.index("text in UTF-8") < wrong.index("no endless line")
     assert html.count("&lt;script&gt;") >= 5
 
 
