@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,7 +78,8 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
     """
     protocols = dict.fromkeys((PROTOCOL, *settings.protocols))
     scores = perplexities(loaded, texts, protocols, progress)
-    count = max(settings.bleu_prompts, settings.samples)
+    finite = all(math.isfinite(score.nll) for splits in scores.values() for score in splits.values())
+    count = max(settings.bleu_prompts, settings.samples) if finite else 0  # nothing can be drawn from NaN
     prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words)
     made = continue_prompts(
         loaded,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -136,7 +137,7 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers for MLflow and the pipeline's metrics; another protocol than the first carries its name."""
+    """The finite numbers for MLflow and the pipeline's metrics; another protocol than the first carries its name."""
     metrics = {}
     for protocol, splits in evaluation["protocols"].items():
         suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"
@@ -148,7 +149,7 @@ def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     metrics["unigram_test_word_perplexity"] = evaluation["baselines"]["unigram"]["test"]
     if evaluation["verdict"]["difference"] is not None:
         metrics["champion_difference_nats_per_word"] = evaluation["verdict"]["difference"]
-    return metrics
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _history(model_dir: Path) -> list[dict[str, Any]]:

@@ -2,34 +2,217 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
-from components.evaluate.run import run
-from components.shared.manifest import read_manifest
+from components.evaluate.run import Evaluated, run
+from components.shared.failure import Failure
+from components.shared.manifest import read_manifest, write_manifest
 from components.shared.step import Step
-from tests.components.evaluate.conftest import write_corpus, write_model
+from tests.components.evaluate.conftest import make_model, write_corpus, write_model
+from tests.registry import empty_database, tracking_uri  # noqa: F401
 
-SETTINGS = {"bleu_prompts": 4, "prompt_words": 12, "continuation_words": 8, "samples": 2, "threads": 1}
+SETTINGS = {
+    "bleu_prompts": 4,
+    "prompt_words": 12,
+    "continuation_words": 8,
+    "samples": 2,
+    "threads": 1,
+    "resamples": 200,
+}
+NAME = "wikigpt-sample"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The step with its inputs; each run writes to folders of its own, as KFP does."""
+
+    root: Path
+    corpus: Path
+    tokenizer: Any
+
+    def model(self, fingerprint: str, seed: int = 0, **identity: Any) -> Path:
+        return write_model(self.root / fingerprint, make_model(seed=seed), self.tokenizer, fingerprint, **identity)
+
+    def run(self, fingerprint: str, model: Path, name: str, **settings: Any) -> Evaluated:
+        step = Step("evaluate", name, {"evaluate": SETTINGS | settings})
+        return run(step, fingerprint, self.corpus, model, self.root / name / "evaluation", self.root / name / "report")
+
+    def evaluation(self, name: str) -> dict[str, Any]:
+        return json.loads((self.root / name / "evaluation" / "evaluation.json").read_text())
 
 
 @pytest.fixture
-def step(tmp_path, monkeypatch) -> Step:
+def bench(tmp_path, monkeypatch, texts, tokenizer, tracking_uri) -> Bench:  # noqa: F811
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.chdir(tmp_path)
-    return Step(name="evaluate", run="r1", settings={"evaluate": SETTINGS})
+    return Bench(tmp_path, write_corpus(tmp_path / "corpus", texts), tokenizer)
 
 
-def test_first_model(step, tmp_path, texts, tokenizer, model):
-    corpus = write_corpus(tmp_path / "corpus", texts)
-    folder = write_model(tmp_path / "model", model, tokenizer, "f" * 32)
-    out, report = tmp_path / "evaluation", tmp_path / "out" / "report"
+@pytest.fixture
+def client(tracking_uri) -> MlflowClient:  # noqa: F811
+    return MlflowClient(tracking_uri)
 
-    evaluated = run(step, "f" * 32, corpus, folder, out, report)
+
+def crown(client: MlflowClient, fingerprint: str, **tags: str) -> str:
+    """Makes a version of a fingerprint the champion."""
+    if not client.search_registered_models(f"name='{NAME}'"):
+        client.create_registered_model(NAME)
+    tags = {"wikigpt.fingerprint": fingerprint} | tags if fingerprint else tags
+    version = client.create_model_version(NAME, "file:///nowhere", tags=tags).version
+    client.set_registered_model_alias(NAME, "champion", version)
+    return str(version)
+
+
+def test_the_first_model(bench, client):
+    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one")
 
     assert evaluated.recommendation == "promote"
-    read_manifest(out, "evaluation")
-    assert math.isfinite(evaluated.metrics["test_word_perplexity"])
-    assert report.read_text().startswith("<!doctype html>")
+    manifest = read_manifest(bench.root / "one" / "evaluation", "evaluation")
+    evaluation = bench.evaluation("one")
+    test = evaluation["protocols"]["wikitext-word"]["test"]
+    assert (
+        evaluated.metrics["test_word_perplexity"]
+        == test["word_perplexity"]
+        == manifest.facts["summary"]["test_word_perplexity"]
+    )
+    assert (test["window"], test["stride"], test["bos"], test["dtype"]) == (32, 32, 0, "float32")
+    assert evaluation["bleu"]["signature"].startswith("nrefs:1|case:mixed")
+    assert evaluation["bleu"]["prompts"] == 4
+    assert [set(sample) for sample in evaluation["samples"]] == [
+        {"title", "prompt", "continuation", "greedy", "real"}
+    ] * 2
+    assert 1 < evaluation["baselines"]["unigram"]["test"] < 71
+    assert (bench.root / "one" / "report").read_text().startswith("<!doctype html>")
+    [run_found] = client.search_runs([client.get_experiment_by_name("wikigpt").experiment_id])
+    assert run_found.data.metrics["test_word_perplexity"] == pytest.approx(test["word_perplexity"])
+    assert [each.path for each in client.list_artifacts(run_found.info.run_id, "reports")] == [
+        "reports/evaluation.html"
+    ]
+
+
+def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys):
+    model = bench.model("a" * 32)
+    first = bench.run("a" * 32, model, "one")
+    bench.run("b" * 32, bench.model("b" * 32, seed=1), "other")
+    version = crown(client, "b" * 32)
+    for file in model.glob("*.safetensors"):
+        file.write_bytes(b"")  # whoever loads the model again will fail
+    write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
+
+    again = bench.run("a" * 32, model, "two", margin=0.2)
+
+    assert '"event": "reused"' in capsys.readouterr().out
+    assert again.metrics["test_word_perplexity"] == first.metrics["test_word_perplexity"]
+    assert bench.evaluation("one")["verdict"]["difference"] is None
+    assert bench.evaluation("two")["champion"]["version"] == version
+    assert bench.evaluation("two")["verdict"]["difference"] == again.metrics["champion_difference_nats_per_word"]
+
+
+def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client):
+    champion = bench.model("b" * 32, seed=1)
+    step = Step("evaluate", "r", {})
+    step.store.publish(champion, "model", "b" * 32)
+    crown(client, "b" * 32)
+
+    bench.run("a" * 32, bench.model("a" * 32), "one")
+
+    found = bench.evaluation("one")
+    assert found["champion"]["origin"] == "scored anew from its model"
+    assert found["verdict"]["word"] in ("promote", "keep")
+    ours = found["protocols"]["wikitext-word"]["validation"]
+    theirs = found["champion"]["protocols"]["wikitext-word"]["validation"]
+    assert theirs["text_sha256"] == ours["text_sha256"]
+    difference = (ours["nll"] - theirs["nll"]) / ours["words"]
+    assert found["verdict"]["difference"] == pytest.approx(difference)
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "says"),
+    [("c" * 32, f"neither the evaluation nor the model of fingerprint {'c' * 32}"), ("", "has no tag")],
+)
+def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, fingerprint, says):
+    crown(client, fingerprint)
+    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one")
+    assert evaluated.recommendation == "incomparable"
+    verdict = bench.evaluation("one")["verdict"]
+    assert verdict["alias"] == "challenger"
+    assert says in verdict["reason"]
+
+
+def test_a_champion_is_not_compared_with_itself(bench, client):
+    model = bench.model("a" * 32)
+    version = crown(client, "a" * 32)
+    evaluated = bench.run("a" * 32, model, "one")
+    assert evaluated.recommendation == "keep"
+    assert bench.evaluation("one")["verdict"]["reason"] == f"The champion, version {version}, is this very model."
+
+
+def test_a_broken_model_is_invalid_and_still_reported(bench):
+    import torch
+
+    broken = make_model()
+    with torch.no_grad():
+        broken.transformer.ln_f.weight.fill_(math.nan)
+    model = write_model(bench.root / "broken", broken, bench.tokenizer, "d" * 32)
+    evaluated = bench.run("d" * 32, model, "one")
+    assert evaluated.recommendation == "invalid"
+    assert "nan" in (bench.root / "one" / "report").read_text().lower()
+
+
+def test_every_protocol_by_setting(bench):
+    protocols = ("wikitext-word", "hf-doc", "lm-eval")
+    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one", protocols=protocols, stride=16, window=48)
+    found = bench.evaluation("one")["protocols"]
+    assert list(found) == list(protocols)
+    assert [found[name]["test"]["stride"] for name in protocols] == [16, 16, 48]
+    assert found["hf-doc"]["test"]["word_perplexity"] is None
+    assert evaluated.metrics["test_word_perplexity_lm_eval"] == found["lm-eval"]["test"]["word_perplexity"]
+    assert "test_word_perplexity_hf_doc" not in evaluated.metrics
+
+
+@pytest.mark.parametrize(
+    ("identity", "window", "bos"),
+    [
+        ({}, 32, 0),
+        ({"train.document_start": False}, 32, None),
+        ({"train.pretrained": "openai-community/gpt2"}, 64, 0),
+        ({"train.block": 512}, 64, 0),
+    ],
+)
+def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
+    bench.run("a" * 32, bench.model("a" * 32, **identity), "one", bleu_prompts=0, samples=0)
+    test = bench.evaluation("one")["protocols"]["wikitext-word"]["test"]
+    assert (test["window"], test["bos"]) == (window, bos)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"window": 65}, "A window of 65 tokens does not fit the model's context of 64"),
+        ({"stride": 40}, "A stride of 40 tokens would leave tokens between windows of 32 unscored"),
+        ({"stride": 0}, "stride must be at least 1 token, got 0"),
+        ({"protocols": ("wikitext",)}, "wikitext-word"),
+        ({"policy": "automatic"}, "'auto', 'manual' or 'never'"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(bench, settings, says):
+    model = bench.model("a" * 32)
+    with pytest.raises(Failure) as failure:
+        bench.run("a" * 32, model, "one", **settings)
+    assert says in str(failure.value)
+    assert not (bench.root / "one" / "evaluation" / "manifest.json").exists()
+
+
+def test_a_model_without_its_tokenizer_is_one_sentence(bench):
+    model = bench.model("a" * 32)
+    (model / "tokenizer.json").unlink()
+    write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
+    with pytest.raises(Failure, match=r"The model has no tokenizer\.json"):
+        bench.run("a" * 32, model, "one")

@@ -1,0 +1,118 @@
+"""Speed of the evaluator against the published recipe, at the same perplexity.
+
+    python -m tests.benchmarks.evaluation_speed --stride 128 --threads 2
+
+Both score the same tokens with the same untrained model by protocol `hf-doc`; the recipe is the sliding window of the
+Hugging Face documentation, "Perplexity of fixed-length models". Prints one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from components.evaluate.scoring import Scorer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tokens", type=int, default=40_000)
+    parser.add_argument("--window", type=int, default=256)
+    parser.add_argument("--stride", type=int, default=256)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
+    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--rounds", type=int, default=3, help="the fastest of them counts")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    model = make_model(options)
+    tokens = np.random.default_rng(0).integers(options.vocabulary, size=options.tokens)
+    scorer = Scorer(model, options.window, options.stride, options.dtype, options.batch_tokens)
+    recipe, recipe_seconds = fastest(lambda: published_recipe(model, tokens, options), options)
+    ours, seconds = fastest(lambda: evaluator(scorer, tokens), options)
+    print(
+        json.dumps(
+            {
+                "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+                "threads": options.threads,
+                "parameters": sum(each.numel() for each in model.parameters()),
+                "window": options.window,
+                "stride": options.stride,
+                "dtype": options.dtype,
+                "recipe_tokens_per_second": round(options.tokens / recipe_seconds),
+                "tokens_per_second": round(options.tokens / seconds),
+                "speed_up": round(recipe_seconds / seconds, 2),
+                "recipe_perplexity": recipe,
+                "relative_difference": ours / recipe - 1,
+            },
+            indent=1,
+        )
+    )
+
+
+def make_model(options: argparse.Namespace) -> Any:
+    torch.manual_seed(0)
+    heads = options.width // 64
+    config = AutoConfig.for_model(
+        "qwen3",
+        vocab_size=options.vocabulary,
+        hidden_size=options.width,
+        intermediate_size=options.width * 8 // 3 // 64 * 64,
+        num_hidden_layers=options.layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+        head_dim=64,
+        max_position_embeddings=options.window,
+        tie_word_embeddings=True,
+    )
+    return AutoModelForCausalLM.from_config(config).eval().to(options.device)
+
+
+def evaluator(scorer: Scorer, tokens: np.ndarray) -> float:
+    [score] = scorer.score([tokens], rolling=False)
+    return math.exp(score.nll.sum() / score.scored.sum())
+
+
+def published_recipe(model: Any, tokens: np.ndarray, options: argparse.Namespace) -> float:
+    ids = torch.from_numpy(tokens)[None].to(options.device)
+    nll_sum, n_tokens, prev_end_loc, seq_len = 0.0, 0, 0, ids.size(1)
+    for begin_loc in range(0, seq_len, options.stride):
+        end_loc = min(begin_loc + options.window, seq_len)
+        trg_len = end_loc - prev_end_loc
+        input_ids = ids[:, begin_loc:end_loc]
+        target_ids = input_ids.clone()
+        target_ids[:, :-trg_len] = -100
+        with torch.no_grad():
+            neg_log_likelihood = model(input_ids, labels=target_ids).loss
+        num_loss_tokens = int((target_ids != -100).sum()) - target_ids.size(0)
+        nll_sum += float(neg_log_likelihood) * num_loss_tokens
+        n_tokens += num_loss_tokens
+        prev_end_loc = end_loc
+        if end_loc == seq_len:
+            break
+    return math.exp(nll_sum / n_tokens)
+
+
+def fastest(work: Any, options: argparse.Namespace) -> tuple[float, float]:
+    """The result of some work and the seconds of its fastest round."""
+    seconds = []
+    for _ in range(options.rounds):
+        start = time.perf_counter()
+        result = work()
+        seconds.append(time.perf_counter() - start)
+    return result, min(seconds)
+
+
+if __name__ == "__main__":
+    main()
