@@ -6,6 +6,7 @@ Fixtures are used by importing them into a conftest.
 import json
 import shutil
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,13 @@ class Folders:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database after its migrations, which take seconds; copied, never used."""
+    return _migrated(tmp_path_factory.getbasetemp() / "empty-mlflow.db")
+
+
+@cache
+def _migrated(path: Path) -> Path:
     from mlflow import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
@@ -63,9 +68,10 @@ def make_experiment(uri: str, folder: Path) -> None:
 @pytest.fixture(scope="session")
 def hugging_face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny GPT-2 with a byte-level tokenizer."""
-    return make_model(tmp_path_factory.mktemp("model"), "gpt2")
+    return make_model(tmp_path_factory.getbasetemp() / "tiny-gpt2", "gpt2")
 
 
+@cache
 def make_model(folder: Path, architecture: str) -> Path:
     """A tiny model of an architecture (gpt2 or qwen3) with its tokenizer, as training saves it."""
     import torch

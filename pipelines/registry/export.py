@@ -1,0 +1,67 @@
+"""A version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import disk_failure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+# Where the transformers flavor keeps them.
+_PARTS = ("model", "components/tokenizer")
+
+
+def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
+    """Writes the weights, configuration and tokenizer of a version, and its card as README.md, all or nothing.
+
+    Args:
+        client: of the registry.
+        version: see `resolve`.
+        folder: the new folder; it must not exist, or be empty.
+
+    Raises:
+        Failure: the folder holds something, the version has no model or tokenizer, or the disk is full.
+    """
+    folder = folder.expanduser().absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Failure("The folder is not empty", where=str(folder), remedy="name a new one", exit_code=ExitCode.USAGE)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
+            plain = Path(scratch) / "plain"
+            plain_folder(client, version, plain)
+            (plain / "README.md").write_text(version.description or f"# {version.name} version {version.version}\n")
+            plain.replace(folder)
+    except OSError as error:
+        raise disk_failure(error, folder) from error
+    return folder
+
+
+def plain_folder(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
+    """Downloads a version and lays its parts together in a new folder.
+
+    Raises:
+        Failure: the version has no model or no tokenizer.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    address = f"models:/{version.name}/{version.version}"
+    with tempfile.TemporaryDirectory(prefix="wikigpt-version-") as scratch:
+        logged = Path(download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri))
+        for part in _PARTS:
+            if (logged / part).is_dir():
+                shutil.copytree(logged / part, folder, dirs_exist_ok=True)
+    for file, what in {"config.json": "model", "tokenizer.json": "tokenizer"}.items():
+        if not (folder / file).is_file():
+            raise Failure(
+                f"The version has no {what}: there is no {file}",
+                where=address,
+                remedy="use another version, or run the pipeline again to make it anew",
+            )

@@ -1,0 +1,173 @@
+"""What may go: checkpoints, folders, blobs and runs that no version needs, old enough and used by no living run.
+
+Versions are never removed, and what a version's fingerprint names in the store stays: its model, tokens and evaluation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from components.shared import registry
+from components.shared.liveness import alive, heartbeat_of
+from components.shared.store import Store
+from components.shared.tracking import PIPELINE_RUN_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+Kind = Literal["checkpoint", "model", "evaluation", "tokens", "heartbeats", "failures", "blob", "run"]
+_FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
+_CLAIMS: tuple[Kind, ...] = ("heartbeats", "failures")
+DAY = 86400.0
+KEEP_FOR = 7 * DAY
+
+
+@dataclass(frozen=True)
+class Removal:
+    """One thing that may go.
+
+    Attributes:
+        kind: what it is.
+        name: in the store (of a blob its key), or the id of an MLflow run.
+        size: bytes of the object itself, for a blob; a folder's bytes are its blobs.
+        reason: why nothing needs it, a phrase.
+    """
+
+    kind: Kind
+    name: str
+    size: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Waste:
+    """What may go, and what was left alone and why."""
+
+    removals: tuple[Removal, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Needs:
+    """What must stay: fingerprints and MLflow runs of versions, what living runs work on, what is RUNNING."""
+
+    fingerprints: frozenset[str]
+    runs: frozenset[str]
+    sources: frozenset[str]
+    busy: frozenset[str]
+    living: frozenset[str]
+    running: frozenset[str]
+
+
+def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: float = KEEP_FOR) -> Waste:
+    """Lists what may go, and removes it if told to.
+
+    Args:
+        store: whose checkpoints, folders and blobs are looked at.
+        client: of the registry that says what is needed; it must be the one that the store's runs registered in.
+        apply: remove.
+        keep_for: seconds for which even what nothing needs is kept.
+
+    Returns:
+        What may go, or with `apply` what is gone.
+    """
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = list(_runs(client, experiments))
+    needs = _needs(store, client, runs)
+    before = time.time() - keep_for
+    folders = list(_folders(store, needs, before))
+    removals = [*folders, *_claims(store, needs, before), *_old_runs(runs, needs, before)]
+    notes = []
+    if needs.living:
+        notes.append(f"Blobs are left alone while a run lives: {', '.join(sorted(needs.living))}.")
+    else:
+        unused = store.unused(without=[(folder.kind, folder.name) for folder in folders])
+        removals += [Removal("blob", blob.key, blob.size, "no folder names it") for blob in unused]
+    if apply:
+        _remove(store, client, removals, needs)
+    return Waste(tuple(removals), tuple(notes))
+
+
+def _needs(store: Store, client: MlflowClient, runs: list[Run]) -> _Needs:
+    models = client.search_registered_models(max_results=1000)
+    versions = [version for model in models for version in registry.versions(client, model.name)]
+    claims = [name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")]
+    living = frozenset(run for run in claims if alive(heartbeat_of(store, run)))
+    training = {
+        name.removeprefix("training/")
+        for name in store.claims("training/")
+        if (store.claimed(name) or {}).get("run") in living
+    }
+    busy = {r.data.tags.get(registry.FINGERPRINT, "") for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living}
+    return _Needs(
+        fingerprints=frozenset(v.tags[registry.FINGERPRINT] for v in versions if registry.FINGERPRINT in v.tags),
+        runs=frozenset(run for v in versions for run in (v.run_id, v.tags.get(registry.EVALUATION_RUN)) if run),
+        sources=frozenset(v.source or "" for v in versions),
+        busy=frozenset(busy | training),
+        living=living,
+        running=frozenset(r.data.tags.get(PIPELINE_RUN_TAG, "") for r in runs if r.info.status == "RUNNING"),
+    )
+
+
+def _runs(client: MlflowClient, experiments: list[str]) -> Iterator[Run]:
+    token = None
+    while True:
+        page = client.search_runs(experiments, page_token=token)
+        yield from page
+        if not (token := page.token):
+            return
+
+
+def _folders(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
+    trained = needs.fingerprints | set(store.names("model"))
+    for kind in _FOLDERS:
+        start = f"manifests/{kind}/"
+        for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
+            name = entry.key[len(start) :].removesuffix(".json")
+            fingerprint = name.partition("/")[0]
+            if fingerprint in needs.busy:
+                continue
+            if kind == "checkpoint" and fingerprint in trained:
+                yield Removal(kind, name, entry.size, "its training is over")
+            elif fingerprint not in needs.fingerprints and entry.changed < before:
+                yield Removal(kind, name, entry.size, "no version has its fingerprint, and it is old")
+
+
+def _claims(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
+    for kind in _CLAIMS:
+        start = f"claims/{kind}/"
+        for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
+            run = entry.key[len(start) :].removesuffix(".json")
+            if run not in needs.living | needs.running and entry.changed < before:
+                yield Removal(kind, run, entry.size, "its run is over, and it is old")
+
+
+def _old_runs(runs: list[Run], needs: _Needs, before: float) -> Iterator[Removal]:
+    for run in runs:
+        ours, ended = run.data.tags.get(PIPELINE_RUN_TAG), run.info.end_time
+        if ours and ended and run.info.run_id not in needs.runs and ours not in needs.living and ended < before * 1000:
+            yield Removal("run", run.info.run_id, 0, f"no version came of run {ours}, and it is old")
+
+
+def _remove(store: Store, client: MlflowClient, removals: list[Removal], needs: _Needs) -> None:
+    for removal in removals:
+        if removal.kind == "run":
+            _remove_run(client, removal.name, needs)
+        elif removal.kind in _CLAIMS:
+            store.release(f"{removal.kind}/{removal.name}")
+        elif removal.kind == "blob":
+            store.objects.delete(removal.name)
+        else:
+            store.forget(removal.kind, removal.name)
+
+
+def _remove_run(client: MlflowClient, run: str, needs: _Needs) -> None:
+    outputs = client.get_run(run).outputs
+    for output in outputs.model_outputs if outputs else []:
+        if f"models:/{output.model_id}" not in needs.sources:
+            client.delete_logged_model(output.model_id)
+    client.delete_run(run)

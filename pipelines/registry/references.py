@@ -1,0 +1,97 @@
+"""How a person names a version: `7`, `champion`, `models:/wikigpt/7` or `models:/wikigpt@champion`."""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from components.shared import registry
+from components.shared.failure import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+DEFAULT_MODEL = "wikigpt"
+_URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+
+
+def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion:
+    """The version that a reference names; an alias is resolved once, here, and the version is used from then on.
+
+    Args:
+        client: of the registry.
+        reference: a version number, an alias (with or without `@`), or a `models:/` address.
+        model: the name of the registered model; by default `model_name(client)`.
+
+    Raises:
+        Failure: there is no such model, version or alias; what there is instead is named.
+    """
+    if reference.startswith("models:"):
+        parts = _URI.fullmatch(reference)
+        if parts is None:
+            raise _usage(f"{reference} names no version", "write models:/NAME/NUMBER or models:/NAME@ALIAS")
+        if model is not None and parts["model"] != model:
+            raise _usage(
+                f"{reference} is a version of {parts['model']}, not of {model}", f"leave out --model, or name {model}'s"
+            )
+        model, reference = parts["model"], parts["version"] or parts["alias"]
+    model = model_name(client, model)
+    if reference.isdigit():
+        return _numbered(client, model, str(int(reference)))
+    return _aliased(client, model, reference.removeprefix("@"))
+
+
+def model_name(client: MlflowClient, model: str | None = None) -> str:
+    """The name given, if there is such a model; else `wikigpt`, else the only one that there is.
+
+    Raises:
+        Failure: there is none, or there are several and the choice is a person's.
+    """
+    known = sorted(found.name for found in client.search_registered_models(max_results=1000))
+    if not known:
+        raise Failure(
+            "The registry holds no model",
+            where=client.tracking_uri,
+            remedy="train one by `wikigpt run`, then try again",
+        )
+    if model is not None and model not in known:
+        nearest = get_close_matches(model, known, n=1, cutoff=0.0)[0]
+        raise _usage(f"There is no model {model!r}", f"did you mean {nearest}? The models are {', '.join(known)}")
+    if model is None and DEFAULT_MODEL not in known and len(known) > 1:
+        raise _usage("Several models are registered", f"choose one by --model: {', '.join(known)}")
+    return model or (DEFAULT_MODEL if DEFAULT_MODEL in known else known[0])
+
+
+def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version(model, number)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    own = [str(version.version) for version in registry.versions(client, model)]
+    has = f"{model} has {', '.join(reversed(own[:10]))}" if own else f"{model} has no versions"
+    others = [
+        version.name
+        for version in client.search_model_versions(f"version_number={number}", max_results=1000)
+        if version.name != model
+    ]
+    hint = f"; version {number} of {others[0]} is named by --model {others[0]}" if others else ""
+    raise _usage(f"{model} has no version {number}", f"name one that exists: {has}{hint}")
+
+
+def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
+    if found := registry.holder(client, model, alias):
+        return found
+    aliases = sorted(client.get_registered_model(model).aliases)
+    has = (
+        f"{model} has {', '.join(aliases)}" if aliases else f"{model} has none; `wikigpt promote VERSION` sets champion"
+    )
+    raise _usage(f"There is no alias {alias!r} on {model}", f"name one that exists: {has}")
+
+
+def _usage(what: str, remedy: str) -> Failure:
+    return Failure(what, where="the version asked for", remedy=remedy, exit_code=ExitCode.USAGE)

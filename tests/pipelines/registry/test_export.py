@@ -1,0 +1,79 @@
+"""A version as a folder, and text by it."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.registry.export import export
+from pipelines.registry.generation import load_writer, write
+from pipelines.registry.references import resolve
+from tests.registry import make_folders, make_model, make_step, register
+
+
+def test_an_exported_folder_is_what_transformers_reads_with_equal_weights(
+    filled: MlflowClient, hugging_face_folder: Path, tmp_path: Path
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = export(filled, resolve(filled, "champion"), tmp_path / "out" / "champion")
+
+    ours = AutoModelForCausalLM.from_pretrained(folder).state_dict()
+    theirs = AutoModelForCausalLM.from_pretrained(hugging_face_folder).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert AutoTokenizer.from_pretrained(folder)("castle").input_ids == (
+        AutoTokenizer.from_pretrained(hugging_face_folder)("castle").input_ids
+    )
+    assert (folder / "README.md").read_text().startswith("# wikigpt-sample version 1")
+    assert [path.name for path in folder.parent.iterdir()] == ["champion"]
+
+
+def test_a_qwen3_is_exported_too(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+    model = make_model(tmp_path / "qwen3", "qwen3")
+    register(make_step("night-1"), make_folders(tmp_path / "a", model, fingerprint="1" * 32))
+    version = resolve(client, "champion")
+    assert '"Qwen3ForCausalLM"' in (export(client, version, tmp_path / "out") / "config.json").read_text()
+    assert write(load_writer(client, version), "The castle", max_new_tokens=5).startswith("The castle")
+
+
+def test_a_folder_that_holds_something_is_left_alone(filled: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("mine")
+    with pytest.raises(Failure, match="The folder is not empty") as raised:
+        export(filled, resolve(filled, "champion"), tmp_path / "out")
+    assert raised.value.exit_code == ExitCode.USAGE
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_version_without_tokenizer_leaves_nothing(filled: MlflowClient, tmp_path: Path) -> None:
+    """Somebody logged a model without its tokenizer: a folder with a configuration alone."""
+    (tmp_path / "logged" / "model").mkdir(parents=True)
+    (tmp_path / "logged" / "model" / "config.json").write_text("{}")
+    (tmp_path / "logged" / "MLmodel").write_text("flavors: {}\n")
+    filled.create_registered_model("theirs")
+    filled.create_model_version("theirs", str(tmp_path / "logged"))
+    with pytest.raises(Failure, match=r"has no tokenizer: there is no tokenizer\.json \(models:/theirs/1\)"):
+        export(filled, resolve(filled, "1", "theirs"), tmp_path / "out" / "theirs")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_text_is_repeatable_and_goes_on_from_the_prompt(filled: MlflowClient) -> None:
+    writer = load_writer(filled, resolve(filled, "champion"))
+    first, again, other = (write(writer, "The castle", max_new_tokens=20, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert first.startswith("The castle")
+    assert len(write(writer, "The castle " * 100, max_new_tokens=5)) > len("The castle " * 100)
+    greedy = {write(writer, "The castle", max_new_tokens=8, temperature=0, seed=seed) for seed in (1, 2)}
+    assert len(greedy) == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "tokens", "sentence"),
+    [("The castle", 64, "Cannot add 64 tokens to a context of 64"), (" ", 5, "The prompt is empty")],
+)
+def test_what_cannot_be_written_is_said(filled: MlflowClient, prompt: str, tokens: int, sentence: str) -> None:
+    with pytest.raises(Failure, match=sentence):
+        write(load_writer(filled, resolve(filled, "champion")), prompt, max_new_tokens=tokens)

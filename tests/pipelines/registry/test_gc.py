@@ -1,0 +1,114 @@
+"""What may go goes, and nothing that a version, a living run or time still protects."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.liveness import beating, end_heartbeat
+from components.shared.manifest import write_manifest
+from components.shared.store import Store, open_store
+from pipelines.registry.gc import DAY, Waste, gc
+
+VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    store = open_store(str(tmp_path / "gc-store"))
+    for kind, names in {
+        "checkpoint": [f"{VERSION}/00000010", f"{OTHER}/00000010", f"{UNFINISHED}/00000010"],
+        "model": [VERSION, OTHER],
+        "tokens": [VERSION, UNFINISHED],
+        "evaluation": [f"{VERSION}/e", f"{OTHER}/e"],
+        "corpus": ["d" * 32],
+    }.items():
+        for name in names:
+            publish(store, tmp_path / kind / name, kind, name)
+    return store
+
+
+def publish(store: Store, folder: Path, kind: str, name: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "bytes").write_text(f"{kind} {name}")
+    write_manifest(folder, kind)
+    store.publish(folder, kind, name)
+
+
+def age(store: Store, days: float) -> None:
+    """Makes everything in a local store look that old."""
+    then = time.time() - days * DAY
+    for path in Path(store.uri).rglob("*"):
+        if path.is_file():
+            os.utime(path, (then, then))
+
+
+def listed(waste: Waste) -> set[tuple[str, str]]:
+    return {
+        (r.kind, r.name[:1] if r.kind in ("checkpoint", "model", "tokens", "evaluation") else r.name)
+        for r in waste.removals
+    }
+
+
+def folders(store: Store) -> set[tuple[str, str]]:
+    kinds = ("checkpoint", "model", "tokens", "evaluation", "corpus")
+    return {(kind, name[:1]) for kind in kinds for name in store.names(kind)}
+
+
+def test_of_young_things_only_checkpoints_of_finished_trainings_go(filled: MlflowClient, store: Store) -> None:
+    assert listed(gc(store, filled)) == {("checkpoint", "1"), ("checkpoint", "8")}
+
+
+def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: MlflowClient, store: Store) -> None:
+    age(store, days=30)
+    before = folders(store)
+    waste = gc(store, filled)
+    assert folders(store) == before
+    blobs = {r.name for r in waste.removals if r.kind == "blob"}
+    assert len(blobs) == 6
+    assert gc(store, filled, apply=True) == waste
+    assert folders(store) == {("model", "1"), ("tokens", "1"), ("evaluation", "1"), ("corpus", "d")}
+    assert store.find("model", VERSION)
+    assert not any((Path(store.uri) / blob).exists() for blob in blobs)
+    assert gc(store, filled).removals == ()
+
+
+def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
+    experiment = filled.get_experiment_by_name("wikigpt").experiment_id
+    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
+    filled.create_run(experiment, tags=tags)
+    store.claim(f"training/{OTHER}", {"run": "night-4"})
+    age(store, days=30)
+    with beating(store, "night-3"), beating(store, "night-4"):
+        waste = gc(store, filled, apply=True)
+    assert listed(waste) == {("checkpoint", "1")}
+    assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
+
+
+def test_old_runs_without_a_version_go_with_what_they_left(filled: MlflowClient, store: Store) -> None:
+    experiment = filled.get_experiment_by_name("wikigpt").experiment_id
+    month_ago = int((time.time() - 30 * DAY) * 1000)
+
+    def ended(run: str, when: int) -> str:
+        end_heartbeat(store, run)
+        made = filled.create_run(experiment, start_time=when, tags={"wikigpt.pipeline_run": run}).info.run_id
+        filled.set_terminated(made, "FAILED", end_time=when)
+        return made
+
+    old, young = ended("night-7", month_ago), ended("night-8", int(time.time() * 1000))
+    foreign = filled.create_run(experiment, start_time=month_ago).info.run_id
+    filled.set_terminated(foreign, "FAILED", end_time=month_ago)
+    of_versions = {v.run_id for v in filled.search_model_versions("name='wikigpt-sample'")}
+    for run in of_versions:
+        filled.set_terminated(run, "FINISHED", end_time=month_ago)
+    age(store, days=30)
+    end_heartbeat(store, "night-8")
+
+    waste = gc(store, filled, apply=True)
+
+    assert {r.name for r in waste.removals if r.kind == "run"} == {old}
+    assert {r.name for r in waste.removals if r.kind == "heartbeats"} == {"night-7"}
+    left = {run.info.run_id for run in filled.search_runs([experiment])}
+    assert left == {young, foreign} | of_versions

@@ -1,0 +1,119 @@
+"""Promotion by a person, and the way back."""
+
+import pytest
+from mlflow import MlflowClient
+
+from components.register.promotion import place
+from components.shared import registry
+from components.shared.failure import Failure
+from pipelines.registry.models import models
+from pipelines.registry.promotion import Moved, promote, rollback
+from tests.registry import judge_of, make_version
+
+NAME = "wikigpt"
+
+
+def add(client: MlflowClient, nll_per_word: float) -> str:
+    version = make_version(client, NAME, nll_per_word)
+    place(client, NAME, version, judge_of(nll_per_word))
+    return version
+
+
+def champion(client: MlflowClient, model: str = NAME) -> str | None:
+    found = registry.holder(client, model, "champion")
+    return str(found.version) if found else None
+
+
+def test_a_promotion_is_recorded_and_taken_back(client: MlflowClient) -> None:
+    add(client, 5.0)
+    add(client, 6.0)
+    assert promote(client, "challenger", reason="reads better") == Moved(NAME, "2", "1")
+    tags = client.get_model_version(NAME, "2").tags
+    assert (champion(client), tags["wikigpt.promoted_reason"]) == ("2", "reads better")
+    assert tags["wikigpt.promoted_by"]
+    assert tags["wikigpt.promoted_at"].endswith("Z")
+    assert registry.holder(client, NAME, "challenger") is None
+
+    assert rollback(client, reason="it repeats itself") == Moved(NAME, "1", "2")
+    assert champion(client) == "1"
+    assert "it repeats itself" in client.get_model_version(NAME, "2").tags["wikigpt.rolled_back"]
+
+
+def test_the_gate_does_not_undo_what_a_person_did(client: MlflowClient) -> None:
+    for nll in (6.0, 5.0, 4.0):
+        add(client, nll)
+    rollback(client, reason="it swears")
+    assert champion(client) == "2"
+    place(client, NAME, "3", judge_of(4.0))
+    assert champion(client) == "2"
+    promote(client, "1", reason="for a demonstration")
+    add(client, 5.5)
+    assert champion(client) == "4"
+
+
+def test_rolling_back_twice_goes_back_two_champions_and_no_further(client: MlflowClient) -> None:
+    for nll in (6.0, 5.0, 4.0):
+        add(client, nll)
+    rollback(client, reason="a")
+    rollback(client, reason="b")
+    assert champion(client) == "1"
+    with pytest.raises(Failure, match="No champion before version 1 of wikigpt is on record"):
+        rollback(client, reason="c")
+
+
+def test_a_champion_set_by_a_click_is_rolled_back_to_the_one_that_stood_there(client: MlflowClient) -> None:
+    add(client, 5.0)
+    add(client, 6.0)
+    add(client, 4.0)
+    client.set_registered_model_alias(NAME, "champion", "2")
+    assert rollback(client, reason="a slip") == Moved(NAME, "3", "2")
+
+
+def test_a_champion_before_that_was_deleted_is_none(client: MlflowClient) -> None:
+    add(client, 6.0)
+    add(client, 5.0)
+    client.delete_model_version(NAME, "1")
+    with pytest.raises(Failure, match="No champion before version 2"):
+        rollback(client, reason="a")
+
+
+def test_promoting_the_champion_changes_nothing(client: MlflowClient) -> None:
+    add(client, 5.0)
+    assert promote(client, "1", reason="again") == Moved(NAME, "1", "1")
+    assert "wikigpt.promoted_reason" not in client.get_model_version(NAME, "1").tags
+
+
+def test_a_version_is_promoted_to_another_environment_once(filled: MlflowClient) -> None:
+    moved = [promote(filled, "1", reason="approved", model="wikigpt-sample", to="wikigpt-prod") for _ in range(2)]
+    assert [each.version for each in moved] == ["1", "1"]
+    copy = filled.get_model_version_by_alias("wikigpt-prod", "champion")
+    assert copy.tags["wikigpt.copied_from"] == "models:/wikigpt-sample/1"
+    assert copy.tags["wikigpt.promoted_reason"] == "approved"
+    assert "wikigpt.approval" not in copy.tags
+    assert {(row.name, row.version) for row in models(filled)} == {
+        ("wikigpt-sample", "1"),
+        ("wikigpt-sample", "2"),
+        ("wikigpt-prod", "1"),
+    }
+    assert champion(filled, "wikigpt-sample") == "1"
+
+
+@pytest.mark.parametrize("level", [float("nan"), float("inf")])
+def test_a_version_whose_perplexity_is_no_number_is_not_promoted(client: MlflowClient, level: float) -> None:
+    make_version(client, NAME, level)
+    with pytest.raises(Failure, match="The word perplexity of this version is"):
+        promote(client, "1", reason="why not")
+    assert champion(client) is None
+
+
+def test_a_reason_is_asked_for(client: MlflowClient) -> None:
+    add(client, 5.0)
+    for act in (lambda: promote(client, "1", reason=" "), lambda: rollback(client, reason="")):
+        with pytest.raises(Failure, match="The reason is empty"):
+            act()
+
+
+def test_without_a_champion_there_is_nothing_to_roll_back(client: MlflowClient) -> None:
+    make_version(client, NAME, 5.0)
+    with pytest.raises(Failure, match="wikigpt has no champion to roll back from"):
+        rollback(client, reason="a")
