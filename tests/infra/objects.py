@@ -22,11 +22,8 @@ Object = dict[str, Any]
 @cache
 def build(root: str) -> tuple[Object, ...]:
     """What `kubectl apply -k infra/<root>` would send."""
-    command = (
-        [shutil.which("kustomize"), "build"] if shutil.which("kustomize") else [shutil.which("kubectl"), "kustomize"]
-    )
-    if command[0] is None:
-        missing("no kustomize here: install kustomize or kubectl")
+    known = [command for command in (["kustomize", "build"], ["kubectl", "kustomize"]) if shutil.which(command[0])]
+    command = known[0] if known else missing("no kustomize here: install kustomize or kubectl")
     done = subprocess.run([*command, str(INFRA / root)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tuple(yaml.safe_load_all(done.stdout))

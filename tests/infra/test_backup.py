@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,7 @@ BUCKET = "backups"
 
 
 @pytest.fixture
-def backup(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def backup(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     """The module, with its environment and an empty bucket."""
     for name, value in {
         "BACKUP_URI": f"s3://{BUCKET}/mlflow",
