@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zipfile
 import zlib
@@ -19,7 +20,16 @@ _LIMIT = 8 << 30
 # Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.
 _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError)
+# A zip that is encrypted or packed in an unknown way is a RuntimeError.
+_DAMAGE = (
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclass(frozen=True)

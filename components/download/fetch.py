@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -124,6 +123,11 @@ def _pointer(archive_sha256: str) -> str:
 
 
 def _copy(source: Path, target: Path) -> Path:
-    with open(source, "rb") as stream:
-        write_atomically(target, lambda out: shutil.copyfileobj(stream, out))
+    try:
+        data = source.read_bytes()
+    except OSError as error:
+        raise Failure(
+            f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="mend its permissions"
+        ) from error
+    write_atomically(target, data)
     return target

@@ -1,5 +1,6 @@
 """Archives: what they may hold, and what they are refused for."""
 
+import os
 import stat
 import zipfile
 
@@ -75,6 +76,15 @@ def test_half_an_archive_is_damaged(opened, texts, pack):
     whole = pack({f"{split}.txt": text * 50 for split, text in texts.items()})
     with pytest.raises(Failure, match="damaged"):
         opened(whole[: len(whole) // 2])
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_a_byte_that_changed_on_the_way_is_damage(opened, pack):
+    noise = bytes(os.urandom(5000))
+    whole = bytearray(pack({f"{split}.txt": noise for split in ("train", "validation", "test")}))
+    whole[len(whole) // 2] ^= 1
+    with pytest.raises(Failure, match="damaged"):
+        opened(bytes(whole))
 
 
 def test_an_archive_without_splits_says_so(opened):

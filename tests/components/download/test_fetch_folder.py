@@ -2,6 +2,8 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -11,6 +13,8 @@ from components.download.settings import DownloadSettings
 from components.shared.failure import Failure
 from components.shared.manifest import digest_of, read_manifest
 from components.shared.store import open_store
+from tests.components.download.conftest import zip_of
+from tests.components.download.server import Site, serving
 
 
 @pytest.fixture
@@ -149,3 +153,33 @@ def test_a_folder_that_cannot_be_written_is_named(own_folder, tmp_path):
             DownloadSettings(corpus=str(own_folder)), tmp_path / "file" / "out", open_store(str(tmp_path / "store"))
         )
     assert str(tmp_path / "file") in failure.value.where
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from components.download.fetch import fetch_corpus
+from components.download.settings import DownloadSettings
+from components.shared.failure import Failure
+from components.shared.store import open_store
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    fetch_corpus(DownloadSettings(corpus=sys.argv[1]), Path(sys.argv[2]), open_store(sys.argv[3]))
+except Failure as failure:
+    sys.exit(str(failure))
+"""
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(own_folder, tmp_path, packed):
+    """A limit on the size of files stands for the full disk: both end in an OSError of the write."""
+    (own_folder / "train.txt").write_bytes(b"words and words \n" * 10_000)
+    archive = zip_of({path.name: path.read_bytes() for path in own_folder.iterdir()})
+    with serving(Site(archive)) as site:
+        corpus = site.url if packed else str(own_folder)
+        arguments = [sys.executable, "-c", FULL_DISK, corpus, str(tmp_path / "out"), str(tmp_path / "store")]
+        ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "Could not write: File too large" in ended.stderr
+    assert "free some space" in ended.stderr
+    assert [path for path in tmp_path.iterdir() if path != own_folder] == []

@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,12 +12,13 @@ import pytest
 
 from components.download.corpora import KNOWN, RAW, SAMPLE, TOKENS, dataset_digest
 from components.download.fetch import fetch_corpus
-from components.download.hub import rebuild
+from components.download.hub import REVISION, rebuild
 from components.download.settings import DownloadSettings
 from components.shared.articles import SPLITS, split_lines
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, write_manifest
+from components.shared.manifest import FileFact, read_manifest, write_manifest
 from components.shared.store import open_store
+from tests.components.download.hub_server import data_set, hub
 
 RELEASED = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -86,3 +90,46 @@ def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, 
     no_hub.publish(own_folder, "corpus", RAW.dataset_digest)
     with pytest.raises(Failure, match="The bytes are not those of wikitext-2-raw-v1"):
         fetch_corpus(DownloadSettings(), tmp_path / "out", no_hub)
+
+
+class TestDownload:
+    """`datasets` against a server that speaks as much of the Hub's protocol as it needs, in a process of its own."""
+
+    CODE = """
+import sys
+from pathlib import Path
+from components.download.fetch import fetch_corpus
+from components.download.settings import DownloadSettings
+from components.shared.failure import Failure
+from components.shared.store import open_store
+try:
+    fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), Path(sys.argv[1]), open_store(sys.argv[2]))
+except Failure as failure:
+    sys.exit(str(failure))
+"""
+
+    def fetch(self, url: str, tmp_path: Path) -> subprocess.CompletedProcess:
+        env = {**os.environ, "HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
+        arguments = [sys.executable, "-c", self.CODE, str(tmp_path / "out"), str(tmp_path / "store")]
+        return subprocess.run(arguments, env=env, capture_output=True, text=True, timeout=300)
+
+    @pytest.mark.slow
+    def test_the_pinned_revision_gives_the_released_corpus(self, real_data, tmp_path):
+        released = real_data / "wikitext-2"
+        rows = {split: as_rows((released / f"wiki.{RELEASED[split]}.tokens").read_bytes()) for split in SPLITS}
+        with hub(data_set("wikitext-2-v1", rows)) as served:
+            ended = self.fetch(served.url, tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        facts = read_manifest(tmp_path / "out", "corpus").facts
+        assert facts["dataset_digest"] == TOKENS.dataset_digest
+        assert REVISION[:12] in facts["source"]
+
+    @pytest.mark.slow
+    def test_other_rows_are_refused_and_nothing_is_left(self, tmp_path):
+        rows = {split: ["", " = Other = \n", "", " words \n"] for split in SPLITS}
+        with hub(data_set("wikitext-2-v1", rows)) as served:
+            ended = self.fetch(served.url, tmp_path)
+        assert ended.returncode == 1
+        assert "The bytes are not those of wikitext-2-v1" in ended.stderr
+        assert not (tmp_path / "out").exists()
+        assert not (tmp_path / "store").exists()

@@ -1,0 +1,101 @@
+"""As much of the Hugging Face Hub as `datasets.load_dataset` asks for one data set of parquet files."""
+
+import hashlib
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from json import dumps
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from components.download.hub import REPOSITORY, REVISION
+
+_API = f"/api/datasets/{REPOSITORY}"
+_FILES = f"/datasets/{REPOSITORY}/resolve/{REVISION}/"
+
+
+@dataclass
+class Hub:
+    """A Hub at `url` with the files of the data set; `asked` are the paths of the requests."""
+
+    files: dict[str, bytes]
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+
+def data_set(name: str, rows: dict[str, list[str]]) -> dict[str, bytes]:
+    """The files of a configuration, named and described as on the Hub."""
+    lines = ["---", "configs:", f"- config_name: {name}", "  data_files:"]
+    files = {}
+    for split, texts in rows.items():
+        lines += [f"  - split: {split}", f"    path: {name}/{split}-*"]
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({"text": texts}), buffer)
+        files[f"{name}/{split}-00000-of-00001.parquet"] = buffer.getvalue()
+    return {"README.md": "\n".join([*lines, "---", ""]).encode(), **files}
+
+
+@contextmanager
+def hub(files: dict[str, bytes]) -> Iterator[Hub]:
+    """Serves until the block ends."""
+    served = Hub(files)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            served.asked.append(path)
+            if path.startswith(_FILES) and (content := files.get(path.removeprefix(_FILES))) is not None:
+                tag = hashlib.sha256(content).hexdigest()
+                self._answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION})
+            elif path == f"{_API}/revision/{REVISION}":
+                names = [{"rfilename": name} for name in files]
+                self._answer(200, dumps({"id": REPOSITORY, "sha": REVISION, "siblings": names, "tags": []}).encode())
+            elif path.startswith(f"{_API}/tree/{REVISION}"):
+                folder = path.removeprefix(f"{_API}/tree/{REVISION}").strip("/")
+                self._answer(200, dumps(_listing(files, folder)).encode())
+            else:
+                self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": REVISION})
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            return None
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    served.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield served
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _listing(files: dict[str, bytes], folder: str) -> list[dict]:
+    """The entries right below a folder, as the Hub's tree has them."""
+    start = f"{folder}/" if folder else ""
+    below = {name.removeprefix(start): content for name, content in files.items() if name.startswith(start)}
+    folders = {name.partition("/")[0] for name in below if "/" in name}
+    return [
+        *({"type": "directory", "path": start + name, "size": 0, "oid": "0" * 40} for name in sorted(folders)),
+        *(
+            {"type": "file", "path": start + name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in below.items()
+            if "/" not in name
+        ),
+    ]
