@@ -96,6 +96,7 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             yield [_zipped(opened, info) for info in opened.infolist()]
     elif start.startswith(b"\x1f\x8b"):
+        _read_to_the_end(archive)
         with tarfile.open(archive, "r:gz") as opened_tar:
             yield [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
     else:
@@ -105,6 +106,13 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
             where=address,
             remedy="give the address of the archive itself; a page that asks for a login also looks like this",
         )
+
+
+def _read_to_the_end(archive: Path) -> None:
+    """Only at its end does gzip compare its checksum, and tarfile stops short of it."""
+    with gzip.open(archive) as stream:
+        while stream.read(_CHUNK) and stream.tell() <= _LIMIT:
+            pass
 
 
 def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
