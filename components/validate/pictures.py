@@ -109,7 +109,7 @@ def drift(results: Sequence[Result]) -> Html:
             names.append(each.name.partition(" like ")[0])
         axes.axvline(0, color=MUTED, linewidth=0.8)
         _name_rows(axes, names)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f} %")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f} %" if value else "equal")
     return figure(
         axes,
         "Each statistic of the train split relative to the champion's corpus; the bars are what is tolerated.",

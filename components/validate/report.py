@@ -63,7 +63,7 @@ def _facts(validation: Validation) -> Html:
     return facts(
         {
             "Corpus": corpus["name"],
-            "Bytes as published": "yes" if corpus.get("published") else "no such corpus",
+            "Bytes": "as published" if corpus.get("published") else "of no known release",
             "Models are called": corpus.get("model_name"),
             "Dataset digest": str(corpus["dataset_digest"])[:12],
             "Compared with": f"champion {champion['version']}" if champion else "no other corpus",
