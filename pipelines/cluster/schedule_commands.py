@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from components.shared.failure import ExitCode
 from pipelines.cluster.options import (
     AllowMutableImage,
     Endpoint,
@@ -54,7 +55,13 @@ def apply(
 
 @schedule.command("list")
 def show(
-    folder: Folder = FOLDER, endpoint: Endpoint = None, namespace: Namespace = None, as_json: Json = False
+    folder: Folder = FOLDER,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit code 1 where a night is overdue: for a monitor.")
+    ] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
 ) -> None:
     """Show the schedules of the server: when each is due, how its last run ended, whether a night is overdue."""
     from pipelines.cluster.nights import standings
@@ -67,11 +74,13 @@ def show(
     if as_json:
         document = {"schedules": [asdict(standing) for standing in seen], "not_applied": missing}
         typer.echo(json.dumps(document, indent=1, default=str))
-        return
-    for standing in seen:
-        typer.echo("\n".join(standing_lines(standing)))
-    for name in missing:
-        typer.echo(f"{name}  not applied: it stands in {folder} only")
+    else:
+        for standing in seen:
+            typer.echo("\n".join(standing_lines(standing)))
+        for name in missing:
+            typer.echo(f"{name}  not applied: it stands in {folder} only")
+    if check and any(standing.overdue for standing in seen):
+        raise typer.Exit(int(ExitCode.FAILED))
 
 
 @schedule.command()

@@ -165,7 +165,8 @@ class ClusterSettings:
             must all mean the same bytes.
         allow_mutable_image: accept an image by tag.
         image_pull_secrets: names of Secrets with the registry's credentials.
-        service_account: of the pods; None takes the one that Kubeflow Pipelines was installed with.
+        service_account: of the pods, which `infra/base/runs` makes; None takes the one that Kubeflow Pipelines was
+            installed with.
         config_map: holds WIKIGPT_STORE and MLFLOW_TRACKING_URI, and may hold the other variables of `OPTIONAL_KEYS`.
         s3_secret: holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None where the service account has the right.
         mlflow_secret: holds MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None without authentication.
@@ -184,7 +185,7 @@ class ClusterSettings:
     image: str = ""
     allow_mutable_image: bool = False
     image_pull_secrets: tuple[str, ...] = ()
-    service_account: str | None = None
+    service_account: str | None = "wikigpt-run"
     config_map: str = "wikigpt"
     s3_secret: str | None = "wikigpt-s3"
     mlflow_secret: str | None = "wikigpt-mlflow"

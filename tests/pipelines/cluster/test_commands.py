@@ -31,27 +31,44 @@ def wikigpt(stand_in, monkeypatch, capsys):
     return run
 
 
-def test_submit_and_wait(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("SUCCEEDED",)
-    code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--set", "train.steps=20", "--wait")
+def test_submit_look_and_cancel(wikigpt, stand_in):
+    stand_in.state.lifecycle = ("RUNNING",)
+    code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--set", "train.steps=20")
     assert code == 0
-    run = stand_in.state.runs[out.strip()]
+    run_id = out.strip()
+    run = stand_in.state.runs[run_id]
     assert json.loads(run["runtime_config"]["parameters"]["settings"])["train"]["steps"] == 20
     assert run["display_name"] in err
 
+    lines = wikigpt("status", run_id)[1].splitlines()
+    assert lines[0].split()[:2] == [run["display_name"], "running"]
+    assert [line.split() for line in lines[1:3]] == [["download", "not", "started"], ["validate", "not", "started"]]
+    document = json.loads(wikigpt("status", run_id, "--json")[1])
+    assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
+    assert wikigpt("logs", run_id)[0] == 1
+    assert wikigpt("cancel", run_id)[2] == f"{run_id}: canceling\n"
+    assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: canceled\n"
 
-@pytest.mark.parametrize(("state", "expected"), [("FAILED", 1), ("CANCELED", 4)])
-def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in, state, expected):
-    stand_in.state.lifecycle = (state,)
-    code, _, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait")
-    assert code == expected
-    assert err.splitlines()[-1].startswith("wikigpt: The run ")
+
+def test_submit_and_wait(wikigpt, stand_in):
+    stand_in.state.lifecycle = ("SUCCEEDED",)
+    code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--json")
+    assert code == 0
+    assert json.loads(out)["run_id"] in stand_in.state.runs
+    assert "train: skipped" in err
 
 
-def test_waiting_has_a_limit(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("RUNNING",)
-    code, _, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--timeout", "0")
-    assert (code, "it goes on" in err) == (5, True)
+def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
+    wikigpt("schedule", "apply", "--image", IMAGE)
+    for state, expected, sentence in [
+        ("SUCCEEDED", 0, ""),
+        ("FAILED", 1, "wikigpt: The run failed"),
+        ("CANCELED", 4, "wikigpt: The run was cancelled"),
+        ("RUNNING", 5, "wikigpt: The run is not over after 0 s; it goes on"),
+    ]:
+        stand_in.state.lifecycle = (state,)
+        code, _, err = wikigpt("schedule", "trigger", "nightly", "--wait", "--timeout", "0")
+        assert (code, err.splitlines()[-1:] == [] or err.splitlines()[-1].startswith(sentence)) == (expected, True)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +120,12 @@ def test_the_life_of_a_schedule(wikigpt, stand_in):
     assert first == "nightly: created"
     assert second.startswith("  At 02:00 every day (UTC), next 20")
     assert second.count(" 02:00") == 4
+    assert wikigpt("schedule", "list", "--check")[0] == 0
+    (made,) = stand_in.state.recurring.values()
+    made["created_at"] = "2026-01-01T00:00:00Z"
+    code, out, _ = wikigpt("schedule", "list", "--check")
+    assert (code, "  OVERDUE: no run came at " in out) == (1, True)
     assert wikigpt("schedule", "apply", "--image", IMAGE)[1].startswith("nightly: unchanged")
-    assert wikigpt("schedule", "apply", "--image", IMAGE[:-1] + "b")[1].startswith("nightly: replaced")
     assert wikigpt("schedule", "pause", "nightly")[1] == "nightly: paused\n"
     listed = json.loads(wikigpt("schedule", "list", "--json")[1])
     assert [(entry["name"], entry["paused"]) for entry in listed["schedules"]] == [("nightly", True)]
@@ -114,17 +135,6 @@ def test_the_life_of_a_schedule(wikigpt, stand_in):
     assert wikigpt("schedule", "delete", "nightly")[0] == 0
     assert stand_in.state.recurring == {}
     assert run_id in stand_in.state.runs
-
-
-def test_status_as_lines_and_as_json(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("RUNNING",)
-    run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
-    lines = wikigpt("status", run_id)[1].splitlines()
-    assert lines[0].split()[1] == "running"
-    assert [line.split()[0] for line in lines[1:]][:2] == ["download", "validate"]
-    document = json.loads(wikigpt("status", run_id, "--json")[1])
-    assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
-    assert wikigpt("cancel", run_id)[2] == f"{run_id}: canceling\n"
 
 
 @pytest.mark.slow
