@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from components.shared.manifest import disk_failure, write_atomically
+from components.train.adapters import Ranks
 from components.train.optimizer import Average, copy_into
 
 
@@ -53,6 +54,7 @@ class State:
         average: their moving average, if there is one.
         progress: the plain values.
         best: the weights of the best evaluation.
+        ranks: AdaLoRA's, where that is the adapter.
     """
 
     weights: dict[str, Tensor]
@@ -60,6 +62,7 @@ class State:
     average: Average
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict)
+    ranks: Ranks | None = None
 
 
 def write_state(state: State, folder: Path, training: str) -> None:
@@ -80,6 +83,7 @@ def write_state(state: State, folder: Path, training: str) -> None:
         "optimizer": _optimizer_tensors(state),
         "average": state.average.values,
         "best": state.best,
+        "ranks": state.ranks.tensors() if state.ranks else {},
     }
     for name, tensors in parts.items():
         path = folder / f"{name}.safetensors"
@@ -101,6 +105,8 @@ def read_state(state: State, folder: Path) -> None:
         copy_into(state.average.values, load_file(folder / "average.safetensors"))
     best = load_file(folder / "best.safetensors")
     state.best = {name: best[name].to(state.weights[name].device) for name in best}
+    if state.ranks:
+        state.ranks.restore(load_file(folder / "ranks.safetensors"))
     _restore_optimizers(state, load_file(folder / "optimizer.safetensors"))
 
 

@@ -17,6 +17,7 @@ from components.shared.events import emit
 from components.shared.fingerprint import differences
 from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.step import Step
+from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.data import Split, TrainOrder, ValidationBlocks
 from components.train.device import choose_device, prepare
 from components.train.keeper import StoreKeeper
@@ -76,11 +77,19 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     vocabulary = {"vocab_size": job.tokens["vocab_size"], "eos_id": job.tokens["eos_id"]}
     model = build_model(settings, weights=Path(job.weights) if job.weights else None, **vocabulary)
-    torch.nn.Module.to(model, device)
     steps = budget(settings, corpus.order.steps_per_epoch)
+    trained = add_adapter(model, settings, steps).to(device)
+    keeper = partial(
+        StoreKeeper,
+        store=step.store,
+        fingerprint=job.fingerprint,
+        settings=step.section(CheckpointSettings, "checkpoints"),
+        facts={"run": job.run, "identity": job.identity, "numerics": numerics},
+        still_ours=partial(check_lease, step.store, job.fingerprint, job.run),
+    )
     learn = partial(
         train,
-        model,
+        trained,
         corpus,
         settings,
         steps=steps,
@@ -90,22 +99,17 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         group=group,
     )
     if group.rank:
-        learn()
+        learn(keeper=keeper())
         return {}
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
     with Record(step, params | {f"numerics.{name}": value for name, value in numerics.items()}) as record:
         _take_up(job, numerics, record)
-        keeper = StoreKeeper(
-            store=step.store,
-            fingerprint=job.fingerprint,
-            settings=step.section(CheckpointSettings, "checkpoints"),
-            facts={"run": job.run, "identity": job.identity, "numerics": numerics},
-            still_ours=partial(check_lease, step.store, job.fingerprint, job.run),
-            kept=partial(record.tag, "wikigpt.checkpoint"),
-        )
-        progress = learn(keeper=keeper, observe=partial(record.observe, steps=steps))
-    parameters = sum(weight.numel() for weight in model.parameters())
+        kept = partial(record.tag, "wikigpt.checkpoint")
+        progress = learn(keeper=keeper(kept=kept), observe=partial(record.observe, steps=steps))
     folder = Path(job.model_dir)
+    if settings.adapter != "none":
+        save_adapter(trained, settings, folder / "adapter")
+    model = merge(trained, settings)
     save_model(model, folder, **vocabulary)
     shutil.copytree(Path(job.tokens_dir) / "tokenizer", folder, dirs_exist_ok=True)
     write_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
@@ -118,7 +122,8 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         "tokens_seen": progress.step * settings.batch * settings.block,
         "train_seconds": round(progress.seconds, 3),
         "gpu_seconds": round(progress.seconds * group.size, 3) if device.type == "cuda" else 0.0,
-        "parameters": parameters,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "merged": settings.adapter != "prefix",
         "numerics": numerics,
         "dataset_digest": job.tokens["dataset_digest"],
         "tokenizer_digest": job.tokens["tokenizer_digest"],

@@ -37,8 +37,8 @@ class StoreKeeper:
     fingerprint: str
     settings: CheckpointSettings
     facts: dict[str, Any]
-    still_ours: Callable[[], None]
-    kept: Callable[[str], None]
+    still_ours: Callable[[], object]
+    kept: Callable[[str], object] = str
 
     def due(self, step: int) -> bool:
         return self.settings.every is not None and step % self.settings.every == 0
@@ -76,7 +76,9 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
     Raises:
         Failure: the store cannot be reached.
     """
-    for name in reversed(store.names(KIND, f"{fingerprint}/")):
+    names = store.names(KIND, f"{fingerprint}/")
+    while names:
+        name = names.pop()
         try:
             manifest = store.fetch(KIND, name, folder / name)
         except Failure as failure:
@@ -85,7 +87,7 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
             manifest = None
         if manifest is None:
             emit("note", text=f"warning: checkpoint {name} is damaged and was removed; the one before it is tried")
-            store.remove(KIND, name)
+            store.remove(KIND, name, keep=names)
         elif unlike := differences(identity, manifest.facts["identity"]):
             emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(unlike)}")
         else:
@@ -96,10 +98,11 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
 
 def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
-    for name in store.names(KIND, f"{fingerprint}/"):
-        manifest = store.find(KIND, name)
-        if manifest is None or manifest.facts["run"] != pipeline_run:
-            store.remove(KIND, name)
+    names = store.names(KIND, f"{fingerprint}/")
+    made_by = {name: manifest.facts["run"] for name in names if (manifest := store.find(KIND, name))}
+    ours = [name for name in names if made_by.get(name) == pipeline_run]
+    for name in set(names) - set(ours):
+        store.remove(KIND, name, keep=ours)
 
 
 def nearest_other(store: Store, fingerprint: str, identity: dict[str, Any]) -> str | None:

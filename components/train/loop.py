@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from components.shared.failure import Failure, Interrupted
+from components.train.adapters import Ranks
 from components.train.checkpoint import Progress, State, read_state
+from components.train.curve import Clock, Curve, mean_of
 from components.train.data import TrainOrder, ValidationBlocks
 from components.train.device import autocast
 from components.train.model import token_loss
 from components.train.optimizer import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
 from components.train.parallel import ALONE, Group
 from components.train.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is trained on and judged by, with the size of the tokenizer's vocabulary."""
+
+    order: TrainOrder
+    validation: ValidationBlocks
+    vocab_size: int
 
 
 class Keeper(Protocol):
@@ -31,15 +42,6 @@ class Keeper(Protocol):
 
     def keep(self, state: State) -> None:
         """Keeps the state."""
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What is trained on and judged by, with the size of the tokenizer's vocabulary."""
-
-    order: TrainOrder
-    validation: ValidationBlocks
-    vocab_size: int
 
 
 def train(
@@ -60,7 +62,7 @@ def train(
     Args:
         model: on the device.
         corpus: blocks on the device.
-        settings: see there; nothing is read from anywhere else.
+        settings: see there.
         steps: the budget, see `budget`.
         device: of this process.
         keeper: where checkpoints go; None keeps none.
@@ -71,62 +73,71 @@ def train(
 
     Raises:
         Interrupted: it was told to stop, after the state was kept.
-        Failure: the loss is not a number any more, or memory is full.
+        Failure: the loss is not finite any more, or memory is full.
     """
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    state = State(weights, build_optimizers(model, settings), Average(weights, settings.ema_decay))
+    average = Average(weights, settings.ema_decay)
+    state = State(weights, build_optimizers(model, settings), average, ranks=Ranks.of(model))
     if resume_from:
         read_state(state, resume_from)
-    progress, curve = state.progress, Curve(state.progress.pending, settings.log_every, device)
-    parts = list(_parts(settings, group))
-    loss_of = _loss_function(model, corpus.vocab_size, settings, device)
-    clock = Clock()
+    progress = state.progress
+    curve, clock = Curve(progress.pending, settings.log_every, device), Clock(progress.seconds)
+    parts = _parts(settings, group)
+    loss_of = _loss_function(model, corpus.vocab_size, settings, state.ranks)
+    tokens_a_step = settings.batch * settings.block
+
+    def record(**values: float) -> None:
+        row = {"step": progress.step, "tokens": progress.step * tokens_a_step, **values}
+        progress.history.append(row)
+        observe(row)
 
     model.train()
-    while progress.step < steps and not progress.stopped_early:
-        step = progress.step
-        torch.manual_seed((settings.seed << 40) + (step << 10) + group.rank)
-        rate = set_learning_rate(state.optimizers, learning_rate_share(step, steps, settings))
-        loss = torch.zeros((), device=device)
-        with _memory_named(settings):
+    with _memory_named(settings):
+        while progress.step < steps and not progress.stopped_early:
+            _seed(settings.seed, progress.step, group.rank)
+            rate = set_learning_rate(state.optimizers, learning_rate_share(progress.step, steps, settings))
+            loss = torch.zeros((), device=device)
             for part in parts:
-                part_loss = loss_of(*corpus.order.inputs_and_targets(step, part)) / len(parts)
+                part_loss = loss_of(*corpus.order.inputs_and_targets(progress.step, part)) / len(parts)
                 part_loss.backward()
                 loss += part_loss.detach()
-        group.mean(weight.grad for weight in weights.values() if weight.grad is not None)
-        norm = nn.utils.clip_grad_norm_(weights.values(), settings.gradient_clip or math.inf)
-        for optimizer in state.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        state.average.update(step)
-        curve.add(loss, norm)
-        progress.step = step = step + 1
+            group.mean(weight.grad for weight in weights.values() if weight.grad is not None)
+            norm = nn.utils.clip_grad_norm_(weights.values(), settings.gradient_clip or math.inf)
+            for optimizer in state.optimizers:
+                optimizer.step()
+            if state.ranks:
+                state.ranks.allocate(progress.step)
+            model.zero_grad(set_to_none=True)
+            state.average.update(progress.step)
+            curve.add(loss, norm)
+            progress.step += 1
 
-        stop = group.any(told_to_stop())
-        last = step == steps
-        due = keeper is not None and keeper.due(step)
-        if step == 1 or step % settings.log_every == 0 or last or due or stop:
-            progress.pending = curve.read(group)
-            _check_finite(progress, rate, corpus.order)
-        if step == 1 or step % settings.log_every == 0 or last:
-            losses, norms = zip(*progress.pending, strict=True)
-            row = {"step": step, "tokens": step * settings.batch * settings.block, "loss": _mean(losses)}
-            row |= {"learning_rate": rate, "gradient_norm": _mean(norms)}
-            row |= {"tokens_per_second": clock.lap(len(losses)) * settings.batch * settings.block}
-            _record(row, progress, observe)
-            progress.pending = curve.clear()
-        if step % settings.evaluate_every == 0 or last:
-            with clock.paused(), state.average.applied():
-                value = validation_loss(model, corpus, settings, device, group)
-                _judge(value, state, settings.patience)
-            row = {"step": step, "tokens": step * settings.batch * settings.block}
-            _record(row | {"validation_loss": value, "validation_perplexity": math.exp(value)}, progress, observe)
-        progress.seconds += clock.split()
-        if keeper and (due or stop) and not last:
-            with clock.paused():
-                keeper.keep(state)
-        if stop and not last:
-            raise Interrupted(f"Training was told to stop after step {step} of {steps}", where="step train")
+            last, stop = progress.step == steps, group.any(told_to_stop())
+            log = last or progress.step == 1 or progress.step % settings.log_every == 0
+            judge = last or progress.step % settings.evaluate_every == 0
+            keep = keeper is not None and not last and (stop or keeper.due(progress.step))
+            if log or judge or keep:
+                progress.pending = curve.read(group)
+                _check_finite(progress, rate, corpus.order)
+            if log:
+                mean_loss, mean_norm = mean_of(progress.pending)
+                speed = clock.rate(len(progress.pending) * tokens_a_step)
+                record(loss=mean_loss, learning_rate=rate, gradient_norm=mean_norm, tokens_per_second=speed)
+                curve.clear()
+                progress.pending = []
+            if judge:
+                with clock.paused(), state.average.applied():
+                    value = validation_loss(model, corpus, settings, group)
+                    _judge(value, state, settings.patience)
+                record(validation_loss=value, validation_perplexity=math.exp(min(value, 700)))
+            progress.seconds = clock.seconds
+            if keeper and keep and group.rank == 0:
+                with clock.paused():
+                    keeper.keep(state)
+            if stop and not last:
+                raise Interrupted(
+                    f"Training was told to stop after step {progress.step} of {steps}", where="step train"
+                )
 
     copy_into(weights, state.best)
     model.eval()
@@ -134,15 +145,13 @@ def train(
 
 
 @torch.no_grad()
-def validation_loss(
-    model: nn.Module, corpus: Corpus, settings: TrainSettings, device: torch.device, group: Group = ALONE
-) -> float:
-    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count, never a mean of
-    means."""
+def validation_loss(model: nn.Module, corpus: Corpus, settings: TrainSettings, group: Group = ALONE) -> float:
+    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens."""
     model.eval()
-    total = torch.zeros(2, dtype=torch.float64, device=device)
-    for inputs, targets, scored in corpus.validation.batches(_evaluation_batch(settings), group.rank, group.size):
-        with autocast(settings, device):
+    size = _parts(settings, group)[0]
+    total = torch.zeros(2, dtype=torch.float64, device=corpus.validation.stream.device)
+    for inputs, targets, scored in corpus.validation.batches(size.stop - size.start, group.rank, group.size):
+        with autocast(settings, inputs.device):
             logits = model(input_ids=inputs).logits[..., : corpus.vocab_size]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         total += torch.stack([(losses.double() * scored.flatten()).sum(), scored.sum().double()])
@@ -161,75 +170,38 @@ def budget(settings: TrainSettings, steps_per_epoch: int) -> int:
     return min(steps for steps in asked if steps)
 
 
-class Curve:
-    """Loss and gradient norm of the steps since the last log point, on the device: adding to it waits for nothing."""
-
-    def __init__(self, pending: list[tuple[float, float]], capacity: int, device: torch.device):
-        self.values = torch.zeros(capacity, 2, device=device)
-        self.values[: len(pending)] = torch.tensor(pending).reshape(-1, 2)
-        self.count = len(pending)
-
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        self.values[self.count, 0], self.values[self.count, 1] = loss, norm
-        self.count += 1
-
-    def read(self, group: Group) -> list[tuple[float, float]]:
-        """The values as numbers, which waits for the device; losses are the mean over the processes."""
-        values = self.values[: self.count].clone()
-        group.mean([values])
-        return [(loss, norm) for loss, norm in values.tolist()]
-
-    def clear(self) -> list[tuple[float, float]]:
-        self.count = 0
-        return []
-
-
-class Clock:
-    """Seconds of training: those of evaluations and checkpoints do not count as steps."""
-
-    def __init__(self) -> None:
-        now = time.perf_counter()
-        self.lap_began, self.split_began = now, now
-
-    def lap(self, steps: int) -> float:
-        """Steps a second since the last lap."""
-        now = time.perf_counter()
-        rate, self.lap_began = steps / (now - self.lap_began), now
-        return rate
-
-    def split(self) -> float:
-        """All seconds since the last split."""
-        now = time.perf_counter()
-        seconds, self.split_began = now - self.split_began, now
-        return seconds
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.lap_began += time.perf_counter() - began
-
-
-def _parts(settings: TrainSettings, group: Group) -> Iterator[slice]:
+def _parts(settings: TrainSettings, group: Group) -> list[slice]:
     """The sequences of each part of a step that this process computes."""
     mine = group.share(settings.batch)
     size = (mine.stop - mine.start) // settings.accumulation
-    for start in range(mine.start, mine.stop, size):
-        yield slice(start, start + size)
+    return [slice(start, start + size) for start in range(mine.start, mine.stop, size)]
 
 
 def _loss_function(
-    model: nn.Module, vocab_size: int, settings: TrainSettings, device: torch.device
+    model: nn.Module, vocab_size: int, settings: TrainSettings, ranks: Ranks | None
 ) -> Callable[[Tensor, Tensor], Tensor]:
     def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        with autocast(settings, device):
-            return token_loss(model, inputs, targets, vocab_size)
+        with autocast(settings, inputs.device):
+            value = token_loss(model, inputs, targets, vocab_size)
+        return value if ranks is None else value + ranks.penalty()
 
     return torch.compile(loss, dynamic=False) if settings.compile else loss
 
 
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Makes dropout a function of the step, so that there is no state of it to keep."""
+    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
+
+
 def _judge(value: float, state: State, patience: int | None) -> None:
+    """Keeps the weights that are in place if they are the best so far."""
     progress = state.progress
+    if not math.isfinite(value):
+        raise Failure(
+            f"The validation loss is {value} after step {progress.step}",
+            where="step train",
+            remedy="lower train.learning_rate or raise train.warmup_steps",
+        )
     if value < progress.best_loss:
         progress.best_loss, progress.best_step, progress.misses = value, progress.step, 0
         state.best = {name: weight.detach().clone() for name, weight in state.weights.items()}
@@ -239,8 +211,7 @@ def _judge(value: float, state: State, patience: int | None) -> None:
 
 
 def _check_finite(progress: Progress, rate: float, order: TrainOrder) -> None:
-    first = progress.step - len(progress.pending)
-    for step, (loss, norm) in enumerate(progress.pending, first):
+    for step, (loss, norm) in enumerate(progress.pending, progress.step - len(progress.pending)):
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Failure(
                 f"The loss is {loss} in step {step + 1} (gradient norm {norm}, learning rate near {rate:.3g})",
@@ -259,20 +230,7 @@ def _memory_named(settings: TrainSettings) -> Iterator[None]:
             raise
         raise Failure(
             f"Memory is full with a batch of {settings.batch} sequences of {settings.block} tokens"
-            f" in {settings.accumulation} parts: {str(error).splitlines()[0]}",
+            f" in {settings.accumulation} parts: {str(error).splitlines()[0] if str(error) else 'no more is free'}",
             where="train.batch and train.block",
             remedy="raise train.accumulation, which gives the same result in less memory, or lower train.block",
         ) from error
-
-
-def _record(row: dict[str, Any], progress: Progress, observe: Callable[[dict[str, Any]], None]) -> None:
-    progress.history.append(row)
-    observe(row)
-
-
-def _evaluation_batch(settings: TrainSettings) -> int:
-    return max(1, settings.batch // settings.accumulation)
-
-
-def _mean(values: tuple[float, ...]) -> float:
-    return math.fsum(values) / len(values)

@@ -16,18 +16,17 @@ from components.train.settings import TrainSettings
 def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
 
-    Weight decay spares embeddings, norms and biases. Muon's updates are scaled to the size of AdamW's (Liu et al. 2025,
-    "Muon is Scalable for LLM Training"), so that one learning rate and one weight decay mean the same to both, and a
-    transposed matrix (GPT-2's Conv1D) is treated as any other.
+    Weight decay spares embeddings (also an output layer of its own), norms and biases. Muon's updates are scaled to the
+    size of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that one learning rate and one weight
+    decay mean the same to both, and a transposed matrix (GPT-2's Conv1D) is treated as any other.
     """
-    trainable = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    matrices = [weight for weight in trainable.values() if weight.ndim == 2 and id(weight) not in embeddings]
-    head = getattr(model, "get_output_embeddings", lambda: None)()
-    if settings.optimizer == "muon" and head is not None:
-        matrices = [weight for weight in matrices if weight is not head.weight]
+    if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
+        embeddings.add(id(head.weight))
+    matrices = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
     chosen = {id(weight) for weight in matrices}
-    others = [weight for weight in trainable.values() if id(weight) not in chosen]
+    others = [weight for weight in trainable if id(weight) not in chosen]
     groups = [{"params": others, "weight_decay": 0.0}]
     betas = (settings.beta1, settings.beta2)
     if settings.optimizer == "adamw":

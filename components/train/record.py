@@ -61,8 +61,9 @@ class Record:
             steps: the budget.
         """
         self.shown |= {name: row[name] for name in _SHOWN if name in row}
-        eta = (steps - row["step"]) * (row["tokens"] / row["step"]) / self.shown["tokens_per_second"]
-        emit("progress", step="train", done=row["step"], total=steps, eta=round(eta, 1), **self.shown)
+        if speed := self.shown.get("tokens_per_second"):
+            self.shown["eta"] = round((steps - row["step"]) * (row["tokens"] / row["step"]) / speed, 1)
+        emit("progress", step="train", done=row["step"], total=steps, **self.shown)
         self.queue(row | _system())
 
     def queue(self, row: dict[str, Any]) -> None:

@@ -77,7 +77,7 @@ def _prepare_job(
 ) -> Job:
     from components.train.job import Job
 
-    weights = bring_weights(settings, scratch / "weights")
+    weights = bring_weights(settings, scratch / "weights", step.store)
     parts = identity(tokens.facts["dataset_digest"], step.settings)
     parts["tokenizer"] = tokens.facts["tokenizer_digest"]
     if weights:

@@ -6,17 +6,20 @@ from pathlib import Path
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of, file_fact, write_atomically
+from components.shared.pretrained import from_mirror
+from components.shared.store import Store
 from components.train.settings import TrainSettings
 
 _FILES = ("*.json", "*.safetensors")
 
 
-def bring_weights(settings: TrainSettings, work: Path) -> Path | None:
+def bring_weights(settings: TrainSettings, work: Path, store: Store | None = None) -> Path | None:
     """The folder with the pretrained weights that the settings name, or None where they name none.
 
     Args:
         settings: `pretrained` and `revision`.
         work: a scratch folder for what is downloaded.
+        store: asked before the Hub is.
 
     Raises:
         Failure: they cannot be had, or are no safetensors.
@@ -26,7 +29,9 @@ def bring_weights(settings: TrainSettings, work: Path) -> Path | None:
     if settings.pretrained.startswith("s3://"):
         folder = _from_s3(settings.pretrained, work)
     elif settings.from_hub:
-        folder = _from_hub(settings.pretrained, settings.revision, work)
+        revision = settings.revision or ""
+        mirrored = from_mirror(store, "weights", settings.pretrained, revision, work)
+        folder = mirrored or _from_hub(settings.pretrained, revision)
     else:
         folder = Path(settings.pretrained).expanduser()
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
@@ -54,7 +59,7 @@ def _from_s3(address: str, work: Path) -> Path:
     return work
 
 
-def _from_hub(name: str, revision: str | None, work: Path) -> Path:
+def _from_hub(name: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
@@ -63,6 +68,6 @@ def _from_hub(name: str, revision: str | None, work: Path) -> Path:
         raise Failure(
             f"The pretrained weights cannot be had from the Hub: {type(error).__name__}",
             where=f"https://huggingface.co/{name} at {revision}",
-            remedy="look at the network and the name, or give a folder or an s3:// prefix as train.pretrained",
+            remedy="look at the network and the name, bring it into the store by `wikigpt mirror`, or give a folder",
             exit_code=ExitCode.UNREACHABLE,
         ) from error

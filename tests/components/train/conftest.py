@@ -1,0 +1,101 @@
+"""A corpus, its tokens and settings that are as small as a training can be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from components.shared.manifest import Manifest, read_manifest, write_manifest
+from components.shared.step import Step
+from components.tokenize.run import write_tokens
+from components.tokenize.settings import TokenizeSettings
+from components.train.job import open_corpus
+from components.train.loop import Corpus
+from components.train.model import build_model
+from components.train.settings import TrainSettings
+
+TINY: dict[str, Any] = {
+    "layers": 2,
+    "width": 32,
+    "heads": 2,
+    "context": 64,
+    "block": 16,
+    "batch": 4,
+    "steps": 8,
+    "learning_rate": 1e-2,
+    "evaluate_every": 4,
+    "validation_tokens": 256,
+    "log_every": 2,
+    "threads": 1,
+    "device": "cpu",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of kind tokens, as the step before makes it."""
+    return make_tokens(tmp_path_factory.mktemp("corpus"), seed=1)
+
+
+@pytest.fixture(scope="session")
+def tokens(tokens_dir: Path) -> Manifest:
+    return read_manifest(tokens_dir, "tokens")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The store and the tracking database of a run are below this folder."""
+    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    return tmp_path
+
+
+def tiny(**values: Any) -> TrainSettings:
+    return TrainSettings(**{**TINY, **values})
+
+
+def tiny_step(run: str = "run-1", *, force: bool = False, every: int | None = 2, **values: Any) -> Step:
+    sections = {"download": {"force": force}, "tokenize": {}, "checkpoints": {"every": every}}
+    return Step("train", run, {**sections, "train": {**TINY, **values}})
+
+
+def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, Corpus]:
+    """A model and the corpus it learns from."""
+    model = build_model(settings, vocab_size=tokens.facts["vocab_size"], eos_id=tokens.facts["eos_id"])
+    return model, open_corpus(settings, tokens.facts, folder, torch.device("cpu"))
+
+
+def make_tokens(folder: Path, *, seed: int, vocabulary: str = "castle river king battle song tower bridge") -> Path:
+    random = np.random.default_rng(seed)
+    corpus, packed = folder / "corpus", folder / "tokens"
+    corpus.mkdir()
+    for split, articles in (("train", 12), ("validation", 3), ("test", 3)):
+        (corpus / f"{split}.txt").write_text("".join(_article(random, vocabulary.split()) for _ in range(articles)))
+    facts = write_tokens(TokenizeSettings(vocab_size=300), corpus, packed)
+    write_manifest(packed, "tokens", {**facts, "dataset_digest": f"{seed:064x}"})
+    return packed
+
+
+def losses_of(model_dir: Path) -> list[float]:
+    """What the curve of a model says of its losses, training and validation."""
+    rows = [json.loads(line) for line in (model_dir / "history.jsonl").read_text().splitlines()]
+    return [row.get("loss", row.get("validation_loss")) for row in rows]
+
+
+def _article(random: np.random.Generator, words: list[str]) -> str:
+    """Text in which every word foretells the next, so that there is something to learn."""
+    chosen = [int(random.integers(len(words)))]
+    for _ in range(120):
+        chosen.append((2 * chosen[-1] + 1 + int(random.random() < 0.2)) % len(words))
+    title = words[chosen[0]].capitalize()
+    return f" \n = {title} = \n \n " + " ".join(words[each] for each in chosen) + " . \n"

@@ -1,0 +1,38 @@
+"""A training in a process of its own that dies where a test wants it to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from components.shared.step import Step
+
+
+def train_in_process(
+    step: Step, folders: tuple[Path, Path], environment: dict[str, str], die_at_write: int | None
+) -> None:
+    """The step, which is killed before its nth write to the store, if that comes.
+
+    A write is a blob, a manifest or a claim: so it may die before a checkpoint, between its parts, and before what
+    points to it.
+    """
+    os.environ.update(environment)
+    from components.shared.store_local import LocalObjects
+    from components.train.run import run
+
+    writes = [0]
+
+    def deadly(method: Any) -> Any:
+        def write(*args: Any, **named: Any) -> Any:
+            writes[0] += 1
+            if writes[0] == die_at_write:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return method(*args, **named)
+
+        return write
+
+    LocalObjects.put, LocalObjects.upload = deadly(LocalObjects.put), deadly(LocalObjects.upload)  # type: ignore
+    tokens_dir, model_dir = folders
+    run(step, "f" * 32, tokens_dir, model_dir)

@@ -1,0 +1,226 @@
+"""A training that was stopped, killed or damaged ends as one that was left alone: the same losses and weights."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.liveness import beating
+from components.shared.manifest import file_fact, read_manifest
+from components.shared.step import Step
+from components.train.run import run
+from tests.components.train.conftest import losses_of, make_tokens, tiny_step
+from tests.components.train.killing import train_in_process
+
+FINGERPRINT = "f" * 32
+# Everything that has a state: Muon and AdamW, an average, dropout, an odd logging interval.
+RICH = {"optimizer": "muon", "ema_decay": 0.9, "dropout": 0.1, "embedding_dropout": 0.1, "log_every": 3, "steps": 9}
+
+
+@pytest.fixture(autouse=True)
+def without_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing answers there, which training does not mind."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def untouched(tokens_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model of the training that nothing happened to."""
+    folder = tmp_path_factory.mktemp("untouched")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WIKIGPT_STORE", str(folder / "store"))
+        patch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+        run(tiny_step(**RICH), FINGERPRINT, tokens_dir, folder / "model")
+    return folder / "model"
+
+
+def assert_same(model: Path, other: Path) -> None:
+    assert losses_of(model) == losses_of(other)
+    assert file_fact(model / "model.safetensors") == file_fact(other / "model.safetensors")
+
+
+def stop_after_checkpoints(step: Step, count: int) -> threading.Thread:
+    """Sends this process SIGTERM as soon as there are so many checkpoints."""
+
+    def wait_and_stop() -> None:
+        while len(step.store.names("checkpoint")) < count:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=wait_and_stop)
+    thread.start()
+    return thread
+
+
+def interrupt(step: Step, tokens_dir: Path, model_dir: Path, checkpoints: int = 2) -> Interrupted:
+    thread = stop_after_checkpoints(step, checkpoints)
+    with pytest.raises(Interrupted) as caught:
+        run(step, FINGERPRINT, tokens_dir, model_dir)
+    thread.join()
+    return caught.value
+
+
+def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir: Path, untouched: Path) -> None:
+    step = tiny_step(every=1, **RICH)
+    before = signal.getsignal(signal.SIGTERM)
+    stopped = interrupt(step, tokens_dir, here / "model")
+    assert stopped.exit_code == ExitCode.RESUMABLE == 75
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert not (here / "model" / "manifest.json").exists()
+    assert step.store.claimed(f"training/{FINGERPRINT}") is None
+    names = step.store.names("checkpoint")
+    assert len(names) == 2, "the last two are kept"
+    assert f"after step {int(names[-1][-8:])} of 9" in stopped.what
+    run(tiny_step("run-2", every=1, **RICH), FINGERPRINT, tokens_dir, here / "model")
+    assert_same(here / "model", untouched)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(
+    here: Path, tokens_dir: Path, untouched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = tiny_step(every=1, **RICH)
+    interrupt(step, tokens_dir, here / "model")
+    older, newest = step.store.names("checkpoint")
+    manifest = step.store.find("checkpoint", newest)
+    assert manifest
+    digest = manifest.files["weights.safetensors"].sha256
+    blob = here / "store" / "blobs" / digest[:2] / digest
+    blob.chmod(0o644)
+    blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
+    capsys.readouterr()
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    said = capsys.readouterr().out
+    assert f"warning: checkpoint {newest} is damaged" in said
+    assert f"Training goes on after step {int(older[-8:])}" in said
+    assert_same(here / "model", untouched)
+
+
+def test_another_configuration_begins_anew_and_says_what_differs(
+    here: Path, tokens_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(tiny_step(every=1), tokens_dir, here / "model")
+    capsys.readouterr()
+    run(tiny_step(every=1, learning_rate=0.02), "e" * 32, tokens_dir, here / "model")
+    said = capsys.readouterr().out
+    assert "it differs: train.learning_rate: 0.01 then, 0.02 now" in said
+    assert "goes on" not in said
+    assert '"done": 1, "total": 8' in said
+
+
+def test_a_checkpoint_of_another_corpus_is_never_loaded(
+    here: Path, tokens_dir: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupt(tiny_step(every=1), tokens_dir, here / "model")
+    capsys.readouterr()
+    run(tiny_step(every=1), FINGERPRINT, make_tokens(tmp_path_factory.mktemp("other"), seed=2), here / "model")
+    said = capsys.readouterr().out
+    assert "is of another training: dataset: " in said
+    assert "goes on" not in said
+
+
+def test_a_finished_training_is_reused_unless_forced(
+    here: Path, tokens_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_step(), FINGERPRINT, tokens_dir, here / "model")
+    capsys.readouterr()
+    run(tiny_step("run-2"), FINGERPRINT, tokens_dir, here / "again")
+    assert '{"event": "reused"' in capsys.readouterr().out
+    assert read_manifest(here / "again", "model") == read_manifest(here / "model", "model")
+    run(tiny_step("run-3", force=True), FINGERPRINT, tokens_dir, here / "forced")
+    said = capsys.readouterr().out
+    assert '"done": 1, "total": 8' in said
+    assert "goes on" not in said
+
+
+def test_one_training_at_a_time(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step()
+    step.store.claim(f"training/{FINGERPRINT}", {"run": "other"})
+    with beating(step.store, "other"), pytest.raises(Failure, match="The run other is training exactly this already"):
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert step.store.claimed(f"training/{FINGERPRINT}") == {"run": "other"}
+
+
+def test_the_training_of_a_dead_run_is_taken_over(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step(steps=2)
+    step.store.claim(f"training/{FINGERPRINT}", {"run": "dead"})
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert step.store.claimed(f"training/{FINGERPRINT}") is None
+
+
+def test_a_run_that_lost_its_lease_stops_at_its_next_checkpoint(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step(every=1, steps=50)
+
+    def take_over() -> None:
+        while not step.store.names("checkpoint"):
+            time.sleep(0.002)
+        step.store.renew(f"training/{FINGERPRINT}", {"run": "other"})
+
+    thread = threading.Thread(target=take_over)
+    thread.start()
+    with pytest.raises(Failure, match="The run other is training exactly this already"):
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    thread.join()
+    assert step.store.claimed(f"training/{FINGERPRINT}") == {"run": "other"}
+
+
+class Processes:
+    """Trainings in processes that were forked from one that has imported everything."""
+
+    def __init__(self, here: Path, tokens_dir: Path, values: dict):
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["components.train.job", "components.train.run", "mlflow", "psutil"])
+        self.here, self.tokens_dir, self.values, self.runs = here, tokens_dir, values, 0
+
+    def train(self, die_at_write: int | None = None, die_after: float | None = None) -> int | None:
+        """One more run; returns its exit code, negative where a signal ended it."""
+        self.runs += 1
+        step = Step("train", f"run-{self.runs}", tiny_step(**self.values).settings)
+        environment = {name: os.environ[name] for name in ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")}
+        folders = (self.tokens_dir, self.here / "model")
+        process = self.context.Process(target=train_in_process, args=(step, folders, environment, die_at_write))
+        process.start()
+        process.join(die_after)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        return process.exitcode
+
+
+@pytest.mark.slow
+def test_death_at_any_write_changes_nothing(here: Path, tokens_dir: Path, untouched: Path) -> None:
+    processes = Processes(here, tokens_dir, {**RICH, "every": 1})
+    writes = 0
+    while processes.train(die_at_write=(writes := writes + 1)) == -signal.SIGKILL:
+        assert processes.runs < 120
+    assert writes > 8, "it died in the midst of checkpoints"
+    assert_same(here / "model", untouched)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True])
+def test_death_at_any_time_changes_nothing(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
+) -> None:
+    values = {**RICH, "steps": 60, "every": 5, "compile": compiled, "precision": "bfloat16"}
+    monkeypatch.setenv("WIKIGPT_STORE", str(here / "quiet"))
+    quiet = Processes(here / "quiet", tokens_dir, values)
+    assert quiet.train() == 0
+    began = time.monotonic()
+    (here / "quiet" / "store").mkdir(parents=True)
+    monkeypatch.setenv("WIKIGPT_STORE", str(here / "quiet" / "store"))
+    assert quiet.train() == 0
+    duration = time.monotonic() - began
+    monkeypatch.setenv("WIKIGPT_STORE", str(here / "store"))
+    killed, chance = Processes(here, tokens_dir, values), random.Random(7)
+    deaths = [killed.train(die_after=duration * chance.uniform(0.2, 0.9)) for _ in range(6)]
+    assert deaths.count(-signal.SIGKILL) >= 2
+    assert killed.train() == 0
+    assert_same(here / "model", here / "quiet" / "model")

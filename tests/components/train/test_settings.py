@@ -1,0 +1,52 @@
+import pytest
+
+from components.shared.failure import Failure
+from components.shared.settings import parse_section
+from components.train.settings import CheckpointSettings, TrainSettings
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
+        ({"width": 100, "heads": 3}, "width must be a multiple of heads 3, got 100"),
+        ({"heads": 4, "key_value_heads": 3}, "key_value_heads must divide heads 4, got 3"),
+        ({"block": 2048}, "block must be at most context 1024, got 2048"),
+        ({"batch": 6, "accumulation": 4}, "batch must be a multiple of accumulation 4, got 6"),
+        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
+        ({"ema_decay": 1.0}, "ema_decay must be above 0 and below 1, got 1.0"),
+        ({"steps": None}, "steps, epochs or tokens must be set"),
+        ({"pretrained": "openai-community/gpt2"}, "revision must be a commit of 40 hex digits"),
+        ({"pretrained": "openai-community/gpt2", "revision": "main"}, "revision must be a commit"),
+        ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
+    ],
+)
+def test_a_value_out_of_range_is_named(values: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        TrainSettings(**{"steps": 1, **values})
+
+
+def test_the_shape_does_not_matter_to_pretrained_weights() -> None:
+    settings = TrainSettings(steps=1, pretrained="./weights", width=100, heads=3)
+    assert not settings.from_hub
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"learning_rat": 1e-3}, "did you mean train.learning_rate"),
+        ({"learning_rate": "fast"}, "train.learning_rate"),
+        ({"architecture": "lstm"}, "train.architecture"),
+        ({"batch": 0}, "train.batch must be above 0, got 0"),
+    ],
+)
+def test_a_wrong_setting_of_a_run_is_one_sentence(values: dict, words: str) -> None:
+    with pytest.raises(Failure) as caught:
+        parse_section(TrainSettings, {"steps": 1, **values}, "train")
+    assert words in str(caught.value)
+
+
+def test_checkpoints_are_kept_one_at_least() -> None:
+    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+        CheckpointSettings(keep=0)
