@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (running, registry, compiling, surroundings, on_cluster):
+for group in (running, registry, compiling, on_cluster, upkeep, surroundings):
     group.add_commands(app)
 
 

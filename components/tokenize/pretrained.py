@@ -6,30 +6,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.pretrained import FILES, from_mirror
+from components.shared.store import Store
 from components.tokenize.bpe import END_OF_TEXT, wrapped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt")
+_FILES = FILES["tokenizer"]
 # How a folder begins; without it `gpt2` would mean another thing where somebody has a folder of that name.
 _FOLDER = ("/", "./", "../", "~")
 _GPT2 = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PINNED = {"gpt2": _GPT2, "openai-community/gpt2": _GPT2}
 
 
-def load_pretrained(name: str, revision: str | None, work: Path) -> PreTrainedTokenizerFast:
+def load_pretrained(name: str, revision: str | None, work: Path, store: Store | None = None) -> PreTrainedTokenizerFast:
     """Loads a tokenizer.
 
     Args:
         name: its name on the Hub, a folder (begins with `/`, `./`, `../` or `~`), or an `s3://` prefix.
         revision: the commit, where it comes from the Hub.
         work: a scratch folder.
+        store: asked before the Hub is.
 
     Raises:
         Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
     """
-    folder = _bring(name, revision, work)
+    folder = _bring(name, revision, work, store)
     if (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
@@ -63,11 +66,11 @@ def _from_merges(folder: Path):
     return tokenizer
 
 
-def _bring(name: str, revision: str | None, work: Path) -> Path:
+def _bring(name: str, revision: str | None, work: Path, store: Store | None) -> Path:
     if name.startswith("s3://"):
         return _from_s3(name, work)
     if not name.startswith(_FOLDER):
-        return _from_hub(name, revision)
+        return _from_hub(name, revision, work, store)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -88,7 +91,7 @@ def _from_s3(address: str, work: Path) -> Path:
     return work
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, work: Path, store: Store | None) -> Path:
     pinned = revision or PINNED.get(name)
     if pinned is None:
         raise Failure(
@@ -97,6 +100,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
             remedy="set tokenize.revision to the commit you trust; a folder begins with / or ./",
             exit_code=ExitCode.USAGE,
         )
+    if mirrored := from_mirror(store, "tokenizer", name, pinned, work):
+        return mirrored
     from huggingface_hub import snapshot_download
 
     try:
@@ -105,6 +110,6 @@ def _from_hub(name: str, revision: str | None) -> Path:
         raise Failure(
             f"The tokenizer cannot be had from the Hub: {type(error).__name__}",
             where=f"https://huggingface.co/{name} at {pinned[:12]}",
-            remedy="look at the network and the name, or give a folder or an s3:// prefix as tokenize.tokenizer",
+            remedy="look at the network and the name, bring it into the store by `wikigpt mirror`, or give a folder",
             exit_code=ExitCode.UNREACHABLE,
         ) from error

@@ -15,6 +15,7 @@ from components.shared.articles import SPLITS, count_lines, count_words
 from components.shared.events import emit
 from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
+from components.shared.store import Store
 from components.tokenize import bpe
 from components.tokenize.encode import dtype_for, encode
 from components.tokenize.pretrained import load_pretrained
@@ -36,7 +37,7 @@ def run(step: Step, fingerprint: str, corpus_dir: Path, tokens_dir: Path) -> Non
     settings = step.section(TokenizeSettings)
     corpus = read_manifest(corpus_dir, "corpus")
     started = time.monotonic()
-    facts = write_tokens(settings, corpus_dir, tokens_dir)
+    facts = write_tokens(settings, corpus_dir, tokens_dir, step.store)
     seconds = time.monotonic() - started
     write_manifest(tokens_dir, "tokens", {**facts, "dataset_digest": corpus.facts["dataset_digest"]})
     step.store.publish(tokens_dir, "tokens", fingerprint)
@@ -44,7 +45,9 @@ def run(step: Step, fingerprint: str, corpus_dir: Path, tokens_dir: Path) -> Non
     emit("tokens", seconds=round(seconds, 2), vocab_size=facts["vocab_size"], **total)
 
 
-def write_tokens(settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path) -> dict[str, Any]:
+def write_tokens(
+    settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path, store: Store | None = None
+) -> dict[str, Any]:
     """Writes an array and article offsets for each split, and the tokenizer.
 
     Returns:
@@ -52,7 +55,7 @@ def write_tokens(settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path)
     """
     texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in SPLITS}
     tokens_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(settings, texts["train"])
+    tokenizer = _tokenizer(settings, texts["train"], store)
     digest = _save(tokenizer, tokens_dir / "tokenizer")
     vocab_size = max(tokenizer.get_vocab().values()) + 1
     dtype = dtype_for(vocab_size)
@@ -78,11 +81,11 @@ def write_tokens(settings: TokenizeSettings, corpus_dir: Path, tokens_dir: Path)
     }
 
 
-def _tokenizer(settings: TokenizeSettings, train: str) -> PreTrainedTokenizerFast:
+def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> PreTrainedTokenizerFast:
     if settings.tokenizer == OWN:
         return bpe.wrapped(bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency))
     with tempfile.TemporaryDirectory() as work:
-        return load_pretrained(settings.tokenizer, settings.revision, Path(work))
+        return load_pretrained(settings.tokenizer, settings.revision, Path(work), store)
 
 
 def _save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:

@@ -1,0 +1,45 @@
+"""`wikigpt mirror`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+
+from pipelines.commands import options
+from pipelines.commands.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the command of this module."""
+    app.command()(mirror)
+
+
+def mirror(
+    profile: Profile = "nightly",
+    sets: Sets = None,
+    corpus: Corpus = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Bring what a profile takes from the Hub or from this machine into the store, for a cluster that sees neither.
+
+    Corpus, tokenizer and pretrained weights at their pinned revisions. Run it where the Hub can be reached, with the
+    store of the cluster: `wikigpt mirror --profile finetune --store s3://bucket/prefix`.
+    """
+    from components.shared.store import open_store
+    from pipelines.mirror import mirror as bring
+
+    settings = options.settings_of(profile, sets, corpus)
+    _, address = options.home_and_store(home, store)
+    mirrored = bring(open_store(address), settings)
+    if as_json:
+        typer.echo(json.dumps([asdict(each) for each in mirrored], indent=1))
+        return
+    for each in mirrored:
+        use = f"use it by --set {each.setting}" if each.setting else "found there by every run with this store"
+        typer.echo(f"{each.what}: {each.size / 1e6:.1f} MB at {each.address}; {use}")
+    if not mirrored:
+        typer.echo("Nothing to bring: the profile takes nothing from elsewhere.")

@@ -1,0 +1,145 @@
+"""What a run takes from elsewhere, brought into the store once: a cluster then needs no Hub and no folder of ours."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.download.corpora import KNOWN, SAMPLE
+from components.download.fetch import fetch_corpus
+from components.shared.articles import SPLITS
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import digest_of, file_fact, write_manifest
+from components.shared.pretrained import FILES, KIND, Part, mirrored_name
+from components.shared.store import Store
+from components.tokenize.pretrained import PINNED
+from components.tokenize.settings import OWN
+from pipelines.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Something that stands in the store now.
+
+    Attributes:
+        what: the setting that names it, and its value.
+        address: where it stands.
+        setting: what to set so that a run takes it from there, or None where runs with this store do so by themselves.
+        size: bytes.
+    """
+
+    what: str
+    address: str
+    setting: str | None
+    size: int
+
+
+def mirror(store: Store, settings: RunSettings) -> list[Mirrored]:
+    """Brings the corpus, the tokenizer and the pretrained weights that settings name into a store.
+
+    A published corpus and what is pinned on the Hub are found there by every later run with this store. A text, a
+    tokenizer or weights of this machine get an address under the store, which has to be set.
+
+    Raises:
+        Failure: one of them cannot be had, or the store cannot be used.
+    """
+    return [*_corpus(store, settings), *_tokenizer(store, settings), *_weights(store, settings)]
+
+
+def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
+    asked = settings.download.corpus
+    if asked == SAMPLE or asked.startswith("s3://"):
+        return
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "corpus"
+        manifest = fetch_corpus(settings.download, folder, store)
+        digest, size = manifest.facts["dataset_digest"], sum(fact.size for fact in manifest.files.values())
+        if manifest.facts["published"] or settings.download.sha256:
+            by_itself = asked in KNOWN or settings.download.sha256
+            setting = None if by_itself else f"download.corpus={manifest.facts['name']}"
+            yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), setting, size)
+            return
+        prefix = f"corpora/{digest[:16]}"
+        address = _place(store, prefix, [folder / f"{split}.txt" for split in SPLITS])
+    yield Mirrored(f"download.corpus={asked}", address, f"download.corpus={address}", size)
+
+
+def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
+    name = settings.tokenize.tokenizer
+    if name != OWN:
+        revision = settings.tokenize.revision or PINNED.get(name)
+        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, revision)
+
+
+def _weights(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
+    if settings.train.pretrained:
+        yield from _pretrained(store, "weights", "train.pretrained", settings.train.pretrained, settings.train.revision)
+
+
+def _pretrained(store: Store, part: Part, key: str, name: str, revision: str | None) -> Iterator[Mirrored]:
+    if name.startswith("s3://"):
+        return
+    with tempfile.TemporaryDirectory() as work:
+        if name.startswith(("/", "./", "../", "~")):
+            files = _files(Path(name).expanduser(), part, key)
+            digest = digest_of({path.name: file_fact(path).sha256 for path in files})
+            address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)
+            yield Mirrored(f"{key}={name}", address, f"{key}={address}", sum(path.stat().st_size for path in files))
+            return
+        if revision is None:
+            raise Failure(
+                f"The {part} of {name} would come from the Hub and no revision is pinned",
+                where=key,
+                remedy=f"set {key.partition('.')[0]}.revision to the commit you trust",
+                exit_code=ExitCode.USAGE,
+            )
+        stored = mirrored_name(part, name, revision)
+        if (manifest := store.find(KIND, stored)) is None:
+            folder = _from_hub(part, name, revision, Path(work) / "hub")
+            _files(folder, part, key)
+            write_manifest(folder, KIND, {"repository": name, "revision": revision})
+            manifest = store.publish(folder, KIND, stored)
+    size = sum(fact.size for fact in manifest.files.values())
+    yield Mirrored(f"{key}={name}", store.address(KIND, stored), None, size)
+
+
+def _from_hub(part: Part, name: str, revision: str, folder: Path) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot_download(
+            name, revision=revision, allow_patterns=list(FILES[part]), ignore_patterns=["*/*"], local_dir=folder
+        )
+    except Exception as error:
+        raise Failure(
+            f"The {part} cannot be had from the Hub: {type(error).__name__}",
+            where=f"https://huggingface.co/{name} at {revision[:12]}",
+            remedy="run `wikigpt mirror` where the Hub can be reached, or give a folder",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    shutil.rmtree(folder / ".cache", ignore_errors=True)
+    return folder
+
+
+def _files(folder: Path, part: Part, key: str) -> list[Path]:
+    found = sorted(path for pattern in FILES[part] for path in folder.glob(pattern) if path.name != "manifest.json")
+    if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
+        raise Failure(
+            f"The folder holds no {part}: {', '.join(FILES[part])} are looked for",
+            where=str(folder),
+            remedy=f"mend {key}",
+            exit_code=ExitCode.USAGE,
+        )
+    return found
+
+
+def _place(store: Store, prefix: str, files: list[Path]) -> str:
+    """Copies files to a prefix of the store as they are, since steps read an address without a manifest."""
+    for path in files:
+        fact = file_fact(path)
+        if store.objects.size(f"{prefix}/{path.name}") != fact.size:
+            store.objects.upload(f"{prefix}/{path.name}", path, fact)
+    return f"{store.uri}/{prefix}"

@@ -1,0 +1,85 @@
+"""MB/s of the store against plain boto3, in turn on one server.
+
+    python -m tests.benchmarks.s3_throughput [--megabytes 200] [--rounds 3] [--uri s3://bucket/prefix]
+
+Without an address it takes the server of WIKIGPT_TEST_S3_…, else an emulator. The store compares the sha256 of all that
+it moves; boto3's `upload_file` and `download_file` do not.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+from components.shared.manifest import FileFact, file_fact
+from components.shared.store_s3 import S3Objects
+from tests.s3_servers import emulator, environment, make_bucket
+
+_BUCKET = "wikigpt-benchmark"
+
+
+def main() -> None:
+    """Prints a line for each way and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--uri")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        objects = S3Objects(options.uri or _served(stack, work))
+        print(f"{options.megabytes} MB, median of {options.rounds} rounds, {objects.client.meta.endpoint_url}")
+        for line in compare(objects, work, options.megabytes * 1_000_000, options.rounds):
+            print(line)
+
+
+def compare(objects: S3Objects, work: Path, size: int, rounds: int) -> list[str]:
+    """Moves a file of random bytes up and down by both ways, in turn, and gives the table."""
+    source, fact = work / "source", _random_file(work / "source", size)
+    key = f"benchmark/{uuid4().hex}"
+    plain, bucket, there = objects.client, objects.bucket, f"{objects.prefix}{key}"
+    ways: dict[str, Callable[[], object]] = {
+        "boto3 upload_file": lambda: plain.upload_file(str(source), bucket, f"{there}-plain"),
+        "store upload": lambda: objects.upload(key, source, fact),
+        "boto3 download_file": lambda: plain.download_file(bucket, f"{there}-plain", str(work / "plain")),
+        "store download": lambda: objects.download(key, work / "verified", fact),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    for used in (key, f"{key}-plain"):
+        objects.delete(used)
+    rates = {name: size / 1e6 / statistics.median(taken) for name, taken in seconds.items()}
+    ratio = {way: rates[f"store {way}"] / rates[f"boto3 {way}_file"] for way in ("upload", "download")}
+    ratios = [f"{way:20} {value:8.2f} of plain boto3" for way, value in ratio.items()]
+    return [*(f"{name:20} {rate:8.1f} MB/s" for name, rate in rates.items()), *ratios]
+
+
+def _random_file(path: Path, size: int) -> FileFact:
+    with open(path, "wb") as stream:
+        while size:
+            size -= stream.write(os.urandom(min(size, 1 << 20)))
+    return file_fact(path)
+
+
+def _served(stack: ExitStack, work: Path) -> str:
+    names = ("ENDPOINT", "REGION", "KEY", "SECRET")
+    values = [os.environ.get(f"WIKIGPT_TEST_S3_{name}", "") for name in names]
+    if not all(values):
+        values = [stack.enter_context(emulator(work)), "us-east-1", "benchmark", "benchmark"]
+    env = environment(*values)
+    os.environ.update(env)
+    make_bucket(_BUCKET, env)
+    return f"s3://{_BUCKET}"
+
+
+if __name__ == "__main__":
+    main()
