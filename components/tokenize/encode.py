@@ -12,8 +12,8 @@ from tokenizers import Tokenizer
 from components.shared.articles import count_lines, split_articles, split_lines
 from components.shared.failure import Failure
 
-# Lines a call: large batches keep all cores busy, see tests/benchmarks/tokenize_speed.py.
-CHUNK = 8192
+# Lines a call: enough to keep all cores busy, few enough for their caches; see tests/benchmarks/tokenize_speed.py.
+CHUNK = 1024
 
 
 @dataclass(frozen=True)

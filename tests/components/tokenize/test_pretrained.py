@@ -27,6 +27,7 @@ def test_gpt2_s_two_files_give_the_published_tokens(real_data, tmp_path):
     assert tokenizer.eos_token_id == 50256
 
 
+@pytest.mark.slow
 def test_gpt2_counts_the_published_number_of_tokens(real_data, tmp_path):
     """Rows joined by two newlines, as Hugging Face's documentation of perplexity has them."""
     tokenizer = load_pretrained(str(real_data / "gpt2-tokenizer"), None, tmp_path).backend_tokenizer

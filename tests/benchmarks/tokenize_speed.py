@@ -1,0 +1,103 @@
+"""How fast the tokenize step encodes, next to `datasets.map`: `python -m tests.benchmarks.tokenize_speed TEXT`.
+
+TEXT is a file, for example wiki.train.tokens. All encode the same lines with the same tokenizer and keep the ids. The
+step also decodes every line for proof and finds the articles; that is within its time. The best of a few repetitions
+counts; CPU seconds, over all threads, tell more than the clock where other programs run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from components.shared.articles import split_lines
+from components.tokenize import encode as step
+from components.tokenize.bpe import train_bpe, wrapped
+
+CHUNKS = (64, 256, 1024, 4096, 16384, 1 << 20)
+
+
+@dataclass(frozen=True, order=True)
+class Seconds:
+    """Of the clock, and of all threads of this process."""
+
+    clock: float
+    cpu: float
+
+
+def main() -> None:
+    """Prints one line a measurement: seconds, MB/s of UTF-8, and how many times faster than `datasets.map`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    arguments = parser.parse_args()
+    text = arguments.text.read_bytes().decode()
+    lines = split_lines(text)
+    size = len(text.encode()) / 1e6
+    print(f"{arguments.text.name}: {size:.1f} MB, {os.cpu_count()} cores, best of {arguments.repeat}")
+
+    trained = best_of(1, lambda: train_bpe(text, vocab_size=arguments.vocabulary, min_frequency=2))
+    report(f"train a BPE of {arguments.vocabulary:,}", trained, size)
+    tokenizer = train_bpe(text, vocab_size=arguments.vocabulary, min_frequency=2)
+
+    reference = best_of(arguments.repeat, lambda: by_datasets(tokenizer, lines))
+    report("datasets.map(batched=True)", reference, size, reference)
+    for chunk in CHUNKS:
+        seconds = best_of(arguments.repeat, lambda chunk=chunk: by_batches(tokenizer, lines, chunk))
+        report(f"encode_batch_fast, {chunk:,} lines a call", seconds, size, reference)
+    seconds = best_of(arguments.repeat, lambda: step.encode(tokenizer, text, np.dtype("<u2")))
+    report("the step: encode, prove, find articles", seconds, size, reference)
+
+
+def by_batches(tokenizer: Tokenizer, lines: list[str], chunk: int) -> list[list[int]]:
+    """The bare calls of the library."""
+    ids = []
+    for start in range(0, len(lines), chunk):
+        ids += [one.ids for one in tokenizer.encode_batch_fast(lines[start : start + chunk], add_special_tokens=False)]
+    return ids
+
+
+def by_datasets(tokenizer: Tokenizer, lines: list[str]) -> None:
+    """What the tutorials do: a data set of lines, mapped in batches in one process, written to Arrow."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    fast = wrapped(tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        datasets.Dataset.from_dict({"text": lines}).map(
+            lambda batch: {"input_ids": fast(batch["text"])["input_ids"]},
+            batched=True,
+            remove_columns=["text"],
+            cache_file_name=f"{folder}/encoded.arrow",
+            load_from_cache_file=False,
+        )
+
+
+def best_of(times: int, work: Callable[[], object]) -> Seconds:
+    """Seconds of the fastest repetition."""
+    return min(_timed(work) for _ in range(times))
+
+
+def report(name: str, seconds: Seconds, size: float, reference: Seconds | None = None) -> None:
+    """One line of the table."""
+    ratio = f"{reference.clock / seconds.clock:5.2f} x" if reference else ""
+    print(f"{name:<42} {seconds.clock:6.2f} s {seconds.cpu:6.2f} CPU s {size / seconds.clock:6.2f} MB/s {ratio}")
+
+
+def _timed(work: Callable[[], object]) -> Seconds:
+    clock, cpu = time.perf_counter(), time.process_time()
+    work()
+    return Seconds(time.perf_counter() - clock, time.process_time() - cpu)
+
+
+if __name__ == "__main__":
+    main()
