@@ -8,7 +8,7 @@ import typer
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster import commands as on_cluster
-from pipelines.commands import compiling, registry, running, surroundings
+from pipelines.commands import compiling, registry, running, surroundings, upkeep
 
 app = typer.Typer(
     name="wikigpt",

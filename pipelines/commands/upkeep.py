@@ -1,0 +1,100 @@
+"""`wikigpt gc` and `wikigpt reproduce`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.commands import options
+from pipelines.commands.options import HomeFolder, Store
+from pipelines.commands.registry import Model, Reference, registry_of
+
+_MANY = 20
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    app.command()(gc)
+    app.command()(reproduce)
+
+
+def gc(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Remove what is listed. Without it nothing is removed.")
+    ] = False,
+    days: Annotated[float, typer.Option(min=0, help="Keep what is younger, also where nothing needs it.")] = 7.0,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+) -> None:
+    """List what no version or alias needs: checkpoints, blobs, runs and their folders; remove it with --apply."""
+    from components.shared.store import open_store
+    from pipelines.registry.gc import DAY
+    from pipelines.registry.gc import gc as collect
+    from pipelines.run_folders import remove_steps, spent_steps
+
+    with registry_of(home) as client:
+        opened, address = options.home_and_store(home, store)
+        waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
+    folders = spent_steps(opened, keep_for=days * DAY)
+    if apply:
+        remove_steps(folders)
+    rows: list[tuple[str, str, int, str]] = [
+        (removal.kind, removal.name, removal.size, removal.reason) for removal in waste.removals
+    ]
+    rows += [("steps of a run", str(folder.path), folder.size, "its run is over, and it is old") for folder in folders]
+    _print_waste(rows, waste.notes, removed=apply)
+
+
+def reproduce(
+    reference: Reference, model: Model = None, home: HomeFolder = options.DEFAULT_HOME, store: Store = None
+) -> None:
+    """Train a version again from its lineage and compare the weights, bit for bit."""
+    from components.shared.manifest import read_manifest
+    from pipelines.progress import ProgressView
+    from pipelines.registry.references import resolve
+    from pipelines.registry.reproduction import check_reproducible, compare, lineage_of
+    from pipelines.run import execute
+    from pipelines.run_folders import artifact
+    from pipelines.runners import runner_plan
+    from pipelines.settings import compose
+
+    opened, address = options.home_and_store(home, store)
+    with registry_of(home) as client:
+        lineage = lineage_of(client, resolve(client, reference, model))
+        check_reproducible(client, lineage)
+    settings = compose(lineage.settings, name=f"reproduce {lineage.version}").with_values("download", force=True)
+    with ProgressView(Console(stderr=True)) as view:
+        result = execute(settings, opened, address, view, runner_plan("subprocess", None, opened, address))
+    if result.failure is not None:
+        raise Failure.from_dict(result.failure)
+    if result.exit_code:
+        raise typer.Exit(int(result.exit_code))
+    comparison = compare(lineage, read_manifest(artifact(opened, result.run, "train", "model"), "model"))
+    if not comparison.identical:
+        raise Failure(
+            comparison.sentence,
+            where=f"models:/{lineage.model}/{lineage.version}",
+            remedy="compare where both ran: processor, device and driver",
+            exit_code=ExitCode.FAILED,
+        )
+    typer.echo(comparison.sentence)
+
+
+def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
+    table = Table("What", "Name", "Bytes", "Why", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for kind, name, size, reason in rows[:_MANY]:
+        table.add_row(kind, name, f"{size:,}", reason)
+    if len(rows) > _MANY:
+        table.add_row("…", f"{len(rows) - _MANY} more", "", "")
+    console = Console()
+    if rows:
+        console.print(table)
+    for note in notes:
+        console.print(note)
+    total = sum(size for _, _, size, _ in rows)
+    said = "Removed" if removed else "To be removed by --apply"
+    console.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")
