@@ -14,7 +14,7 @@ from components.evaluate.baselines import baselines
 from components.evaluate.champion import Champion, find_champion
 from components.evaluate.measure import Measured, evaluation_key, measure, perplexities
 from components.evaluate.model import load_model
-from components.evaluate.page import evaluation_page
+from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate

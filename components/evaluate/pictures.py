@@ -1,0 +1,153 @@
+"""The pictures of the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.shared.report import BAD, GOOD, INK, LINE, MUTED, SERIES, Html, figure, plots
+
+Row = Mapping[str, Any]
+_NAMED = 3
+_TITLE_LENGTH = 34
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A model on the ladder.
+
+    Attributes:
+        name: of the model.
+        value: its perplexity.
+        kind: `this`, `champion`, `baseline` or `published`.
+    """
+
+    name: str
+    value: float
+    kind: str
+
+
+def ladder(rungs: Sequence[Rung]) -> Html:
+    """Word perplexities one below the other, on a logarithmic axis; the lowest stands at the bottom."""
+    colours = {"this": SERIES[0], "champion": SERIES[1], "baseline": MUTED, "published": MUTED}
+    ordered = sorted(rungs, key=lambda rung: rung.value)
+    with plots("", height=0.7 + 0.3 * len(ordered)) as [axes]:
+        start = 0.8 * ordered[0].value
+        for place, rung in enumerate(ordered):
+            ours = rung.kind in ("this", "champion")
+            axes.plot([start, rung.value], [place, place], color=colours[rung.kind], linewidth=1.6 if ours else 0.8)
+            axes.plot(rung.value, place, "o", color=colours[rung.kind], markersize=8 if ours else 5)
+            axes.annotate(
+                f"{rung.value:,.1f}", (rung.value, place), (8, 0), textcoords="offset points", va="center", color=INK
+            )
+        axes.set_xscale("log")
+        axes.set_xlim(start, 1.35 * ordered[-1].value)
+        axes.set_ylim(-0.7, len(ordered) - 0.3)
+        axes.set_yticks(range(len(ordered)), [_safe(rung.name) for rung in ordered], color=INK)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
+        axes.tick_params(axis="x", which="both", colors=MUTED, length=0)
+        axes.grid(False)
+    shown = "; ".join(f"{rung.name} {rung.value:.1f}" for rung in ordered)
+    return figure(axes, "Word perplexity on the test split, logarithmic; lower is better.", alt=shown)
+
+
+def training_curves(history: Sequence[Row]) -> Html | None:
+    """Loss of training and of validation by step, and validation perplexity; None without a history."""
+    losses = [(row["step"], row["loss"]) for row in history if _finite(row.get("loss"))]
+    checks = [(row["step"], row["validation_loss"]) for row in history if _finite(row.get("validation_loss"))]
+    if not losses and not checks:
+        return None
+    with plots("Loss, nats per token", "Token perplexity on validation") as (left, right):
+        if losses:
+            left.plot(*zip(*losses, strict=True), color=SERIES[0], linewidth=1, alpha=0.8, label="training")
+        if checks:
+            left.plot(*zip(*checks, strict=True), "o-", color=SERIES[1], markersize=3.5, label="validation")
+            steps, values = zip(*((step, math.exp(min(loss, 50))) for step, loss in checks), strict=True)
+            right.plot(steps, values, "o-", color=SERIES[1], markersize=3.5)
+            best = min(range(len(values)), key=values.__getitem__)
+            right.annotate(
+                f"{values[best]:,.1f}", (steps[best], values[best]), (0, 9), textcoords="offset points", ha="center"
+            )
+            right.set_yscale("log")
+            right.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+            right.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
+            right.tick_params(axis="y", which="both", colors=MUTED, length=0)
+        left.legend()
+        for axes in (left, right):
+            axes.set_xlabel("step")
+    best_loss = f", the best on validation {min(loss for _, loss in checks):.3f}" if checks else ""
+    alt = f"Training loss falls from {losses[0][1]:.3f} to {losses[-1][1]:.3f}" if losses else "Validation loss"
+    return figure(left, "How training went. Perplexity on a logarithmic axis.", alt=alt + best_loss)
+
+
+def by_article(articles: Sequence[Row]) -> Html:
+    """Word perplexity of each article, sorted, the easiest and hardest named."""
+    scored = sorted(articles, key=word_perplexity)
+    values = [word_perplexity(article) for article in scored]
+    with plots("", height=3.4) as [axes]:
+        axes.vlines(range(len(values)), values[len(values) // 2], values, color=SERIES[0], alpha=0.35, linewidth=1)
+        axes.scatter(range(len(values)), values, s=16, color=SERIES[0], zorder=3)
+        for rank in range(min(_NAMED, len(values) // 2)):
+            last = len(values) - 1 - rank
+            _name(axes, rank, values[rank], scored[rank]["title"], GOOD, (0.2, 0.06 + 0.1 * rank), "left")
+            _name(axes, last, values[last], scored[last]["title"], BAD, (0.62, 0.94 - 0.1 * rank), "right")
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
+        axes.tick_params(axis="y", which="both", colors=MUTED, length=0)
+        axes.set_xticks([])
+        axes.set_ylabel("word perplexity")
+    alt = f"{len(values)} articles from {values[0]:.1f} to {values[-1]:.1f}, median {values[len(values) // 2]:.1f}"
+    return figure(axes, f"Every article of the test split, from easiest to hardest: {alt}.", alt=alt)
+
+
+def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -> Html:
+    """The difference of each validation article, sorted, with the interval of the mean."""
+    pairs = zip(ours, theirs, strict=True)
+    gains = sorted((our["nll"] - their["nll"]) / our["words"] for our, their in pairs if our["words"])
+    low, high = verdict["interval"]
+    with plots("", height=2.6) as [axes]:
+        axes.bar(range(len(gains)), gains, color=[GOOD if gain < 0 else BAD for gain in gains], alpha=0.75)
+        axes.axhspan(low, high, color=SERIES[0], alpha=0.25)
+        axes.axhline(verdict["difference"], color=SERIES[0], linewidth=1.2)
+        axes.axhline(0, color=MUTED, linewidth=0.8)
+        axes.set_xticks([])
+        axes.set_ylabel("nats per word")
+    better = sum(gain < 0 for gain in gains)
+    caption = (
+        f"Article by article on validation: below zero it is better than the champion ({better} of {len(gains)})."
+        " The band is the interval of the mean difference that the gate decides by."
+    )
+    return figure(axes, caption, alt=f"Mean difference {verdict['difference']:+.4f}, from {low:+.4f} to {high:+.4f}")
+
+
+def word_perplexity(article: Row) -> float:
+    """Of one article."""
+    return math.exp(min(article["nll"] / article["words"], 500)) if article["words"] else math.nan
+
+
+def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tuple[float, float], align: str) -> None:
+    """Names a point by a text at a place of the axes (0 to 1), where the names of neighbours do not cover it."""
+    short = title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1].rstrip() + "…"
+    axes.scatter([place], [value], s=26, color=colour, zorder=4)
+    axes.annotate(
+        f"{_safe(short)}  {value:,.0f}",
+        (place, value),
+        at,
+        textcoords="axes fraction",
+        ha=align,
+        va="center",
+        color=INK,
+        arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4},
+    )
+
+
+def _safe(text: str) -> str:
+    return text.replace("$", r"\$")
+
+
+def _finite(value: Any) -> bool:
+    return value is not None and math.isfinite(value)

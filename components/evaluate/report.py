@@ -1,0 +1,197 @@
+"""The report of an evaluation: what a person wants to see before deciding about a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from components.evaluate.baselines import REFERENCES
+from components.evaluate.pictures import (
+    Rung,
+    against_champion,
+    by_article,
+    ladder,
+    training_curves,
+    word_perplexity,
+)
+from components.shared.gate import PROTOCOL
+from components.shared.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
+
+_TONES: dict[str, Tone] = {"promote": "good", "keep": "plain", "incomparable": "warn", "invalid": "bad"}
+_EXTREMES = 5
+_MEASURED = {
+    "word_perplexity": "word perplexity",
+    "token_perplexity": "token perplexity",
+    "bits_per_byte": "bits per byte",
+    "nll": "nats",
+    "words": "words",
+    "tokens": "tokens",
+    "scored_tokens": "tokens scored",
+    "bytes": "bytes",
+    "window": "window, tokens",
+    "stride": "stride, tokens",
+    "bos": "token before the text, unscored",
+    "dtype": "computed in",
+    "text_sha256": "sha256 of the text",
+}
+
+
+def evaluation_page(
+    evaluation: Mapping[str, Any],
+    corpus: Mapping[str, Any],
+    model: Mapping[str, Any],
+    history: Sequence[Mapping[str, Any]],
+) -> str:
+    """The document, HTML.
+
+    Args:
+        evaluation: the content of evaluation.json.
+        corpus, model: facts of their manifests.
+        history: rows of the model's history.jsonl.
+    """
+    verdict = evaluation["verdict"]
+    sound = math.isfinite(evaluation["protocols"][PROTOCOL]["test"]["word_perplexity"])
+    sections = [prose(verdict["reason"]), _headline(evaluation, model), _standing(evaluation, corpus, sound=sound)]
+    if curves := training_curves(history):
+        sections.append(section("How it was trained", curves))
+    if sound:
+        sections.append(_articles(evaluation["protocols"][PROTOCOL]["test"]["articles"]))
+    if evaluation["samples"]:
+        sections.append(_writing(evaluation))
+    sections.append(_method(evaluation))
+    return page(
+        f"{corpus['model_name']}, evaluated",
+        f"{model['parameters'] / 1e6:.1f} million parameters, trained on {corpus['name']},"
+        f" {model['tokens_seen'] / 1e6:.1f} million tokens in {_duration(model['train_seconds'])}",
+        sections,
+        verdict=badge(verdict["word"], _TONES[verdict["word"]]),
+        footer=f"Fingerprint {model['fingerprint']}. Text: {corpus['licence']}. {corpus['attribution']}",
+    )
+
+
+def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
+    test, validation = (evaluation["protocols"][PROTOCOL][split] for split in ("test", "validation"))
+    values = {
+        "Word perplexity, test": test["word_perplexity"],
+        "Word perplexity, validation": validation["word_perplexity"],
+        "Token perplexity, test": test["token_perplexity"],
+        "Bits per byte, test": test["bits_per_byte"],
+    }
+    if evaluation["bleu"]:
+        values["BLEU of continuations"] = evaluation["bleu"]["bleu"]
+    return facts(values | {"Parameters": model["parameters"], "Best step": model["best_step"]})
+
+
+def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
+    champion, verdict = evaluation["champion"], evaluation["verdict"]
+    rows = list(_rows(evaluation, corpus))
+    parts = [
+        table(["model", "word perplexity, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
+    ]
+    rungs = [Rung(row[0], row[1], kind) for row, kind in zip(rows, _kinds(rows), strict=True) if _positive(row[1])]
+    if sound:
+        parts.insert(0, ladder(rungs))
+    others = [
+        [each.name, each.protocol, _ours(evaluation, each.protocol, each.measure), each.value, each.note, each.source]
+        for each in REFERENCES
+        if each.protocol != PROTOCOL and each.corpus == corpus["name"]
+    ]
+    if others:
+        columns = ["published", "protocol", "this model", "perplexity", "what sets it apart", "source"]
+        parts.append(table(columns, others, "By other protocols; this model's column is filled where the setting asks"))
+    theirs = (champion or {}).get("protocols", {}).get(PROTOCOL, {}).get("validation")
+    if theirs and verdict["interval"] and verdict["interval"][0] != verdict["interval"][1]:
+        ours = evaluation["protocols"][PROTOCOL]["validation"]["articles"]
+        parts.append(section(f"Against version {champion['version']}, the champion", level=3))
+        parts.append(against_champion(ours, theirs["articles"], verdict))
+    return section("Where it stands", *parts)
+
+
+def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[list[Any]]:
+    """This model, the champion, the unigram, and results published on the same text."""
+    test = evaluation["protocols"][PROTOCOL]["test"]
+    yield ["this model", test["word_perplexity"], "", "this run"]
+    if champion := evaluation["champion"]:
+        value = champion["test_word_perplexity"]
+        yield [f"champion, version {champion['version']}", value, champion["origin"], "MLflow"]
+    unigram = evaluation["baselines"]["unigram"]
+    yield ["unigram", unigram["test"], f"word frequencies of train, add one, {unigram['types']:,} words", "this run"]
+    for each in REFERENCES:
+        if each.protocol == PROTOCOL and corpus["name"].startswith("wikitext-2"):
+            same = "" if each.corpus == corpus["name"] else f"; on {each.corpus}, so not the same text"
+            yield [each.name, each.value, each.note + same, each.source]
+
+
+def _kinds(rows: Sequence[Sequence[Any]]) -> list[str]:
+    kinds = {"this model": "this", "unigram": "baseline"}
+    return [kinds.get(row[0], "champion" if row[0].startswith("champion") else "published") for row in rows]
+
+
+def _ours(evaluation: Mapping[str, Any], protocol: str, measure: str) -> float | None:
+    return evaluation["protocols"].get(protocol, {}).get("test", {}).get(measure)
+
+
+def _articles(articles: Sequence[Mapping[str, Any]]) -> Html:
+    ordered = sorted(articles, key=word_perplexity)
+    few = min(_EXTREMES, len(ordered) // 2)
+
+    def rows(chosen: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+        return [[each["title"], word_perplexity(each), each["words"], each["tokens"]] for each in chosen]
+
+    columns = ["article", "word perplexity", "words", "tokens"]
+    return section(
+        "Article by article",
+        by_article(articles),
+        table(columns, rows(ordered[::-1][:few]), "The hardest"),
+        table(columns, rows(ordered[:few]), "The easiest"),
+        details(f"All {len(ordered)} articles", table(columns, rows(ordered), "From easiest to hardest")),
+    )
+
+
+def _writing(evaluation: Mapping[str, Any]) -> Html:
+    parts = [prose("In bold how a paragraph of the test split begins; then how the model goes on, drawing its words.")]
+    for each in evaluation["samples"]:
+        note = f"{each['title']}\nThe likeliest words: {each['greedy'].strip()}\nReally: {each['real'].strip()}"
+        parts.append(sample(each["continuation"], prompt=each["prompt"].lstrip(), note=note))
+    if bleu := evaluation["bleu"]:
+        names = {
+            "distinct_1": "distinct words",
+            "distinct_2": "distinct word pairs",
+            "repetition": "repeated four-grams",
+        }
+        rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['real'][name]:.1%}"] for name, shown in names.items()]
+        parts.append(
+            table(
+                ["of the continuations", "the model's", "the real ones"],
+                rows,
+                f"BLEU {bleu['bleu']:.2f} ({bleu['signature']}) of {bleu['prompts']} continuations, {bleu['decoding']};"
+                " it says little about a language model and decides nothing",
+            )
+        )
+    return section("How it writes", *parts)
+
+
+def _method(evaluation: Mapping[str, Any]) -> Html:
+    scored = [
+        (f"{name}, {split}", each) for name, splits in evaluation["protocols"].items() for split, each in splits.items()
+    ]
+    rows = [[shown, *(_value(each[name]) for _, each in scored)] for name, shown in _MEASURED.items()]
+    text = (
+        "Each number comes from one sum of negative log-likelihood in float64, to which each token contributes once."
+        " Word perplexity is exp(nats / words) and can be compared between models with different tokenizers; token"
+        " perplexity is exp(nats / tokens) and cannot."
+    )
+    return section("How it was measured", prose(text), table(["", *(name for name, _ in scored)], rows, "All of it"))
+
+
+def _value(value: Any) -> Any:
+    return "none" if value is None else value[:16] + "…" if isinstance(value, str) and len(value) == 64 else value
+
+
+def _positive(value: float | None) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
