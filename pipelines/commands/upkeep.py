@@ -42,9 +42,7 @@ def gc(
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
-    rows: list[tuple[str, str, int, str]] = [
-        (removal.kind, removal.name, removal.size, removal.reason) for removal in waste.removals
-    ]
+    rows: list[tuple[str, str, int, str]] = [(gone.kind, gone.name, gone.size, gone.reason) for gone in waste.removals]
     rows += [("steps of a run", str(folder.path), folder.size, "its run is over, and it is old") for folder in folders]
     _print_waste(rows, waste.notes, removed=apply)
 
