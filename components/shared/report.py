@@ -87,7 +87,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -
         for row in rows
     )
     return Html(
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>\n<caption>{_html(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">\n'
+        f"<table>\n<caption>{_html(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
         f"<tbody>\n{''.join(body)}</tbody>\n</table></div>\n"
     )
 

@@ -68,8 +68,8 @@ class Corpus:
 
     @property
     def has_titles(self) -> bool:
-        """Whether this is text in WikiText's format: any split has a title."""
-        return any(article.title for split in self.splits.values() for article in split.articles)
+        """Whether this is text in WikiText's format: some split begins with a title, as all of them should then."""
+        return any(split.articles[0].title for split in self.splits.values() if split.articles)
 
     @cached_property
     def unknown(self) -> int:

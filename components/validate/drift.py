@@ -6,13 +6,13 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.events import emit
 from components.shared.store import Store
 from components.shared.tracking import plainly
-from components.validate.statistics import divergence
+from components.validate.statistics import STATISTICS, divergence
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,9 +54,15 @@ def champions_corpus(client: MlflowClient, store: Store, model_name: str, datase
     digest = champion.tags.get(registry.DATASET_DIGEST) if champion else None
     if champion is None or digest is None or digest == dataset_digest:
         return None
-    with tempfile.TemporaryDirectory() as folder:
-        if store.fetch(KIND, digest, Path(folder)) is None:
-            emit("note", text=f"the corpus of champion {champion.version} was never measured here: drift is not judged")
-            return None
-        results = json.loads((Path(folder) / RESULTS).read_text())
+    results = _results(store, digest)
+    if results is None or set(results["statistics"]) != set(STATISTICS):
+        emit("note", text=f"the corpus of champion {champion.version} was never measured like this: drift not judged")
+        return None
     return Reference(str(champion.version), digest, results["statistics"], results["frequent_words"])
+
+
+def _results(store: Store, dataset_digest: str) -> dict[str, Any] | None:
+    with tempfile.TemporaryDirectory() as folder:
+        if store.fetch(KIND, dataset_digest, Path(folder)) is None:
+            return None
+        return json.loads((Path(folder) / RESULTS).read_text())

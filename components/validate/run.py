@@ -12,6 +12,7 @@ from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.manifest import digest_of, file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
+from components.shared.tracking import plainly
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
 from components.validate.drift import KIND, RESULTS, Reference, champions_corpus
@@ -51,8 +52,9 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
         step.store.publish(results_dir, KIND, digest, replace=True)
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results_dir / REPORT, report_path)
-    for file in (RESULTS, REPORT):
-        step.tracking.artifact(results_dir / file, KIND)
+    with plainly(step.tracking.client):
+        for file in (RESULTS, REPORT):
+            step.tracking.artifact(results_dir / file, KIND)
     validation = Validation.from_json((results_dir / RESULTS).read_bytes())
     _tell(validation, reused=reused, seconds=time.monotonic() - started)
     if validation.errors:
@@ -109,5 +111,5 @@ def _failure(validation: Validation, report_path: Path) -> Failure:
     return Failure(
         f"The expectation {first.sentence}{more}",
         where=f"corpus {validation.corpus['name']}",
-        remedy=f"mend the corpus{loosen}; the report {report_path} shows everything",
+        remedy=f"mend the corpus{loosen}; {report_path}, kept in the MLflow run too, shows everything",
     )

@@ -8,31 +8,41 @@ import numpy as np
 
 from components.validate.corpus import Corpus
 
+STATISTICS = (
+    "size in words",
+    "words per line",
+    "words per article",
+    "characters per word",
+    "distinct words",
+    "unk rate",
+    "words with a digit",
+)
 FREQUENT = 2_000
 SAMPLE = 50_000
 OTHER = ""
 
 
 def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """Names to values, of one split.
+    """The values of `STATISTICS` for one split.
 
     `distinct words` is the share of words that are new among the first 50,000, so that corpora of different sizes can
     be compared.
     """
     of = corpus.splits[split]
-    count = max(len(of.words), 1)
+    count = len(of.words)
     characters = np.array([len(word) for word in corpus.vocabulary])
     with_digit = np.array([any(map(str.isdigit, word)) for word in corpus.vocabulary])
     head = of.words[:SAMPLE]
-    return {
-        "size in words": float(len(of.words)),
-        "words per line": len(of.words) / max(len(of.lines), 1),
-        "words per article": len(of.words) / max(len(of.articles), 1),
-        "characters per word": float(characters[of.words].sum() / count),
-        "distinct words": len(np.unique(head)) / max(len(head), 1),
-        "unk rate": unknown_rate(corpus, split),
-        "words with a digit": float(with_digit[of.words].sum() / count),
-    }
+    values = (
+        float(count),
+        count / max(len(of.lines), 1),
+        count / max(len(of.articles), 1),
+        float(characters[of.words].sum() / max(count, 1)),
+        len(np.unique(head)) / max(len(head), 1),
+        unknown_rate(corpus, split),
+        float(with_digit[of.words].sum() / max(count, 1)),
+    )
+    return dict(zip(STATISTICS, values, strict=True))
 
 
 def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:

@@ -8,10 +8,12 @@ from mlflow import MlflowClient
 from components.shared.manifest import write_manifest
 from components.shared.store import open_store
 from components.validate.drift import DIVERGENCE, Reference, champions_corpus
+from components.validate.statistics import STATISTICS
 from tests.components.validate.conftest import crown
 
 MODEL = "wikigpt-own"
 OURS, THEIRS = "a" * 64, "b" * 64
+MEASURED = dict.fromkeys(STATISTICS, 7.0)
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def store(tmp_path):
     store = open_store(str(tmp_path / "store"))
     folder = tmp_path / "results"
     folder.mkdir()
-    results = {"statistics": {"size in words": 7.0}, "frequent_words": {"a": 1.0}}
+    results = {"statistics": MEASURED, "frequent_words": {"a": 1.0}}
     (folder / "results.json").write_text(json.dumps(results))
     write_manifest(folder, "validation")
     store.publish(folder, "validation", THEIRS)
@@ -36,7 +38,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(store, tracking_uri
 def test_the_corpus_of_the_champion_is_what_the_store_says_of_it(store, tracking_uri):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, THEIRS)
-    assert champions_corpus(client, store, MODEL, OURS) == Reference("1", THEIRS, {"size in words": 7.0}, {"a": 1.0})
+    assert champions_corpus(client, store, MODEL, OURS) == Reference("1", THEIRS, MEASURED, {"a": 1.0})
 
 
 @pytest.mark.parametrize("digest", [OURS, ""])
@@ -50,7 +52,7 @@ def test_a_corpus_that_was_never_measured_is_said(store, tracking_uri, capsys):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, "c" * 64)
     assert champions_corpus(client, store, MODEL, OURS) is None
-    assert "drift is not judged" in capsys.readouterr().out
+    assert "drift not judged" in capsys.readouterr().out
 
 
 def test_the_comparison_adds_the_divergence_of_words():

@@ -63,6 +63,12 @@ def test_what_is_wrong_is_found_and_said(tmp_path, break_):
     assert result.sentence.endswith(f"wanted {result.wanted}")
 
 
+def test_a_line_like_a_title_amid_plain_text_asks_for_no_titles(tmp_path):
+    texts = {split: line(seed) * 4 + " \n = x = \n \n" + line(seed + 1) for seed, split in enumerate(good())}
+    asked = checks(read(tmp_path, texts), ValidateSettings(), None)
+    assert "every article has a title" not in {check.name for check in asked}
+
+
 def test_too_many_unknown_words_fail(tmp_path):
     texts = good()
     rare = {split: text.replace(" a", " <unk> ") for split, text in texts.items()}
