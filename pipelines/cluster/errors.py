@@ -27,6 +27,10 @@ class Exists(Failure):
     """The server holds something of that name already."""
 
 
+class Missing(Failure):
+    """The server holds nothing of that name."""
+
+
 def failure_of(error: Exception, address: str, subject: str) -> Failure:
     """What an error of the client means.
 
@@ -97,7 +101,7 @@ def _answered(error: ApiException, address: str, subject: str) -> Failure:
     if _is_page(error):
         return web_page(address, redirected=False)
     if error.status == 404:
-        return Failure(
+        return Missing(
             f"There is no {subject}",
             where=address,
             remedy="look the name up in the user interface; a run that was deleted is gone",

@@ -58,9 +58,10 @@ def read_log(cluster: Cluster, status: RunStatus, step: StepStatus, pods: Pods) 
         except Failure as failure:
             if failure.exit_code is ExitCode.UNAUTHORISED:
                 raise
+    what = f"The log of step {step.name} is gone with its pod"
     raise Failure(
-        f"The log of step {step.name} is gone with its pod",
+        f"The server does not have the log of step {step.name}, and {pods.note}" if pods.note else what,
         where=f"run {status.run_id}",
-        remedy="see the run's record in MLflow: its metrics, its two reports and how it ended;"
-        f" to keep logs, let Argo archive them{' (' + pods.note + ')' if pods.note else ''}",
+        remedy="see the run's record in MLflow: its metrics, its two reports and how it ended; logs outlive their pods"
+        " where Argo archives them",
     )

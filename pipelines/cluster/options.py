@@ -38,7 +38,8 @@ def open_cluster(endpoint: str | None, namespace: str | None) -> Cluster:
     KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES say who we are; they are no options, since every process of this
     machine could read them there.
     """
-    from pipelines.cluster.connection import Access, connect
+    from pipelines.cluster.access import Access
+    from pipelines.cluster.connection import connect
 
     return connect(
         Access(

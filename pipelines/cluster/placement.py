@@ -7,7 +7,8 @@ from collections.abc import Callable
 from kfp import dsl, kubernetes
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings, Place, is_immutable
+from pipelines.cluster.places import Place
+from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings, is_immutable
 
 APP = "wikigpt"
 # Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.cluster.runs import RunStatus, StepStatus
 
 if TYPE_CHECKING:
-    from pipelines.cluster.connection import Access
+    from pipelines.cluster.access import Access
 
 RUN_LABEL = "pipeline/runid"
 STEP_LABEL = "app.kubernetes.io/component"
@@ -41,7 +41,7 @@ class Pods:
 
     Attributes:
         by_step: Kubernetes' pods.
-        note: why nothing could be seen; None where Kubernetes answered.
+        note: why nothing could be seen, or what a driver of Kubeflow Pipelines waits for; None where all is plain.
         api: Kubernetes' API, None where it cannot be reached.
         namespace: of the pods.
     """
@@ -92,7 +92,7 @@ def look_at_pods(access: Access, run_id: str) -> Pods:
     by_step: dict[str, list[Any]] = {}
     for pod in sorted(listed, key=lambda pod: pod.metadata.creation_timestamp):
         by_step.setdefault((pod.metadata.labels or {}).get(STEP_LABEL, ""), []).append(pod)
-    return Pods(by_step=by_step, api=api, namespace=namespace)
+    return Pods(by_step, _driver_note(by_step.pop("", [])), api, namespace)
 
 
 def explain(status: RunStatus, pods: Pods) -> RunStatus:
@@ -116,6 +116,12 @@ def reason(pod: Any) -> str | None:
             words = _ENDED.get(ended.reason, f"container {container.name} ended with exit code {ended.exit_code}")
             return _sentence(words, ended.message)
     return "its container is being made" if status.phase == "Pending" else None
+
+
+def _driver_note(pods: list[Any]) -> str | None:
+    """What the newest pod waits for that is no step's: before each step a driver of Kubeflow Pipelines runs."""
+    waits = reason(pods[-1]) if pods and pods[-1].status.phase == "Pending" else None
+    return f"the driver pod {pods[-1].metadata.name} waits: {waits}" if waits else None
 
 
 def _explain(step: StepStatus, pods: list[Any]) -> StepStatus:

@@ -8,6 +8,7 @@ before the old one goes.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -134,13 +135,16 @@ def trigger(cluster: Cluster, name: str) -> str:
 
 def retire(cluster: Cluster, run: Any) -> None:
     """Takes a recurring run off the server, without its runs: Kubernetes would end them with their owner."""
+    from pipelines.cluster.errors import Missing
+
     _switch(cluster, run, on=False)
-    cluster.read(
-        f"schedule {run.display_name}",
-        cluster.client.recurring_runs.recurring_run_service_delete_recurring_run,
-        recurring_run_id=run.recurring_run_id,
-        propagation_policy="ORPHAN",
-    )
+    with suppress(Missing):  # it is gone, and only the answer was lost
+        cluster.read(
+            f"schedule {run.display_name}",
+            cluster.client.recurring_runs.recurring_run_service_delete_recurring_run,
+            recurring_run_id=run.recurring_run_id,
+            propagation_policy="ORPHAN",
+        )
 
 
 def _switch(cluster: Cluster, run: Any, *, on: bool) -> None:

@@ -50,7 +50,7 @@ def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
     def find() -> Any | None:
         calls = cluster.client.pipelines.pipeline_service_list_pipeline_versions
         found = cluster.every(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
-        return next((version for version in found if version.name == name), None)
+        return next((version for version in found if name in (version.name, version.display_name)), None)
 
     if version := find():
         return Version(pipeline_id, version.pipeline_version_id, name, uploaded=False)

@@ -102,5 +102,10 @@ def cancel(cluster: Cluster, run_id: str) -> RunStatus:
             remedy="there is nothing to cancel",
             exit_code=ExitCode.USAGE,
         )
-    cluster.read(f"run {run_id}", cluster.client.runs.run_service_terminate_run, run_id=run_id)
+    try:
+        cluster.change(f"run {run_id}", cluster.client.runs.run_service_terminate_run, run_id=run_id)
+    except Failure:
+        if (after := fetch(cluster, run_id)).state not in ("CANCELING", "CANCELED"):
+            raise
+        return after
     return fetch(cluster, run_id)

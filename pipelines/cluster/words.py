@@ -9,9 +9,6 @@ from pipelines.cluster.cron import Cron
 from pipelines.cluster.nights import Standing
 from pipelines.cluster.runs import RunStatus
 
-# A pod that has not started for so long waits for something that a person should know of.
-_LONG = 300.0
-
 
 def duration(seconds: float | None) -> str:
     """As in `45 s`, `7 min 5 s`, `3 h 12 min`."""
@@ -30,16 +27,15 @@ def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
 
     Args:
         status: of the run.
-        note: why the pods could not be seen, or None.
+        note: of the pods, or None.
     """
     yield f"{status.name}  {status.state.lower()}  {duration(status.seconds)}".rstrip()
     if status.error:
         yield f"  {status.error}"
     for step in status.steps:
         yield f"  {step.name:<9} {step.state:<11} {duration(step.seconds):<11} {step.reason or ''}".rstrip()
-    waiting = [step for step in status.steps if step.state == "pending" and not step.reason]
-    if note and not status.over and (waiting or (status.seconds or 0.0) > _LONG):
-        yield f"  {note}: `kubectl describe pods -l pipeline/runid={status.run_id}` says what a pod waits for"
+    if note and not status.over:
+        yield f"  {note}; `kubectl get pods -l pipeline/runid={status.run_id}` shows the pods of the run"
 
 
 def cron_line(cron: Cron, times: list[datetime]) -> str:

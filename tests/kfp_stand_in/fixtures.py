@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cluster.connection import Access, Cluster, connect
+from pipelines.cluster.access import Access
+from pipelines.cluster.connection import Cluster, connect
 from tests.kfp_stand_in.server import StandIn, serving
 
 

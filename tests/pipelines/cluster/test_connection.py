@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.connection import Access, connect
+from pipelines.cluster.access import Access
+from pipelines.cluster.connection import connect
 from tests.kfp_stand_in.server import Fault
 
 

@@ -3,7 +3,8 @@
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.connection import Access, connect
+from pipelines.cluster.access import Access
+from pipelines.cluster.connection import connect
 from pipelines.cluster.logs import read_log, step_to_read
 from pipelines.cluster.pods import explain, look_at_pods
 from pipelines.cluster.runs import fetch
@@ -172,6 +173,14 @@ def test_without_kubernetes_the_status_says_so(stand_in):
     assert explain(status, pods) == status
 
 
+def test_a_driver_that_waits_is_named(stand_in, kubernetes):
+    driver = pod("", "Pending", name="wikigpt-x7k2p-system-container-driver-7", **UNSCHEDULABLE)
+    del driver["metadata"]["labels"]["app.kubernetes.io/component"]
+    stand_in.state.pods = [driver]
+    note = look_at_pods(kubernetes, RUN).note
+    assert note.startswith("the driver pod wikigpt-x7k2p-system-container-driver-7 waits: no node takes it: 0/3 nodes")
+
+
 def failed_in_training(stand_in):
     nodes = [node("download", "SUCCEEDED", end="02:00:40"), node("train", "FAILED", children=("wikigpt-x7k2p-42",))]
     return shown(stand_in, run("FAILED", nodes))
@@ -193,9 +202,15 @@ def test_the_log_that_the_server_has(cluster, stand_in):
     assert read_log(cluster, status, status.step("train"), pods) == "von Grund auf: größer\n"
 
 
-def test_a_log_that_is_gone_is_said_to_be_gone(cluster, stand_in):
+def test_a_log_that_is_gone_is_said_to_be_gone(cluster, stand_in, kubernetes):
     status = failed_in_training(stand_in)
     with pytest.raises(Failure, match=r"The log of step train is gone with its pod .* record in MLflow"):
+        read_log(cluster, status, status.step("train"), look_at_pods(kubernetes, RUN))
+
+
+def test_a_log_that_may_be_with_a_pod_that_cannot_be_seen(cluster, stand_in):
+    status = failed_in_training(stand_in)
+    with pytest.raises(Failure, match="The server does not have the log of step train, and no kubeconfig is here"):
         read_log(cluster, status, status.step("train"), look_at_pods(Access(endpoint=stand_in.url), RUN))
 
 

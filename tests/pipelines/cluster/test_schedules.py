@@ -128,6 +128,13 @@ def test_an_answer_that_is_lost_makes_no_second_schedule(cluster, stand_in, sent
     assert len(stand_in.state.recurring) == 1
 
 
+@pytest.mark.parametrize("operation", ["DisableRecurringRun", "DeleteRecurringRun"])
+def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, nightly, operation):
+    stand_in.faults.append(Fault("lost", operation))
+    assert apply_schedule(cluster, LATER, sent).action == "replaced"
+    assert len(stand_in.state.recurring) == 1
+
+
 def test_a_night_that_goes_on_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly):
     run = stand_in.state.add_run(recurring_run_id=nightly["recurring_run_id"], state="RUNNING")
     apply_schedule(cluster, LATER, sent)

@@ -4,7 +4,8 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.settings import parse_section
-from pipelines.cluster.settings import STEPS, ClusterSettings, Place, in_bytes, is_immutable
+from pipelines.cluster.places import Place, in_bytes
+from pipelines.cluster.settings import STEPS, ClusterSettings, is_immutable
 
 DIGEST = "registry.example/wikigpt@sha256:" + "a" * 64
 

@@ -83,6 +83,12 @@ def test_cancelling(cluster, submit_with):
     assert cancel(cluster, run_id).state == "CANCELED"
 
 
+def test_cancelling_although_the_answer_is_lost(cluster, stand_in, submit_with):
+    run_id = submit_with("RUNNING")
+    stand_in.faults.append(Fault("lost", "TerminateRun"))
+    assert cancel(cluster, run_id).state == "CANCELING"
+
+
 def test_a_run_that_is_over_cannot_be_cancelled(cluster, stand_in, submit_with):
     run_id = submit_with("SUCCEEDED")
     with pytest.raises(Failure, match="The run is over: succeeded") as caught:
