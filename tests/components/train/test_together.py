@@ -1,0 +1,117 @@
+"""Two processes on one machine train as one does with the whole batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.manifest import read_manifest
+from components.shared.step import Step
+from components.train.run import run
+
+from tests.components.train.conftest import losses_of, tiny_step
+
+pytestmark = pytest.mark.slow
+FINGERPRINT = "f" * 32
+
+
+@pytest.fixture(autouse=True)
+def without_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+
+
+def workers_of(pid: int) -> list[int]:
+    """The processes that train, which are grandchildren of the step."""
+    listed = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()]
+    children = {int(own) for own, parent, _ in rows if int(parent) == pid}
+    return [int(own) for own, parent, args in rows if int(parent) in children and "components.train.worker" in args]
+
+
+def when_there_are_checkpoints(step: Step, count: int, act) -> threading.Thread:
+    def wait() -> None:
+        while len(step.store.names("checkpoint")) < count:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("values", [{}, {"optimizer": "muon", "accumulation": 2, "ema_decay": 0.9}])
+def test_the_curve_is_that_of_one_process(here: Path, tokens_dir: Path, values: dict) -> None:
+    run(tiny_step(**values), "a" * 32, tokens_dir, here / "one")
+    run(tiny_step(processes=2, threads=2, **values), FINGERPRINT, tokens_dir, here / "two")
+    assert losses_of(here / "two") == pytest.approx(losses_of(here / "one"), rel=1e-4)
+    facts = read_manifest(here / "two", "model").facts
+    assert facts["numerics"]["processes"] == 2
+    assert facts["tokens_seen"] == read_manifest(here / "one", "model").facts["tokens_seen"]
+
+
+def test_sigterm_stops_both_at_a_step_and_they_go_on_exactly(here: Path, tokens_dir: Path) -> None:
+    values = {"processes": 2, "threads": 2, "steps": 40, "dropout": 0.1}
+    run(tiny_step(**values), "a" * 32, tokens_dir, here / "untouched")
+    step = tiny_step(every=1, **values)
+    others = set(step.store.names("checkpoint"))
+    thread = when_there_are_checkpoints(step, len(others) + 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="of 40"):
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    thread.join()
+    assert not workers_of(os.getpid())
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert losses_of(here / "model") == losses_of(here / "untouched")
+
+
+def test_a_worker_that_dies_ends_the_step_at_once_and_resumably(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step(every=1, processes=2, threads=2, steps=4000)
+    killed: list[float] = []
+
+    def kill_one() -> None:
+        os.kill(workers_of(os.getpid())[1], signal.SIGKILL)
+        killed.append(time.monotonic())
+
+    thread = when_there_are_checkpoints(step, 1, kill_one)
+    with pytest.raises(Failure, match="A process of the training died") as caught:
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    thread.join()
+    assert time.monotonic() - killed[0] < 15
+    assert caught.value.exit_code == ExitCode.RESUMABLE
+    assert not workers_of(os.getpid())
+    assert step.store.names("checkpoint")
+
+
+def test_no_worker_outlives_the_step(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step(every=1, processes=2, threads=2, steps=100_000)
+    program = (
+        "import sys; from pathlib import Path; from components.train.run import run;"
+        "from tests.components.train.conftest import tiny_step;"
+        f"run(tiny_step(every=1, processes=2, threads=2, steps=100000), '{FINGERPRINT}',"
+        f" Path({str(tokens_dir)!r}), Path({str(here / 'model')!r}))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program])
+    while not step.store.names("checkpoint"):
+        time.sleep(0.05)
+        assert process.poll() is None
+    workers = workers_of(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    process.wait()
+    end = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
+
+
+def test_a_failure_of_a_worker_is_that_of_the_step(here: Path, tokens_dir: Path) -> None:
+    step = tiny_step(processes=2, threads=2, learning_rate=1e38, optimizer="adamw", gradient_clip=None, log_every=1)
+    with pytest.raises(Failure, match="The loss is nan in step") as caught:
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert "of the train split" in caught.value.where
