@@ -72,7 +72,7 @@ def _samples(samples: list[dict]) -> Iterable[str]:
 
 def _inert(text: str) -> str:
     """Text of a corpus or a model as one line of markdown that is shown as it stands."""
-    escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<>()#+-!|~" else mark for mark in text)
+    escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<()#+-!|~" else mark for mark in text)
     return " ".join(escaped.split())
 
 

@@ -33,7 +33,7 @@ CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"
 # Of a registered model: the version that we saw as champion last. Where the alias stands on another one, a person put
 # it there by a click, and this is the champion before.
-LAST_CHAMPION = "wikigpt.champion"
+LAST_CHAMPION = "wikigpt.last_champion"
 SCHEMA = "wikigpt.schema"
 SCHEMA_VERSION = "1"
 

@@ -79,7 +79,7 @@ def test_the_card_says_what_a_person_needs_to_decide(
     assert "champion (version 1)" in card
     assert "| test, word perplexity | 403.43 | 148.41 |" in card
     assert "CC BY-SA 3.0" in card
-    assert r"was built \* in \<b\>stone\</b\>" in card
+    assert r"was built \* in \<b>stone\</b>" in card
     assert "wikigpt rollback" in card
     assert "models:/wikigpt-sample/2" in card
 

@@ -1,0 +1,113 @@
+"""A person promotes a challenger by clicks in MLflow's own pages; then the commands use the new champion.
+
+With WIKIGPT_SCREENSHOTS=1 the pictures of docs/images are written anew.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from pipelines.registry.generation import load_writer, write
+from pipelines.registry.models import models
+from pipelines.registry.promotion import rollback
+from pipelines.registry.references import resolve
+from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register, with_fingerprint  # noqa: F401
+from tests.servers import mlflow_server
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+NAME = "wikigpt"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser here: install Debian's chromium ({CHROMIUM})"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright here: pip install it"),
+]
+
+
+@pytest.fixture
+def address(
+    empty_database: Path,  # noqa: F811
+    hugging_face_folder: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """MLflow's server with version 1 as champion and version 2 as challenger."""
+    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
+    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+    with mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+        first = make_folders(
+            tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=4.7, model_name=NAME
+        )
+        register(make_step("night-1"), first)
+        register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 4.72))
+        yield server
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        page = browser.new_page(viewport={"width": 1200, "height": 760})
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+def picture(page: Any, name: str) -> None:
+    """Keeps what the page shows, in few colours, if pictures were asked for."""
+    if os.environ.get("WIKIGPT_SCREENSHOTS"):
+        from PIL import Image
+
+        shown = Image.open(BytesIO(page.screenshot())).convert("RGB")
+        shown.quantize(96).save(IMAGES / f"{name}.png", optimize=True)
+
+
+def test_a_click_makes_the_challenger_champion(address: str, page: Any) -> None:
+    client = MlflowClient(address)
+    assert str(resolve(client, "champion").version) == "1"
+
+    page.goto(f"{address}/#/models")
+    welcome = page.get_by_role("dialog")
+    welcome.get_by_role("button", name="Try it now").click()
+    welcome.wait_for(state="hidden")
+    page.get_by_role("button", name="Close", exact=True).click()  # the assistant beside the page
+    page.get_by_role("link", name=NAME, exact=True).click()
+    page.get_by_role("link", name="Version 2").click()
+    page.get_by_role("heading", name="wikigpt version 2").wait_for()
+    page.get_by_text("CC BY-SA 3.0").wait_for()
+    page.get_by_title("Edit aliases").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("combobox").fill("champion")
+    page.keyboard.press("Enter")
+    dialog.get_by_text("is also being used on version 1").wait_for()
+    picture(page, "add-alias-champion")
+    dialog.get_by_role("button", name="Save aliases").click()
+    dialog.wait_for(state="hidden")
+    page.get_by_text("champion", exact=True).first.wait_for()
+    picture(page, "version-is-champion")
+
+    assert {row.version: row.aliases for row in models(client)} == {"2": ["challenger", "champion"], "1": []}
+    champion = resolve(client, "champion")
+    assert str(champion.version) == "2"
+    assert write(load_writer(client, champion), "The castle was built in", max_new_tokens=5).startswith("The castle")
+    assert rollback(client, reason="the other one reads better").version == "1"
