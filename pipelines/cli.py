@@ -8,7 +8,7 @@ import typer
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster import commands as on_cluster
-from pipelines.commands import compiling, registry, running, surroundings, upkeep
+from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
 
 app = typer.Typer(
     name="wikigpt",
@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (running, registry, compiling, on_cluster, upkeep, surroundings):
+for group in (running, registry, compiling, on_cluster, mirroring, upkeep, surroundings):
     group.add_commands(app)
 
 

@@ -151,7 +151,7 @@ def _client(uri: str) -> Any:
     config = Config(
         retries=retries,
         connect_timeout=5,
-        read_timeout=60,
+        read_timeout=30,
         max_pool_connections=2 * s3_transfer.LANES,
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
