@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.download.ingredients import ingredients
 from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.fingerprint import differences, fingerprint, identity
@@ -79,7 +80,7 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     Raises:
         Failure: they differ, so that equal weights cannot be expected; the commit to use is named.
     """
-    ours = identity(lineage.dataset_digest, lineage.settings)
+    ours = identity(lineage.dataset_digest, lineage.settings) | ingredients(lineage.settings)
     if fingerprint(ours) == lineage.fingerprint:
         return
     theirs = _recorded_identity(client, lineage)
