@@ -26,7 +26,7 @@ from tests.postgres import free_port, postgres  # noqa: F401 -- a fixture
 from tests.registry import make_folders, make_model, make_step, register
 from tests.s3_servers import make_bucket
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 ADMIN = ("admin", "an admin's passphrase")
 PIPELINE = ("pipeline", "p@ss/w:rd%1 of steps")

@@ -1,0 +1,102 @@
+"""The image of the steps: what it is, what it holds, and that it runs confined as a cluster would confine it."""
+
+import json
+import re
+import sys
+from importlib.metadata import version
+
+import pytest
+
+from tests.docker.engine import CONFINED, REPOSITORY, REVISION, client, docker, image
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
+
+LARGEST = 2_300_000_000
+LOCK = REPOSITORY / "docker" / "lock"
+HEAVY = (
+    *("components", "pipelines.training", "kfp", "boto3", "datasets", "great_expectations", "matplotlib.pyplot"),
+    *("mlflow.transformers", "peft", "sacrebleu", "torch", "transformers"),
+)
+
+
+@pytest.fixture(scope="module")
+def cpu() -> str:
+    return image("cpu")
+
+
+def python(name: str, program: str, *arguments: str) -> str:
+    return docker("run", "--rm", "--network=none", *CONFINED, name, "python", "-c", program, *arguments)
+
+
+def test_it_is_small_and_says_what_it_is(cpu: str) -> None:
+    (about,) = json.loads(docker("image", "inspect", cpu))
+    labels = about["Config"]["Labels"]
+    assert about["Size"] <= LARGEST
+    assert about["Config"]["User"] == "10001:10001"
+    assert labels["org.opencontainers.image.version"] == version("wikigpt")
+    assert labels["org.opencontainers.image.revision"] == REVISION
+    assert f"WIKIGPT_COMMIT={REVISION}" in about["Config"]["Env"]
+
+
+def test_everything_a_step_imports_is_there_with_its_byte_code(cpu: str) -> None:
+    program = """
+import importlib, pathlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+modules = [vars(module) for module in list(sys.modules.values())]
+files = [module for module in modules if module.get("__cached__") and module["__file__"].endswith(".py")]
+print(len(files), [module["__file__"] for module in files if not pathlib.Path(module["__cached__"]).is_file()])
+"""
+    loaded, bare = python(cpu, program, *HEAVY).splitlines()[-1].split(maxsplit=1)
+    assert int(loaded) > 1000
+    assert bare == "[]"
+
+
+def test_it_holds_what_the_lock_says_and_nothing_else(cpu: str) -> None:
+    program = """
+import json
+from importlib.metadata import distributions
+print(json.dumps({d.metadata["Name"]: d.version for d in distributions() if "/opt/venv" in str(d.locate_file(""))}))
+"""
+    held = {canonical(name): number for name, number in json.loads(python(cpu, program)).items()}
+    assert held.pop("wikigpt") == version("wikigpt")
+    assert held.pop("torch").partition("+")[0] == pins("torch")["torch"]
+    assert held == pins("app")
+
+
+def test_what_only_development_needs_is_not_there(cpu: str) -> None:
+    program = """
+import pathlib, shutil, sys
+packages = pathlib.Path(sys.prefix, "lib/python3.11/site-packages")
+unwanted = ["torch/include", "torch/test", "pandas/tests", "scipy/stats/tests", "pip", "nvidia", "triton", "pytest"]
+print([name for name in unwanted if (packages / name).exists()], shutil.which("g++"))
+"""
+    assert python(cpu, program) == "[] None"
+
+
+def test_its_bill_of_materials_names_every_package_and_is_valid(cpu: str) -> None:
+    sys.path.insert(0, str(REPOSITORY / "docker"))
+    import sbom
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    found = sbom.packages(cpu, client())
+    written = sbom.cyclonedx(cpu, found)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(written) is None
+    components = json.loads(written)["components"]
+    assert len(components) == len(found)
+    assert any(component["purl"].startswith("pkg:deb/debian/libc6@") for component in components)
+    listed = {canonical(package.name): package.version for package in found if package.kind == "pypi"}
+    assert pins("app").items() <= listed.items()
+    unnamed = [package.name for package in found if package.kind == "pypi" and not package.licences]
+    assert len(unnamed) < 10, unnamed
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Versions by name, as a lock has them."""
+    found = re.findall(r"^([\w.-]+)={2,3}(\S+)", (LOCK / f"{name}.txt").read_text(), re.MULTILINE)
+    return {canonical(name): number for name, number in found}
