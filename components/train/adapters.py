@@ -55,12 +55,7 @@ def add_adapter(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
         )
     # The ranks begin half as large again and shrink to the target between a tenth and seven tenths of the budget.
     ranks: dict[str, Any] = {"init_r": settings.adapter_rank * 3 // 2, "target_r": settings.adapter_rank}
-    plan: dict[str, Any] = {
-        "tinit": steps // 10,
-        "tfinal": steps * 3 // 10,
-        "deltaT": max(1, steps // 100),
-        "total_step": steps,
-    }
+    plan: dict[str, Any] = {"tinit": steps // 10, "tfinal": steps * 3 // 10, "deltaT": max(1, steps // 100)}
     return get_peft_model(model, AdaLoraConfig(total_step=steps, **ranks, **plan, **common))
 
 

@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.manifest import read_manifest
 from components.shared.step import Step
 from components.train.run import run
-
 from tests.components.train.conftest import losses_of, tiny_step
 
 pytestmark = pytest.mark.slow
