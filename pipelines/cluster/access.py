@@ -75,7 +75,7 @@ def open_client(access: Access) -> Client:
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         return Client(
-            host=access.endpoint,
+            host=access.endpoint and access.endpoint.partition("#")[0],  # as copied from a browser
             namespace=access.namespace or "kubeflow",
             existing_token=access.token,
             cookies=access.cookies,

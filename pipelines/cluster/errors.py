@@ -41,19 +41,17 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     """
     if isinstance(error, ApiException):
         return _answered(error, address, subject)
-    if isinstance(error, (LocationParseError, LocationValueError)):
+    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
+    if isinstance(error, (LocationParseError, LocationValueError)) or "InvalidURL" in str(reason):
         return Failure(
-            f"The address cannot be read: {error}",
+            f"The address cannot be read: {_first_line(str(error))}",
             where=address,
             remedy="write it as https://host or http://host:port",
             exit_code=ExitCode.USAGE,
         )
-    reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(reason, SSLError):
-        what, remedy = (
-            f"The certificate of the server is not trusted: {reason}",
-            "name the file of its authority by KF_PIPELINES_CA_CERT",
-        )
+        what = f"The certificate of the server is not trusted: {_first_line(str(reason))}"
+        remedy = "name the file of its authority by KF_PIPELINES_CA_CERT"
     elif isinstance(reason, NameResolutionError):
         what, remedy = "The host name of Kubeflow Pipelines is unknown", "mend --endpoint or KF_PIPELINES_ENDPOINT"
     elif "refused" in str(reason):
@@ -61,7 +59,7 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     elif isinstance(reason, (ReadTimeoutError, ConnectTimeoutError)):
         what, remedy = "Kubeflow Pipelines did not answer in time", "look whether ml-pipeline is well, then try again"
     else:
-        what, remedy = f"The connection to Kubeflow Pipelines broke: {_last(str(reason))}", "try again"
+        what, remedy = f"The connection to Kubeflow Pipelines broke: {_first_line(str(reason))}", "try again"
     return Failure(what, where=address, remedy=remedy, exit_code=ExitCode.UNREACHABLE)
 
 
@@ -129,12 +127,12 @@ def _message(error: ApiException) -> str:
         said: Any = json.loads(error.body or "").get("message")
     except (ValueError, AttributeError):
         said = None
-    return _last(str(said or error.reason or f"status {error.status}"))
+    return _first_line(str(said or error.reason or f"status {error.status}"))
 
 
 def _is_page(error: ApiException) -> bool:
     return bool(re.match(r"\s*<(!doctype|html)", error.body or "", re.IGNORECASE))
 
 
-def _last(text: str) -> str:
+def _first_line(text: str) -> str:
     return text.strip().splitlines()[0].rstrip(".") if text.strip() else "no message"

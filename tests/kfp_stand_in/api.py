@@ -68,11 +68,10 @@ class Api:
 
     def wrong_in(self, schema: dict[str, Any], message: Any) -> list[str]:
         """What does not fit the schema in a message."""
-        validator = Draft4Validator({**schema, "definitions": self._definitions}, format_checker=FormatChecker())
-        if "$ref" not in schema:
-            return [error.message for error in validator.iter_errors(message)]
-        rooted = Draft4Validator({"allOf": [schema], "definitions": self._definitions}, format_checker=FormatChecker())
-        return [f"{error.json_path}: {error.message}" for error in rooted.iter_errors(message)]
+        validator = Draft4Validator(
+            {"allOf": [schema], "definitions": self._definitions}, format_checker=FormatChecker()
+        )
+        return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(message)]
 
     def wrong_in_error(self, message: Any) -> list[str]:
         """What does not fit in the body of an error."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import functools
 import json
 import re
 import socket
@@ -77,7 +78,7 @@ class StandIn:
 @contextmanager
 def serving(swagger: Path) -> Iterator[StandIn]:
     """A stand-in on a free port of this machine, for the time of the block."""
-    stand_in = StandIn(Api(swagger))
+    stand_in = StandIn(_api(swagger))
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
     server.daemon_threads = True
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
@@ -91,8 +92,14 @@ def serving(swagger: Path) -> Iterator[StandIn]:
         thread.join()
 
 
+@functools.cache
+def _api(swagger: Path) -> Api:
+    return Api(swagger)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: apart, the second waits 40 ms for the first's acknowledgement
     stand_in: StandIn
 
     def do_GET(self) -> None:

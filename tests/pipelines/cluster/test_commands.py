@@ -50,6 +50,7 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
     assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: canceled\n"
 
 
+@pytest.mark.slow
 def test_submit_and_wait(wikigpt, stand_in):
     stand_in.state.lifecycle = ("SUCCEEDED",)
     code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--json")

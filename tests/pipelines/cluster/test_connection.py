@@ -3,10 +3,12 @@
 import socket
 
 import pytest
+from urllib3.exceptions import MaxRetryError, SSLError
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
+from pipelines.cluster.errors import failure_of
 from tests.kfp_stand_in.server import Fault
 
 
@@ -97,6 +99,25 @@ def test_an_unknown_host(monkeypatch):
     with pytest.raises(Failure) as caught:
         connect(Access(endpoint="http://kubeflow.invalid", timeout=2))
     assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+@pytest.mark.parametrize("endpoint", ["not a url", "http://", "http://[::1", "http://host:99999"])
+def test_an_address_that_cannot_be_read(endpoint):
+    with pytest.raises(Failure, match="The address cannot be read") as caught:
+        connect(Access(endpoint=endpoint))
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_an_address_copied_from_the_browser(stand_in):
+    assert connect(Access(endpoint=f"{stand_in.url}/#/runs")).address == stand_in.url
+
+
+def test_a_certificate_that_nobody_vouches_for():
+    error = MaxRetryError(None, "/", SSLError("certificate verify failed: self-signed certificate"))
+    failure = failure_of(error, "https://kubeflow.example", "run 4711")
+    assert failure.exit_code is ExitCode.UNREACHABLE
+    assert "not trusted: certificate verify failed" in str(failure)
+    assert "KF_PIPELINES_CA_CERT" in str(failure)
 
 
 def test_a_web_page(stand_in):
