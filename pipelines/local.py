@@ -37,7 +37,9 @@ def main(folder: Path) -> None:
         )
     else:
         place, runner = anywhere, local.SubprocessRunner(use_venv=False)
-    local.init(runner=runner, pipeline_root=str(folder / "steps"))
+    root = folder / "steps"
+    root.mkdir()  # or a container engine makes it, as root's
+    local.init(runner=runner, pipeline_root=str(root))
     try:
         build(place=place)(settings=(folder / "settings.json").read_text())
     except RuntimeError as error:

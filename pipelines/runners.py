@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from components.shared.failure import ExitCode, Failure
@@ -64,6 +65,8 @@ def container_environment() -> dict[str, str]:
 def _container(home: Home, store: str) -> dict[str, Any]:
     """Arguments of a container: it sees the home at the same path, as the same user, and has scratch at /tmp only."""
     folders = sorted({str(home.root)} | ({store} if "://" not in store else set()))
+    for folder in folders:  # the engine refuses to mount what is not there
+        Path(folder).mkdir(parents=True, exist_ok=True)
     return {
         "user": f"{os.getuid()}:{os.getgid()}",
         "mounts": [{"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": False} for folder in folders],
