@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from components.evaluate.settings import EvaluateSettings
 
 
+_CPU_BATCH, _GPU_BATCH = 2048, 65_536
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """A model with its tokenizer.
@@ -45,7 +48,8 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.set_num_threads(settings.threads or granted_cores())
+    threads = settings.threads or granted_cores()
+    torch.set_num_threads(threads)
     device = pick_device(settings.device)
     dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     if not (folder / "tokenizer.json").is_file():
@@ -60,7 +64,9 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     )
     model.to(device=torch.device(device)).eval()
     window = _window(settings, context_of(model), trained_reach(model, facts))
-    scorer = Scorer(model, window, settings.stride or window, dtype, settings.batch_tokens)
+    workers = threads if device == "cpu" else 1
+    batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
+    scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers)
     return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
 
 

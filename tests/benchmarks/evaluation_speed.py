@@ -32,13 +32,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
-    parser.add_argument("--batch-tokens", type=int, default=8192)
+    parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3, help="the fastest of them counts")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     model = make_model(options)
     tokens = np.random.default_rng(0).integers(options.vocabulary, size=options.tokens)
-    scorer = Scorer(model, options.window, options.stride, options.dtype, options.batch_tokens)
+    workers = options.threads if options.device == "cpu" else 1
+    scorer = Scorer(model, options.window, options.stride, options.dtype, options.batch_tokens, workers)
     recipe, recipe_seconds = fastest(lambda: published_recipe(model, tokens, options), options)
     ours, seconds = fastest(lambda: evaluator(scorer, tokens), options)
     print(

@@ -92,6 +92,22 @@ def test_the_mean_of_batch_losses_is_not_the_mean_per_token(model, tokenizer, te
         assert other.scored_tokens == one.scored_tokens
 
 
+def test_workers_change_nothing_but_the_time(model, tokenizer, texts):
+    torch.set_num_threads(2)
+    alone, together = (
+        score_text(
+            texts["test"], "wikitext-word", scorer(model, batch_tokens=256, workers=count), tokenizer, trained_bos=0
+        )
+        for count in (1, 2)
+    )
+    assert torch.get_num_threads() == 2
+    assert together.nll == pytest.approx(alone.nll, rel=1e-9)
+    again = score_text(
+        texts["test"], "wikitext-word", scorer(model, batch_tokens=256, workers=2), tokenizer, trained_bos=0
+    )
+    assert again == together
+
+
 def test_a_real_end_of_text_is_scored_although_it_is_the_padding_token(model, tokenizer):
     assert tokenizer.pad_token_id == tokenizer.eos_token_id == 0
     sequence = np.array([0, 5, 0, 0, 7, 0])
