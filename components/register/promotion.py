@@ -25,7 +25,7 @@ VERDICT = "wikigpt.verdict"
 REASON = "wikigpt.reason"
 APPROVAL = "wikigpt.approval"
 PERPLEXITY = "wikigpt.validation.word_perplexity"
-_OPEN, _SETTLED = "open", "settled"
+OPEN, SETTLED = "open", "settled"
 _ROUNDS = 50
 
 Judge = Callable[["ModelVersion | None"], Verdict]
@@ -63,10 +63,10 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     ours = client.get_model_version(model, version)
     # Read before the champion: what was settled by now has had its effect on the alias, and whatever a person did with
     # the alias since is not undone by it.
-    settled = {str(v.version) for v in registry.versions(client, model) if v.tags.get(APPROVAL) == _SETTLED}
+    settled = {str(v.version) for v in registry.versions(client, model) if v.tags.get(APPROVAL) == SETTLED}
     champion = registry.holder(client, model, registry.CHAMPION)
     if champion and str(champion.version) == version:
-        if ours.tags.get(APPROVAL) == _OPEN:
+        if ours.tags.get(APPROVAL) == OPEN:
             return _contend(client, model, version, judge, settled, base=ours.tags.get(registry.CHAMPION_BEFORE))
         return Placed(ours.tags.get(VERDICT, "promote"), ours.tags.get(REASON, ""), registry.CHAMPION, None)
     if registry.ROLLED_BACK in ours.tags:
@@ -76,7 +76,7 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     if verdict.alias != registry.CHAMPION:
         return _challenge(client, model, version, verdict, champion)
     _record(client, model, version, verdict, champion)
-    client.set_model_version_tag(model, version, APPROVAL, _OPEN)
+    client.set_model_version_tag(model, version, APPROVAL, OPEN)
     return _contend(client, model, version, judge, settled - {version}, base=str(champion.version) if champion else "")
 
 
@@ -89,7 +89,7 @@ def _contend(
         contenders = _contenders(client, model, settled)
         best = min(contenders, key=lambda number: (contenders[number], int(number)), default=version)
         if standing == best == version:
-            client.set_model_version_tag(model, version, APPROVAL, _SETTLED)
+            client.set_model_version_tag(model, version, APPROVAL, SETTLED)
             client.set_registered_model_tag(model, registry.LAST_CHAMPION, version)
             tags = client.get_model_version(model, version).tags
             return Placed(tags[VERDICT], tags[REASON], registry.CHAMPION, base or None)
@@ -122,7 +122,7 @@ def _challenge(
     """The version stays below the champion, with the alias challenger unless the gate gives none."""
     _record(client, model, version, verdict, champion)
     if client.get_model_version(model, version).tags.get(APPROVAL):
-        client.set_model_version_tag(model, version, APPROVAL, _SETTLED)
+        client.set_model_version_tag(model, version, APPROVAL, SETTLED)
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
     alias = registry.CHALLENGER if verdict.alias else None
