@@ -65,10 +65,10 @@ def test_components_never_import_pipelines():
 
 
 def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
-    """`run.py` connects the core with the pipeline; adapters need peft; the rest runs on any machine with a GPU."""
+    """`run.py` and `record.py` connect it with the pipeline and MLflow; adapters need peft; all else, any GPU machine."""
     allowed = {*sys.stdlib_module_names, "torch", "transformers", "numpy", "safetensors", "tokenizers"}
     for path in sources("components/train"):
-        if path.name in ("component.py", "run.py"):
+        if path.name in ("component.py", "run.py", "record.py"):
             continue
         foreign = {name.partition(".")[0] for name in imports_of(path)} - allowed - {"components"}
         assert foreign <= ({"peft"} if path.name == "adapters.py" else set()), path
