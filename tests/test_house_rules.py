@@ -65,7 +65,7 @@ def test_components_never_import_pipelines():
 
 
 def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
-    """`run.py` and `record.py` connect it with the rest; adapters need peft; all else runs on any machine with a GPU."""
+    """`run.py` and `record.py` connect it with the rest; adapters need peft; the rest runs on any GPU machine."""
     allowed = {
         *sys.stdlib_module_names,
         "torch",
