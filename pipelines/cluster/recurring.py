@@ -55,8 +55,10 @@ def apply_schedule(cluster: Cluster, schedule: Schedule, sent: Package) -> Appli
     digest = _digest(schedule, sent, version)
     before = recurring_runs(cluster, schedule.name)
     same = [run for run in before if content(run)["digest"] == digest]
-    paused = bool(before) and all(run.status == "DISABLED" for run in same or before)
+    paused = bool(before) and all(run.status == "DISABLED" for run in before)
     kept = same[0] if same else _create(cluster, schedule, sent, version, experiment, digest, paused=paused)
+    if kept.status == "DISABLED" and not paused:
+        _switch(cluster, kept, on=True)
     others = [run for run in before if run.recurring_run_id != kept.recurring_run_id]
     for run in others:
         retire(cluster, run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -77,15 +78,18 @@ def ask(cluster: Cluster, run_id: str) -> Any:
 
 def titles_of(cluster: Cluster, run: Any) -> dict[str, str]:
     """Step by the title that the DAG gives it, from the pipeline that the run runs."""
+    from pipelines.cluster.errors import Missing
+
     spec, reference = run.pipeline_spec or {}, run.pipeline_version_reference
     if reference:
-        version = cluster.read(
-            f"version {reference.pipeline_version_id}",
-            cluster.client.pipelines.pipeline_service_get_pipeline_version,
-            pipeline_id=reference.pipeline_id,
-            pipeline_version_id=reference.pipeline_version_id,
-        )
-        spec = version.pipeline_spec or {}
+        with suppress(Missing):  # a version that was deleted since
+            version = cluster.read(
+                f"version {reference.pipeline_version_id}",
+                cluster.client.pipelines.pipeline_service_get_pipeline_version,
+                pipeline_id=reference.pipeline_id,
+                pipeline_version_id=reference.pipeline_version_id,
+            )
+            spec = version.pipeline_spec or {}
     spec = spec.get("pipeline_spec", spec)
     components: Iterable[dict[str, Any]] = [spec.get("root", {}), *spec.get("components", {}).values()]
     tasks = [task for component in components for task in component.get("dag", {}).get("tasks", {}).items()]

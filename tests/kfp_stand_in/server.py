@@ -157,15 +157,18 @@ class _Handler(BaseHTTPRequestHandler):
         message = self._message(body)
         if operation.body:
             wrong += self.stand_in.api.wrong_in(operation.body, message)
+        self._note(operation.name, wrong)
         try:
             answer = self.stand_in.state.answer(operation.name, {**query, **operation.path_values}, message)
         except Refusal as refusal:
             return self._refuse(refusal)
-        wrong += self.stand_in.api.wrong_in(operation.answer, answer)
-        self.stand_in.violations += [f"{operation.name}: {sentence}" for sentence in wrong]
+        self._note(operation.name, self.stand_in.api.wrong_in(operation.answer, answer))
         if fault and fault.kind == "lost":
             return self._cut()
         return self._send(200, json.dumps(answer).encode(), "application/json")
+
+    def _note(self, operation: str, wrong: list[str]) -> None:
+        self.stand_in.violations += [f"{operation}: {sentence}" for sentence in wrong]
 
     def _message(self, body: bytes) -> Any:
         kind = self.headers.get("Content-Type", "")

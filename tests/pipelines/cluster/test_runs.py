@@ -89,6 +89,12 @@ def test_a_node_is_known_by_the_title_of_its_task(cluster, stand_in, ir):
     assert fetch(cluster, submitted.run_id).step("train").state == "running"
 
 
+def test_a_run_whose_pipeline_was_deleted(cluster, stand_in, ir):
+    submitted = submit(cluster, Package(ir.read_bytes(), "{}", None, "nightly"))
+    stand_in.state.versions.clear()
+    assert fetch(cluster, submitted.run_id).run_id == submitted.run_id
+
+
 def test_a_run_that_failed_while_it_was_cancelled_was_cancelled(stand_in):
     history = [{"update_time": "2026-11-22T02:00:00Z", "state": state} for state in ("RUNNING", "CANCELING", "FAILED")]
     status = shown(stand_in, run("FAILED", [], state_history=history))

@@ -128,6 +128,16 @@ def test_an_answer_that_is_lost_makes_no_second_schedule(cluster, stand_in, sent
     assert len(stand_in.state.recurring) == 1
 
 
+def test_a_change_back_after_a_cut_leaves_an_enabled_schedule(cluster, stand_in, sent, nightly):
+    stand_in.faults.append(Fault("error", "DeleteRecurringRun", times=4))
+    with pytest.raises(Failure):
+        apply_schedule(cluster, LATER, sent)
+    assert nightly["status"] == "DISABLED"
+    assert not apply_schedule(cluster, NIGHTLY, sent).paused
+    assert list(stand_in.state.recurring.values()) == [nightly]
+    assert nightly["status"] == "ENABLED"
+
+
 @pytest.mark.parametrize("operation", ["DisableRecurringRun", "DeleteRecurringRun"])
 def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, nightly, operation):
     stand_in.faults.append(Fault("lost", operation))
