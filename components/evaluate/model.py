@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate.scoring import Scorer, context_of
+from components.evaluate.scoring import Scorer, context_of, has_plain_head
 from components.shared.failure import ExitCode, Failure
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     threads = settings.threads or granted_cores()
     torch.set_num_threads(threads)
     device = pick_device(settings.device)
@@ -66,7 +68,7 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     window = _window(settings, context_of(model), trained_reach(model, facts))
     workers = threads if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
-    scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers)
+    scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, has_plain_head(model))
     return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
 
 

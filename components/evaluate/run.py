@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from components.evaluate.baselines import baselines
 from components.evaluate.champion import Champion, find_champion
-from components.evaluate.measure import Measured, evaluation_key, measure, perplexities
+from components.evaluate.measure import Measured, Progress, evaluation_key, measure, perplexities
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
@@ -96,13 +97,13 @@ def _evaluate(
     folder: Path, facts: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
     loaded = load_model(folder, facts, settings)
-    measured = measure(loaded, {split: texts[split] for split in SPLITS}, settings, _tell)
+    measured = measure(loaded, {split: texts[split] for split in SPLITS}, settings, _teller())
     return measured.to_dict() | {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
 
 
 def _validate_only(folder: Path, facts: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
     loaded = load_model(folder, facts, settings)
-    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _tell)
+    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _teller())
     return Measured(scores, loaded.tokenizer_digest)
 
 
@@ -157,5 +158,14 @@ def _history(model_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
 
 
-def _tell(protocol: str, split: str, done: int, total: int) -> None:
-    emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
+def _teller() -> Progress:
+    """Tells of progress about once a second, and of each end."""
+    said = 0.0
+
+    def tell(protocol: str, split: str, done: int, total: int) -> None:
+        nonlocal said
+        if done == total or time.monotonic() - said > 1:
+            said = time.monotonic()
+            emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
+
+    return tell

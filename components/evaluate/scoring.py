@@ -50,6 +50,8 @@ class Scorer:
         batch_tokens: tokens computed at once.
         workers: batches computed side by side, each by one thread of a CPU: for small models faster than giving all
             threads to one batch, and the numbers do not depend on it. 1 leaves torch's own threads as they are.
+        plain_head: whether logits are the output layer of the last hidden state and nothing else, see
+            `has_plain_head`; then they are computed in parts, and only where a token is scored.
     """
 
     model: Any
@@ -58,6 +60,7 @@ class Scorer:
     dtype: str = "float32"
     batch_tokens: int = 2048
     workers: int = 1
+    plain_head: bool = True
 
     def score(
         self,
@@ -127,15 +130,17 @@ class Scorer:
         device = self.model.device
         ids, wanted = torch.from_numpy(padded).to(device), torch.from_numpy(scored).to(device)
         with torch.inference_mode(), self._autocast():
-            hidden = self.model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-            flat = self._likelihood(hidden[wanted], ids[:, 1:][wanted])
+            run = self.model.base_model if self.plain_head else self.model
+            output = run(input_ids=ids[:, :-1], use_cache=False)
+            last = output.last_hidden_state if self.plain_head else output.logits
+            flat = self._likelihood(last[wanted], ids[:, 1:][wanted])
         return np.split(flat.double().cpu().numpy(), np.cumsum(scored.sum(axis=1))[:-1])
 
     def _likelihood(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         import torch
         from torch.nn.functional import cross_entropy
 
-        head = self.model.get_output_embeddings()
+        head = self.model.get_output_embeddings() if self.plain_head else lambda logits: logits
         rows = _CPU_ROWS if hidden.device.type == "cpu" else _GPU_ROWS
         return torch.cat(
             [
@@ -164,6 +169,18 @@ def context_of(model: Any) -> int:
         where="config.json of the model",
         remedy="set max_position_embeddings there, or evaluate.window",
     )
+
+
+def has_plain_head(model: Any) -> bool:
+    """Whether a model's logits are its output layer applied to its last hidden state; some cap or scale them."""
+    import torch
+
+    ids = torch.arange(4, device=model.device)[None]
+    with torch.inference_mode():
+        logits = model(input_ids=ids, use_cache=False).logits
+        hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
+        head = model.get_output_embeddings()
+        return hidden is not None and head is not None and torch.equal(head(hidden), logits)
 
 
 def _batches(jobs: list[tuple[int, Window]], batch_tokens: int) -> Iterator[list[tuple[int, Window]]]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components.evaluate.perplexity import score_text
-from components.evaluate.scoring import Scorer
+from components.evaluate.scoring import Scorer, has_plain_head
 from components.evaluate.texts import hf_doc
 from components.shared.articles import count_words
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_text
@@ -106,6 +106,20 @@ def test_workers_change_nothing_but_the_time(model, tokenizer, texts):
         texts["test"], "wikitext-word", scorer(model, batch_tokens=256, workers=2), tokenizer, trained_bos=0
     )
     assert again == together
+
+
+def test_logits_that_are_not_just_the_output_layer_are_taken_whole(tokenizer, texts):
+    """Some architectures scale or cap logits after the output layer."""
+    plain, scaled = make_model(), make_model()
+    scaled.register_forward_hook(lambda module, args, output: setattr(output, "logits", 0.5 * output.logits))
+    assert has_plain_head(plain) and has_plain_head(make_model("qwen3"))
+    assert not has_plain_head(scaled)
+    with torch.no_grad():
+        plain.lm_head.weight = torch.nn.Parameter(0.5 * plain.lm_head.weight)
+    expected = score_text(texts["test"], "wikitext-word", scorer(plain), tokenizer, trained_bos=0)
+    whole = scorer(scaled, plain_head=False)
+    found = score_text(texts["test"], "wikitext-word", whole, tokenizer, trained_bos=0)
+    assert found.nll == pytest.approx(expected.nll, rel=1e-6)
 
 
 def test_a_real_end_of_text_is_scored_although_it_is_the_padding_token(model, tokenizer):
