@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import write_atomically
+from pipelines.cluster.refusals import refuse_folders
 from pipelines.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -45,16 +44,9 @@ def for_cluster(settings: RunSettings) -> RunSettings:
     """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
 
     Raises:
-        Failure: the corpus is a folder, which no pod sees.
+        Failure: the corpus or the pretrained weights are a folder of this machine, which no pod sees.
     """
-    corpus = settings.download.corpus
-    if os.sep in corpus and "://" not in corpus:
-        raise Failure(
-            "The corpus is a folder of this machine, which no pod of a cluster sees",
-            where=corpus,
-            remedy="copy it to object storage (`wikigpt mirror`) and give its s3:// address, or a known name",
-            exit_code=ExitCode.USAGE,
-        )
+    refuse_folders(settings.download.corpus, settings.train.pretrained)
     device = settings.train.device
     if device == "auto":
         device = "cuda" if settings.cluster.train.gpus else "cpu"
