@@ -134,6 +134,9 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert client.get_model_version_by_alias(NAME, "champion").version == version
         assert digest_of_weights(tmp_path / "third") == weights
         assert register(make_step("night-3"), second) == "2"
+        let_promote(place, READER[0])
+        sign_in(monkeypatch, *READER)
+        client.set_registered_model_alias(NAME, "champion", version)
 
 
 def migrate(place: Place) -> None:
@@ -234,6 +237,13 @@ def make_user(place: Place, name: str, password: str) -> None:
     """As docs/cluster.md does it."""
     user = {"username": name, "password": password}
     requests.post(f"{place.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=30).raise_for_status()
+
+
+def let_promote(place: Place, name: str) -> None:
+    """As docs/cluster.md does it."""
+    right = {"username": name, "resource_type": "registered_model", "resource_id": NAME, "permission": "EDIT"}
+    address = f"{place.uri}/api/3.0/mlflow/users/permissions/grant"
+    requests.post(address, json=right, auth=ADMIN, timeout=30).raise_for_status()
 
 
 def sign_in(monkeypatch: pytest.MonkeyPatch, name: str, password: str) -> None:

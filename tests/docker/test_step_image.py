@@ -1,18 +1,18 @@
 """The image of the steps: what it is, what it holds, and that it runs confined as a cluster would confine it."""
 
 import json
-import re
 import sys
 from importlib.metadata import version
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.docker.engine import CONFINED, REPOSITORY, REVISION, client, docker, image
+from tests.docker.test_lock import pins
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 LARGEST = 2_300_000_000
-LOCK = REPOSITORY / "docker" / "lock"
 HEAVY = (
     *("components", "pipelines.training", "kfp", "boto3", "datasets", "great_expectations", "matplotlib.pyplot"),
     *("mlflow.transformers", "peft", "sacrebleu", "torch", "transformers"),
@@ -58,7 +58,9 @@ import json
 from importlib.metadata import distributions
 print(json.dumps({d.metadata["Name"]: d.version for d in distributions() if "/opt/venv" in str(d.locate_file(""))}))
 """
-    held = {canonical(name): number for name, number in json.loads(python(cpu, program)).items()}
+    held: dict[str, str] = {
+        canonicalize_name(name): number for name, number in json.loads(python(cpu, program)).items()
+    }
     assert held.pop("wikigpt") == version("wikigpt")
     assert held.pop("torch").partition("+")[0] == pins("torch")["torch"]
     assert held == pins("app")
@@ -86,17 +88,7 @@ def test_its_bill_of_materials_names_every_package_and_is_valid(cpu: str) -> Non
     components = json.loads(written)["components"]
     assert len(components) == len(found)
     assert any(component["purl"].startswith("pkg:deb/debian/libc6@") for component in components)
-    listed = {canonical(package.name): package.version for package in found if package.kind == "pypi"}
+    listed = {canonicalize_name(package.name): package.version for package in found if package.kind == "pypi"}
     assert pins("app").items() <= listed.items()
     unnamed = [package.name for package in found if package.kind == "pypi" and not package.licences]
     assert len(unnamed) < 10, unnamed
-
-
-def canonical(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def pins(name: str) -> dict[str, str]:
-    """Versions by name, as a lock has them."""
-    found = re.findall(r"^([\w.-]+)={2,3}(\S+)", (LOCK / f"{name}.txt").read_text(), re.MULTILINE)
-    return {canonical(name): number for name, number in found}
