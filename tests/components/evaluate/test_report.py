@@ -38,7 +38,7 @@ def score(nats_per_word: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def evaluation() -> dict[str, Any]:
     variety = {"distinct_1": 0.4, "distinct_2": 0.8, "repetition": 0.1}
     return {
@@ -64,6 +64,11 @@ def evaluation() -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def html(evaluation) -> str:
+    return evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+
+
 class Addresses(HTMLParser):
     """Collects what a browser would load, and scripts."""
 
@@ -76,8 +81,7 @@ class Addresses(HTMLParser):
         self.loaded += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href")]
 
 
-def test_nothing_is_loaded_from_elsewhere(evaluation):
-    html = evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+def test_nothing_is_loaded_from_elsewhere(html):
     found = Addresses()
     found.feed(html)
     assert [each for each in found.loaded if not each.startswith(("#", "data:"))] == []
@@ -85,27 +89,25 @@ def test_nothing_is_loaded_from_elsewhere(evaluation):
     assert "url(http" not in html
 
 
-def test_it_shows_where_the_model_stands(evaluation):
-    html = evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+def test_it_shows_where_the_model_stands(html):
     for text in ("champion, version 7", "unigram", "AWD-LSTM", "arXiv:1708.02182", "Worse: by 0.1.", "199.5", "950"):
         assert text in html, text
     assert html.count("<svg ") == 4  # ladder, difference to the champion, training, articles
 
 
-def test_the_hardest_and_easiest_articles_are_named(evaluation):
-    html = evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+def test_the_hardest_and_easiest_articles_are_named(html):
     tables = re.findall(r"<caption>(The hardest|The easiest)</caption>.*?<tbody>(.*?)</tbody>", html, re.DOTALL)
     named = {caption: re.findall(r"Article \d\d", body) for caption, body in tables}
     assert named["The hardest"] == [f"Article {number}" for number in (19, 18, 17, 16, 15)]
     assert named["The easiest"] == [f"Article 0{number}" for number in range(5)]
 
 
-def test_text_of_the_corpus_and_the_model_is_escaped(evaluation):
-    html = evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+def test_text_of_the_corpus_and_the_model_is_escaped(evaluation, html):
     assert "The &lt;unk&gt;</b> cost $5 &amp; more" in html
     assert "<unk>" not in html
-    evaluation["protocols"]["wikitext-word"]["test"]["articles"][0]["title"] = "<script>alert(1)</script> $x_1$"
-    assert "<script" not in evaluation_page(evaluation, CORPUS, MODEL, HISTORY)
+    hostile = deepcopy(evaluation)
+    hostile["protocols"]["wikitext-word"]["test"]["articles"][0]["title"] = "<script>alert(1)</script> $x_1$"
+    assert "<script" not in evaluation_page(hostile, CORPUS, MODEL, HISTORY)
 
 
 def test_results_on_another_text_are_marked(evaluation):

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from components.evaluate.model import load_model
 from components.evaluate.run import Evaluated, run
+from components.evaluate.settings import EvaluateSettings
 from components.shared.failure import Failure
 from components.shared.manifest import read_manifest, write_manifest
 from components.shared.step import Step
@@ -187,9 +189,9 @@ def test_every_protocol_by_setting(bench):
     ],
 )
 def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
-    bench.run("a" * 32, bench.model("a" * 32, **identity), "one", bleu_prompts=0, samples=0)
-    test = bench.evaluation("one")["protocols"]["wikitext-word"]["test"]
-    assert (test["window"], test["bos"]) == (window, bos)
+    model = bench.model("a" * 32, **identity)
+    loaded = load_model(model, read_manifest(model, "model").facts, EvaluateSettings(threads=1))
+    assert (loaded.scorer.window, loaded.scorer.stride, loaded.trained_bos) == (window, window, bos)
 
 
 @pytest.mark.parametrize(
