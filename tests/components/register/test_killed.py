@@ -6,23 +6,26 @@ object put into the store.
 
 import os
 import shutil
+import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from components.shared import registry
+from components.shared.store import open_store
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
 KILLED = 9
 
 
-def run_until_write(number: int, run: str, folders: Folders) -> bool:
+def run_until_write(number: int, run: str, folders: Folders, log: Path) -> bool:
     """Runs the step in a child that dies after a write; whether it got that far."""
     if child := os.fork():
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        assert status in (0, KILLED)
+        assert status in (0, KILLED), log.read_text()
         return status == KILLED
     code = 1
     try:
@@ -32,6 +35,8 @@ def run_until_write(number: int, run: str, folders: Folders) -> bool:
         _die_after_write(number)
         register(make_step(run), folders)
         code = 0
+    except Exception:
+        log.write_text(traceback.format_exc())
     finally:
         os._exit(code)
 
@@ -39,8 +44,6 @@ def run_until_write(number: int, run: str, folders: Folders) -> bool:
 def _die_after_write(number: int) -> None:
     from sqlalchemy import event
     from sqlalchemy.orm import Session
-
-    from components.shared.store import LocalObjects
 
     writes = 0
 
@@ -50,14 +53,15 @@ def _die_after_write(number: int) -> None:
         if writes == number:
             os._exit(KILLED)
 
-    put = LocalObjects.put
+    objects = type(open_store(os.environ["WIKIGPT_STORE"]).objects)
+    put = objects.put
 
-    def put_and_count(self: LocalObjects, key: str, data: bytes, *, if_absent: bool = False) -> bool:
+    def put_and_count(self: Any, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         done = put(self, key, data, if_absent=if_absent)
         count()
         return done
 
-    LocalObjects.put = put_and_count  # type: ignore[method-assign]
+    objects.put = put_and_count  # type: ignore[method-assign]
     event.listen(Session, "after_commit", count)
 
 
@@ -67,7 +71,7 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     uri = f"sqlite:///{root / 'mlflow.db'}"
     os.environ["MLFLOW_TRACKING_URI"], os.environ["WIKIGPT_STORE"] = uri, str(root / "store")
     make_experiment(uri, root)
-    killed = run_until_write(number, "night-1", folders)
+    killed = run_until_write(number, "night-1", folders, root / "log")
     register(make_step("night-2" if other_run else "night-1"), folders)
     client = MlflowClient(uri)
     versions = registry.versions(client, NAME)
