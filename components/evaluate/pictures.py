@@ -92,7 +92,7 @@ def by_article(articles: Sequence[Row]) -> Html:
         axes.scatter(range(len(values)), values, s=16, color=SERIES[0], zorder=3)
         for rank in range(min(_NAMED, len(values) // 2)):
             last = len(values) - 1 - rank
-            _name(axes, rank, values[rank], scored[rank]["title"], GOOD, (0.2, 0.06 + 0.1 * rank), "left")
+            _name(axes, rank, values[rank], scored[rank]["title"], GOOD, (0.38, 0.06 + 0.1 * rank), "left")
             _name(axes, last, values[last], scored[last]["title"], BAD, (0.62, 0.94 - 0.1 * rank), "right")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
