@@ -17,6 +17,7 @@ from components.shared.events import emit
 from components.shared.fingerprint import fingerprint, identity
 from components.shared.manifest import Manifest
 from components.shared.step import Step
+from components.shared.sweep import sweep
 from components.shared.tracking import plainly
 
 
@@ -43,6 +44,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     corpus = fetch_corpus(settings, corpus_dir, step.store)
     key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings) | ingredients(step.settings))
     with plainly(step.tracking.client):
+        _end_dead_runs(step)
         standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
         decision = decide(
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
@@ -61,6 +63,13 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
         version=standing.version,
     )
     return Outcome(decision.word, key)
+
+
+def _end_dead_runs(step: Step) -> None:
+    client = step.tracking.client
+    experiment = client.get_run(step.tracking.run_id).info.experiment_id
+    if swept := sweep(client, step.store, experiment, by=step.run):
+        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(swept)}")
 
 
 def _record(step: Step, corpus: Manifest, key: str, decision: Decision, standing: Standing) -> None:

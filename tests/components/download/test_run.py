@@ -45,6 +45,17 @@ def test_an_unknown_fingerprint_is_trained_and_recorded(step, tmp_path, capsys):
     assert data.params["train.steps"] == "3"
 
 
+def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):
+    here = step()
+    client = here.tracking.client
+    experiment = client.get_run(here.tracking.run_id).info.experiment_id
+    dead = client.create_run(experiment, tags={"wikigpt.pipeline_run": "dead"}).info.run_id
+    end_heartbeat(here.store, "dead")
+    run(here, tmp_path / "corpus")
+    assert client.get_run(dead).info.status == "KILLED"
+    assert client.get_run(here.tracking.run_id).info.status == "RUNNING"
+
+
 def test_each_rung_in_turn(step, tmp_path, capsys):
     fingerprint = run(step(), tmp_path / "corpus").fingerprint
     store, client = step().store, step().tracking.client
