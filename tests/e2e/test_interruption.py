@@ -24,7 +24,7 @@ def arguments(home: Path) -> list[object]:
 
 def wait_for_training(home: Path, beyond: int = 40) -> Path:
     """The folder of the run, once its training is some steps in."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while time.monotonic() < until:
         for log in home.glob("runs/*/log.txt"):
             events = filter(None, map(parse, log.read_text(errors="replace").splitlines()))
