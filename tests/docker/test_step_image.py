@@ -76,6 +76,16 @@ print([name for name in unwanted if (packages / name).exists()], shutil.which("g
     assert python(cpu, program) == "[] None"
 
 
+def test_the_image_with_a_compiler_compiles_a_model_confined() -> None:
+    program = """
+import torch
+torch.set_num_threads(1)
+layer, rows = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.GELU()), torch.ones(2, 8)
+print(torch.allclose(torch.compile(layer)(rows), layer(rows)))
+"""
+    assert python(image("cpu-compile"), program).splitlines()[-1] == "True"
+
+
 def test_its_bill_of_materials_names_every_package_and_is_valid(cpu: str) -> None:
     sys.path.insert(0, str(REPOSITORY / "docker"))
     import sbom
