@@ -67,25 +67,22 @@ def write(
     Raises:
         Failure: more tokens are asked for than the context holds, or the prompt is empty.
     """
-    import torch
+    from components.evaluate.generate import generate
 
     if not 0 < max_new_tokens < writer.context:
-        raise _usage(f"Cannot add {max_new_tokens} tokens to a context of {writer.context}", "--max-new-tokens")
+        raise _usage(f"Cannot add {max_new_tokens} tokens to a context of {writer.context}", "--tokens")
     if not prompt.strip():
         raise _usage("The prompt is empty", "PROMPT")
-    ids = writer.tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
-    kept = ids[:, -(writer.context - max_new_tokens) :]
-    how = {"do_sample": True, "temperature": temperature, "top_k": top_k} if temperature > 0 else {"do_sample": False}
-    torch.manual_seed(seed)
-    with torch.inference_mode():
-        out = writer.model.generate(
-            kept,
-            attention_mask=torch.ones_like(kept),
-            max_new_tokens=max_new_tokens,
-            pad_token_id=writer.tokenizer.eos_token_id,
-            **how,
-        )
-    return prompt + writer.tokenizer.decode(out[0, kept.shape[1] :], skip_special_tokens=True)
+    return prompt + generate(
+        writer.model,
+        writer.tokenizer,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_k=top_k,
+        seed=seed,
+        context=writer.context,
+    )
 
 
 def _usage(what: str, where: str) -> Failure:
