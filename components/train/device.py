@@ -64,15 +64,25 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
         "device": kind,
         "threads": threads,
         "processes": processes,
-        "precision": settings.precision,
+        "precision": precision_of(settings, device),
         "compiled": settings.compile,
         "torch": torch.__version__,
     }
 
 
+def precision_of(settings: TrainSettings, device: torch.device) -> str:
+    """`float32` or `bfloat16`: as set, else what is faster here."""
+    if settings.precision != "auto":
+        return settings.precision
+    # A CPU may know the type and have no unit for it: then products in it take half as long again, or twice.
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
+    return "bfloat16" if fast else "float32"
+
+
 def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[None]:
-    """Computes in bfloat16 where the settings say so."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bfloat16")
+    """Computes in bfloat16 where that is the precision."""
+    enabled = precision_of(settings, device) == "bfloat16"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 def cores_granted() -> int:

@@ -63,7 +63,8 @@ class TrainSettings:
         validation_tokens: how much of validation an evaluation reads, spread evenly; None for all of it.
         patience: evaluations without an improvement after which training stops; None never stops early.
         device: `auto` takes the GPU where there is one.
-        precision: bfloat16 is autocast over float32 weights.
+        precision: bfloat16 is autocast over float32 weights; `auto` takes it where the hardware multiplies matrices
+            in it (GPUs, CPUs with AMX) and float32 elsewhere, where it would be slower.
         threads: CPU threads over all processes; None takes the cores granted.
         processes: data-parallel processes; None takes one for every GPU.
     """
@@ -115,7 +116,7 @@ class TrainSettings:
     log_every: int = 10
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     threads: int | None = None
     processes: int | None = None
@@ -130,8 +131,8 @@ class TrainSettings:
             raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
-        if self.batch % self.accumulation:
-            raise ValueError(f"batch must be a multiple of accumulation {self.accumulation}, got {self.batch}")
+        if self.batch % (parts := self.accumulation * (self.processes or 1)):
+            raise ValueError(f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}")
 
     def _check_shape(self) -> None:
         if self.width % self.heads:

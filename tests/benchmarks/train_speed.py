@@ -1,0 +1,266 @@
+"""Tokens a second of the trainer, beside Hugging Face's `Trainer` and the machine's own ceiling.
+
+    python -m tests.benchmarks.train_speed                  a model of 5M parameters on the CPU, or GPT-2 on a GPU
+    python -m tests.benchmarks.train_speed --start-up       what comes before the first step, cold and warm
+    python -m tests.benchmarks.train_speed --loss           F.linear_cross_entropy against the plain loss
+
+Both sides train the same model on the same number of random tokens with AdamW, warmed up, in turn; the median of the
+rounds counts. MFU is 6 N + 12 L d T FLOP a token over the fastest matrix product measured here in the same precision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from components.train.data import Split, TrainOrder, ValidationBlocks
+from components.train.device import autocast, choose_device, precision_of, prepare
+from components.train.loop import Corpus, train
+from components.train.model import build_model, token_loss
+from components.train.settings import TrainSettings
+
+WARM_UP = 3
+ON_CPU = {"architecture": "qwen3", "layers": 4, "width": 256, "heads": 4, "context": 512, "block": 256, "batch": 8}
+ON_GPU = {"architecture": "gpt2", "layers": 12, "width": 768, "heads": 12, "context": 1024, "block": 1024, "batch": 64}
+VOCABULARY = {"cpu": 8192, "cuda": 50257}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One side of the comparison: who trains, in which precision, compiled or not."""
+
+    who: str
+    precision: str
+    compiled: bool
+
+    def __str__(self) -> str:
+        return f"{self.who}, {self.precision}{', compiled' if self.compiled else ''}"
+
+
+def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
+    """Tokens a second of the loop, evaluation and checkpoints apart."""
+    device = choose_device(settings)
+    prepare(settings, device)
+    corpus = random_corpus(settings, vocab_size, steps + WARM_UP, device)
+    model = build_model(settings, vocab_size=vocab_size, eos_id=0)
+    model = torch.nn.Module.to(model, device)
+    moments: dict[int, float] = {}
+
+    def note(row: dict[str, Any]) -> None:
+        if "loss" in row:
+            moments[row["step"]] = time.perf_counter()
+
+    settings = replace(settings, log_every=WARM_UP, evaluate_every=10**9)
+    train(model, corpus, settings, steps=steps + WARM_UP, device=device, observe=note)
+    done = max(moments) - WARM_UP
+    return done * settings.batch * settings.block / (moments[max(moments)] - moments[WARM_UP])
+
+
+def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
+    """Tokens a second of `transformers.Trainer` as it comes, with the same model, batch and block."""
+    device = choose_device(settings)
+    torch.use_deterministic_algorithms(False)
+    model = build_model(settings, vocab_size=vocab_size, eos_id=0)
+    watch = Watch()
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=steps + WARM_UP,
+            per_device_train_batch_size=settings.batch,
+            bf16=precision_of(settings, device) == "bfloat16",
+            torch_compile=settings.compile,
+            use_cpu=device.type == "cpu",
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+        )
+        data = RandomBlocks(settings, vocab_size, (steps + WARM_UP) * settings.batch)
+        Trainer(model=model, args=arguments, train_dataset=data, callbacks=[watch]).train()
+    return steps * settings.batch * settings.block / (watch.moments[-1] - watch.moments[WARM_UP - 1])
+
+
+class Watch(TrainerCallback):
+    """Notes when steps end."""
+
+    def __init__(self) -> None:
+        self.moments: list[float] = []
+
+    def on_step_end(self, *args: Any, **named: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.moments.append(time.perf_counter())
+
+
+class RandomBlocks(Dataset):
+    """What a user of `Trainer` has after `datasets.map`: blocks of ids with equal labels."""
+
+    def __init__(self, settings: TrainSettings, vocab_size: int, count: int):
+        self.rows = torch.randint(vocab_size, (count, settings.block))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": self.rows[index], "labels": self.rows[index]}
+
+
+def random_corpus(settings: TrainSettings, vocab_size: int, steps: int, device: torch.device) -> Corpus:
+    count = (steps * settings.batch + 2) * settings.block + 1
+    tokens = np.random.default_rng(0).integers(vocab_size, size=count).astype(np.uint16)
+    split = Split(tokens, np.array([0, count]), None)
+    order = TrainOrder(split, block=settings.block, batch=settings.batch, seed=1, device=device)
+    validation = ValidationBlocks(split, block=settings.block, limit=settings.block, device=device)
+    return Corpus(order, validation, vocab_size)
+
+
+def ceiling(precision: str, device: torch.device, size: int) -> float:
+    """FLOP a second of a square matrix product, the best of ten."""
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    left, right = (torch.randn(size, size, dtype=dtype, device=device) for _ in range(2))
+    return 2 * size**3 / min(seconds_of(lambda: left @ right, device) for _ in range(10))
+
+
+def seconds_of(work: Any, device: torch.device) -> float:
+    began = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -> dict[str, Any]:
+    """Speeds of every case, in turn, and what they amount to."""
+    device = choose_device(settings)
+    fast = precision_of(replace(settings, precision="auto"), device)
+    cases = [Case("ours", fast, True), Case("Trainer", "float32", False), Case("Trainer", fast, True)]
+    if fast != "bfloat16":
+        cases += [Case("ours", "bfloat16", True), Case("Trainer", "bfloat16", True)]
+    speeds: dict[Case, list[float]] = {case: [] for case in cases}
+    for _ in range(rounds):
+        for case in cases:
+            each = replace(settings, precision=case.precision, compile=case.compiled)
+            speeds[case].append((ours if case.who == "ours" else theirs)(each, vocab_size, steps))
+            print(f"{case}: {speeds[case][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
+    model = build_model(settings, vocab_size=vocab_size, eos_id=0)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    flop = 6 * parameters + 12 * settings.layers * settings.width * settings.block
+    peak = {p: ceiling(p, device, 8192 if device.type == "cuda" else 1024) for p in ("float32", "bfloat16")}
+    medians = {case: statistics.median(values) for case, values in speeds.items()}
+    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident()
+    return {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "parameters": parameters,
+        "tokens_per_second": {str(case): round(value) for case, value in medians.items()},
+        "mfu": {str(case): round(flop * value / peak[case.precision], 3) for case, value in medians.items()},
+        "ratio": {
+            str(case): round(medians[cases[0]] / value, 2) for case, value in medians.items() if case.who != "ours"
+        },
+        "matmul_gflops": {precision: round(value / 1e9) for precision, value in peak.items()},
+        "peak_memory_mb": round(memory / 1e6),
+    }
+
+
+def start_up(settings: TrainSettings) -> dict[str, float]:
+    """Seconds of imports, and to the end of the first step with an empty and with a filled compile cache."""
+    program = (
+        "import time; began = time.perf_counter(); import components.train.job; print(time.perf_counter() - began)"
+    )
+    seconds = {
+        "imports": float(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+    }
+    with tempfile.TemporaryDirectory() as cache:
+        for name in ("first_step_cold", "first_step_warm"):
+            command = [sys.executable, "-m", "tests.benchmarks.train_speed", "--first-step"]
+            environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
+            answer = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
+            seconds[name] = float(answer.splitlines()[-1])
+    return {name: round(value, 1) for name, value in seconds.items()}
+
+
+def first_step(settings: TrainSettings, vocab_size: int) -> float:
+    began = time.perf_counter()
+    settings = replace(settings, compile=True)
+    device = choose_device(settings)
+    prepare(settings, device)
+    corpus = random_corpus(settings, vocab_size, 1, device)
+    model = torch.nn.Module.to(build_model(settings, vocab_size=vocab_size, eos_id=0), device)
+    train(model, corpus, settings, steps=1, device=device)
+    return time.perf_counter() - began
+
+
+def losses(settings: TrainSettings, vocab_size: int, rounds: int) -> dict[str, float]:
+    """Milliseconds of loss and gradient by the plain loss and by `F.linear_cross_entropy`, eager and compiled."""
+    device = choose_device(settings)
+    prepare(settings, device)
+    model: Any = build_model(settings, vocab_size=vocab_size, eos_id=0)
+    model = torch.nn.Module.to(model, device)
+    ids = torch.randint(vocab_size, (settings.batch, settings.block + 1), device=device)
+    head = model.get_output_embeddings().weight
+
+    def plain() -> torch.Tensor:
+        return token_loss(model, ids[:, :-1], ids[:, 1:], vocab_size)
+
+    def fused(options: Any = None) -> torch.Tensor:
+        hidden = model.base_model(input_ids=ids[:, :-1]).last_hidden_state.flatten(0, 1)
+        targets = ids[:, 1:].flatten()
+        return torch.nn.functional.linear_cross_entropy(hidden, head.to(hidden.dtype), targets, options=options)
+
+    ways: dict[str, Any] = {"plain": plain, "linear_cross_entropy": fused}
+    ways["linear_cross_entropy, chunked"] = lambda: fused(torch.nn.LinearCrossEntropyOptions())
+    ways |= {f"{name}, compiled": torch.compile(way) for name, way in list(ways.items())[:2]}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+
+            def step(way: Any = way) -> None:
+                with autocast(settings, device):
+                    loss = way()
+                loss.backward()
+                model.zero_grad()
+
+            times[name].append(seconds_of(step, device))
+    return {name: round(1000 * statistics.median(values[1:]), 1) for name, values in times.items()}
+
+
+def _resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=12, help="timed steps of a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--start-up", action="store_true")
+    parser.add_argument("--loss", action="store_true")
+    parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    shape = ON_GPU if kind == "cuda" else ON_CPU
+    settings = TrainSettings(steps=1, threads=asked.threads, device=kind, **shape)
+    if asked.first_step:
+        print(first_step(settings, VOCABULARY[kind]))
+    elif asked.start_up:
+        print(json.dumps(start_up(settings), indent=1))
+    elif asked.loss:
+        print(json.dumps(losses(settings, VOCABULARY[kind], asked.rounds), indent=1))
+    else:
+        print(json.dumps(compare(settings, VOCABULARY[kind], asked.steps, asked.rounds), indent=1))
+
+
+if __name__ == "__main__":
+    main()

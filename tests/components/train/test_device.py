@@ -1,0 +1,65 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from components.shared.failure import ExitCode, Failure
+from components.train.device import choose_device, cores_granted, count_processes, precision_of, prepare
+from tests.components.train.conftest import tiny
+
+CPU = torch.device("cpu")
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+
+
+def test_threads_are_those_that_were_granted() -> None:
+    program = "from components.train.device import cores_granted; print(cores_granted())"
+    one = {next(iter(os.sched_getaffinity(0)))}
+    kept = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, one)
+    try:
+        seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    finally:
+        os.sched_setaffinity(0, kept)
+    assert int(seen) == 1
+    assert 1 <= cores_granted() <= len(kept)
+
+
+def test_processes_share_the_threads() -> None:
+    assert prepare(tiny(threads=4), CPU, processes=2)["threads"] == torch.get_num_threads() == 2
+    torch.set_num_threads(1)
+
+
+def test_algorithms_are_deterministic_whatever_the_settings() -> None:
+    numerics = prepare(tiny(), CPU)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert numerics["device"] == "cpu" and not numerics["compiled"]
+
+
+def test_the_compile_cache_is_kept_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIKIGPT_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    prepare(tiny(compile=True), CPU)
+    assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR") == str(tmp_path / "compile-cache")
+
+
+def test_precision_is_as_set_or_what_the_hardware_is_fast_in() -> None:
+    assert precision_of(tiny(precision="bfloat16"), CPU) == "bfloat16"
+    assert precision_of(tiny(precision="float32"), torch.device("cuda")) == "float32"
+    assert precision_of(tiny(), torch.device("cuda")) == "bfloat16"
+    assert (precision_of(tiny(), CPU) == "bfloat16") == torch.cpu.get_capabilities().get("amx_bf16", False)
+
+
+@without_gpu
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(Failure, match="There is no GPU that torch can use") as caught:
+        choose_device(tiny(device="cuda"))
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@without_gpu
+def test_a_cpu_trains_in_one_process_unless_told() -> None:
+    assert count_processes(tiny(device="auto")) == 1
+    assert count_processes(tiny(processes=2)) == 2
