@@ -26,10 +26,10 @@ run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
 	$(BIN)/wikigpt run --profile $(PROFILE)
 
 test: $(VENV)/installed-test ## Run the daily suite, under two minutes
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-test ## Run the slow tests: kills, servers, the whole DAG
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow --durations=15
 
 lint: $(VENV)/installed-test ## Check style, format and types
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json
-from pipelines.run import QUIET, tracking_uri
+from pipelines.run import QUIET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,8 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 
     from components.shared.tracking import connect, plainly
 
-    client = connect(tracking_uri(options.existing_home(home)))
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    client = connect(named or options.existing_home(home).tracking_uri)
     # MLflow resolves `models:/` addresses by its global setting only.
     mlflow.set_tracking_uri(client.tracking_uri)
     with plainly(client):
