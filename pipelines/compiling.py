@@ -47,11 +47,14 @@ def for_cluster(settings: RunSettings) -> RunSettings:
         Failure: the corpus or the pretrained weights are a folder of this machine, which no pod sees.
     """
     refuse_folders(settings.download.corpus, settings.train.pretrained)
-    device = settings.train.device
+    train = settings.train
+    device, precision = train.device, train.precision
     if device == "auto":
         device = "cuda" if settings.cluster.train.gpus else "cpu"
-    threads = settings.train.threads or _whole_cores(settings.cluster)
-    return settings.with_values("train", device=device, threads=threads)
+    if precision == "auto":  # which processor a pod gets is not known here
+        precision = "bfloat16" if device == "cuda" else "float32"
+    threads = train.threads or _whole_cores(settings.cluster)
+    return settings.with_values("train", device=device, precision=precision, threads=threads)
 
 
 def _whole_cores(cluster: ClusterSettings) -> int:

@@ -122,11 +122,15 @@ class Stopper:
 
 
 def pin_numerics(settings: RunSettings) -> RunSettings:
-    """Settles what the weights depend on and a profile leaves to the machine: the device and the threads."""
+    """Settles what the weights depend on and a profile leaves to the machine: device, precision, threads."""
     train = settings.train
+    device = train.device
+    if device == "auto":
+        device = "cuda" if machine.gpus() else "cpu"
     return settings.with_values(
         "train",
-        device=("cuda" if machine.gpus() else "cpu") if train.device == "auto" else train.device,
+        device=device,
+        precision=machine.precision_on(device) if train.precision == "auto" else train.precision,
         threads=train.threads or machine.cores_granted(),
     )
 

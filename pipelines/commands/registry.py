@@ -60,10 +60,13 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    table = Table("Model", "Version", "Aliases", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Model", no_wrap=True)
+    table.add_column("Version", justify="right")
+    table.add_column("Aliases", overflow="fold")
     for name in ("Word ppl", "Token ppl", "Bits/byte"):
         table.add_column(name, justify="right")
-    table.add_column("Corpus")
+    table.add_column("Corpus", overflow="fold")
 
     def numbers(row: ModelRow) -> list[str]:
         values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
