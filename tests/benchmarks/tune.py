@@ -33,6 +33,8 @@ from components.train.settings import TrainSettings
 from pipelines.settings import RunSettings, load
 
 DOCS = Path(__file__).parents[2] / "docs"
+# Settings that do not change what is learned, or that the table shows by another column.
+WATCHING = {"log_every", "evaluate_every", "validation_tokens", "threads", "precision", "context"}
 RELEASED = {"train": "wiki.train.tokens", "validation": "wiki.valid.tokens", "test": "wiki.test.tokens"}
 
 
@@ -95,7 +97,7 @@ def table(trials: list[dict[str, Any]]) -> str:
     lines = ["# Trials", "", f"Made by `python -m tests.benchmarks.tune table`. {__doc__.split(chr(10) * 2)[2]}", ""]
     for profile in sorted({each["profile"] for each in trials}):
         mine = sorted((t for t in trials if t["profile"] == profile), key=lambda each: each["word_perplexity"])
-        names = sorted({name for each in mine for name in each["changed"]})
+        names = sorted({name for each in mine for name in each["changed"]} - WATCHING)
         shown = [n for n in names if len({json.dumps(each["changed"].get(n)) for each in mine}) > 1 or len(mine) == 1]
         heads = ["validation word perplexity", "processor seconds", "tokens", "parameters", "machine", *shown]
         lines += [f"## {profile}", "", _line(heads), _line(["---"] * len(heads))]
