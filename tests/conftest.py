@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -51,6 +52,14 @@ def _server() -> dict[str, str]:
 def s3_server(_server) -> tuple[str, dict[str, str]]:
     """A fresh store address on a real S3 server, and the variables that lead there."""
     return f"s3://wikigpt-test/{uuid4().hex[:12]}", _server
+
+
+@pytest.fixture(autouse=True)
+def _mlflow_as_it_was() -> Iterator[None]:
+    """MLflow's address of the process, which outweighs the variable of every later test, does not outlive a test."""
+    yield
+    if utils := sys.modules.get("mlflow.tracking._tracking_service.utils"):
+        utils.set_tracking_uri(None)
 
 
 def pytest_runtest_makereport(item, call):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import requests
@@ -28,7 +28,9 @@ def serving(command: list[str], address: str, log: Path, environment: dict[str, 
         _wait(server, address, log)
         yield "/".join(address.split("/")[:3])
     finally:
-        os.killpg(server.pid, 15)
+        # A server that died has answered already why: ending it must not hide that.
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, 15)
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:
