@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.machine import cores_granted
 from components.shared.store import open_store
 from pipelines import machine
 
@@ -53,7 +54,7 @@ def torch_build() -> Finding:
 
 
 def cores() -> Finding:
-    count = machine.cores_granted()
+    count = cores_granted()
     return Finding("Cores", True, f"{count} granted")
 
 

@@ -1,4 +1,4 @@
-"""What this machine grants a run: cores, a GPU. Asked without importing torch, since the command must start fast."""
+"""What this machine has for a run. Asked without importing torch, since the command must start fast."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import os
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-
-
-def cores_granted() -> int:
-    """Cores that the scheduler and the control group let this process use, at least 1."""
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(affinity, _quota() or affinity))
 
 
 def gpus() -> int:
@@ -41,12 +35,3 @@ def commit() -> str:
         return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-def _quota() -> int | None:
-    """Whole cores of the CPU quota of the control group (version 2), or None where there is no quota."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.evaluate.scoring import Scorer, context_of, has_plain_head
 from components.shared.failure import ExitCode, Failure
+from components.shared.machine import cores_granted, keep_freed_memory
 
 if TYPE_CHECKING:
     from components.evaluate.settings import EvaluateSettings
@@ -50,9 +49,11 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    threads = settings.threads or granted_cores()
+    threads = settings.threads or cores_granted()
     torch.set_num_threads(threads)
     device = pick_device(settings.device)
+    if device == "cpu":
+        keep_freed_memory()
     dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     if not (folder / "tokenizer.json").is_file():
         raise Failure(
@@ -89,16 +90,6 @@ def pick_device(wanted: str) -> str:
             remedy="run on a machine with a GPU, or set evaluate.device=auto",
         )
     return wanted
-
-
-def granted_cores() -> int:
-    """Cores that this process may use: those it is bound to, less what a container's quota takes away."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, math.ceil(int(quota) / int(period))))
 
 
 def trained_reach(model: Any, facts: dict[str, Any]) -> int:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from math import ceil
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.machine import cores_granted, keep_freed_memory
 from components.train.settings import TrainSettings
-
-_QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
 
 
 def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
@@ -53,7 +51,9 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    if device.type == "cuda":
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.cuda.set_device(device)
         torch.backends.cudnn.benchmark = False
@@ -83,20 +83,3 @@ def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextMa
     """Computes in bfloat16 where that is the precision."""
     enabled = precision_of(settings, device) == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
-
-
-def cores_granted() -> int:
-    """Cores that this process may use: its affinity, and its cgroup's quota where there is one."""
-    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(granted, _quota() or granted))
-
-
-def _quota() -> int | None:
-    try:
-        if _QUOTAS[0].is_file():
-            quota, period = _QUOTAS[0].read_text().split()
-        else:
-            quota, period = _QUOTAS[1].read_text(), _QUOTAS[1].with_name("cpu.cfs_period_us").read_text()
-        return ceil(int(quota) / int(period)) if int(quota) > 0 else None
-    except (OSError, ValueError):  # no cgroup, or "max"
-        return None

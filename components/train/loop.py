@@ -180,12 +180,18 @@ def _parts(settings: TrainSettings, group: Group) -> list[slice]:
 def _loss_function(
     model: nn.Module, vocab_size: int, settings: TrainSettings, ranks: Ranks | None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
-        with autocast(settings, inputs.device):
-            value = token_loss(model, inputs, targets, vocab_size)
+    def plain(inputs: Tensor, targets: Tensor) -> Tensor:
+        value = token_loss(model, inputs, targets, vocab_size)
         return value if ranks is None else value + ranks.penalty()
 
-    return torch.compile(loss, dynamic=False) if settings.compile else loss
+    # A break in the graph would be compiled anew at every step, and then never again.
+    chosen = torch.compile(plain, dynamic=False, fullgraph=True) if settings.compile else plain
+
+    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+        with autocast(settings, inputs.device):
+            return chosen(inputs, targets)
+
+    return loss
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

@@ -90,7 +90,9 @@ def token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, vocab_size: in
         targets: the token after each of them, the same shape; nothing is shifted here and every one counts.
         vocab_size: of the tokenizer; the padding of the vocabulary takes no probability.
     """
-    logits = model(input_ids=inputs).logits[..., :vocab_size]
+    logits = model(input_ids=inputs).logits
+    if logits.shape[-1] != vocab_size:  # a slice of everything would cost a copy in the backward pass
+        logits = logits[..., :vocab_size]
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 

@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
 
+from components.train.device import precision_of
+from components.train.muon import BatchedMuon
 from components.train.settings import TrainSettings
 
 
 def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
 
-    Weight decay spares embeddings (also an output layer of its own), norms and biases. Muon's updates are scaled to the
-    size of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that one learning rate and one weight
-    decay mean the same to both, and a transposed matrix (GPT-2's Conv1D) is treated as any other.
+    Weight decay spares embeddings (also an output layer of its own), norms and biases.
     """
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -36,8 +36,9 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
     if settings.optimizer == "adamw":
         return [adamw]
     peak = settings.matrix_learning_rate or settings.learning_rate
-    muon = Muon(matrices, lr=peak, weight_decay=settings.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return [adamw, muon]
+    dtype = torch.bfloat16 if precision_of(settings, matrices[0].device) == "bfloat16" else torch.float32
+    options = {"lr": peak, "weight_decay": settings.weight_decay, "ns_steps": settings.newton_schulz_steps}
+    return [adamw, BatchedMuon(matrices, dtype=dtype, **options)]
 
 
 def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:

@@ -1,30 +1,15 @@
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from components.shared.failure import ExitCode, Failure
-from components.train.device import choose_device, cores_granted, count_processes, precision_of, prepare
+from components.train.device import choose_device, count_processes, precision_of, prepare
 from tests.components.train.conftest import tiny
 
 CPU = torch.device("cpu")
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-
-
-def test_threads_are_those_that_were_granted() -> None:
-    program = "from components.train.device import cores_granted; print(cores_granted())"
-    one = {next(iter(os.sched_getaffinity(0)))}
-    kept = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, one)
-    try:
-        seen = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    finally:
-        os.sched_setaffinity(0, kept)
-    assert int(seen) == 1
-    assert 1 <= cores_granted() <= len(kept)
 
 
 def test_processes_share_the_threads() -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from components.train.model import build_model
+from components.train.muon import BatchedMuon
 from components.train.optimizer import Average, build_optimizers, learning_rate_share, set_learning_rate
 from tests.components.train.conftest import tiny
 
@@ -34,6 +35,29 @@ def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
     assert "lm_head.weight" in names_in(model, adamw.param_groups[0])
     assert set_learning_rate([adamw, muon], 0.5) == pytest.approx(settings.learning_rate / 2)
     assert muon.param_groups[0]["lr"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 1e-4), (torch.float32, 0.02)])
+def test_batched_muon_steps_as_torchs_does(dtype: torch.dtype, tolerance: float) -> None:
+    torch.manual_seed(0)
+    shapes = [(48, 32), (32, 32), (48, 32), (32, 48)]
+    mine = [torch.nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in mine]
+    begun = [weight.detach().clone() for weight in mine]
+    options = {"lr": 0.1, "weight_decay": 0.1}
+    batched = BatchedMuon(mine, dtype=dtype, **options)
+    torchs = torch.optim.Muon(theirs, adjust_lr_fn="match_rms_adamw", **options)
+    for _ in range(3):
+        for ours, other in zip(mine, theirs, strict=True):
+            ours.grad = torch.randn_like(ours)
+            other.grad = ours.grad.clone()
+        batched.step()
+        torchs.step()
+    for ours, other, start in zip(mine, theirs, begun, strict=True):
+        assert (ours - other).norm() <= tolerance * (other - start).norm()
+    assert batched.state_dict()["state"].keys() == torchs.state_dict()["state"].keys()
+    for ours, other in zip(mine, theirs, strict=True):
+        assert torch.equal(batched.state[ours]["momentum_buffer"], torchs.state[other]["momentum_buffer"])
 
 
 @pytest.mark.parametrize(

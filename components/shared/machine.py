@@ -1,0 +1,41 @@
+"""What the machine grants this process: cores, and memory that stays."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from math import ceil
+from pathlib import Path
+
+_QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+# From glibc's malloc.h.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+def cores_granted() -> int:
+    """Cores that this process may use: its affinity, and its control group's quota where there is one; at least 1."""
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(granted, _quota() or granted))
+
+
+def keep_freed_memory() -> None:
+    """Lets the process keep what it frees, for arrays of a gigabyte or less; where libc is not glibc, nothing is done.
+
+    glibc gives large arrays back to the kernel, and every step of a model on a CPU would ask for the same ones again,
+    page by page: up to a fourth of its time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, 1 << 30)
+        mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _quota() -> int | None:
+    try:
+        if _QUOTAS[0].is_file():
+            quota, period = _QUOTAS[0].read_text().split()
+        else:
+            quota, period = _QUOTAS[1].read_text(), _QUOTAS[1].with_name("cpu.cfs_period_us").read_text()
+        return ceil(int(quota) / int(period)) if int(quota) > 0 else None
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return None
