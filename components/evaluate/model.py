@@ -65,11 +65,16 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
+    if prefixed := not facts.get("merged", True):
+        from components.evaluate.prefix import Prefixed
+
+        model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
     window = _window(settings, context_of(model), trained_reach(model, facts))
     workers = threads if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
-    scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, has_plain_head(model))
+    plain_head = not prefixed and has_plain_head(model)
+    scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, plain_head)
     return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
 
 

@@ -98,7 +98,8 @@ def _evaluate(
 ) -> dict[str, Any]:
     loaded = load_model(folder, facts, settings)
     measured = measure(loaded, {split: texts[split] for split in SPLITS}, settings, _teller())
-    return measured.to_dict() | {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
+    found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
+    return measured.to_dict() | found | {"merged": facts.get("merged", True)}
 
 
 def _validate_only(folder: Path, facts: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:

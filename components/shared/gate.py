@@ -53,22 +53,24 @@ class Scores:
         protocol: by which it was scored.
         articles: for each article, in order, nats and words.
         tokenizer_digest: of the model's tokenizer.
+        merged: whether the weights that are served are the ones that were scored; a prefix stands beside them.
     """
 
     text_sha256: str
     protocol: str
     articles: tuple[tuple[float, int], ...]
     tokenizer_digest: str = ""
+    merged: bool = True
 
     @classmethod
     def from_evaluation(cls, evaluation: Mapping[str, Any] | None) -> Scores:
         """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass."""
+        known = evaluation or {}
         try:
-            score = (evaluation or {})["protocols"][PROTOCOL][SPLIT]
+            score = known["protocols"][PROTOCOL][SPLIT]
             articles = tuple((float(article["nll"]), int(article["words"])) for article in score["articles"])
-            return cls(
-                str(score["text_sha256"]), PROTOCOL, articles, str((evaluation or {}).get("tokenizer_digest", ""))
-            )
+            digest, merged = str(known.get("tokenizer_digest", "")), bool(known.get("merged", True))
+            return cls(str(score["text_sha256"]), PROTOCOL, articles, digest, merged)
         except (KeyError, TypeError, ValueError):
             return cls("", PROTOCOL, ())
 
@@ -195,6 +197,8 @@ def _verdict(
 def _flaw(scores: Scores) -> str | None:
     if not scores.articles or scores.words <= 0:
         return "there are none"
+    if not scores.merged:
+        return "they are those with a prefix, which cannot be merged, and the weights that would be served have none"
     for index, (nll, words) in enumerate(scores.articles, start=1):
         if not math.isfinite(nll) or nll < 0 or words < 0:
             return f"article {index} has {nll} nats over {words} words"

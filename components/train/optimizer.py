@@ -37,8 +37,7 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
         return [adamw]
     peak = settings.matrix_learning_rate or settings.learning_rate
     dtype = torch.bfloat16 if precision_of(settings, matrices[0].device) == "bfloat16" else torch.float32
-    options = {"lr": peak, "weight_decay": settings.weight_decay, "ns_steps": settings.newton_schulz_steps}
-    return [adamw, BatchedMuon(matrices, dtype=dtype, **options)]
+    return [adamw, BatchedMuon(matrices, dtype=dtype, lr=peak, weight_decay=settings.weight_decay)]
 
 
 def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:

@@ -21,7 +21,6 @@ _POSITIVE = (
     "tokens",
     "learning_rate",
     "matrix_learning_rate",
-    "newton_schulz_steps",
     "gradient_clip",
     "log_every",
     "evaluate_every",
@@ -57,8 +56,7 @@ class TrainSettings:
         accumulation: parts that a step is computed in.
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
         document_start: put the end-of-text token before every article.
-        learning_rate: the peak; matrix_learning_rate: Muon's, if it is not the same; newton_schulz_steps: of Muon,
-            which cost as much as the backward pass where the batch is small.
+        learning_rate: the peak; matrix_learning_rate: Muon's, if it is not the same.
         warmup_steps, decay, final_learning_rate: linear warm-up, then decay to that share of the peak.
         ema_decay: of the moving average of the weights, which is what is evaluated and kept then; None for none.
         evaluate_every: steps between evaluations; there is one at the end in any case.
@@ -103,7 +101,6 @@ class TrainSettings:
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     matrix_learning_rate: float | None = None
-    newton_schulz_steps: int = 5
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.1

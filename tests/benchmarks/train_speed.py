@@ -4,8 +4,9 @@
     python -m tests.benchmarks.train_speed --start-up       what comes before the first step, cold and warm
     python -m tests.benchmarks.train_speed --loss           F.linear_cross_entropy against the plain loss
 
-Both sides train the same model on the same number of random tokens with AdamW, warmed up, in turn; the median of the
-rounds counts. MFU is 6 N + 12 L d T FLOP a token over the fastest matrix product measured here in the same precision.
+Both sides train the same model on the same number of random tokens with AdamW, warmed up, in turn, every measurement in
+a process of its own; the median of the rounds counts. MFU is 6 N + 12 L d T FLOP a token over the fastest matrix
+product measured here in the same precision.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from components.shared.machine import cores_granted
 from components.train.data import Split, TrainOrder, ValidationBlocks
 from components.train.device import autocast, choose_device, precision_of, prepare
 from components.train.loop import Corpus, train
@@ -49,6 +51,12 @@ class Case:
 
     def __str__(self) -> str:
         return f"{self.who}, {self.precision}{', compiled' if self.compiled else ''}"
+
+    @classmethod
+    def of(cls, name: str) -> Case:
+        """The case of that name."""
+        who, precision, *compiled = name.split(", ")
+        return cls(who, precision, bool(compiled))
 
 
 def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
@@ -73,7 +81,7 @@ def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
 def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
     """Tokens a second of `transformers.Trainer` as it comes, with the same model, batch and block."""
     device = choose_device(settings)
-    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(settings.threads or cores_granted())
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
     watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
@@ -143,24 +151,27 @@ def seconds_of(work: Any, device: torch.device) -> float:
 
 
 def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -> dict[str, Any]:
-    """Speeds of every case, in turn, and what they amount to."""
+    """Speeds of every case, in turn, and what they amount to.
+
+    Every measurement has a process of its own: what one side sets for its process (threads, memory, determinism) must
+    not serve or harm the other, and each compiles once. The compile caches are shared and warm from the first round.
+    """
     device = choose_device(settings)
     fast = precision_of(replace(settings, precision="auto"), device)
     cases = [Case("ours", fast, True), Case("Trainer", "float32", False), Case("Trainer", fast, True)]
     if fast != "bfloat16":
         cases += [Case("ours", "bfloat16", True), Case("Trainer", "bfloat16", True)]
-    speeds: dict[Case, list[float]] = {case: [] for case in cases}
+    seen: dict[Case, list[dict[str, float]]] = {case: [] for case in cases}
     for _ in range(rounds):
         for case in cases:
-            each = replace(settings, precision=case.precision, compile=case.compiled)
-            speeds[case].append((ours if case.who == "ours" else theirs)(each, vocab_size, steps))
-            print(f"{case}: {speeds[case][-1]:,.0f} tokens/s", file=sys.stderr, flush=True)
+            seen[case].append(alone(case, settings, steps))
+            print(f"{case}: {seen[case][-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr, flush=True)
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
     parameters = sum(weight.numel() for weight in model.parameters())
     flop = 6 * parameters + 12 * settings.layers * settings.width * settings.block
+    torch.set_num_threads(settings.threads or cores_granted())
     peak = {p: ceiling(p, device, 8192 if device.type == "cuda" else 1024) for p in ("float32", "bfloat16")}
-    medians = {case: statistics.median(values) for case, values in speeds.items()}
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else _resident()
+    medians = {case: statistics.median(each["tokens_per_second"] for each in seen[case]) for case in cases}
     return {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads",
         "parameters": parameters,
@@ -170,8 +181,24 @@ def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -
             str(case): round(medians[cases[0]] / value, 2) for case, value in medians.items() if case.who != "ours"
         },
         "matmul_gflops": {precision: round(value / 1e9) for precision, value in peak.items()},
-        "peak_memory_mb": round(memory / 1e6),
+        "peak_memory_mb": {str(case): round(max(each["peak_memory_mb"] for each in seen[case])) for case in cases},
     }
+
+
+def alone(case: Case, settings: TrainSettings, steps: int) -> dict[str, float]:
+    """One measurement, in a process of its own."""
+    command = [sys.executable, "-m", "tests.benchmarks.train_speed", "--steps", str(steps), "--case", str(case)]
+    command += ["--threads", str(settings.threads)] if settings.threads else []
+    answer = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+    return json.loads(answer.splitlines()[-1])
+
+
+def measure(case: Case, settings: TrainSettings, vocab_size: int, steps: int) -> dict[str, float]:
+    """Tokens a second and peak memory of one side, in this process."""
+    settings = replace(settings, precision=case.precision, compile=case.compiled)
+    speed = (ours if case.who == "ours" else theirs)(settings, vocab_size, steps)
+    memory = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _resident()
+    return {"tokens_per_second": speed, "peak_memory_mb": memory / 1e6}
 
 
 def start_up(settings: TrainSettings) -> dict[str, float]:
@@ -248,11 +275,14 @@ def main() -> None:
     parser.add_argument("--start-up", action="store_true")
     parser.add_argument("--loss", action="store_true")
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--case", type=Case.of, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     shape = ON_GPU if kind == "cuda" else ON_CPU
     settings = TrainSettings(steps=1, threads=asked.threads, device=kind, **shape)
-    if asked.first_step:
+    if asked.case:
+        print(json.dumps(measure(asked.case, settings, VOCABULARY[kind], asked.steps)))
+    elif asked.first_step:
         print(first_step(settings, VOCABULARY[kind]))
     elif asked.start_up:
         print(json.dumps(start_up(settings), indent=1))

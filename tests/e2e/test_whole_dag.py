@@ -92,6 +92,15 @@ def test_force_trains_again_to_the_same_model_and_adds_no_version(tiny_run, tmp_
     assert len(digests) == 1
 
 
+def test_reproduce_makes_the_same_weights_again(tiny_run, tmp_path):
+    first = tiny_run().document
+    done = wikigpt("reproduce", f"models:/{first['version']['name']}/1", "--home", tmp_path / "home", timeout=600)
+    assert done.code == 0, done.stderr
+    assert "bit for bit" in done.stdout
+    runs = sorted((tmp_path / "home" / "runs").iterdir())
+    assert len(runs) == 2, "it was trained again, not looked up"
+
+
 def test_through_object_storage(tiny_run, s3_emulator):
     address, variables = s3_emulator
     outcome = tiny_run("--store", address, **variables).document

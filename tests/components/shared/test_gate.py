@@ -52,6 +52,7 @@ def spoilt(nll: float) -> Scores:
         ("too large for a float", spoilt(1e9), CHAMPION, "invalid", None, "word perplexity is inf"),
         ("NaN and first", spoilt(math.nan), None, "invalid", None, "nan nats"),
         ("missing", Scores.from_evaluation({}), CHAMPION, "invalid", None, "there are none"),
+        ("unmerged prefix", scores(1, merged=False), None, "invalid", None, "weights that would be served"),
         ("no words", scores(articles=((0.0, 0),) * 9), CHAMPION, "invalid", None, "there are none"),
     ],
     ids=lambda value: value if isinstance(value, str) and " " in value else "",

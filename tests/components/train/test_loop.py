@@ -163,6 +163,18 @@ def test_compiled_training_is_the_same_training_and_repeats_itself(
     assert runs[0] == pytest.approx(column(eager, "loss"), rel=1e-3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_compiled_step_is_one_graph(precision: str, tokens: Manifest, tokens_dir: Path) -> None:
+    from torch._dynamo.utils import counters
+
+    torch.compiler.reset()
+    counters.clear()
+    run(tiny(compile=True, precision=precision, embedding_dropout=0.1), tokens, tokens_dir)
+    assert counters["stats"]["unique_graphs"] == 1
+    assert not counters["graph_break"]
+
+
 def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) -> None:
     split = Split.open(tokens_dir, "train", tokens.facts["dtype"], tokens.facts["eos_id"])
     order = TrainOrder(split, block=16, batch=4, seed=1, device=CPU)

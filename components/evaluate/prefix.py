@@ -1,0 +1,57 @@
+"""A model with a trained prefix, which no weights can hold: its keys and values stand before every text."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Prefixed(nn.Module):
+    """A causal language model that is called like the plain one; the prefix takes its share of the context.
+
+    Args:
+        model: the pretrained model.
+        folder: of the adapter, as peft wrote it.
+    """
+
+    def __init__(self, model: Any, folder: Path):
+        from peft import PeftModel
+
+        super().__init__()
+        self.adapted: Any = PeftModel.from_pretrained(model, folder)
+        config: Any = self.adapted.peft_config["default"]
+        self.length = config.num_virtual_tokens
+        self.config = deepcopy(model.config)
+        self.config.max_position_embeddings = model.config.max_position_embeddings - self.length
+
+    @property
+    def device(self) -> torch.device:
+        return self.adapted.device
+
+    def get_output_embeddings(self) -> nn.Module:
+        return self.adapted.get_base_model().get_output_embeddings()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        **options: Any,
+    ) -> Any:
+        """As the model's own; masks and positions are of the text alone."""
+        count = len(input_ids)
+        past = past_key_values or self.adapted.get_prompt(batch_size=count)
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(count, past.get_seq_length() - self.length + input_ids.shape[1])
+        return self.adapted.get_base_model()(
+            input_ids=input_ids,
+            attention_mask=torch.cat([attention_mask.new_ones(count, self.length), attention_mask], dim=1),
+            position_ids=None if position_ids is None else position_ids + self.length,
+            past_key_values=past,
+            **options,
+        )
