@@ -17,16 +17,6 @@ def gpus() -> int:
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 
-def precision_on(device: str) -> str:
-    """The precision in which a device multiplies matrices fast: bfloat16 on GPUs and on CPUs with AMX, else float32."""
-    if device == "cuda":
-        return "bfloat16"
-    try:
-        return "bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
-    except OSError:
-        return "float32"
-
-
 def commit() -> str:
     """The commit of the checkout that this code stands in, with `-dirty` where it was edited; "" outside a checkout."""
     root = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from typing import Any
 
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
-from components.shared.machine import cores_granted
+from components.shared.machine import cores_granted, precision_on
 from components.shared.manifest import write_atomically
 from pipelines import machine, supervisor
 from pipelines.home import Home
@@ -131,7 +131,7 @@ def pin_numerics(settings: RunSettings) -> RunSettings:
     return settings.with_values(
         "train",
         device=device,
-        precision=machine.precision_on(device) if train.precision == "auto" else train.precision,
+        precision=precision_on(device) if train.precision == "auto" else train.precision,
         threads=train.threads or cores_granted(),
     )
 

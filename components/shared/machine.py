@@ -1,9 +1,10 @@
-"""What the machine grants this process: cores, and memory that stays."""
+"""What the machine grants this process: cores, a precision, and memory that stays. Asked without importing torch."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 from math import ceil
 from pathlib import Path
 
@@ -16,6 +17,17 @@ def cores_granted() -> int:
     """Cores that this process may use: its affinity, and its control group's quota where there is one; at least 1."""
     granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(granted, _quota() or granted))
+
+
+@cache
+def precision_on(device: str) -> str:
+    """The precision in which a device multiplies matrices fast: bfloat16 on GPUs and on CPUs with AMX, else float32."""
+    if device == "cuda":
+        return "bfloat16"
+    try:
+        return "bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
+    except OSError:
+        return "float32"
 
 
 def keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.machine import cores_granted, keep_freed_memory
+from components.shared.machine import cores_granted, keep_freed_memory, precision_on
 from components.train.settings import TrainSettings
 
 
@@ -75,8 +75,7 @@ def precision_of(settings: TrainSettings, device: torch.device) -> str:
     if settings.precision != "auto":
         return settings.precision
     # A CPU may know the type and have no unit for it: then products in it take half as long again, or twice.
-    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
-    return "bfloat16" if fast else "float32"
+    return precision_on(device.type)
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[None]:

@@ -248,7 +248,7 @@ def losses(settings: TrainSettings, vocab_size: int, rounds: int) -> dict[str, f
 
     ways: dict[str, Any] = {"plain": plain, "linear_cross_entropy": fused}
     ways["linear_cross_entropy, chunked"] = lambda: fused(torch.nn.LinearCrossEntropyOptions())
-    ways |= {f"{name}, compiled": torch.compile(way) for name, way in list(ways.items())}
+    ways |= {f"{name}, compiled": torch.compile(way) for name, way in ways.items()}
     times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds + 1):
         for name, way in ways.items():
