@@ -44,6 +44,11 @@ class Split:
         return np.concatenate(parts)
 
     @property
+    def text(self) -> np.ndarray:
+        """All articles in their own order, as `stream` gives them."""
+        return self.stream(np.arange(len(self.articles) - 1))
+
+    @property
     def stream_length(self) -> int:
         starts = 0 if self.start_id is None else len(self.articles) - 1
         return len(self.tokens) + starts
@@ -139,7 +144,7 @@ class ValidationBlocks:
     """
 
     def __init__(self, split: Split, *, block: int, limit: int | None, device: torch.device):
-        stream = split.stream(np.arange(len(split.articles) - 1))
+        stream = split.text
         scored = np.ones(len(stream), dtype=bool)
         if split.start_id is not None:
             scored[split.articles[:-1] + np.arange(len(split.articles) - 1)] = False

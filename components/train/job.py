@@ -76,7 +76,9 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     numerics = prepare(settings, device, group.size)
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     vocabulary = {"vocab_size": job.tokens["vocab_size"], "eos_id": job.tokens["eos_id"]}
-    model = build_model(settings, weights=Path(job.weights) if job.weights else None, **vocabulary)
+    weights = Path(job.weights) if job.weights else None
+    text = None if job.resume_from else corpus.order.split.text
+    model = build_model(settings, weights=weights, text=text, **vocabulary)
     steps = budget(settings, corpus.order.steps_per_epoch)
     trained = add_adapter(model, settings, steps).to(device)
     keeper = partial(

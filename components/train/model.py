@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from components.shared.failure import ExitCode, Failure
+from components.train.bigram import begin_with_bigrams
 from components.train.settings import TrainSettings
 
 # Sizes that are a multiple of this make the largest matrix product of the model run at full speed.
@@ -18,7 +20,12 @@ _ALIGNMENT = 64
 
 
 def build_model(
-    settings: TrainSettings, *, vocab_size: int, eos_id: int, weights: Path | None = None
+    settings: TrainSettings,
+    *,
+    vocab_size: int,
+    eos_id: int,
+    weights: Path | None = None,
+    text: np.ndarray | None = None,
 ) -> PreTrainedModel:
     """The model to train, in float32 on the CPU, its vocabulary padded to a multiple of 64 until `save_model`.
 
@@ -27,6 +34,7 @@ def build_model(
         vocab_size: of the tokenizer.
         eos_id: the end-of-text token, which also begins a text.
         weights: a folder with pretrained weights, or None to begin with random ones.
+        text: ids of the train split, for a start that is counted in it; None where a checkpoint follows.
 
     Raises:
         Failure: the weights are no safetensors, belong to another tokenizer, or have a shorter context than a block.
@@ -40,6 +48,8 @@ def build_model(
     model.config.use_cache = False
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
+    if settings.start == "bigram" and text is not None:
+        begin_with_bigrams(model, text, vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model
 

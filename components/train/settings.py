@@ -46,6 +46,8 @@ class TrainSettings:
         layers, width, heads, key_value_heads, feed_forward, context: its shape; None leaves key and value heads equal
             to `heads` and takes the architecture's usual feed-forward width. `context` is the largest position.
         tied_embeddings: whether the output layer shares the token embedding.
+        start: of a model made from scratch: `random` weights, or what a `bigram` count of the train split says: a whole
+            bigram model, or with tied embeddings which tokens are alike.
         pretrained: weights to start from instead: a folder (begins with `/`, `./` or `~`), `s3://bucket/prefix`, or a
             name on the Hugging Face Hub; the shape above is ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
@@ -78,6 +80,7 @@ class TrainSettings:
     feed_forward: int | None = None
     context: int = 1024
     tied_embeddings: bool = True
+    start: Literal["random", "bigram"] = "random"
     pretrained: str | None = None
     revision: str | None = None
     dropout: float = 0.0
@@ -131,6 +134,8 @@ class TrainSettings:
             raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
+        if self.pretrained is not None and self.start != "random":
+            raise ValueError(f"start must be random with pretrained weights, got {self.start}")
         if self.batch % (parts := self.accumulation * (self.processes or 1)):
             raise ValueError(f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}")
 

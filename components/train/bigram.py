@@ -1,0 +1,131 @@
+"""Weights to begin with that are counted in the train split.
+
+A short training spends many of its tokens on what can be counted in seconds: which token follows which, and which
+tokens are alike in that. Factored to the width of the model, these counts are its input and output embeddings. While
+the layers between them add nothing yet, the model is then a bigram model from its first step on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
+from torch import Tensor, nn
+
+# Pairs at most this far apart are counted, one at distance k as 1 / k; the second smooths the first.
+_WINDOW = 2
+# What is common to all rows, the frequency of the token that follows, counts less than what tells them apart: with its
+# whole weight it would be most of each vector.
+_FREQUENCY = 0.3
+# The mean length of a vector: of the size that an optimizer's first steps do not wipe out.
+_LENGTH = 2.0
+_ITERATIONS = 4
+# A longer text would say little more about the tokens that matter, and fill the memory.
+_TOKENS = 10_000_000
+_SAMPLE = 2048
+
+
+@torch.no_grad()
+def begin_with_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: int) -> None:
+    """Sets the embeddings of a model by a text; with an output layer of its own it is a bigram model then.
+
+    Tied embeddings cannot tell what precedes from what follows. They begin with which tokens are alike, counted both
+    ways, and the rest of the model stays as it is.
+
+    Args:
+        model: of Hugging Face; rows of padding stay as they are.
+        text: ids of the train split, shape (tokens,); the first ten million are read.
+        vocab_size: of the tokenizer.
+        seed: of the factorization.
+    """
+    text = text[:_TOKENS].astype(np.int64)
+    embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    tied = embedding is output
+    inputs, outputs = bigram_factors(
+        text, vocab_size=vocab_size, width=model.config.hidden_size, seed=seed, both_ways=tied
+    )
+    embedding[:vocab_size] = inputs
+    if tied:
+        return
+    output[:vocab_size] = outputs
+    for name, module in model.named_modules():
+        if name.endswith(("o_proj", "down_proj", "c_proj")):  # what a layer adds
+            nn.init.zeros_(module.weight)
+        if name in ("model.norm", "transformer.ln_f"):
+            gain = _best_gain(inputs, outputs, torch.from_numpy(text[: _SAMPLE + 1]))
+            nn.init.constant_(module.weight, gain)
+
+
+def bigram_factors(
+    text: np.ndarray, *, vocab_size: int, width: int, seed: int, both_ways: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Two sets of vectors whose products are near log p(next | current), up to one factor and what all share.
+
+    They are a truncated singular value decomposition, singular values shared evenly, of positive pointwise mutual
+    information (Levy and Goldberg 2014), smoothed by the power 0.75 (Levy, Goldberg and Dagan 2015), plus the logarithm
+    of frequencies; found by subspace iteration (Halko, Martinsson and Tropp 2011).
+
+    Args:
+        text: ids, int64, shape (tokens,).
+        vocab_size, width: of the model.
+        seed: of the first guess.
+        both_ways: count neighbours before and after, without frequencies; both sets are the same then, but for signs.
+
+    Returns:
+        Input and output vectors, float32, each of shape (vocab_size, width) and of mean length 2.
+    """
+    rows, columns, information = _mutual_information(text, vocab_size, both_ways=both_ways)
+    forth = _sparse(rows, columns, information, vocab_size)
+    back = _sparse(columns, rows, information, vocab_size)
+    frequency = torch.from_numpy(np.log1p(np.bincount(text, minlength=vocab_size))).float()
+    frequency = 0.0 * frequency if both_ways else _FREQUENCY * (frequency - frequency.mean())
+
+    right = torch.randn(vocab_size, min(width, vocab_size), generator=torch.Generator().manual_seed(seed))
+    for _ in range(_ITERATIONS):
+        left = torch.linalg.qr(forth @ right + frequency @ right).Q
+        right = torch.linalg.qr(back @ left + torch.outer(frequency, left.sum(dim=0))).Q
+    u, values, vh = torch.linalg.svd(left.T @ (forth @ right + frequency @ right))
+    factors = (left @ u * values.sqrt(), right @ vh.T * values.sqrt())
+    padded = [F.pad(factor, (0, width - factor.shape[1])) for factor in factors]
+    inputs, outputs = (factor * (_LENGTH / factor.norm(dim=1).mean().clamp(min=1e-12)) for factor in padded)
+    return inputs, outputs
+
+
+def _mutual_information(
+    text: np.ndarray, vocab_size: int, *, both_ways: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and values of the positive part of log(p(i, j) / p(i) p(j)), i before j."""
+    pairs, counts = [], []
+    for distance in range(1, _WINDOW + 1):
+        before, after = text[:-distance], text[distance:]
+        found = before * vocab_size + after
+        if both_ways:
+            found = np.concatenate([found, after * vocab_size + before])
+        pair, count = np.unique(found, return_counts=True)
+        pairs.append(pair)
+        counts.append(count / distance)
+    pair, position = np.unique(np.concatenate(pairs), return_inverse=True)
+    weights = np.bincount(position, weights=np.concatenate(counts))
+    joint = weights / weights.sum()
+    rows, columns = np.divmod(pair, vocab_size)
+    single = np.bincount(text, minlength=vocab_size) / len(text)
+    smoothed = np.sqrt(single * single**0.75 / (single**0.75).sum())
+    information = np.log(joint / (smoothed[rows] * smoothed[columns]))
+    positive = information > 0
+    return rows[positive], columns[positive], information[positive]
+
+
+def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int) -> Tensor:
+    places = torch.from_numpy(np.stack([rows, columns]))
+    return torch.sparse_coo_tensor(
+        places, torch.from_numpy(values).float(), (size, size), check_invariants=False
+    ).coalesce()
+
+
+def _best_gain(inputs: Tensor, outputs: Tensor, sample: Tensor) -> float:
+    """The gain of the norm between them with which a sample of the text is most probable."""
+    logits = F.rms_norm(inputs[sample[:-1]], inputs.shape[1:]) @ outputs.T
+    gains = torch.logspace(-2, 0, 21).tolist()
+    return min(gains, key=lambda gain: F.cross_entropy(gain * logits, sample[1:]).item())

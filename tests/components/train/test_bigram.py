@@ -1,0 +1,99 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
+from torch import Tensor
+
+from components.train.bigram import bigram_factors
+from components.train.model import build_model, token_loss
+from tests.components.train.conftest import tiny
+
+CLASSES = [range(5), range(5, 10), range(10, 15)]  # determiners, nouns and verbs, say
+VOCABULARY, ABSENT = 16, 15
+BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+
+
+@pytest.fixture(scope="module")
+def text() -> np.ndarray:
+    """Ids in which a class foretells the next one, and nothing else foretells anything."""
+    random = np.random.default_rng(1)
+    return np.array([random.choice(CLASSES[place % 3]) for place in range(6000)], dtype=np.int64)
+
+
+def factors_of(text: np.ndarray, *, width: int = VOCABULARY, seed: int = 1) -> tuple[Tensor, Tensor]:
+    return bigram_factors(text, vocab_size=VOCABULARY, width=width, seed=seed)
+
+
+def test_tokens_of_the_same_company_are_near_each_other(text: np.ndarray) -> None:
+    same = torch.tensor([[i // 5 == j // 5 for j in range(ABSENT)] for i in range(ABSENT)])
+    for factor in factors_of(text, width=4):
+        unit = F.normalize(factor[:ABSENT], dim=1)
+        alike = unit @ unit.T
+        assert alike[same].min() > 0.9
+        assert alike[~same].max() < 0.5
+
+
+def test_products_are_the_mutual_information_and_the_frequency_of_what_follows(text: np.ndarray) -> None:
+    joint = np.zeros((VOCABULARY, VOCABULARY))
+    for distance in (1, 2):
+        np.add.at(joint, (text[:-distance], text[distance:]), 1 / distance)
+    joint /= joint.sum()
+    share = np.bincount(text, minlength=VOCABULARY) / len(text)
+    smoothed = np.sqrt(share**1.75 / (share**0.75).sum())
+    with np.errstate(divide="ignore", invalid="ignore"):
+        information = np.nan_to_num(np.maximum(0, np.log(joint / np.outer(smoothed, smoothed))))
+    frequency = np.log(1 + np.bincount(text, minlength=VOCABULARY))
+    expected = information + 0.3 * (frequency - frequency.mean())
+    inputs, outputs = factors_of(text)
+    products = (inputs @ outputs.T).numpy()
+    scale = np.abs(products).sum() / np.abs(expected).sum()
+    np.testing.assert_allclose(products, scale * expected, atol=1e-3)
+
+
+def test_shapes_lengths_and_a_width_beyond_the_vocabulary(text: np.ndarray) -> None:
+    for factor in factors_of(text, width=24):
+        assert factor.shape == (VOCABULARY, 24)
+        assert factor.dtype == torch.float32
+        assert factor.norm(dim=1).mean().item() == pytest.approx(2.0)
+    assert all(factor.isfinite().all() for factor in factors_of(np.zeros(100, dtype=np.int64)))
+
+
+def test_the_seed_decides_and_nothing_else(text: np.ndarray) -> None:
+    assert torch.equal(factors_of(text)[0], factors_of(text)[0])
+    assert not torch.equal(factors_of(text)[0], factors_of(text, seed=2)[0])
+
+
+@BOTH
+def test_a_model_begins_as_good_as_bigrams_are(text: np.ndarray, architecture: str) -> None:
+    settings = tiny(architecture=architecture, start="bigram", tied_embeddings=False)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=text)
+    rows = torch.from_numpy(text[:1700]).view(100, 17)
+    loss = token_loss(model, rows[:, :-1], rows[:, 1:], VOCABULARY).item()
+    # One of five can follow each token, and knowing the class is all that can be known.
+    assert math.log(5) < loss < math.log(5) + 0.35
+    inputs, outputs = factors_of(text, width=settings.width)
+    assert torch.equal(model.get_input_embeddings().weight[:VOCABULARY], inputs)
+    assert torch.equal(model.get_output_embeddings().weight[:VOCABULARY], outputs)
+
+
+@BOTH
+def test_it_learns_from_there(text: np.ndarray, architecture: str) -> None:
+    """No weight is stuck for beginning at zero."""
+    settings = tiny(architecture=architecture, start="bigram", tied_embeddings=False)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=text)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    rows = torch.from_numpy(text[:34]).view(2, 17)
+    for _ in range(60):
+        loss = token_loss(model, rows[:, :-1], rows[:, 1:], VOCABULARY)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.2
+
+
+def test_it_is_an_option_and_needs_a_text(text: np.ndarray) -> None:
+    plain = build_model(tiny(tied_embeddings=False), vocab_size=VOCABULARY, eos_id=0, text=text)
+    resumed = build_model(tiny(start="bigram", tied_embeddings=False), vocab_size=VOCABULARY, eos_id=0)
+    assert torch.equal(plain.get_input_embeddings().weight, resumed.get_input_embeddings().weight)
