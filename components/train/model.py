@@ -48,7 +48,7 @@ def build_model(
     model.config.use_cache = False
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
-    if settings.start == "bigram" and text is not None:
+    if weights is None and text is not None and settings.start == "bigram":
         begin_with_bigrams(model, text, vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model

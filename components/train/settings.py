@@ -49,7 +49,7 @@ class TrainSettings:
         start: of a model made from scratch: `random` weights, or what a `bigram` count of the train split says: a whole
             bigram model, or with tied embeddings which tokens are alike.
         pretrained: weights to start from instead: a folder (begins with `/`, `./` or `~`), `s3://bucket/prefix`, or a
-            name on the Hugging Face Hub; the shape above is ignored then.
+            name on the Hugging Face Hub; shape and `start` above are ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
         dropout: of residual branches and embeddings; attention_dropout: of attention weights; embedding_dropout: the
             share of the vocabulary whose vectors are dropped for a whole step.
@@ -134,8 +134,6 @@ class TrainSettings:
             raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
-        if self.pretrained is not None and self.start != "random":
-            raise ValueError(f"start must be random with pretrained weights, got {self.start}")
         if self.batch % (parts := self.accumulation * (self.processes or 1)):
             raise ValueError(f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}")
 

@@ -180,7 +180,7 @@ def test_unused_blobs_are_those_that_no_manifest_names(store, folder, tmp_path):
 
 
 _PUBLISH = """
-import sys
+import os, sys
 from pathlib import Path
 from components.shared.manifest import write_atomically
 from components.shared.store import open_store
@@ -189,7 +189,7 @@ if sys.argv[3] == "killed":
     upload = store.objects.upload
     def stall(key, path, fact):
         upload(key, path, fact)
-        print("uploaded", flush=True)
+        os.write(1, b"uploaded\\n")  # in one piece, since several threads upload
         sys.stdin.readline()
     store.objects.upload = stall
 store.publish(Path(sys.argv[2]), "model", "f00d")

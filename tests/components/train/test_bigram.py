@@ -1,13 +1,15 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
+from safetensors.torch import load_file
 from torch import Tensor
 
 from components.train.bigram import bigram_factors
-from components.train.model import build_model, token_loss
+from components.train.model import build_model, save_model, token_loss
 from tests.components.train.conftest import tiny
 
 CLASSES = [range(5), range(5, 10), range(10, 15)]  # determiners, nouns and verbs, say
@@ -91,6 +93,15 @@ def test_it_learns_from_there(text: np.ndarray, architecture: str) -> None:
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.2
+
+
+def test_pretrained_weights_stay_as_they_are(text: np.ndarray, tmp_path: Path) -> None:
+    pretrained = build_model(tiny(seed=5), vocab_size=VOCABULARY, eos_id=0)
+    save_model(pretrained, tmp_path, vocab_size=VOCABULARY, eos_id=0)
+    settings = tiny(pretrained=str(tmp_path), start="bigram")
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, weights=tmp_path, text=text)
+    kept = load_file(tmp_path / "model.safetensors")["model.embed_tokens.weight"]
+    assert torch.equal(model.get_input_embeddings().weight[:VOCABULARY], kept)
 
 
 def test_it_is_an_option_and_needs_a_text(text: np.ndarray) -> None:

@@ -21,7 +21,6 @@ from components.train.settings import CheckpointSettings, TrainSettings
         ({"pretrained": "openai-community/gpt2"}, "revision must be a commit of 40 hex digits"),
         ({"pretrained": "openai-community/gpt2", "revision": "main"}, "revision must be a commit"),
         ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
-        ({"pretrained": "./weights", "start": "bigram"}, "start must be random with pretrained weights, got bigram"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict, sentence: str) -> None:
