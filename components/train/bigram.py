@@ -32,7 +32,7 @@ def begin_with_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: i
     """Sets the embeddings of a model by a text; with an output layer of its own it is a bigram model then.
 
     Tied embeddings cannot tell what precedes from what follows. They begin with which tokens are alike, counted both
-    ways, and the rest of the model stays as it is.
+    ways, and the layers between stay as they are. The gain of the last norm is what makes a sample most probable.
 
     Args:
         model: of Hugging Face; rows of padding stay as they are.
@@ -46,16 +46,15 @@ def begin_with_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: i
     inputs, outputs = bigram_factors(
         text, vocab_size=vocab_size, width=model.config.hidden_size, seed=seed, both_ways=tied
     )
-    embedding[:vocab_size] = inputs
     if tied:
-        return
-    output[:vocab_size] = outputs
+        outputs = inputs
+    embedding[:vocab_size], output[:vocab_size] = inputs, outputs
+    gain = _best_gain(inputs, outputs, torch.from_numpy(text[: _SAMPLE + 1]))
     for name, module in model.named_modules():
-        if name.endswith(("o_proj", "down_proj", "c_proj")):  # what a layer adds
-            nn.init.zeros_(module.weight)
         if name in ("model.norm", "transformer.ln_f"):
-            gain = _best_gain(inputs, outputs, torch.from_numpy(text[: _SAMPLE + 1]))
             nn.init.constant_(module.weight, gain)
+        if not tied and name.endswith(("o_proj", "down_proj", "c_proj")):  # what a layer adds
+            nn.init.zeros_(module.weight)
 
 
 def bigram_factors(
@@ -80,13 +79,15 @@ def bigram_factors(
     forth = _sparse(rows, columns, information, vocab_size)
     back = _sparse(columns, rows, information, vocab_size)
     frequency = torch.from_numpy(np.log1p(np.bincount(text, minlength=vocab_size))).float()
-    frequency = 0.0 * frequency if both_ways else _FREQUENCY * (frequency - frequency.mean())
+    frequency = (0.0 if both_ways else _FREQUENCY) * (frequency - frequency.mean())
 
     right = torch.randn(vocab_size, min(width, vocab_size), generator=torch.Generator().manual_seed(seed))
+    image = forth @ right + frequency @ right
     for _ in range(_ITERATIONS):
-        left = torch.linalg.qr(forth @ right + frequency @ right).Q
+        left = torch.linalg.qr(image).Q
         right = torch.linalg.qr(back @ left + torch.outer(frequency, left.sum(dim=0))).Q
-    u, values, vh = torch.linalg.svd(left.T @ (forth @ right + frequency @ right))
+        image = forth @ right + frequency @ right
+    u, values, vh = torch.linalg.svd(left.T @ image)
     factors = (left @ u * values.sqrt(), right @ vh.T * values.sqrt())
     padded = [F.pad(factor, (0, width - factor.shape[1])) for factor in factors]
     inputs, outputs = (factor * (_LENGTH / factor.norm(dim=1).mean().clamp(min=1e-12)) for factor in padded)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from components.train.device import autocast
 from components.train.model import token_loss
 from components.train.optimizer import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
 from components.train.parallel import ALONE, Group
+from components.train.sampling import Candidates, candidates_by_step
 from components.train.settings import TrainSettings
 
 
@@ -83,7 +85,7 @@ def train(
     progress = state.progress
     curve, clock = Curve(progress.pending, settings.log_every, device), Clock(progress.seconds)
     parts = _parts(settings, group)
-    loss_of = _loss_function(model, corpus.vocab_size, settings, state.ranks)
+    loss_of = _loss_function(model, corpus, settings, state.ranks)
     tokens_a_step = settings.batch * settings.block
 
     def record(**values: float) -> None:
@@ -98,7 +100,7 @@ def train(
             rate = set_learning_rate(state.optimizers, learning_rate_share(progress.step, steps, settings))
             loss = torch.zeros((), device=device)
             for part in parts:
-                part_loss = loss_of(*corpus.order.inputs_and_targets(progress.step, part)) / len(parts)
+                part_loss = loss_of(progress.step, part) / len(parts)
                 part_loss.backward()
                 loss += part_loss.detach()
             group.mean(weight.grad for weight in weights.values() if weight.grad is not None)
@@ -178,18 +180,22 @@ def _parts(settings: TrainSettings, group: Group) -> list[slice]:
 
 
 def _loss_function(
-    model: nn.Module, vocab_size: int, settings: TrainSettings, ranks: Ranks | None
-) -> Callable[[Tensor, Tensor], Tensor]:
-    def plain(inputs: Tensor, targets: Tensor) -> Tensor:
-        value = token_loss(model, inputs, targets, vocab_size)
+    model: nn.Module, corpus: Corpus, settings: TrainSettings, ranks: Ranks | None
+) -> Callable[[int, slice], Tensor]:
+    """The loss of some sequences of a step."""
+
+    def plain(inputs: Tensor, targets: Tensor, candidates: Candidates | None) -> Tensor:
+        value = token_loss(model, inputs, targets, corpus.vocab_size, candidates)
         return value if ranks is None else value + ranks.penalty()
 
     # A break in the graph would be compiled anew at every step, and then never again.
     chosen = torch.compile(plain, dynamic=False, fullgraph=True) if settings.compile else plain
+    candidates_of = lru_cache(maxsize=1)(candidates_by_step(corpus.order, corpus.vocab_size, settings))
 
-    def loss(inputs: Tensor, targets: Tensor) -> Tensor:
+    def loss(step: int, part: slice) -> Tensor:
+        inputs, targets = corpus.order.inputs_and_targets(step, part)
         with autocast(settings, inputs.device):
-            return chosen(inputs, targets)
+            return chosen(inputs, targets, candidates_of(step))
 
     return loss
 

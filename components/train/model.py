@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from components.shared.failure import ExitCode, Failure
 from components.train.bigram import begin_with_bigrams
+from components.train.sampling import Candidates
 from components.train.settings import TrainSettings
 
 # Sizes that are a multiple of this make the largest matrix product of the model run at full speed.
@@ -91,18 +92,26 @@ def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> An
     )
 
 
-def token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, vocab_size: int) -> Tensor:
+def token_loss(
+    model: Any, inputs: Tensor, targets: Tensor, vocab_size: int, candidates: Candidates | None = None
+) -> Tensor:
     """Mean negative log-likelihood (nats) per token.
 
     Args:
-        model: a causal language model.
+        model: a causal language model of transformers; with candidates, its output layer is a matrix and nothing else.
         inputs: ids, shape (sequences, block).
         targets: the token after each of them, the same shape; nothing is shifted here and every one counts.
         vocab_size: of the tokenizer; the padding of the vocabulary takes no probability.
+        candidates: what the target is told apart from; None for the whole vocabulary.
     """
-    logits = model(input_ids=inputs).logits
-    if logits.shape[-1] != vocab_size:  # a slice of everything would cost a copy in the backward pass
-        logits = logits[..., :vocab_size]
+    if candidates is not None:
+        hidden = model.base_model(input_ids=inputs).last_hidden_state
+        output = F.embedding(candidates.ids, model.get_output_embeddings().weight)
+        logits, targets = F.linear(hidden, output) + candidates.corrections, candidates.places[targets]
+    else:
+        logits = model(input_ids=inputs).logits
+        if logits.shape[-1] != vocab_size:  # a slice of everything would cost a copy in the backward pass
+            logits = logits[..., :vocab_size]
     return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
 
 

@@ -31,6 +31,7 @@ _POSITIVE = (
     "adapter_rank",
     "adapter_alpha",
     "prefix_tokens",
+    "sampled_softmax",
 )
 _FRACTIONS = ("dropout", "attention_dropout", "embedding_dropout", "adapter_dropout", "final_learning_rate")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -57,6 +58,8 @@ class TrainSettings:
         block: tokens a sequence; batch: sequences an optimizer step, over all processes and accumulated parts.
         accumulation: parts that a step is computed in.
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
+        sampled_softmax: tokens of the vocabulary that a step of training tells each target apart from: the step's
+            targets and a sample of the others; None, or a vocabulary of no more, takes all.
         document_start: put the end-of-text token before every article.
         learning_rate: the peak; matrix_learning_rate: Muon's, if it is not the same.
         warmup_steps, decay, final_learning_rate: linear warm-up, then decay to that share of the peak.
@@ -99,6 +102,7 @@ class TrainSettings:
     steps: int | None = None
     epochs: float | None = None
     tokens: int | None = None
+    sampled_softmax: int | None = None
     document_start: bool = True
 
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -134,6 +138,8 @@ class TrainSettings:
             raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
+        if self.adapter != "none" and self.sampled_softmax is not None:
+            raise ValueError(f"sampled_softmax must be null with an adapter, got {self.sampled_softmax}")
         if self.batch % (parts := self.accumulation * (self.processes or 1)):
             raise ValueError(f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}")
 

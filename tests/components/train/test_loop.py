@@ -164,13 +164,14 @@ def test_compiled_training_is_the_same_training_and_repeats_itself(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [None, 128])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_the_compiled_step_is_one_graph(precision: str, tokens: Manifest, tokens_dir: Path) -> None:
+def test_the_compiled_step_is_one_graph(precision: str, size: int | None, tokens: Manifest, tokens_dir: Path) -> None:
     from torch._dynamo.utils import counters
 
     torch.compiler.reset()
     counters.clear()
-    run(tiny(compile=True, precision=precision, embedding_dropout=0.1), tokens, tokens_dir)
+    run(tiny(compile=True, precision=precision, embedding_dropout=0.1, sampled_softmax=size), tokens, tokens_dir)
     assert counters["stats"]["unique_graphs"] == 1
     assert not counters["graph_break"]
 

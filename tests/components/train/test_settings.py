@@ -21,6 +21,8 @@ from components.train.settings import CheckpointSettings, TrainSettings
         ({"pretrained": "openai-community/gpt2"}, "revision must be a commit of 40 hex digits"),
         ({"pretrained": "openai-community/gpt2", "revision": "main"}, "revision must be a commit"),
         ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
+        ({"adapter": "lora", "pretrained": "./gpt2", "sampled_softmax": 64}, "sampled_softmax must be null with an ad"),
+        ({"sampled_softmax": 0}, "sampled_softmax must be above 0, got 0"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict, sentence: str) -> None:

@@ -46,7 +46,10 @@ def when_there_are_checkpoints(step: Step, count: int, act) -> threading.Thread:
     return thread
 
 
-@pytest.mark.parametrize("values", [{}, {"optimizer": "muon", "accumulation": 2, "ema_decay": 0.9}])
+@pytest.mark.parametrize(
+    "values",
+    [{}, {"optimizer": "muon", "accumulation": 2, "ema_decay": 0.9}, {"accumulation": 2, "sampled_softmax": 128}],
+)
 def test_the_curve_is_that_of_one_process(here: Path, tokens_dir: Path, values: dict) -> None:
     run(tiny_step(**values), "a" * 32, tokens_dir, here / "one")
     run(tiny_step(processes=2, threads=2, **values), FINGERPRINT, tokens_dir, here / "two")
