@@ -54,8 +54,13 @@ def ladder(rungs: Sequence[Rung]) -> Html:
     return figure(axes, "Word perplexity on the test split, logarithmic; lower is better.", alt=shown)
 
 
-def training_curves(history: Sequence[Row]) -> Html | None:
-    """Loss of training and of validation by step, and validation perplexity; None without a history."""
+def training_curves(history: Sequence[Row], candidates: int | None = None) -> Html | None:
+    """Loss of training and of validation by step, and validation perplexity; None without a history.
+
+    Args:
+        history: rows of the model's history.jsonl.
+        candidates: tokens among which training tells its targets apart; None for the whole vocabulary.
+    """
     losses = [(row["step"], row["loss"]) for row in history if _finite(row.get("loss"))]
     checks = [(row["step"], row["validation_loss"]) for row in history if _finite(row.get("validation_loss"))]
     if not losses and not checks:
@@ -80,7 +85,8 @@ def training_curves(history: Sequence[Row]) -> Html | None:
             axes.set_xlabel("step")
     best_loss = f", the best on validation {min(loss for _, loss in checks):.3f}" if checks else ""
     alt = f"Training loss falls from {losses[0][1]:.3f} to {losses[-1][1]:.3f}" if losses else "Validation loss"
-    return figure(left, "How training went. Perplexity on a logarithmic axis.", alt=alt + best_loss)
+    among = f" Training loss is among {candidates:,} tokens a step, below that of all." if candidates else ""
+    return figure(left, f"How training went. Perplexity on a logarithmic axis.{among}", alt=alt + best_loss)
 
 
 def by_article(articles: Sequence[Row]) -> Html:

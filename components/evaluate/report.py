@@ -53,7 +53,7 @@ def evaluation_page(
     verdict = evaluation["verdict"]
     sound = math.isfinite(evaluation["protocols"][PROTOCOL]["test"]["word_perplexity"])
     sections = [prose(verdict["reason"]), _headline(evaluation, model), _standing(evaluation, corpus, sound=sound)]
-    if curves := training_curves(history):
+    if curves := training_curves(history, model.get("candidates")):
         sections.append(section("How it was trained", curves))
     if sound:
         sections.append(_articles(evaluation["protocols"][PROTOCOL]["test"]["articles"]))

@@ -26,6 +26,7 @@ from components.train.loop import Corpus, budget, train
 from components.train.model import build_model, save_model
 from components.train.parallel import Group
 from components.train.record import Record
+from components.train.sampling import candidates_a_step
 from components.train.settings import CheckpointSettings, TrainSettings
 
 
@@ -125,6 +126,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         "train_seconds": round(progress.seconds, 3),
         "gpu_seconds": round(progress.seconds * group.size, 3) if device.type == "cuda" else 0.0,
         "parameters": sum(weight.numel() for weight in model.parameters()),
+        "candidates": candidates_a_step(settings, corpus.vocab_size),
         "merged": settings.adapter != "prefix",
         "numerics": numerics,
         "dataset_digest": job.tokens["dataset_digest"],

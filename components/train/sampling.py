@@ -90,12 +90,18 @@ class Sampler:
         return Candidates(ids, places, self.corrections[ids])
 
 
+def candidates_a_step(settings: TrainSettings, vocab_size: int) -> int | None:
+    """How many tokens a step tells its targets apart from; None for the whole vocabulary."""
+    size = settings.sampled_softmax
+    return None if size is None or size >= vocab_size else size
+
+
 def candidates_by_step(
     order: TrainOrder, vocab_size: int, settings: TrainSettings
 ) -> Callable[[int], Candidates | None]:
     """Gives the candidates of a step counted from 0; None for the whole vocabulary."""
-    size = settings.sampled_softmax
-    if size is None or size >= vocab_size:
+    size = candidates_a_step(settings, vocab_size)
+    if size is None:
         return lambda step: None
     sampler = Sampler(
         order.split.text,

@@ -117,6 +117,13 @@ def test_results_on_another_text_are_marked(evaluation):
     assert "AWD-LSTM" not in evaluation_page(evaluation, CORPUS | {"name": "sample"}, MODEL, HISTORY)
 
 
+def test_a_training_loss_that_is_not_over_the_vocabulary_says_so(evaluation, html):
+    assert "among" not in html
+    assert "Training loss is among 1,536 tokens a step" in evaluation_page(
+        evaluation, CORPUS, MODEL | {"candidates": 1536}, HISTORY
+    )
+
+
 def test_it_can_be_written_for_every_kind_of_outcome(evaluation):
     first = deepcopy(evaluation) | {"champion": None, "bleu": {}, "samples": []}
     first["verdict"] |= {"word": "promote", "difference": None, "interval": None}

@@ -8,7 +8,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import Manifest
 from components.train.loop import train
 from components.train.model import build_model, token_loss
-from components.train.sampling import Candidates, Sampler, candidates_by_step
+from components.train.sampling import Candidates, Sampler, candidates_a_step, candidates_by_step
 from tests.components.train.conftest import open_tiny, tiny
 
 VOCABULARY, TARGETS, SIZE = 100, 12, 24
@@ -112,4 +112,5 @@ def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -
     for size in (None, tokens.facts["vocab_size"]):
         settings = tiny(sampled_softmax=size)
         _, corpus = open_tiny(settings, tokens, tokens_dir)
+        assert candidates_a_step(settings, corpus.vocab_size) is None
         assert candidates_by_step(corpus.order, corpus.vocab_size, settings)(0) is None
