@@ -15,6 +15,11 @@ from torch import Tensor
 from components.shared.failure import ExitCode, Failure
 
 
+def seed_of(*numbers: int) -> int:
+    """A seed of 64 bits that is a function of these numbers alone; zeros at their end make no difference."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
 @dataclass(frozen=True)
 class Split:
     """The tokens of one split.

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,7 +17,7 @@ from components.shared.failure import Failure, Interrupted
 from components.train.adapters import Ranks
 from components.train.checkpoint import Progress, State, read_state
 from components.train.curve import Clock, Curve, mean_of
-from components.train.data import TrainOrder, ValidationBlocks
+from components.train.data import TrainOrder, ValidationBlocks, seed_of
 from components.train.device import autocast
 from components.train.model import token_loss
 from components.train.optimizer import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
@@ -96,7 +95,8 @@ def train(
     model.train()
     with _memory_named(settings):
         while progress.step < steps and not progress.stopped_early:
-            _seed(settings.seed, progress.step, group.rank)
+            # Dropout is a function of the step, with no state to keep, and not the one that the candidates are.
+            torch.manual_seed(seed_of(settings.seed, progress.step, 1 + group.rank))
             rate = set_learning_rate(state.optimizers, learning_rate_share(progress.step, steps, settings))
             loss = torch.zeros((), device=device)
             for part in parts:
@@ -198,11 +198,6 @@ def _loss_function(
             return chosen(inputs, targets, candidates_of(step))
 
     return loss
-
-
-def _seed(seed: int, step: int, rank: int) -> None:
-    """Makes dropout a function of the step, so that there is no state of it to keep."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)[0]))
 
 
 def _judge(value: float, state: State, patience: int | None) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from components.shared.failure import ExitCode, Failure
-from components.train.data import TrainOrder
+from components.train.data import TrainOrder, seed_of
 from components.train.settings import TrainSettings
 
 # Marks the targets that have no place in a full sample; `cross_entropy` leaves them out.
@@ -80,8 +80,7 @@ class Sampler:
             step: counted from 0.
             targets: ids of the whole step, over all processes and parts, int64, any shape.
         """
-        state = np.random.SeedSequence((self.seed, step)).generate_state(1, np.uint64)
-        self.generator.manual_seed(int(state[0]))
+        self.generator.manual_seed(seed_of(self.seed, step))
         priority = torch.rand(self.vocab_size, generator=self.generator, device=self.device)
         priority[targets.flatten()] += 1
         ids = priority.topk(self.size, sorted=False).indices.sort().values

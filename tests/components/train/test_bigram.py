@@ -14,6 +14,7 @@ from tests.components.train.conftest import loss_after_learning, tiny
 
 CLASSES = [range(5), range(5, 10), range(10, 15)]  # determiners, nouns and verbs, say
 VOCABULARY, ABSENT = 16, 15
+SAME = torch.tensor([[i // 5 == j // 5 for j in range(ABSENT)] for i in range(ABSENT)])
 BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 
 
@@ -29,12 +30,11 @@ def factors_of(text: np.ndarray, *, width: int = VOCABULARY, seed: int = 1) -> t
 
 
 def test_tokens_of_the_same_company_are_near_each_other(text: np.ndarray) -> None:
-    same = torch.tensor([[i // 5 == j // 5 for j in range(ABSENT)] for i in range(ABSENT)])
     for factor in factors_of(text, width=4):
         unit = F.normalize(factor[:ABSENT], dim=1)
         alike = unit @ unit.T
-        assert alike[same].min() > 0.9
-        assert alike[~same].max() < 0.5
+        assert alike[SAME].min() > 0.9
+        assert alike[~SAME].max() < 0.5
 
 
 def test_products_are_the_mutual_information_and_the_frequency_of_what_follows(text: np.ndarray) -> None:
@@ -85,8 +85,7 @@ def test_tied_embeddings_begin_with_what_is_alike_and_as_good_as_a_guess(text: n
     settings = tiny(architecture=architecture, start="bigram")
     model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=text)
     unit = F.normalize(model.get_input_embeddings().weight[:ABSENT], dim=1)
-    same = torch.tensor([[i // 5 == j // 5 for j in range(ABSENT)] for i in range(ABSENT)])
-    assert (unit @ unit.T)[same].mean() > (unit @ unit.T)[~same].mean() + 0.5
+    assert (unit @ unit.T)[SAME].mean() > (unit @ unit.T)[~SAME].mean() + 0.5
     rows = torch.from_numpy(text[:1700]).view(100, 17)
     loss = token_loss(model, rows[:, :-1], rows[:, 1:], VOCABULARY).item()
     assert loss < math.log(VOCABULARY) + 0.1

@@ -67,6 +67,18 @@ def test_the_seed_and_the_step_decide(text: np.ndarray) -> None:
     assert not torch.equal(sampler_of(text, seed=2).draw(7, targets).ids, first)
 
 
+def test_what_is_drawn_is_not_what_dropout_draws(tokens: Manifest, tokens_dir: Path) -> None:
+    """Else words would be dropped in the steps in which they are no candidates."""
+    settings = tiny(steps=1, embedding_dropout=0.5, sampled_softmax=128)
+    model, corpus = open_tiny(settings, tokens, tokens_dir)
+    seeds: list[int] = []
+    model.base_model.register_forward_pre_hook(lambda module, inputs: seeds.append(torch.initial_seed()))
+    train(model, corpus, settings, steps=1, device=CPU)
+    sampler = Sampler(corpus.order.split.text, vocab_size=corpus.vocab_size, size=128, targets=64, seed=1, device=CPU)
+    sampler.draw(0, torch.zeros(1, dtype=torch.int64))
+    assert sampler.generator.initial_seed() != seeds[0]
+
+
 def test_a_sample_that_the_targets_alone_would_fill_is_refused(text: np.ndarray) -> None:
     with pytest.raises(Failure, match="12 tokens is expected to have 10 different ones") as caught:
         sampler_of(text, size=8)
