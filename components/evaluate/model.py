@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.evaluate.scoring import Scorer, context_of, has_plain_head
+from components.evaluate.scoring import Scorer, context_of
 from components.shared.failure import ExitCode, Failure
+from components.shared.head import has_plain_head
 from components.shared.machine import cores_granted, keep_freed_memory
 
 if TYPE_CHECKING:

@@ -51,7 +51,7 @@ class Scorer:
         workers: batches computed side by side, each by one thread of a CPU: for small models faster than giving all
             threads to one batch, and the numbers do not depend on it. 1 leaves torch's own threads as they are.
         plain_head: whether logits are the output layer of the last hidden state and nothing else, see
-            `has_plain_head`; then they are computed in parts, and only where a token is scored.
+            `components.shared.head`; then they are computed in parts, and only where a token is scored.
     """
 
     model: Any
@@ -169,18 +169,6 @@ def context_of(model: Any) -> int:
         where="config.json of the model",
         remedy="set max_position_embeddings there, or evaluate.window",
     )
-
-
-def has_plain_head(model: Any) -> bool:
-    """Whether a model's logits are its output layer applied to its last hidden state; some cap or scale them."""
-    import torch
-
-    ids = torch.arange(4, device=model.device)[None]
-    with torch.inference_mode():
-        logits = model(input_ids=ids, use_cache=False).logits
-        hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
-        head = model.get_output_embeddings()
-        return hidden is not None and head is not None and torch.equal(head(hidden), logits)
 
 
 def _batches(jobs: list[tuple[int, Window]], batch_tokens: int) -> Iterator[list[tuple[int, Window]]]:

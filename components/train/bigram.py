@@ -24,7 +24,7 @@ _LENGTH = 2.0
 _ITERATIONS = 4
 # A longer text would say little more about the tokens that matter, and fill the memory.
 _TOKENS = 10_000_000
-_SAMPLE = 2048
+_SAMPLE = 512
 
 
 @torch.no_grad()

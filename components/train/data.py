@@ -53,6 +53,13 @@ class Split:
         """All articles in their own order, as `stream` gives them."""
         return self.stream(np.arange(len(self.articles) - 1))
 
+    def counts(self, vocab_size: int) -> np.ndarray:
+        """How often each token stands in `text`, shape (vocab_size,)."""
+        counts = np.bincount(self.tokens, minlength=vocab_size)
+        if self.start_id is not None:
+            counts[self.start_id] += len(self.articles) - 1
+        return counts
+
     @property
     def stream_length(self) -> int:
         starts = 0 if self.start_id is None else len(self.articles) - 1

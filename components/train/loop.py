@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -190,7 +189,7 @@ def _loss_function(
 
     # A break in the graph would be compiled anew at every step, and then never again.
     chosen = torch.compile(plain, dynamic=False, fullgraph=True) if settings.compile else plain
-    candidates_of = lru_cache(maxsize=1)(candidates_by_step(corpus.order, corpus.vocab_size, settings))
+    candidates_of = candidates_by_step(corpus.order, corpus.vocab_size, settings)
 
     def loss(step: int, part: slice) -> Tensor:
         inputs, targets = corpus.order.inputs_and_targets(step, part)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.head import has_plain_head
 from components.train.bigram import begin_with_bigrams
 from components.train.sampling import Candidates
 from components.train.settings import TrainSettings
@@ -38,7 +39,8 @@ def build_model(
         text: ids of the train split, for a start that is counted in it; None where a checkpoint follows.
 
     Raises:
-        Failure: the weights are no safetensors, belong to another tokenizer, or have a shorter context than a block.
+        Failure: the weights are no safetensors, belong to another tokenizer, have a shorter context than a block, or
+            make logits that a sampled softmax cannot.
     """
     torch.manual_seed(settings.seed)
     if weights is None:
@@ -46,6 +48,13 @@ def build_model(
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     else:
         model = _load(weights, settings, vocab_size=vocab_size)
+        if settings.sampled_softmax and not has_plain_head(model):
+            raise Failure(
+                f"A {model.config.model_type} model scales or caps its logits, which a softmax over a sample would not",
+                where="train.sampled_softmax",
+                remedy="set it to null for the softmax over the whole vocabulary",
+                exit_code=ExitCode.USAGE,
+            )
     model.config.use_cache = False
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)

@@ -9,6 +9,7 @@ of the sum over all (Bengio and Senécal 2008; Jean et al. 2015). Validation, ev
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -43,9 +44,8 @@ class Sampler:
     The seed and the step alone decide, so that a training that is gone on from draws the same, and every process too.
 
     Args:
-        text: ids of the train split, from which the chance to be a target is counted.
-        vocab_size: of the tokenizer; the padding of the vocabulary is never drawn.
-        size: candidates a step, below `vocab_size`.
+        counts: how often each token stands in the train split; the padding of the vocabulary is never drawn.
+        size: candidates a step, fewer than `counts`.
         targets: tokens a step.
         seed: of the draw.
         device: where the candidates are needed; nothing waits for it.
@@ -54,20 +54,19 @@ class Sampler:
         Failure: the targets of a step are expected to fill the sample.
     """
 
-    def __init__(self, text: np.ndarray, *, vocab_size: int, size: int, targets: int, seed: int, device: torch.device):
-        self.vocab_size, self.size, self.seed, self.device = vocab_size, size, seed, device
-        share = np.bincount(text, minlength=vocab_size) / len(text)
-        is_target = 1 - (1 - share) ** targets
+    def __init__(self, counts: np.ndarray, *, size: int, targets: int, seed: int, device: torch.device):
+        self.vocab_size, self.size, self.seed, self.device = len(counts), size, seed, device
+        is_target = 1 - (1 - counts / counts.sum()) ** targets
         expected = is_target.sum()
         if expected >= size:
             raise Failure(
                 f"A step of {targets} tokens is expected to have {expected:.0f} different ones,"
                 f" which leaves nothing of {size} candidates to be drawn",
                 where="train.sampled_softmax",
-                remedy=f"set it to {targets}, or to null for the whole vocabulary of {vocab_size}",
+                remedy=f"set it to {targets}, or to null for the whole vocabulary of {self.vocab_size}",
                 exit_code=ExitCode.USAGE,
             )
-        chance = is_target + (1 - is_target) * (size - expected) / (vocab_size - expected)
+        chance = is_target + (1 - is_target) * (size - expected) / (self.vocab_size - expected)
         self.corrections = torch.from_numpy(-np.log(chance)).float().to(device)
         self.generator = torch.Generator(device)
 
@@ -98,16 +97,20 @@ def candidates_a_step(settings: TrainSettings, vocab_size: int) -> int | None:
 def candidates_by_step(
     order: TrainOrder, vocab_size: int, settings: TrainSettings
 ) -> Callable[[int], Candidates | None]:
-    """Gives the candidates of a step counted from 0; None for the whole vocabulary."""
+    """Gives the candidates of a step counted from 0, the same to all its parts; None for the whole vocabulary."""
     size = candidates_a_step(settings, vocab_size)
     if size is None:
         return lambda step: None
     sampler = Sampler(
-        order.split.text,
-        vocab_size=vocab_size,
+        order.split.counts(vocab_size),
         size=size,
         targets=order.batch * order.block,
         seed=settings.seed,
         device=order.device,
     )
-    return lambda step: sampler.draw(step, order.inputs_and_targets(step)[1])
+
+    @lru_cache(maxsize=1)
+    def drawn(step: int) -> Candidates:
+        return sampler.draw(step, order.inputs_and_targets(step)[1])
+
+    return drawn

@@ -45,7 +45,9 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     reference = champions_corpus(step.tracking.client, step.store, facts["model_name"], digest)
     name = f"{digest}/{_key(settings, facts, reference)}"
     reused = step.store.fetch(KIND, name, results_dir) is not None
-    if not reused:
+    if reused:
+        emit("reused", step=step.name, what="verdict", dataset_digest=digest)
+    else:
         passed = _validate(corpus_dir, results_dir, facts, settings, reference)
         write_manifest(results_dir, KIND, {"dataset_digest": digest, "passed": passed})
         step.store.publish(results_dir, KIND, name)
@@ -56,7 +58,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
         for file in (RESULTS, REPORT):
             step.tracking.artifact(results_dir / file, KIND)
     validation = Validation.from_json((results_dir / RESULTS).read_bytes())
-    _tell(validation, reused=reused, seconds=time.monotonic() - started)
+    _tell(validation, seconds=time.monotonic() - started)
     if validation.errors:
         raise _failure(validation, report_path)
 
@@ -90,7 +92,7 @@ def _key(settings: ValidateSettings, facts: dict[str, Any], reference: Reference
     return digest_of([asdict(settings), facts, source, compared])[:32]
 
 
-def _tell(validation: Validation, *, reused: bool, seconds: float) -> None:
+def _tell(validation: Validation, *, seconds: float) -> None:
     for warning in validation.warnings:
         emit("note", text=f"warning: {warning.sentence}")
     emit(
@@ -99,7 +101,6 @@ def _tell(validation: Validation, *, reused: bool, seconds: float) -> None:
         expectations=len(validation.expectations),
         errors=len(validation.errors),
         warnings=len(validation.warnings),
-        reused=reused,
         seconds=round(seconds, 2),
     )
 

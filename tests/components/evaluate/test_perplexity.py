@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from components.evaluate.perplexity import score_text
-from components.evaluate.scoring import Scorer, has_plain_head
+from components.evaluate.scoring import Scorer
 from components.evaluate.texts import hf_doc
 from components.shared.articles import count_words
+from components.shared.head import has_plain_head
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_text
 
 

@@ -235,3 +235,24 @@ def test_a_manifest_survives_the_store_as_it_is(store, folder):
     data = store.objects.get("manifests/model/a/b.json")
     assert Manifest.from_json(data) == store.find("model", "a/b")
     assert store.address("model", "a/b") == f"{store.uri}/manifests/model/a/b.json"
+
+
+def test_a_removed_folder_takes_its_blobs_and_leaves_those_of_the_kept(store, folder, tmp_path):
+    store.publish(folder, "model", "step-1")
+    store.publish(make_folder(tmp_path / "later", b"other weights"), "model", "step-2")
+    of_both = blobs(store)
+    store.remove("model", "step-1", keep=["step-2"])
+    assert store.names("model") == ["step-2"]
+    assert len(blobs(store)) == len(of_both) - 1  # the first weights; the other files are those of step 2 too
+    assert store.fetch("model", "step-2", tmp_path / "back")
+    store.remove("model", "step-2")
+    assert blobs(store) == []
+
+
+def test_a_folder_with_a_damaged_manifest_is_removed_and_its_blobs_are_left_to_the_sweep(store, folder):
+    store.publish(folder, "model", "step-1")
+    before = blobs(store)
+    store.objects.put("manifests/model/step-1.json", b"{")
+    store.remove("model", "step-1")
+    assert store.names("model") == []
+    assert blobs(store) == before

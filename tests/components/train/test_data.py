@@ -44,6 +44,12 @@ def test_every_article_begins_with_the_start_token() -> None:
     assert len(stream) == numbered(3, 5).stream_length
 
 
+@pytest.mark.parametrize("start_id", [None, START])
+def test_counts_are_those_of_the_whole_text(start_id: int | None) -> None:
+    split = numbered(3, 5, start_id)
+    assert split.counts(20).tolist() == np.bincount(split.text, minlength=20).tolist()
+
+
 def test_epochs_differ_in_the_order_of_articles_and_in_where_blocks_begin() -> None:
     order = TrainOrder(numbered(10, 100), block=8, batch=4, seed=1, device=CPU)
     first, second = order.epoch(0), order.epoch(1)

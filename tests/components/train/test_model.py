@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-from components.shared.failure import Failure
+from components.shared.failure import ExitCode, Failure
 from components.train.model import build_model, save_model, token_loss
 from tests.components.train.conftest import loss_after_learning, tiny
 
@@ -131,3 +131,22 @@ class TestPretrained:
     def test_a_block_longer_than_the_context_is_refused(self, weights: Path) -> None:
         with pytest.raises(Failure, match="A block of 128 tokens is longer than the context"):
             build_model(tiny(pretrained=str(weights), block=128), vocab_size=VOCABULARY, eos_id=EOS, weights=weights)
+
+    def test_logits_that_a_sampled_softmax_cannot_make_are_refused(self, tmp_path: Path) -> None:
+        config = AutoConfig.for_model(
+            "granite",
+            vocab_size=VOCABULARY,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            logits_scaling=2.0,
+        )
+        AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+        build_model(tiny(pretrained=str(tmp_path)), vocab_size=VOCABULARY, eos_id=EOS, weights=tmp_path)
+        with pytest.raises(Failure, match="A granite model scales or caps its logits") as caught:
+            build_model(
+                tiny(pretrained=str(tmp_path), sampled_softmax=64), vocab_size=VOCABULARY, eos_id=EOS, weights=tmp_path
+            )
+        assert caught.value.exit_code == ExitCode.USAGE

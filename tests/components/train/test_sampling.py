@@ -24,7 +24,7 @@ def text() -> np.ndarray:
 
 
 def sampler_of(text: np.ndarray, *, size: int = SIZE, seed: int = 1) -> Sampler:
-    return Sampler(text, vocab_size=VOCABULARY, size=size, targets=TARGETS, seed=seed, device=CPU)
+    return Sampler(np.bincount(text, minlength=VOCABULARY), size=size, targets=TARGETS, seed=seed, device=CPU)
 
 
 def targets_of(text: np.ndarray, step: int) -> torch.Tensor:
@@ -74,7 +74,8 @@ def test_what_is_drawn_is_not_what_dropout_draws(tokens: Manifest, tokens_dir: P
     seeds: list[int] = []
     model.base_model.register_forward_pre_hook(lambda module, inputs: seeds.append(torch.initial_seed()))
     train(model, corpus, settings, steps=1, device=CPU)
-    sampler = Sampler(corpus.order.split.text, vocab_size=corpus.vocab_size, size=128, targets=64, seed=1, device=CPU)
+    counts = corpus.order.split.counts(corpus.vocab_size)
+    sampler = Sampler(counts, size=128, targets=64, seed=1, device=CPU)
     sampler.draw(0, torch.zeros(1, dtype=torch.int64))
     assert sampler.generator.initial_seed() != seeds[0]
 
