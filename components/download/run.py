@@ -11,10 +11,11 @@ from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
 from components.download.ingredients import ingredients
 from components.download.settings import DownloadSettings
-from components.download.standing import Standing, look_up, refuse_a_second_training
+from components.download.standing import Standing, look_up
 from components.shared import registry
 from components.shared.events import emit
 from components.shared.fingerprint import fingerprint, identity
+from components.shared.lease import refuse_a_second_training
 from components.shared.manifest import Manifest
 from components.shared.step import Step
 from components.shared.sweep import sweep

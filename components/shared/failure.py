@@ -64,6 +64,10 @@ class Interrupted(Failure):
         super().__init__(what, where=where, remedy=remedy, exit_code=ExitCode.RESUMABLE)
 
 
+class Damaged(Failure):
+    """What is stored is not what was stored: it can be removed and made anew, and no other failure says so."""
+
+
 def _unpickled(kind: type[Failure], what: str, where: str, remedy: str, exit_code: ExitCode) -> Failure:
     failure = kind.__new__(kind)
     Failure.__init__(failure, what, where=where, remedy=remedy, exit_code=exit_code)

@@ -6,7 +6,10 @@ from typing import Any
 
 
 def has_plain_head(model: Any) -> bool:
-    """Whether a model's logits are its output layer applied to its last hidden state; some cap or scale them."""
+    """Whether a model's logits are the matrix of its output layer times its last hidden state, and nothing else.
+
+    Some architectures add a bias to them, or cap or scale them.
+    """
     import torch
 
     ids = torch.arange(4, device=model.device)[None]
@@ -14,4 +17,6 @@ def has_plain_head(model: Any) -> bool:
         logits = model(input_ids=ids, use_cache=False).logits
         hidden = getattr(model.base_model(input_ids=ids, use_cache=False), "last_hidden_state", None)
         head = model.get_output_embeddings()
-        return hidden is not None and head is not None and torch.equal(head(hidden), logits)
+        if hidden is None or head is None or getattr(head, "bias", None) is not None:
+            return False
+        return torch.equal(head(hidden), logits)

@@ -26,7 +26,7 @@ def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
     if record is None or record.get("ended"):
         return False
     if record["host"] == _host() and record["process_started"] is not None:
-        return _process_started(record["pid"]) == record["process_started"]
+        return process_started(record["pid"]) == record["process_started"]
     return (time.time() if now is None else now) - record["beat"] < STALE_AFTER
 
 
@@ -70,9 +70,9 @@ def _beat() -> dict[str, Any]:
     # Locally the command that started the run outlives every step and is named by this variable.
     # In a container the number means nothing, or another process: there the step speaks for itself.
     pid = int(os.environ.get("WIKIGPT_OWNER_PID") or os.getpid())
-    if _process_started(pid) is None:
+    if process_started(pid) is None:
         pid = os.getpid()
-    return {"host": _host(), "pid": pid, "process_started": _process_started(pid), "beat": time.time()}
+    return {"host": _host(), "pid": pid, "process_started": process_started(pid), "beat": time.time()}
 
 
 def _host() -> str:
@@ -95,7 +95,7 @@ def _namespace() -> str:
         return ""
 
 
-def _process_started(pid: int) -> str | None:
+def process_started(pid: int) -> str | None:
     """The start time of a process, which tells it from a later one with the same number; None where there is none."""
     try:
         with open(f"/proc/{pid}/stat") as stream:

@@ -84,7 +84,7 @@ def step(name: str, settings: str, pipeline_run: str) -> Iterator[Step]:
                 raise Interrupted("The run was told to stop before this step began", where=f"step {name}")
             yield here
     except Exception as error:
-        failure = error if isinstance(error, Failure) else _unforeseen(error, name)
+        failure = error if isinstance(error, Failure) else unforeseen(error, name)
         emit("step-failed", step=name, seconds=round(time.monotonic() - started, 2), **failure.to_dict())
         _record(here, failure)
         print(str(failure), file=sys.stderr, flush=True)
@@ -128,7 +128,8 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _unforeseen(error: Exception, name: str) -> Failure:
+def unforeseen(error: Exception, name: str) -> Failure:
+    """What an error that nobody thought of means to the one who reads of it; its traceback goes to the log."""
     traceback.print_exception(error)
     return Failure(
         f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}",

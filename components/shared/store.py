@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.failure import Damaged, ExitCode, Failure
 from components.shared.manifest import MANIFEST, FileFact, Manifest, file_fact, read_manifest, write_atomically
 
 _DAY = 86400.0
@@ -94,12 +94,22 @@ class Store:
         while True:
             if self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace):
                 return manifest
-            if standing := self._manifest(kind, name):
+            if standing := self.manifest(kind, name):
                 return standing
+
+    def manifest(self, kind: str, name: str) -> Manifest | None:
+        """The manifest under a name, whether or not its blobs are there.
+
+        Raises:
+            Damaged: it cannot be read.
+        """
+        key = _manifest_key(kind, name)
+        data = self.objects.get(key)
+        return None if data is None else self._parse(data, key)
 
     def find(self, kind: str, name: str) -> Manifest | None:
         """The manifest under a name, if all of its blobs are there, whole by their size."""
-        manifest = self._manifest(kind, name)
+        manifest = self.manifest(kind, name)
         if manifest is None:
             return None
         with side_by_side(self.objects.lanes) as pool:
@@ -117,9 +127,9 @@ class Store:
             The manifest, or None where the name or one of its blobs does not exist.
 
         Raises:
-            Failure: a blob is damaged.
+            Damaged: a blob or the manifest is.
         """
-        manifest = self._manifest(kind, name)
+        manifest = self.manifest(kind, name)
         if manifest is None:
             return None
 
@@ -148,11 +158,11 @@ class Store:
         Only for folders whose bytes nobody else can have: a checkpoint names its training in every file.
         """
         try:
-            doomed = self._manifest(kind, name)
-        except Failure:  # a damaged manifest names nothing
+            doomed = self.manifest(kind, name)
+        except Damaged:  # it names nothing
             doomed = None
         self.forget(kind, name)
-        kept = [manifest for each in keep if (manifest := self._manifest(kind, each))]
+        kept = [manifest for each in keep if (manifest := self.manifest(kind, each))]
         used = {_blob_key(fact) for manifest in kept for fact in manifest.files.values()}
         for fact in doomed.files.values() if doomed else ():
             if _blob_key(fact) not in used:
@@ -223,11 +233,6 @@ class Store:
         keys = (entry.key for entry in self.objects.entries(folder + prefix))
         return sorted(key[len(folder) : -len(".json")] for key in keys if key.endswith(".json"))
 
-    def _manifest(self, kind: str, name: str) -> Manifest | None:
-        key = _manifest_key(kind, name)
-        data = self.objects.get(key)
-        return None if data is None else self._parse(data, key)
-
     def _parse(self, data: bytes, key: str) -> Manifest:
         try:
             return Manifest.from_json(data)
@@ -260,9 +265,9 @@ def open_store(uri: str) -> Store:
     )
 
 
-def damaged(how: str, address: str) -> Failure:
+def damaged(how: str, address: str) -> Damaged:
     """What a stored object that is not what it should be means."""
-    return Failure(
+    return Damaged(
         f"The stored object is damaged: {how}",
         where=address,
         remedy="delete that object and run again; what made it is made anew",

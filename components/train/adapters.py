@@ -60,9 +60,14 @@ def add_adapter(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
 
 
 def save_adapter(model: nn.Module, settings: TrainSettings, folder: Path) -> None:
-    """Writes the adapter by itself, as peft loads it onto the pretrained model that the settings name."""
+    """Writes the adapter by itself, as peft loads it onto the pretrained model that the settings name.
+
+    AdaLoRA's has all its ranks: those that its last steps cut off may count in the weights of the best evaluation.
+    """
     peft_model: Any = model
     config = peft_model.peft_config["default"]
+    if settings.adapter == "adalora":
+        config.rank_pattern = None
     config.base_model_name_or_path, config.revision = settings.pretrained, settings.revision
     peft_model.save_pretrained(folder, save_embedding_layers=False)
 

@@ -68,12 +68,11 @@ class State:
 def write_state(state: State, folder: Path, training: str) -> None:
     """Writes a state into an empty folder.
 
-    Best weights that did not change since the last checkpoint have the same bytes, so they are stored once.
-
     Args:
         state: of the training.
         folder: where it goes.
-        training: the fingerprint, named in every file so that no other training shares one.
+        training: the fingerprint; with the step it is named in every file, so that the store keeps each checkpoint
+            apart and damage to one leaves the others whole.
 
     Raises:
         Failure: the disk is full.
@@ -85,11 +84,12 @@ def write_state(state: State, folder: Path, training: str) -> None:
         "best": state.best,
         "ranks": state.ranks.tensors() if state.ranks else {},
     }
+    made = {"training": training, "step": str(state.progress.step)}
     for name, tensors in parts.items():
         path = folder / f"{name}.safetensors"
         tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
         try:
-            save_file(tensors, path, metadata={"training": training})
+            save_file(tensors, path, metadata=made)
         except (OSError, SafetensorError) as error:
             raise disk_failure(error if isinstance(error, OSError) else OSError(str(error)), path) from error
     write_atomically(folder / "progress.json", json.dumps(asdict(state.progress), indent=1) + "\n")

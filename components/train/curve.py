@@ -23,22 +23,24 @@ class Curve:
     """
 
     def __init__(self, pending: list[tuple[float, float]], capacity: int, device: torch.device):
+        self.seen = list(pending)
         self.values = torch.zeros(capacity, 2, device=device)
-        self.values[: len(pending)] = torch.tensor(pending).reshape(-1, 2)
-        self.count = len(pending)
+        self.count = 0
 
     def add(self, loss: Tensor, norm: Tensor) -> None:
         self.values[self.count, 0], self.values[self.count, 1] = loss, norm
         self.count += 1
 
     def read(self, group: Group) -> list[tuple[float, float]]:
-        """The values as numbers, which waits for the device; the mean over the processes."""
+        """The values as numbers, which waits for the device; the mean over the processes, taken once."""
         values = self.values[: self.count].clone()
         group.mean([values])
-        return [(loss, norm) for loss, norm in values.tolist()]
+        self.seen += [(loss, norm) for loss, norm in values.tolist()]
+        self.count = 0
+        return list(self.seen)
 
     def clear(self) -> None:
-        self.count = 0
+        self.seen.clear()
 
 
 class Clock:

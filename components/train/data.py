@@ -127,8 +127,9 @@ class TrainOrder:
         lengths = np.diff(self.split.articles)[epoch.order] + (self.split.start_id is not None)
         ends = np.cumsum(lengths)
         starts = epoch.starts[position * self.batch : (position + 1) * self.batch].cpu().numpy()
-        places = [f"{epoch.order[i]}" for i in dict.fromkeys(np.searchsorted(ends, starts, side="right"))]
-        shown = ", ".join(places[:8]) + (", …" if len(places) > 8 else "")
+        first, last = (np.searchsorted(ends, at, side="right") for at in (starts, starts + self.block))
+        articles = sorted({int(epoch.order[i]) for a, b in zip(first, last, strict=True) for i in range(a, b + 1)})
+        shown = ", ".join(map(str, articles))
         return f"epoch {number}, batch {position} of {self.steps_per_epoch}, articles {shown} of the train split"
 
     def _epoch(self, number: int) -> Epoch:

@@ -15,13 +15,13 @@ from transformers.utils import logging as transformers_logging
 
 from components.shared.events import emit
 from components.shared.fingerprint import differences
+from components.shared.lease import check_lease
 from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.step import Step
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.data import Split, TrainOrder, ValidationBlocks
 from components.train.device import choose_device, prepare
 from components.train.keeper import StoreKeeper
-from components.train.lease import check_lease
 from components.train.loop import Corpus, budget, train
 from components.train.model import build_model, save_model
 from components.train.parallel import Group
@@ -78,7 +78,8 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     vocabulary = {"vocab_size": job.tokens["vocab_size"], "eos_id": job.tokens["eos_id"]}
     weights = Path(job.weights) if job.weights else None
-    text = None if job.resume_from else corpus.order.split.text
+    counted = settings.start == "bigram" and not (weights or job.resume_from)
+    text = corpus.order.split.text if counted else None
     model = build_model(settings, weights=weights, text=text, **vocabulary)
     steps = budget(settings, corpus.order.steps_per_epoch)
     trained = add_adapter(model, settings, steps).to(device)
@@ -105,8 +106,8 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         learn(keeper=keeper())
         return {}
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
-    with Record(step, params | {f"numerics.{name}": value for name, value in numerics.items()}) as record:
-        _take_up(job, numerics, record)
+    params |= {f"numerics.{name}": value for name, value in numerics.items()}
+    with Record(step, params, earlier=_take_up(job, numerics)) as record:
         kept = partial(record.tag, "wikigpt.checkpoint")
         progress = learn(keeper=keeper(kept=kept), observe=partial(record.observe, steps=steps))
     folder = Path(job.model_dir)
@@ -149,14 +150,12 @@ def open_corpus(settings: TrainSettings, tokens: dict[str, Any], folder: Path, d
     return Corpus(order, blocks, tokens["vocab_size"])
 
 
-def _take_up(job: Job, numerics: dict[str, Any], record: Record) -> None:
-    """Says what a checkpoint that is gone on from means for exactness, and gives this run's record its curve."""
+def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The curve of the checkpoint that is gone on from; says what its numerics mean for exactness."""
     if job.resume_from is None:
-        return
+        return []
     folder = Path(job.resume_from)
     made = json.loads((folder / MANIFEST).read_text())["facts"]
     if unlike := differences(numerics, made["numerics"]):
         emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
-    if made["run"] != job.run:
-        for row in json.loads((folder / "progress.json").read_text())["history"]:
-            record.queue(row)
+    return json.loads((folder / "progress.json").read_text())["history"]

@@ -132,9 +132,11 @@ def train(
                     _judge(value, state, settings.patience)
                 record(validation_loss=value, validation_perplexity=math.exp(min(value, 700)))
             progress.seconds = clock.seconds
-            if keeper and keep and group.rank == 0:
+            if keeper and keep:
                 with clock.paused():
-                    keeper.keep(state)
+                    if group.rank == 0:
+                        keeper.keep(state)
+                    group.wait()  # the first process to end ends all, also one that still writes
             if stop and not last:
                 raise Interrupted(
                     f"Training was told to stop after step {progress.step} of {steps}", where="step train"

@@ -50,7 +50,7 @@ def build_model(
         model = _load(weights, settings, vocab_size=vocab_size)
         if settings.sampled_softmax and not has_plain_head(model):
             raise Failure(
-                f"A {model.config.model_type} model scales or caps its logits, which a softmax over a sample would not",
+                f"The logits of a {model.config.model_type} model are scaled, capped or shifted; a sample's are not",
                 where="train.sampled_softmax",
                 remedy="set it to null for the softmax over the whole vocabulary",
                 exit_code=ExitCode.USAGE,

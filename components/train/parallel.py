@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+# Seconds that the first process is given to end before the others; it waits for MLflow that long.
+LEAVE_WITHIN = 20.0
+
+
+class PeerLost(Exception):
+    """Another process of the training is gone, so that what takes all of them cannot be done."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +42,16 @@ class Group:
         if self.size == 1:
             return
         tensors = list(tensors)
-        for handle in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
-            handle.wait()
+        with _peers_needed():
+            for handle in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                handle.wait()
         torch._foreach_div_(tensors, self.size)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Replaces a tensor, in place, by its sum over the processes."""
         if self.size > 1:
-            dist.all_reduce(tensor)
+            with _peers_needed():
+                dist.all_reduce(tensor)
         return tensor
 
     def any(self, flag: bool) -> bool:
@@ -49,8 +59,25 @@ class Group:
         if self.size == 1:
             return flag
         raised = torch.tensor(int(flag))
-        dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
+        with _peers_needed():
+            dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
         return bool(raised)
+
+    def wait(self) -> None:
+        """Waits until all processes are here.
+
+        Raises:
+            PeerLost: one of them will never come; so do the calls above.
+        """
+        self.any(False)
 
 
 ALONE = Group()
+
+
+@contextmanager
+def _peers_needed() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # gloo has no narrower one
+        raise PeerLost(str(error)) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -29,12 +30,18 @@ class Record:
     Args:
         step: whose MLflow run the metrics go to.
         params: logged once.
+        earlier: rows of the curve up to a checkpoint that is gone on from; MLflow is handed those that it lacks.
         at_end: seconds to wait at the end.
     """
 
-    def __init__(self, step: Step, params: dict[str, Any], *, at_end: float = 15.0):
+    def __init__(
+        self, step: Step, params: dict[str, Any], *, earlier: Sequence[dict[str, Any]] = (), at_end: float = 15.0
+    ):
         self.step, self.params, self.at_end = step, params, at_end
         self.rows: deque[tuple[int, dict[str, float]]] = deque(maxlen=_ROWS)
+        self.earlier = len(earlier)
+        for row in earlier:
+            self._queue(row)
         self.tags: dict[str, str] = {}
         self.shown: dict[str, Any] = {}
         self.news, self.over = threading.Event(), threading.Event()
@@ -51,7 +58,8 @@ class Record:
         self.news.set()
         self.thread.join(self.at_end)
         if self.rows:
-            emit("note", text=f"warning: {len(self.rows)} rows of metrics did not reach MLflow; history.jsonl has them")
+            kept = "history.jsonl has them" if kind is None else "going on delivers those up to the last checkpoint"
+            emit("note", text=f"warning: {len(self.rows)} rows of metrics did not reach MLflow; {kept}")
 
     def observe(self, row: dict[str, Any], steps: int) -> None:
         """Shows a row and queues it.
@@ -64,13 +72,12 @@ class Record:
         if speed := self.shown.get("tokens_per_second"):
             self.shown["eta"] = round((steps - row["step"]) * (row["tokens"] / row["step"]) / speed, 1)
         emit("progress", step="train", done=row["step"], total=steps, **self.shown)
-        self.queue(row | _system())
+        self._queue(row | _system())
+        self.news.set()
 
-    def queue(self, row: dict[str, Any]) -> None:
-        """Queues a row for MLflow alone."""
+    def _queue(self, row: dict[str, Any]) -> None:
         now = int(time.time() * 1000)
         self.rows.append((now, {name: value for name, value in row.items() if isinstance(value, int | float)}))
-        self.news.set()
 
     def tag(self, name: str, value: str) -> None:
         """Queues a tag of the MLflow run."""
@@ -102,6 +109,8 @@ class Record:
         if self.params:
             tracking.params(self.params)
             self.params = {}
+        if self.earlier:
+            self._skip_delivered()
         while self.rows:
             rows = [self.rows[i] for i in range(min(_ROWS_A_CALL, len(self.rows)))]
             metrics = [
@@ -115,6 +124,16 @@ class Record:
                 self.rows.popleft()
         while self.tags:
             tracking.tags(dict([self.tags.popitem()]))
+
+    def _skip_delivered(self) -> None:
+        """Forgets earlier rows that MLflow has: what the process before delivered of them, nobody kept."""
+        tracking = self.step.tracking
+        points = tracking.client.get_metric_history(tracking.run_id, "loss")
+        last = max((point.step for point in points), default=0)
+        while self.earlier and self.rows[0][1]["step"] < last:
+            self.rows.popleft()
+            self.earlier -= 1
+        self.earlier = 0
 
 
 def _system() -> dict[str, float]:

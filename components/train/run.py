@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from components.shared.events import emit
 from components.shared.fingerprint import identity
+from components.shared.lease import lease
 from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.step import Step
 from components.train import keeper
-from components.train.lease import lease
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
 

@@ -138,6 +138,8 @@ class TrainSettings:
             raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
+        if self.adapter == "prefix" and self.optimizer == "muon":
+            raise ValueError("optimizer must be adamw with a prefix, which has no matrices for muon")
         if self.adapter != "none" and self.sampled_softmax is not None:
             raise ValueError(f"sampled_softmax must be null with an adapter, got {self.sampled_softmax}")
         if self.batch % (parts := self.accumulation * (self.processes or 1)):

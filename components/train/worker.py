@@ -14,12 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.liveness import process_started
 from components.shared.manifest import write_atomically
+from components.shared.step import unforeseen
+from components.train import parallel
 from components.train.job import Job, work
-from components.train.parallel import Group
+from components.train.parallel import Group, PeerLost
 
 _LOOK_EVERY = 0.2
 
@@ -36,7 +39,8 @@ def work_together(job: Job, processes: int, told_to_stop: Callable[[], bool]) ->
     """
     with tempfile.TemporaryDirectory(prefix="wikigpt-training-") as scratch:
         desk = Path(scratch)
-        write_atomically(desk / "job.json", json.dumps({"job": asdict(job), "step_pid": os.getpid()}))
+        step = {"pid": os.getpid(), "started": process_started(os.getpid())}
+        write_atomically(desk / "job.json", json.dumps({"job": asdict(job), "step": step}))
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         # A session of their own: a signal to the step's group is for the step, which ends them at a step boundary.
         process = subprocess.Popen(
@@ -65,14 +69,39 @@ def main(scratch: str) -> None:
     on_gpu = job.settings.device != "cpu" and _has_gpu()
     dist.init_process_group("nccl" if on_gpu else "gloo")
     group = Group(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+    step = spec["step"]
     try:
-        facts = work(job, group, lambda: (desk / "stop").exists() or _gone(spec["step_pid"]))
+        facts = work(job, group, lambda: (desk / "stop").exists() or process_started(step["pid"]) != step["started"])
+    except PeerLost:
+        sys.exit(int(ExitCode.RESUMABLE))  # what became of the other is its own to say
     except Failure as failure:
-        write_atomically(desk / "failure.json", json.dumps(failure.to_dict()))
-        sys.exit(int(failure.exit_code))
+        _leave(desk, group, failure)
+    except Exception as error:
+        _say(desk, group, unforeseen(error, "train"))
+        sys.exit(int(ExitCode.FAILED))
     if group.rank == 0:
         write_atomically(desk / "facts.json", json.dumps(facts))
     dist.destroy_process_group()
+
+
+def _leave(desk: Path, group: Group, failure: Failure) -> NoReturn:
+    """Ends this process by a failure that all processes are likely to share.
+
+    The first of them has metrics to deliver then, and would be ended by the launcher with whoever ends before it.
+    """
+    _say(desk, group, failure)
+    if group.rank == 0:
+        (desk / "left").touch()
+    patience = time.monotonic() + parallel.LEAVE_WITHIN
+    while not (desk / "left").exists() and time.monotonic() < patience:
+        time.sleep(_LOOK_EVERY)
+    sys.exit(int(failure.exit_code))
+
+
+def _say(desk: Path, group: Group, failure: Failure) -> None:
+    """Leaves a failure for the step; that of the first process counts."""
+    if group.rank == 0 or not (desk / "failure.json").exists():
+        write_atomically(desk / "failure.json", json.dumps(failure.to_dict()))
 
 
 def _outcome(desk: Path, code: int) -> dict[str, Any]:
@@ -95,16 +124,6 @@ def _has_gpu() -> bool:
     import torch
 
     return torch.cuda.is_available()
-
-
-def _gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 if __name__ == "__main__":

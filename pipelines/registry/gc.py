@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from components.shared import registry
+from components.shared.lease import training_of
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
@@ -98,7 +99,7 @@ def _needs(store: Store, client: MlflowClient, runs: list[Run]) -> _Needs:
     claims = [name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")]
     living = frozenset(run for run in claims if alive(heartbeat_of(store, run)))
     training = {
-        name.removeprefix("training/")
+        training_of(name) or ""
         for name in store.claims("training/")
         if (store.claimed(name) or {}).get("run") in living
     }

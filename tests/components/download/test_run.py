@@ -104,7 +104,7 @@ def test_a_version_of_another_corpus_or_fingerprint_does_not_count(step, tmp_pat
 def test_a_second_run_of_one_fingerprint_is_refused_while_the_first_lives(step, tmp_path):
     here = step()
     fingerprint = run(here, tmp_path / "corpus").fingerprint
-    here.store.renew(f"training/{fingerprint}", {"run": "night-1"})
+    here.store.claim(f"training/{fingerprint}/000000", {"run": "night-1"})
     with beating(here.store, "night-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
         with pytest.raises(Failure, match="The run night-1 is training exactly this already"):

@@ -145,7 +145,7 @@ class TestPretrained:
         )
         AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
         build_model(tiny(pretrained=str(tmp_path)), vocab_size=VOCABULARY, eos_id=EOS, weights=tmp_path)
-        with pytest.raises(Failure, match="A granite model scales or caps its logits") as caught:
+        with pytest.raises(Failure, match="The logits of a granite model are scaled") as caught:
             build_model(
                 tiny(pretrained=str(tmp_path), sampled_softmax=64), vocab_size=VOCABULARY, eos_id=EOS, weights=tmp_path
             )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.failure import Interrupted
 from components.shared.step import Step
 from components.shared.tracking import Tracking
 from components.train.record import Record
@@ -72,6 +73,27 @@ def test_a_training_ends_though_mlflow_never_came_back(
         record.observe({"step": 1, "tokens": 64, **ROW}, steps=4)
     assert time.monotonic() - began < 10
     assert "1 rows of metrics did not reach MLflow; history.jsonl has them" in capsys.readouterr().out
+
+
+def test_going_on_delivers_what_the_process_before_could_not(database: str) -> None:
+    rows = [{"step": step, "tokens": 64 * step, "loss": step / 10} for step in (2, 4, 6, 8)]
+    with Record(tiny_step("again"), {}) as record:
+        for row in rows[:2]:
+            record.observe(row, steps=12)
+    with Record(tiny_step("again"), {}, earlier=rows) as record:
+        record.observe({"step": 10, "tokens": 640, "loss": 1.0}, steps=12)
+    assert sorted(set(metric("again", "loss"))) == [(step, step / 10) for step in (2, 4, 6, 8, 10)]
+    assert [step for step, _ in metric("again", "loss")].count(2) == 1
+
+
+def test_what_was_not_delivered_before_a_stop_is_not_said_to_be_in_the_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    with pytest.raises(Interrupted), Record(tiny_step("stopped"), {}, at_end=0.1) as record:
+        record.observe({"step": 1, "tokens": 64, **ROW}, steps=4)
+        raise Interrupted("told to stop", where="step train")
+    assert "1 rows of metrics did not reach MLflow; going on delivers" in capsys.readouterr().out
 
 
 def test_progress_says_how_far_how_good_how_fast_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:

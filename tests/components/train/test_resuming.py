@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,14 @@ from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import beating
 from components.shared.manifest import file_fact, read_manifest
 from components.shared.step import Step
+from components.shared.store import open_store
+from components.train.record import Record
 from components.train.run import run
 from tests.components.train.conftest import losses_of, make_tokens, tiny_step
 from tests.components.train.killing import train_in_process
 
 FINGERPRINT = "f" * 32
+LEASE = f"training/{FINGERPRINT}/000000"
 # Everything that has a state: Muon and AdamW, an average, dropout, an odd logging interval.
 RICH = {"optimizer": "muon", "ema_decay": 0.9, "dropout": 0.1, "embedding_dropout": 0.1, "log_every": 3, "steps": 9}
 RICH |= {"start": "bigram", "tied_embeddings": False, "sampled_softmax": 128}
@@ -76,11 +80,31 @@ def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir:
     assert stopped.exit_code == ExitCode.RESUMABLE == 75
     assert signal.getsignal(signal.SIGTERM) == before
     assert not (here / "model" / "manifest.json").exists()
-    assert step.store.claimed(f"training/{FINGERPRINT}") is None
+    assert step.store.claims("training/") == []
     names = step.store.names("checkpoint")
     assert len(names) == 2, "the last two are kept"
     assert f"after step {int(names[-1][-8:])} of 9" in stopped.what
     run(tiny_step("run-2", every=1, **RICH), FINGERPRINT, tokens_dir, here / "model")
+    assert_same(here / "model", untouched)
+
+
+def test_sigterm_alone_makes_a_checkpoint(
+    here: Path, tokens_dir: Path, untouched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the step that it comes in, between two log points."""
+    step = tiny_step(every=None, **RICH)
+    observe = Record.observe
+
+    def stop_at_step_3(record: Record, row: dict, steps: int) -> None:
+        observe(record, row, steps)
+        if row["step"] == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 4 of 9"):
+        patch.setattr(Record, "observe", stop_at_step_3)
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert step.store.names("checkpoint") == [f"{FINGERPRINT}/00000004"]
+    run(step, FINGERPRINT, tokens_dir, here / "model")
     assert_same(here / "model", untouched)
 
 
@@ -143,17 +167,17 @@ def test_a_finished_training_is_reused_unless_forced(
 
 def test_one_training_at_a_time(here: Path, tokens_dir: Path) -> None:
     step = tiny_step()
-    step.store.claim(f"training/{FINGERPRINT}", {"run": "other"})
+    step.store.claim(LEASE, {"run": "other"})
     with beating(step.store, "other"), pytest.raises(Failure, match="The run other is training exactly this already"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
-    assert step.store.claimed(f"training/{FINGERPRINT}") == {"run": "other"}
+    assert step.store.claimed(LEASE) == {"run": "other"}
 
 
 def test_the_training_of_a_dead_run_is_taken_over(here: Path, tokens_dir: Path) -> None:
     step = tiny_step(steps=2)
-    step.store.claim(f"training/{FINGERPRINT}", {"run": "dead"})
+    step.store.claim(LEASE, {"run": "dead"})
     run(step, FINGERPRINT, tokens_dir, here / "model")
-    assert step.store.claimed(f"training/{FINGERPRINT}") is None
+    assert step.store.claims("training/") == []
 
 
 def test_a_run_that_lost_its_lease_stops_at_its_next_checkpoint(here: Path, tokens_dir: Path) -> None:
@@ -162,14 +186,14 @@ def test_a_run_that_lost_its_lease_stops_at_its_next_checkpoint(here: Path, toke
     def take_over() -> None:
         while not step.store.names("checkpoint"):
             time.sleep(0.002)
-        step.store.renew(f"training/{FINGERPRINT}", {"run": "other"})
+        step.store.claim(f"training/{FINGERPRINT}/000001", {"run": "other"})
 
     thread = threading.Thread(target=take_over)
     thread.start()
     with pytest.raises(Failure, match="The run other is training exactly this already"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
     thread.join()
-    assert step.store.claimed(f"training/{FINGERPRINT}") == {"run": "other"}
+    assert step.store.claimed(f"training/{FINGERPRINT}/000001") == {"run": "other"}
 
 
 class Processes:
@@ -180,18 +204,22 @@ class Processes:
         self.context.set_forkserver_preload(["components.train.job", "components.train.run", "mlflow", "psutil"])
         self.here, self.tokens_dir, self.values, self.runs = here, tokens_dir, values, 0
 
-    def train(self, die_at_write: int | None = None, die_after: float | None = None) -> int | None:
-        """One more run; returns its exit code, negative where a signal ended it."""
+    def train(self, die_at_write: int | None = None, die_when: Callable[[], object] | None = None) -> int | None:
+        """One more run, which dies before a write or when a wait is over.
+
+        Returns:
+            Its exit code, negative where a signal ended it.
+        """
         self.runs += 1
         step = Step("train", f"run-{self.runs}", tiny_step(**self.values).settings)
         environment = {name: os.environ[name] for name in ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")}
         folders = (self.tokens_dir, self.here / "model")
         process = self.context.Process(target=train_in_process, args=(step, folders, environment, die_at_write))
         process.start()
-        process.join(die_after)
-        if process.is_alive():
+        if die_when:
+            die_when()
             process.kill()
-            process.join()
+        process.join()
         return process.exitcode
 
 
@@ -210,18 +238,26 @@ def test_death_at_any_write_changes_nothing(here: Path, tokens_dir: Path, untouc
 def test_death_at_any_time_changes_nothing(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool
 ) -> None:
-    values = {**RICH, "steps": 60, "every": 5, "compile": compiled, "precision": "bfloat16"}
-    monkeypatch.setenv("WIKIGPT_STORE", str(here / "quiet"))
-    quiet = Processes(here / "quiet", tokens_dir, values)
-    assert quiet.train() == 0
-    began = time.monotonic()
-    (here / "quiet" / "store").mkdir(parents=True)
-    monkeypatch.setenv("WIKIGPT_STORE", str(here / "quiet" / "store"))
-    assert quiet.train() == 0
-    duration = time.monotonic() - began
-    monkeypatch.setenv("WIKIGPT_STORE", str(here / "store"))
-    killed, chance = Processes(here, tokens_dir, values), random.Random(7)
-    deaths = [killed.train(die_after=duration * chance.uniform(0.2, 0.9)) for _ in range(6)]
-    assert deaths.count(-signal.SIGKILL) >= 2
+    values = {**RICH, "steps": 150, "every": 5, "compile": compiled, "precision": "bfloat16"}
+    store, chance = open_store(str(here / "store")), random.Random(7)
+
+    def reached() -> int:
+        """The last step of which there is a checkpoint."""
+        return max((int(name[-8:]) for name in store.names("checkpoint")), default=0)
+
+    def one_or_two_checkpoints_and_a_moment() -> None:
+        goal, patience = reached() + 5 * chance.randint(1, 2), time.monotonic() + 120
+        while reached() < goal:
+            assert time.monotonic() < patience
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 0.05))
+
+    killed, died_after = Processes(here, tokens_dir, values), [0]
+    for _ in range(4):
+        assert killed.train(die_when=one_or_two_checkpoints_and_a_moment) == -signal.SIGKILL
+        died_after.append(reached())
+    assert died_after == sorted(set(died_after)), "each run went on from where the one before had come"
     assert killed.train() == 0
+    monkeypatch.setenv("WIKIGPT_STORE", str(here / "quiet" / "store"))
+    assert Processes(here / "quiet", tokens_dir, values).train() == 0
     assert_same(here / "model", here / "quiet" / "model")

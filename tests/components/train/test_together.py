@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from textwrap import dedent, indent
 
 import pytest
 
@@ -46,6 +47,21 @@ def when_there_are_checkpoints(step: Step, count: int, act) -> threading.Thread:
     return thread
 
 
+def in_workers(here: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Has every worker run some code before it begins."""
+    (here / "sitecustomize.py").write_text("import os\nif 'RANK' in os.environ:\n" + indent(dedent(code), "    "))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), *filter(None, sys.path)]))
+
+
+def program_of(values: dict, tokens_dir: Path, model_dir: Path) -> str:
+    """A step in a process of its own."""
+    return (
+        "from pathlib import Path; from components.train.run import run;"
+        "from tests.components.train.conftest import tiny_step;"
+        f"run(tiny_step(**{values!r}), '{FINGERPRINT}', Path({str(tokens_dir)!r}), Path({str(model_dir)!r}))"
+    )
+
+
 @pytest.mark.parametrize(
     "values",
     [{}, {"optimizer": "muon", "accumulation": 2, "ema_decay": 0.9}, {"accumulation": 2, "sampled_softmax": 128}],
@@ -73,6 +89,60 @@ def test_sigterm_stops_both_at_a_step_and_they_go_on_exactly(here: Path, tokens_
     assert losses_of(here / "model") == losses_of(here / "untouched")
 
 
+def test_sigterm_waits_for_the_checkpoint_that_it_makes(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process may end while the first one still writes, since the launcher then ends all."""
+    in_workers(
+        here,
+        monkeypatch,
+        """
+        import time
+        from components.train import keeper, parallel
+        parallel.LEAVE_WITHIN = 0
+        write = keeper.write_state
+        keeper.write_state = lambda *args: (time.sleep(2), write(*args))
+        """,
+    )
+    values = {"every": None, "processes": 2, "threads": 2, "steps": 4000}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program_of(values, tokens_dir, here / "model")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout and process.stderr
+    for line in process.stdout:
+        if '"done": 4,' in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    said = process.stderr.read()
+    process.wait()
+    (name,) = tiny_step().store.names("checkpoint")
+    assert f"Training was told to stop after step {int(name[-8:])} of 4000" in said
+
+
+def test_what_nobody_thought_of_in_a_worker_is_no_interruption(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = tiny_step(processes=2, threads=2, steps=4000)
+    in_workers(
+        here,
+        monkeypatch,
+        """
+        from components.train import loop
+        def broken(*args):
+            if os.environ["RANK"] == "1":
+                raise KeyError("nobody thought of this")
+            return 0.0
+        loop.set_learning_rate = broken
+        """,
+    )
+    with pytest.raises(Failure, match="KeyError: 'nobody thought of this'") as caught:
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert caught.value.exit_code == ExitCode.FAILED
+
+
 def test_a_worker_that_dies_ends_the_step_at_once_and_resumably(here: Path, tokens_dir: Path) -> None:
     step = tiny_step(every=1, processes=2, threads=2, steps=4000)
     killed: list[float] = []
@@ -93,13 +163,8 @@ def test_a_worker_that_dies_ends_the_step_at_once_and_resumably(here: Path, toke
 
 def test_no_worker_outlives_the_step(here: Path, tokens_dir: Path) -> None:
     step = tiny_step(every=1, processes=2, threads=2, steps=100_000)
-    program = (
-        "import sys; from pathlib import Path; from components.train.run import run;"
-        "from tests.components.train.conftest import tiny_step;"
-        f"run(tiny_step(every=1, processes=2, threads=2, steps=100000), '{FINGERPRINT}',"
-        f" Path({str(tokens_dir)!r}), Path({str(here / 'model')!r}))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program])
+    values = {"every": 1, "processes": 2, "threads": 2, "steps": 100_000}
+    process = subprocess.Popen([sys.executable, "-c", program_of(values, tokens_dir, here / "model")])
     while not step.store.names("checkpoint"):
         time.sleep(0.05)
         assert process.poll() is None

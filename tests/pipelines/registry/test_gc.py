@@ -79,7 +79,7 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
     tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
     filled.create_run(experiment, tags=tags)
-    store.claim(f"training/{OTHER}", {"run": "night-4"})
+    store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
     age(store, days=30)
     with beating(store, "night-3"), beating(store, "night-4"):
         waste = gc(store, filled, apply=True)
