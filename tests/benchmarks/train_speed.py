@@ -83,7 +83,7 @@ def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
     device = choose_device(settings)
     torch.set_num_threads(settings.threads or cores_granted())
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
-    watch = Watch()
+    watch = Watch(WARM_UP, WARM_UP + steps)
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -98,19 +98,20 @@ def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
         )
         data = RandomBlocks(settings, vocab_size, (steps + WARM_UP) * settings.batch)
         Trainer(model=model, args=arguments, train_dataset=data, callbacks=[watch]).train()
-    return steps * settings.batch * settings.block / (watch.moments[-1] - watch.moments[WARM_UP - 1])
+    return steps * settings.batch * settings.block / (watch.moments[-1] - watch.moments[0])
 
 
 class Watch(TrainerCallback):
-    """Notes when steps end."""
+    """Notes when some steps end; the others do not wait for the device."""
 
-    def __init__(self) -> None:
-        self.moments: list[float] = []
+    def __init__(self, *steps: int) -> None:
+        self.steps, self.moments = steps, list[float]()
 
-    def on_step_end(self, *args: Any, **named: Any) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.moments.append(time.perf_counter())
+    def on_step_end(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+        if state.global_step in self.steps:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.moments.append(time.perf_counter())
 
 
 class RandomBlocks(Dataset):
@@ -178,7 +179,11 @@ def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -
         "tokens_per_second": {str(case): round(value) for case, value in medians.items()},
         "mfu": {str(case): round(flop * value / peak[case.precision], 3) for case, value in medians.items()},
         "ratio": {
-            str(case): round(medians[cases[0]] / value, 2) for case, value in medians.items() if case.who != "ours"
+            f"{mine} / {case}": round(medians[mine] / medians[case], 2)
+            for case in cases
+            for mine in cases
+            if case.who != "ours" and mine.who == "ours"
+            if (mine.precision == case.precision if case.compiled else mine == cases[0])
         },
         "matmul_gflops": {precision: round(value / 1e9) for precision, value in peak.items()},
         "peak_memory_mb": {str(case): round(max(each["peak_memory_mb"] for each in seen[case])) for case in cases},
@@ -201,7 +206,7 @@ def measure(case: Case, settings: TrainSettings, vocab_size: int, steps: int) ->
     return {"tokens_per_second": speed, "peak_memory_mb": memory / 1e6}
 
 
-def start_up(settings: TrainSettings) -> dict[str, float]:
+def start_up(threads: int | None) -> dict[str, float]:
     """Seconds of imports, and to the end of the first step with an empty and with a filled compile cache."""
     program = (
         "import time; began = time.perf_counter(); import components.train.job; print(time.perf_counter() - began)"
@@ -212,6 +217,7 @@ def start_up(settings: TrainSettings) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as cache:
         for name in ("first_step_cold", "first_step_warm"):
             command = [sys.executable, "-m", "tests.benchmarks.train_speed", "--first-step"]
+            command += ["--threads", str(threads)] if threads else []
             environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": cache}
             answer = subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout
             seconds[name] = float(answer.splitlines()[-1])
@@ -285,7 +291,7 @@ def main() -> None:
     elif asked.first_step:
         print(first_step(settings, VOCABULARY[kind]))
     elif asked.start_up:
-        print(json.dumps(start_up(settings), indent=1))
+        print(json.dumps(start_up(asked.threads), indent=1))
     elif asked.loss:
         print(json.dumps(losses(settings, VOCABULARY[kind], asked.rounds), indent=1))
     else:

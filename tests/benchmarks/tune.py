@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from components.shared.manifest import digest_of, read_manifest, write_manifest
+from components.shared.manifest import digest_of, file_fact, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.train.device import choose_device, prepare
 from components.train.job import open_corpus
@@ -72,7 +72,8 @@ def tokens_of(settings: RunSettings, corpus: Path) -> Path:
     """The tokens of a corpus by the settings of a run, made once."""
     texts = {split: corpus / f"{split}.txt" for split in RELEASED}
     texts = {split: path if path.exists() else corpus / RELEASED[split] for split, path in texts.items()}
-    key = digest_of([asdict(settings.tokenize), {split: str(path) for split, path in texts.items()}])[:16]
+    digests = {split: file_fact(path).sha256 for split, path in texts.items()}
+    key = digest_of([asdict(settings.tokenize), digests])[:16]
     folder = Path(tempfile.gettempdir()) / "wikigpt-tuning" / key
     if not (folder / "manifest.json").exists():
         with tempfile.TemporaryDirectory() as scratch:
