@@ -22,10 +22,13 @@ class Standing:
 
 
 def look_up(store: Store, client: MlflowClient, model_name: str, fingerprint: str) -> Standing:
-    """Asks the registry, which alone knows of versions, and the store."""
+    """Asks the registry, which alone knows of versions, and the store.
+
+    A version that was not registered to its end, alias and card included, does not count: the run that goes on does it.
+    """
     version = registry.version_of(client, model_name, fingerprint)
     return Standing(
-        version=str(version.version) if version else None,
+        version=str(version.version) if version and registry.REGISTERED in version.tags else None,
         model=store.find("model", fingerprint) is not None,
         checkpoint=bool(store.names("checkpoint", f"{fingerprint}/")),
     )

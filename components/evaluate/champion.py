@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
+from components.shared.failure import Failure
 from components.shared.manifest import read_manifest
 from components.shared.step import Step
 from components.shared.tracking import plainly
@@ -70,8 +71,11 @@ def _scores(
         if step.store.fetch("evaluation", f"{fingerprint}/{key}", published):
             return json.loads((published / "evaluation.json").read_text()), "as published in the store"
         if step.store.fetch("model", fingerprint, model):
-            facts = read_manifest(model, "model").facts
-            return measure(model, facts).to_dict(), "scored anew from its model"
-    if kept := registry.evaluation_of(step.tracking.client, version):
+            try:
+                return measure(model, read_manifest(model, "model").facts).to_dict(), "scored anew from its model"
+            except Failure as failure:
+                return None, f"these settings do not fit it: {failure.what}"
+    same = version.tags.get(registry.EVALUATION_KEY) == key
+    if same and (kept := registry.evaluation_of(step.tracking.client, version)):
         return kept, "as kept with its MLflow run"
-    return None, f"neither the evaluation nor the model of fingerprint {fingerprint} is in the store"
+    return None, f"neither this evaluation nor the model of fingerprint {fingerprint} is in the store"

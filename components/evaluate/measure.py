@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluate.continuations import choose_prompts, continue_prompts, quality, samples_of
-from components.evaluate.model import LoadedModel
+from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
 from components.shared import articles
@@ -97,8 +97,13 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
 
 
 def evaluation_key(settings: EvaluateSettings) -> str:
-    """Names an evaluation of a model in the store: what decides its numbers, beside the model and the corpus."""
-    decisive = {name: value for name, value in asdict(settings).items() if name not in GATE_FIELDS}
+    """Names an evaluation of a model in the store: what decides its numbers, beside the model and the corpus.
+
+    What a GPU measures in bfloat16 is not taken for what a CPU would.
+    """
+    device, dtype = numerics_of(settings)
+    chosen = asdict(settings) | {"device": device, "dtype": dtype}
+    decisive = {name: value for name, value in chosen.items() if name not in GATE_FIELDS}
     return digest_of({"settings": decisive, "source": _source_digest()})[:16]
 
 

@@ -52,10 +52,9 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     disable_progress_bar()
     threads = settings.threads or cores_granted()
     torch.set_num_threads(threads)
-    device = pick_device(settings.device)
+    device, dtype = numerics_of(settings)
     if device == "cpu":
         keep_freed_memory()
-    dtype = settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
     if not (folder / "tokenizer.json").is_file():
         raise Failure(
             "The model has no tokenizer.json beside it",
@@ -63,6 +62,8 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
             remedy="train again; the training step saves both together",
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    # As the step that tokenizes has it: what a text spells is text, also where it looks like a special token.
+    tokenizer.backend_tokenizer.encode_special_tokens = True
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
@@ -77,6 +78,12 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     plain_head = not prefixed and has_plain_head(model)
     scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, plain_head)
     return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
+
+
+def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
+    """Device and dtype on this machine, nothing of it `auto`."""
+    device = pick_device(settings.device)
+    return device, settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
 
 
 def pick_device(wanted: str) -> str:

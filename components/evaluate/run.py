@@ -17,6 +17,7 @@ from components.evaluate.measure import Measured, Progress, evaluation_key, meas
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
+from components.shared import registry
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
 from components.shared.manifest import read_manifest, write_atomically, write_manifest
@@ -58,7 +59,8 @@ def run(
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
     texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in ("train", *SPLITS)}
     key = evaluation_key(settings)
-    evaluation = _known(step, fingerprint, key, evaluation_dir)
+    weights = registry.weights_digest(model)
+    evaluation = known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)
     if evaluation is None:
         evaluation = _evaluate(model_dir, model.facts, texts, settings)
     champion = find_champion(
@@ -76,8 +78,8 @@ def run(
     page = evaluation_page(evaluation, corpus.facts, model.facts, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
     facts = {"summary": metrics, "evaluation_key": key, "fingerprint": fingerprint, "verdict": verdict.word}
-    write_manifest(evaluation_dir, "evaluation", facts)
-    step.store.publish(evaluation_dir, "evaluation", f"{fingerprint}/{key}")
+    write_manifest(evaluation_dir, "evaluation", facts | {"weights_digest": weights})
+    step.store.publish(evaluation_dir, "evaluation", f"{fingerprint}/{key}", replace=known is None)
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
@@ -85,11 +87,15 @@ def run(
     return Evaluated(verdict.word, metrics)
 
 
-def _known(step: Step, fingerprint: str, key: str, folder: Path) -> dict[str, Any] | None:
-    """The evaluation as it was published; its verdict is older than the champion may be."""
-    if step.store.fetch("evaluation", f"{fingerprint}/{key}", folder) is None:
+def _known(step: Step, name: str, weights: str, folder: Path) -> dict[str, Any] | None:
+    """The evaluation of these very weights as it was published; its verdict is older than the champion may be.
+
+    A training that was forced leaves other weights under the same fingerprint.
+    """
+    published = step.store.fetch("evaluation", name, folder)
+    if published is None or published.facts.get("weights_digest") != weights:
         return None
-    emit("reused", step="evaluate", what=f"scores {key}")
+    emit("reused", step="evaluate", what=f"scores {name.rpartition('/')[2]}")
     return json.loads((folder / "evaluation.json").read_text())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -33,14 +34,14 @@ def run(step: Step, status: Mapping[str, Any]) -> None:
     settings = step.section(NotifySettings)
     tracking = _tracking(step)
     made = _made(tracking)
-    ending = conclude(status["state"], step.store.claimed(f"failures/{step.run}"), made.decision)
+    ending = conclude(status["state"], _recorded(step), made.decision)
     text = sentence(step.run, ending, made)
     document = _document(step.run, ending, made, text, tracking)
     emit("notice", **document)
     if address := os.environ.get(settings.webhook_variable) or settings.webhook:
         deliver(address, document, timeout=settings.timeout)
     _close(tracking, ending, text)
-    end_heartbeat(step.store, step.run)
+    _end_heartbeat(step)
 
 
 def _tracking(step: Step) -> Tracking | None:
@@ -50,6 +51,22 @@ def _tracking(step: Step) -> Tracking | None:
     except Failure as failure:
         _log.warning("The end of the run is not recorded: %s", failure)
         return None
+
+
+def _recorded(step: Step) -> dict[str, Any] | None:
+    """The failure that a step left in the store, or None."""
+    try:
+        return step.store.claimed(f"failures/{step.run}")
+    except Failure as failure:
+        _log.warning("Why the run ended is not known: %s", failure)
+        return None
+
+
+def _end_heartbeat(step: Step) -> None:
+    try:
+        end_heartbeat(step.store, step.run)
+    except Failure as failure:
+        _log.warning("The run counts as living for an hour: %s", failure)
 
 
 def _made(tracking: Tracking | None) -> Made:
@@ -71,7 +88,7 @@ def _made(tracking: Tracking | None) -> Made:
         model=model,
         version=number,
         aliases=tuple(sorted(version.aliases)) if version else (),
-        word_perplexity=float(perplexity) if perplexity else None,
+        word_perplexity=float(perplexity) if perplexity and math.isfinite(float(perplexity)) else None,
         verdict=tags.get("wikigpt.verdict", ""),
     )
 

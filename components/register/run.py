@@ -57,6 +57,7 @@ def run(
         rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
         client.update_model_version(made.name, version, card(made, version, placed, rival))
         _tell(step, made, version, placed)
+        client.set_model_version_tag(made.name, version, registry.REGISTERED, step.run)
     return version
 
 

@@ -28,6 +28,7 @@ WEIGHTS_DIGEST = "wikigpt.weights_digest"
 CORPUS = "wikigpt.corpus"
 COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
+REGISTERED = "wikigpt.registered"  # the last thing that a version is given
 EVALUATION_RUN = "wikigpt.evaluation_run"
 CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"

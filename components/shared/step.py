@@ -79,12 +79,15 @@ def step(name: str, settings: str, pipeline_run: str) -> Iterator[Step]:
     started = time.monotonic()
     emit("step-started", step=name, run=run)
     try:
-        with _interruptible(), beating(here.store, run):
-            if stop_requested() and name != "notify":
-                raise Interrupted("The run was told to stop before this step began", where=f"step {name}")
-            yield here
-    except Exception as error:
-        failure = error if isinstance(error, Failure) else unforeseen(error, name)
+        with _interruptible():
+            if name == "notify":  # it tells of a store that is away too, and ends the heartbeat
+                yield here
+            else:
+                with beating(here.store, run):
+                    _begin(here)
+                    yield here
+    except (Exception, _Stopped) as error:
+        failure = _failure_of(error, name)
         emit("step-failed", step=name, seconds=round(time.monotonic() - started, 2), **failure.to_dict())
         _record(here, failure)
         print(str(failure), file=sys.stderr, flush=True)
@@ -114,18 +117,37 @@ def stop_requested() -> bool:
     return marker is not None and Path(marker).exists()
 
 
+class _Stopped(BaseException):
+    """SIGTERM came; no `Exception`, which libraries catch, report as an error of their own, and go on from."""
+
+
 @contextmanager
 def _interruptible() -> Iterator[None]:
     """SIGTERM ends the block by an exception, so that what is open is closed; a step may handle it in its own way."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted("The step was told to stop", where=signal.Signals(number).name)
+        raise _Stopped
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _begin(here: Step) -> None:
+    """Forgets the failure of an attempt before this one, unless the run was told to stop meanwhile."""
+    if stop_requested():
+        raise Interrupted("The run was told to stop before this step began", where=f"step {here.name}")
+    record = f"failures/{here.run}"
+    if (earlier := here.store.claimed(record)) and earlier.get("step") == here.name:
+        here.store.release(record)
+
+
+def _failure_of(error: Exception | _Stopped, name: str) -> Failure:
+    if isinstance(error, _Stopped):
+        return Interrupted("The step was told to stop", where="SIGTERM")
+    return error if isinstance(error, Failure) else unforeseen(error, name)
 
 
 def unforeseen(error: Exception, name: str) -> Failure:

@@ -94,8 +94,9 @@ class Store:
         while True:
             if self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace):
                 return manifest
-            if standing := self.manifest(kind, name):
+            if standing := self.find(kind, name):
                 return standing
+            replace = True  # it names what is gone, so nobody can have it
 
     def manifest(self, kind: str, name: str) -> Manifest | None:
         """The manifest under a name, whether or not its blobs are there.

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from components.shared.failure import Failure
 from components.validate.checks import Check
 from components.validate.results import Result
 
@@ -79,8 +80,26 @@ def _run_suite(context: Any, name: str, table: pd.DataFrame, checks: list[Check]
         )
     )
     (outcome,) = checkpoint.run(batch_parameters={"dataframe": table}).run_results.values()
-    answers = ((checks[answer.expectation_config.meta["check"]], answer) for answer in outcome.results)
+    answers = [(checks[answer.expectation_config.meta["check"]], answer) for answer in outcome.results]
+    for check, answer in answers:
+        _raise_if_unanswered(check, answer)
     return {check: _result(check, answer, table) for check, answer in answers}
+
+
+def _raise_if_unanswered(check: Check, answer: Any) -> None:
+    """An expectation that could not be asked, for want of memory, say, has not failed.
+
+    Raises:
+        Failure: Great Expectations caught an exception; it tells of one, or of one for each metric.
+    """
+    told = answer.exception_info or {}
+    for each in [told] if "raised_exception" in told else told.values():
+        if each["raised_exception"]:
+            raise Failure(
+                f"The expectation {check.name!r} of {check.split} could not be asked: {each['exception_message']}",
+                where="step validate",
+                remedy="run again, with more memory if that was short; the traceback is in the log",
+            )
 
 
 def _expectation(check: Check, number: int) -> Any:

@@ -50,8 +50,8 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     else:
         passed = _validate(corpus_dir, results_dir, facts, settings, reference)
         write_manifest(results_dir, KIND, {"dataset_digest": digest, "passed": passed})
-        step.store.publish(results_dir, KIND, name)
         step.store.publish(results_dir, KIND, digest, replace=True)
+        step.store.publish(results_dir, KIND, name)  # last, since with it nothing is done again
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results_dir / REPORT, report_path)
     with plainly(step.tracking.client):

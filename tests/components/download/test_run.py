@@ -70,6 +70,9 @@ def test_each_rung_in_turn(step, tmp_path, capsys):
     assert decision_of(capsys)["rung"] == "model"
 
     number = register(client, "wikigpt-harbour-texts", fingerprint)
+    run(step(), tmp_path / "corpus")
+    assert decision_of(capsys)["rung"] == "model", "its registration was killed before its end"
+    client.set_model_version_tag("wikigpt-harbour-texts", number, registry.REGISTERED, "night-1")
     assert run(step(), tmp_path / "corpus").decision == "skip"
     event = decision_of(capsys)
     assert (event["rung"], event["version"]) == ("version", number)

@@ -8,13 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tokenizers import Tokenizer
 
-from components.evaluate.perplexity import score_text
+from components.evaluate.model import load_model
+from components.evaluate.perplexity import _encode, score_text
 from components.evaluate.scoring import Scorer
-from components.evaluate.texts import hf_doc
+from components.evaluate.settings import EvaluateSettings
+from components.evaluate.texts import hf_doc, wikitext_word
 from components.shared.articles import count_words
 from components.shared.head import has_plain_head
-from tests.components.evaluate.conftest import CONTEXT, make_model, write_text
+from components.shared.manifest import read_manifest
+from components.tokenize.encode import encode
+from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
 
 
 def scorer(model, *, window: int = CONTEXT, stride: int | None = None, **values) -> Scorer:
@@ -70,6 +75,17 @@ def test_a_stride_of_one_gives_each_token_all_the_context_there_is(model, tokeni
     ours = score_text(text, "wikitext-word", scorer(model, window=16, stride=1), tokenizer, trained_bos=0)
     ids = [0, *(token for line in text.splitlines(keepends=True) for token in tokenizer(line).input_ids)]
     assert ours.nll == pytest.approx(sum(token_by_token(model, ids, 16)), rel=1e-6)
+
+
+def test_a_text_that_spells_a_special_token_is_encoded_as_for_training(tmp_path, model, tokenizer):
+    folder = write_model(tmp_path / "model", make_model(), tokenizer, "a" * 32)
+    loaded = load_model(folder, read_manifest(folder, "model").facts, EvaluateSettings())
+    text = " \n = Castle = \n \n one <|endoftext|> two \n"
+    trained = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), text, np.dtype(np.uint16)).ids
+    documents = wikitext_word(text).documents
+    assert tokenizer.eos_token_id not in trained
+    scored = np.concatenate([_encode(loaded.tokenizer, document.parts) for document in documents])
+    assert scored.tolist() == trained.tolist()
 
 
 def test_measures_come_from_one_sum(model, tokenizer, texts):

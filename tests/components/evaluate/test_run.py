@@ -99,15 +99,12 @@ def test_the_first_model(bench, client):
     ]
 
 
-def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys):
+def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys, monkeypatch):
     model = bench.model("a" * 32)
     first = bench.run("a" * 32, model, "one")
     bench.run("b" * 32, bench.model("b" * 32, seed=1), "other")
     version = crown(client, "b" * 32)
-    for file in model.glob("*.safetensors"):
-        file.write_bytes(b"")  # whoever loads the model again will fail
-    write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
-
+    monkeypatch.setattr("components.evaluate.run.load_model", lambda *args: pytest.fail("the model is loaded again"))
     again = bench.run("a" * 32, model, "two", margin=0.2)
 
     assert '"event": "reused"' in capsys.readouterr().out
@@ -115,6 +112,25 @@ def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys):
     assert bench.evaluation("one")["verdict"]["difference"] is None
     assert bench.evaluation("two")["champion"]["version"] == version
     assert bench.evaluation("two")["verdict"]["difference"] == again.metrics["champion_difference_nats_per_word"]
+
+
+def test_other_weights_of_the_same_fingerprint_are_scored_anew(bench):
+    """As a forced training leaves them."""
+    first = bench.run("a" * 32, bench.model("a" * 32), "one")
+    forced = bench.run("a" * 32, bench.model("a" * 32, seed=1), "two")
+    assert forced.metrics["test_word_perplexity"] != first.metrics["test_word_perplexity"]
+    (name,) = (store := Step("evaluate", "r", {}).store).names("evaluation")
+    manifest = store.find("evaluation", name)
+    assert manifest and manifest.facts["summary"] == forced.metrics
+
+
+def test_a_champion_that_the_settings_do_not_fit_is_incomparable(bench, client):
+    """Its training read shorter blocks than the stride is."""
+    Step("evaluate", "r", {}).store.publish(bench.model("b" * 32, **{"train.block": 8}), "model", "b" * 32)
+    crown(client, "b" * 32)
+    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one", stride=16)
+    assert evaluated.recommendation == "incomparable"
+    assert "these settings do not fit it: A stride of 16 tokens" in bench.evaluation("one")["verdict"]["reason"]
 
 
 def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client):
@@ -137,7 +153,7 @@ def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client):
 
 @pytest.mark.parametrize(
     ("fingerprint", "says"),
-    [("c" * 32, f"neither the evaluation nor the model of fingerprint {'c' * 32}"), ("", "has no tag")],
+    [("c" * 32, f"neither this evaluation nor the model of fingerprint {'c' * 32}"), ("", "has no tag")],
 )
 def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, fingerprint, says):
     crown(client, fingerprint)

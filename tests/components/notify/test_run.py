@@ -11,6 +11,7 @@ from components.shared.failure import Failure
 from components.shared.liveness import alive, beating, heartbeat_of
 from components.shared.settings import parse_section
 from components.shared.step import Step
+from components.shared.step import step as step_of
 
 SUCCEEDED = {"state": "SUCCEEDED", "error_code": 0, "error_message": ""}
 FAILED = {"state": "FAILED", "error_code": 1, "error_message": "Inner task failed"}
@@ -139,6 +140,33 @@ def test_mlflow_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, c
     assert notice_of(capsys)["ending"] == "failed"
     assert len(receiver.posted) == 1
     assert "MLflow does not answer" in caplog.text
+
+
+def test_a_store_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, capsys):
+    """As the step that the pipeline runs, which opens the store for any other."""
+    for name, value in {
+        "ENDPOINT_URL_S3": "http://127.0.0.1:9",
+        "ACCESS_KEY_ID": "k",
+        "SECRET_ACCESS_KEY": "s",
+    }.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("WIKIGPT_STORE", "s3://bucket/x")
+    monkeypatch.delenv("WIKIGPT_RUN", raising=False)
+    with step_of("notify", json.dumps({"notify": {"webhook": receiver.url}}), "night-1") as here:
+        run(here, FAILED)
+    assert notice_of(capsys)["ending"] == "failed"
+    assert len(receiver.posted) == 1
+    assert mlflow_run(here).info.status == "FAILED"
+    assert "Why the run ended is not known" in caplog.text
+
+
+def test_a_model_that_diverged_is_told_of_too(step, receiver):
+    here = step(webhook=receiver.url)
+    train(here)
+    here.tracking.client.set_model_version_tag("wikigpt", "1", "wikigpt.test.word_perplexity", "nan")
+    run(here, SUCCEEDED)
+    assert receiver.posted[0]["word_perplexity"] is None
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
+from components.download.standing import look_up
 from components.shared import registry
 from components.shared.store import open_store
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
@@ -72,6 +73,8 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     os.environ["MLFLOW_TRACKING_URI"], os.environ["WIKIGPT_STORE"] = uri, str(root / "store")
     make_experiment(uri, root)
     killed = run_until_write(number, "night-1", folders, root / "log")
+    found = look_up(open_store(str(root / "store")), MlflowClient(uri), NAME, folders.fingerprint)
+    assert not (killed and found.version), "else the next run would skip what is left to do"
     register(make_step("night-2" if other_run else "night-1"), folders)
     client = MlflowClient(uri)
     versions = registry.versions(client, NAME)
@@ -80,6 +83,7 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     assert str(source.status) == "READY"
     assert versions[0].tags["wikigpt.verdict"] == "promote"
     assert versions[0].tags["wikigpt.approval"] == "settled"
+    assert look_up(open_store(str(root / "store")), client, NAME, folders.fingerprint).version == "1"
     assert versions[0].description.startswith("# wikigpt-sample version 1")
     assert str(registry.holder(client, NAME, "champion").version) == "1"
     return killed

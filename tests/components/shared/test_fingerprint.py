@@ -96,6 +96,8 @@ def test_every_shared_module_that_the_two_steps_import_was_weighed():
         "events",
         "failure",
         "fingerprint",
+        "head",
+        "lease",
         "liveness",
         "machine",
         "manifest",

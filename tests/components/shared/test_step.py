@@ -102,6 +102,27 @@ def test_sigterm_ends_a_step_resumably(store):
     assert store.claimed("failures/kfp-run")["exit_code"] == 75
 
 
+def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
+    body = (
+        "print('ready', flush=True)\n    while True:\n        try:\n            time.sleep(60)\n"
+        "        except Exception:\n            pass"
+    )
+    process = start(store, body)
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert finish(process)[0] == 75
+
+
+def test_the_failure_of_an_attempt_is_forgotten_by_the_next_one_and_by_no_other_step(store):
+    store.renew("failures/kfp-run", {"step": "download", "what": "503"})
+    run(store, "pass")
+    assert store.claimed("failures/kfp-run")["step"] == "download"
+    store.renew("failures/kfp-run", {"step": "train", "what": "503"})
+    run(store, "pass")
+    assert store.claimed("failures/kfp-run") is None
+
+
 def test_a_run_that_was_told_to_stop_begins_no_further_step(store, tmp_path):
     (tmp_path / "stop").touch()
     code, _, err = run(store, "here.store.claim('x', {})", WIKIGPT_STOP=str(tmp_path / "stop"))

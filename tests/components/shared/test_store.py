@@ -237,6 +237,15 @@ def test_a_manifest_survives_the_store_as_it_is(store, folder):
     assert store.address("model", "a/b") == f"{store.uri}/manifests/model/a/b.json"
 
 
+def test_a_folder_that_lost_a_blob_heals_by_being_made_again_with_other_bytes(store, folder, tmp_path):
+    store.publish(folder, "model", "f00d")
+    digest = store.find("model", "f00d").files["model.safetensors"].sha256
+    store.objects.delete(f"blobs/{digest[:2]}/{digest}")
+    again = store.publish(make_folder(tmp_path / "again", b"other weights"), "model", "f00d")
+    assert store.fetch("model", "f00d", tmp_path / "back") == again
+    assert (tmp_path / "back" / "model.safetensors").read_bytes() == b"other weights"
+
+
 def test_a_removed_folder_takes_its_blobs_and_leaves_those_of_the_kept(store, folder, tmp_path):
     store.publish(folder, "model", "step-1")
     store.publish(make_folder(tmp_path / "later", b"other weights"), "model", "step-2")

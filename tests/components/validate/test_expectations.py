@@ -2,6 +2,7 @@
 
 import pytest
 
+from components.shared.failure import Failure
 from components.validate.checks import Check, checks
 from components.validate.expectations import judge, wanted
 from components.validate.measures import measure
@@ -160,6 +161,18 @@ def test_a_missing_column_is_one_failed_expectation_and_no_traceback(tmp_path):
     assert found["the columns of lines"].seen.startswith("8 columns: line words")
     assert "no replacement or control characters" not in found
     assert "few <unk>" in found
+
+
+def test_an_expectation_that_cannot_be_asked_has_not_failed(tmp_path, monkeypatch):
+    """Great Expectations makes a failed expectation of every exception."""
+
+    def short_of_memory(*args, **named):
+        raise MemoryError("no more is free")
+
+    corpus = read(tmp_path, good())
+    monkeypatch.setattr("pandas.Series.max", short_of_memory)
+    with pytest.raises(Failure, match=r"could not be asked: .*no more is free"):
+        results(corpus, "train")
 
 
 def test_nothing_is_printed(tmp_path, capfd, recwarn):
