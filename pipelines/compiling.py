@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.manifest import write_atomically
-from pipelines.cluster.refusals import refuse_folders
+from pipelines.cluster.refusals import refuse_folders, refuse_secret_values
 from pipelines.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ def for_cluster(settings: RunSettings) -> RunSettings:
     """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
 
     Raises:
-        Failure: the corpus or the pretrained weights are a folder of this machine, which no pod sees.
+        Failure: corpus, weights or tokenizer are a folder of this machine, which no pod sees; or a value looks like a
+            credential, which everybody who sees the pipeline could read.
     """
-    refuse_folders(settings.download.corpus, settings.train.pretrained)
+    refuse_folders(settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer)
+    refuse_secret_values({name: value for name, value in asdict(settings).items() if name != "cluster"})
     train = settings.train
     device, precision = train.device, train.precision
     if device == "auto":

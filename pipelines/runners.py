@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home
+
+if TYPE_CHECKING:
+    from pipelines.settings import RunSettings
 
 DEFAULT_IMAGE = "wikigpt-python:dev"
 _PASSED_ON = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "GX_")
@@ -26,8 +29,16 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
 """
 
 
-def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[str, Any]:
+def runner_plan(
+    runner: str, image: str | None, home: Home, store: str, settings: RunSettings | None = None
+) -> dict[str, Any]:
     """What `pipelines.local` needs to know of the runner, as plain values.
+
+    Args:
+        runner: `subprocess` or `docker`.
+        image: of the containers; None takes the one that the documentation builds.
+        home, store: of the run; containers write to both.
+        settings: of the run; containers read the folders that they name, and have the GPUs if it trains on one.
 
     Raises:
         Failure: there is no such runner.
@@ -35,7 +46,7 @@ def runner_plan(runner: str, image: str | None, home: Home, store: str) -> dict[
     if runner == "subprocess":
         return {"runner": "subprocess"}
     if runner == "docker":
-        return {"runner": "docker", "image": image or DEFAULT_IMAGE, "docker": _container(home, store)}
+        return {"runner": "docker", "image": image or DEFAULT_IMAGE, "docker": _container(home, store, settings)}
     raise Failure(
         f"There is no runner {runner!r}",
         where="--runner",
@@ -62,14 +73,20 @@ def container_environment() -> dict[str, str]:
     return {**passed, "HOME": "/tmp"}
 
 
-def _container(home: Home, store: str) -> dict[str, Any]:
-    """Arguments of a container: it sees the home at the same path, as the same user, and has scratch at /tmp only."""
-    folders = sorted({str(home.root)} | ({store} if "://" not in store else set()))
-    for folder in folders:  # the engine refuses to mount what is not there
+def _container(home: Home, store: str, settings: RunSettings | None) -> dict[str, Any]:
+    """Arguments of a container: it sees folders at the same path, as the same user, and has scratch at /tmp only."""
+    written = {str(home.root)} | ({store} if "://" not in store else set())
+    for folder in written:  # the engine refuses to mount what is not there
         Path(folder).mkdir(parents=True, exist_ok=True)
+    read = _named_paths(settings) - written if settings else set()
+    gpus = settings is not None and settings.train.device == "cuda"
     return {
         "user": f"{os.getuid()}:{os.getgid()}",
-        "mounts": [{"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": False} for folder in folders],
+        "mounts": [
+            {"Type": "bind", "Source": path, "Target": path, "ReadOnly": path in read}
+            for path in sorted(written | read)
+        ],
+        **({"device_requests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]} if gpus else {}),
         "network_mode": "host",
         "pid_mode": "host",  # or nobody could tell whether the process of a heartbeat lives
         "read_only": True,
@@ -77,3 +94,9 @@ def _container(home: Home, store: str) -> dict[str, Any]:
         "shm_size": "1g",
         "init": True,
     }
+
+
+def _named_paths(settings: RunSettings) -> set[str]:
+    """Folders and files of this machine that the settings name: corpus, pretrained weights, tokenizer."""
+    named = (settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer)
+    return {name for name in named if name and Path(name).is_absolute() and Path(name).exists()}

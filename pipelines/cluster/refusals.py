@@ -46,16 +46,20 @@ def refuse_secret_values(settings: dict[str, Any]) -> None:
             raise _secret(key, "the settings of the run")
 
 
-def refuse_folders(corpus: str, pretrained: str | None) -> None:
-    """Corpus and pretrained weights must be where a pod can fetch them.
+def refuse_folders(corpus: str, pretrained: str | None, tokenizer: str | None) -> None:
+    """Corpus, pretrained weights and tokenizer must be where a pod can fetch them.
 
     Raises:
         Failure: one of them is a folder of this machine.
     """
     if corpus not in RESERVED and "://" not in corpus:
         raise _folder("corpus", corpus, "download.corpus")
-    if pretrained is not None and pretrained.startswith(("/", "./", "../", "~")):
-        raise _folder("folder of pretrained weights", pretrained, "train.pretrained")
+    for kind, value, where in (
+        ("folder of pretrained weights", pretrained, "train.pretrained"),
+        ("folder of a tokenizer", tokenizer, "tokenize.tokenizer"),
+    ):
+        if value is not None and value.startswith(("/", "./", "../", "~")):
+            raise _folder(kind, value, where)
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

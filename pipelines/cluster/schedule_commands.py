@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from components.shared.failure import ExitCode
+from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.options import (
     AllowMutableImage,
     Endpoint,
@@ -57,7 +57,8 @@ def apply(
 def show(
     folder: Folder = FOLDER,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit code 1 where a night is overdue: for a monitor.")
+        bool,
+        typer.Option("--check", help="Exit code 1 where one is overdue or not applied: for a monitor."),
     ] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
@@ -68,6 +69,13 @@ def show(
     from pipelines.cluster.schedules import read_schedules
     from pipelines.cluster.words import standing_lines
 
+    if check and not folder.is_dir():
+        raise Failure(
+            "The folder of the schedules is not there, so nobody knows which should be applied",
+            where=str(folder),
+            remedy="give it by --from",
+            exit_code=ExitCode.USAGE,
+        )
     written = {wanted.name for wanted in read_schedules(folder)} if folder.is_dir() else set()
     seen = standings(open_cluster(endpoint, namespace))
     missing = sorted(written - {standing.name for standing in seen})
@@ -79,7 +87,7 @@ def show(
             typer.echo("\n".join(standing_lines(standing)))
         for name in missing:
             typer.echo(f"{name}  not applied: it stands in {folder} only")
-    if check and any(standing.overdue for standing in seen):
+    if check and (missing or any(standing.overdue for standing in seen)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 

@@ -76,9 +76,14 @@ def read_schedule(path: Path) -> Schedule:
         remedy = "use lower case letters, digits and dashes, at most 52"
         raise _wrong(f"The schedule cannot be called {values['name']!r}", path, remedy)
     parameters: dict[str, Any] = values.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise _wrong(f"The parameters of the schedule are {parameters!r}", path, "write them as keys with values")
+    zone = values.get("time_zone") or "UTC"
+    if not isinstance(zone, str):
+        raise _wrong(f"The time zone of the schedule is {zone!r}", path, "give its name in quotes")
     return Schedule(
         name=values["name"],
-        cron=parse(values["cron"], values.get("time_zone", "UTC"), where=str(path)),
+        cron=parse(values["cron"], zone, where=str(path)),
         profile=values["profile"],
         overrides=tuple(f"{key}={json.dumps(value)}" for key, value in sorted(parameters.items())),
     )

@@ -7,11 +7,11 @@ import secrets
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cluster.refusals import refuse_folders, refuse_secret_values, refuse_secrets
+from pipelines.cluster.refusals import refuse_secrets
 from pipelines.cluster.versions import Version, equals, experiment_id, upload
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     Raises:
         Failure: a setting is wrong, a secret is among them, the image may change, or a folder of this machine is named.
     """
+    from pipelines.compiling import for_cluster
     from pipelines.settings import load
 
     overrides = list(overrides)
@@ -67,8 +68,7 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     settings = load(profile, overrides)
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
-    refuse_folders(settings.download.corpus, settings.train.pretrained)
-    travelling = _travelling(settings)
+    travelling = for_cluster(settings).to_json()
     fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
     return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)
 
@@ -132,14 +132,6 @@ def start(
 def new_name(prefix: str) -> str:
     """A name for a run, by the time and four random letters."""
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-
-
-def _travelling(settings: RunSettings) -> str:
-    from pipelines.compiling import for_cluster
-
-    pinned = for_cluster(settings)
-    refuse_secret_values({name: value for name, value in asdict(pinned).items() if name != "cluster"})
-    return pinned.to_json()
 
 
 def _compiled(settings: RunSettings) -> bytes:

@@ -45,7 +45,7 @@ def run(
     if force:
         settings = settings.with_values("download", force=True)
     opened, address = options.home_and_store(home, store)
-    plan = runner_plan(runner, image, opened, address)
+    plan = runner_plan(runner, image, opened, address, settings)
     console = Console(stderr=True)
     with ProgressView(console) as view:
         result = execute(settings, opened, address, view, plan)

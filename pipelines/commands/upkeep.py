@@ -39,6 +39,7 @@ def gc(
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
+        Console(stderr=True).print(f"Store {address}, registry {client.tracking_uri}", highlight=False, soft_wrap=True)
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
@@ -65,6 +66,7 @@ def reproduce(
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
     settings = compose(lineage.settings, name=f"reproduce {lineage.version}").with_values("download", force=True)
+    settings = settings.with_values("evaluate", policy="never")  # whatever comes of it moves no alias
     with ProgressView(Console(stderr=True)) as view:
         result = execute(settings, opened, address, view, runner_plan("subprocess", None, opened, address))
     if result.failure is not None:

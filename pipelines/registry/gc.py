@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from components.shared import registry
+from components.shared.failure import ExitCode, Failure
 from components.shared.lease import training_of
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.store import Store
@@ -75,9 +76,13 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
 
     Returns:
         What may go, or with `apply` what is gone.
+
+    Raises:
+        Failure: the registry knows none of the runs that the store knows, so it is that of another store.
     """
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = list(_runs(client, experiments))
+    _refuse_another_registry(store, client, runs)
     needs = _needs(store, client, runs)
     before = time.time() - keep_for
     folders = list(_folders(store, needs, before))
@@ -91,6 +96,19 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     if apply:
         _remove(store, client, removals, needs)
     return Waste(tuple(removals), tuple(notes))
+
+
+def _refuse_another_registry(store: Store, client: MlflowClient, runs: list[Run]) -> None:
+    """To another registry all that the store holds would look like waste."""
+    of_store = {name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")}
+    of_registry = {run.data.tags.get(PIPELINE_RUN_TAG) for run in runs}
+    if of_store and not of_store & of_registry:
+        raise Failure(
+            f"The registry knows none of the {len(of_store)} runs of the store and cannot say what they need",
+            where=f"registry {client.tracking_uri}, store {store.uri}",
+            remedy="give the two that belong together, by MLFLOW_TRACKING_URI and --store",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _needs(store: Store, client: MlflowClient, runs: list[Run]) -> _Needs:

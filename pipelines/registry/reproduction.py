@@ -101,7 +101,17 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
     Args:
         lineage: of the version.
         model: the manifest of the model that the run made.
+
+    Raises:
+        Failure: the corpus is another one now, so that there is nothing to compare.
     """
+    if model.facts["fingerprint"] != lineage.fingerprint:
+        raise Failure(
+            f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
+            f" made: its digest then was {lineage.dataset_digest[:12]}…",
+            where=f"models:/{lineage.model}/{lineage.version}",
+            remedy="bring the old text back to that address; what was trained now is registered without an alias",
+        )
     seen = registry.weights_digest(model)
     name = f"version {lineage.version} of {lineage.model}"
     if seen == lineage.weights_digest:

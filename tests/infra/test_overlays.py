@@ -1,6 +1,9 @@
 """Every overlay builds from this folder alone, into objects that Kubernetes would take, and that name one another."""
 
 import json
+import re
+import shutil
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
@@ -33,6 +36,23 @@ def test_no_overlay_reaches_beyond_the_folder() -> None:
         for resource in wanted["resources"]:
             target = (file.parent / resource).resolve()
             assert target.exists() and target.is_relative_to(INFRA), f"{file}: {resource}"
+
+
+@pytest.mark.parametrize("root", WHOLE)
+def test_runs_may_have_a_namespace_of_their_own(root: str, tmp_path: Path) -> None:
+    """By the edits that docs/cluster.md lists."""
+    shutil.copytree(INFRA, tmp_path / "infra")
+    own = tmp_path / "infra" / root
+    for file in [tmp_path / "infra/base/runs/kustomization.yaml", *own.glob("*.yaml")]:
+        file.write_text(re.sub(r"namespace: kubeflow\b", "namespace: team", file.read_text()))
+    things = build(str(own))
+    configs = [thing["metadata"] for thing in things if thing["kind"] == "ConfigMap"]
+    where = {config["name"]: config["namespace"] for config in configs}
+    assert (where["wikigpt"], where["kfp-launcher"]) == ("team", "team")
+    (policy,) = [thing for thing in things if thing["metadata"]["name"] == "wikigpt-steps"]
+    assert policy["metadata"]["namespace"] == "team"
+    named = [peer for rule in policy["spec"]["egress"] for peer in rule["to"] if "namespaceSelector" in peer]
+    assert {"matchLabels": {"kubernetes.io/metadata.name": "kubeflow"}} in [peer["namespaceSelector"] for peer in named]
 
 
 @pytest.mark.parametrize("root", WHOLE)

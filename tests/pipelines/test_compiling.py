@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from components.shared.failure import Failure
+from pipelines.cluster.places import in_bytes
 from pipelines.compiling import compile_to
 from pipelines.settings import load
 
@@ -104,6 +105,22 @@ def test_a_folder_as_corpus_is_refused(tmp_path):
     with pytest.raises(Failure, match="no pod of a cluster sees"):
         compile_to(tmp_path / "x.yaml", load("quick", ["download.corpus=/data/wikitext-2"]))
     assert not (tmp_path / "x.yaml").exists()
+
+
+def test_a_credential_is_not_compiled_in(tmp_path):
+    webhook = "notify.webhook=https://hooks.slack.com/services/T0/hunter2"
+    with pytest.raises(Failure, match=r"notify\.webhook holds what looks like a credential"):
+        compile_to(tmp_path / "x.yaml", load("quick", [webhook]))
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_the_first_profile_fits_a_laptop():
+    """docs/cluster.md asks for 8 GB of free memory, of which Kubeflow Pipelines takes half."""
+    cluster = load("quick", []).cluster
+    places = [getattr(cluster, step) for step in ("download", *EDGES)]
+    for place in places:
+        assert in_bytes(place.memory_request) <= 2 << 30
+        assert (place.gpus, float(place.cpu_limit) <= 4) == (0, True)
 
 
 def test_an_image_by_tag_is_refused(tmp_path):

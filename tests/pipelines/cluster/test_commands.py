@@ -115,6 +115,9 @@ def test_a_web_page_a_stale_token_and_a_dead_server(wikigpt, stand_in, monkeypat
 def test_the_life_of_a_schedule(wikigpt, stand_in):
     code, out, _ = wikigpt("schedule", "list")
     assert (code, out) == (0, "nightly  not applied: it stands in infra/schedules only\n")
+    assert wikigpt("schedule", "list", "--check")[0] == 1
+    code, _, err = wikigpt("schedule", "list", "--check", "--from", "nowhere")
+    assert (code, "The folder of the schedules is not there" in err) == (2, True)
     code, out, _ = wikigpt("schedule", "apply", "--image", IMAGE)
     assert code == 0
     first, second = out.splitlines()

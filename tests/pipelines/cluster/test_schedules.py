@@ -45,6 +45,8 @@ def test_our_schedules_can_be_read():
         ({"profile": None}, "The schedule has no profile"),
         ({"name": "Every Night"}, "The schedule cannot be called 'Every Night'"),
         ({"time_zone": "Europe/Atlantis"}, "There is no time zone 'Europe/Atlantis'"),
+        ({"time_zone": 2}, "The time zone of the schedule is 2"),
+        ({"parameters": ["train.seed=7"]}, "The parameters of the schedule are"),
     ],
 )
 def test_a_file_that_cannot_be_used(tmp_path, change, sentence):
@@ -53,6 +55,12 @@ def test_a_file_that_cannot_be_used(tmp_path, change, sentence):
     with pytest.raises(Failure, match=sentence) as caught:
         read_schedule(path)
     assert caught.value.exit_code is ExitCode.USAGE
+
+
+def test_a_time_zone_that_is_left_blank_is_utc(tmp_path):
+    path = tmp_path / "nightly.yaml"
+    path.write_text('{name: nightly, cron: "0 0 2 * * *", profile: nightly, time_zone: }')
+    assert read_schedule(path).cron.time_zone == "UTC"
 
 
 def test_two_schedules_of_one_name(tmp_path):

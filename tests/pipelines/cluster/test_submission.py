@@ -76,6 +76,7 @@ def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
         ([], "No image is named"),
         ([f"cluster.image={IMAGE}", "download.corpus=/data/corpus"], "no pod of a cluster sees"),
         ([f"cluster.image={IMAGE}", "download.corpus=corpus"], "no pod of a cluster sees"),
+        ([f"cluster.image={IMAGE}", "tokenize.tokenizer=./tokenizer"], "no pod of a cluster sees"),
         ([f"cluster.image={IMAGE}", "notify.token=hunter2"], "notify.token holds what looks like a credential"),
         ([f"cluster.image={IMAGE}", "download.api_key=hunter2"], "download.api_key holds what looks like"),
         (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components.shared.failure import Failure
 from components.shared.liveness import beating, end_heartbeat
 from components.shared.manifest import write_manifest
 from components.shared.store import Store, open_store
@@ -85,6 +86,16 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
         waste = gc(store, filled, apply=True)
     assert listed(waste) == {("checkpoint", "1")}
     assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
+
+
+def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: Store) -> None:
+    """It would know of no version, so all would look like waste."""
+    end_heartbeat(store, "night-1")
+    age(store, days=30)
+    before = folders(store)
+    with pytest.raises(Failure, match="The registry knows none of the 1 runs of the store"):
+        gc(store, client, apply=True)
+    assert folders(store) == before
 
 
 def test_old_runs_without_a_version_go_with_what_they_left(filled: MlflowClient, store: Store) -> None:

@@ -1,5 +1,6 @@
 """Lineage back from a version to what makes it again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,18 @@ def test_equal_weights_are_identical_and_others_are_not(client: MlflowClient, ma
     assert compare(lineage, read_manifest(made.model, "model")).identical
     weights = made.model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    other = compare(lineage, write_manifest(made.model, "model"))
+    facts = {"fingerprint": made.fingerprint}
+    other = compare(lineage, write_manifest(made.model, "model", facts))
     assert not other.identical
     assert "differ in numerics" in other.sentence
+
+
+def test_another_corpus_at_the_same_address_is_no_matter_of_hardware(client: MlflowClient, made: Folders) -> None:
+    lineage = lineage_of(client, resolve(client, "champion"))
+    model = read_manifest(made.model, "model")
+    other = replace(model, facts={**model.facts, "fingerprint": "0" * 32})
+    with pytest.raises(Failure, match="is not what it was when version 1 was made"):
+        compare(lineage, other)
 
 
 def test_other_code_is_refused_and_the_commit_named(
