@@ -69,7 +69,7 @@ class Record:
             steps: the budget.
         """
         self.shown |= {name: row[name] for name in _SHOWN if name in row}
-        if speed := self.shown.get("tokens_per_second"):
+        if (speed := self.shown.get("tokens_per_second")) and row["step"] > 1:  # the first step compiles
             self.shown["eta"] = round((steps - row["step"]) * (row["tokens"] / row["step"]) / speed, 1)
         emit("progress", step="train", done=row["step"], total=steps, **self.shown)
         self._queue(row | _system())
