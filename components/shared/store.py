@@ -94,7 +94,8 @@ class Store:
         while True:
             if self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace):
                 return manifest
-            if standing := self.find(kind, name):
+            standing = self.manifest(kind, name)
+            if standing and (standing.files == manifest.files or self.find(kind, name)):
                 return standing
             replace = True  # it names what is gone, so nobody can have it
 
