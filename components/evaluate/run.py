@@ -60,9 +60,8 @@ def run(
     texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in ("train", *SPLITS)}
     key = evaluation_key(settings)
     weights = registry.weights_digest(model)
-    evaluation = known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)
-    if evaluation is None:
-        evaluation = _evaluate(model_dir, model.facts, texts, settings)
+    known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)
+    evaluation = known or _evaluate(model_dir, model.facts, texts, settings)
     champion = find_champion(
         step,
         corpus.facts["model_name"],

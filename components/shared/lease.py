@@ -14,6 +14,8 @@ from components.shared.failure import Failure
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.store import Store
 
+_PREFIX = "training/"
+
 
 @contextmanager
 def lease(store: Store, fingerprint: str, pipeline_run: str) -> Iterator[None]:
@@ -62,14 +64,15 @@ def refuse_a_second_training(store: Store, fingerprint: str, pipeline_run: str) 
         _refuse_if_alive(store, fingerprint, holder)
 
 
-def training_of(claim: str) -> str | None:
-    """The fingerprint that a claim in the store leases, or None if it is another claim."""
-    kind, _, rest = claim.partition("/")
-    return rest.partition("/")[0] if kind == "training" else None
+def leases(store: Store) -> Iterator[tuple[str, str]]:
+    """The fingerprint and the run of every lease that was given and not released, also to runs that are dead."""
+    for name in store.claims(_PREFIX):
+        if record := store.claimed(name):
+            yield name.removeprefix(_PREFIX).partition("/")[0], record["run"]
 
 
 def _prefix(fingerprint: str) -> str:
-    return f"training/{fingerprint}/"
+    return f"{_PREFIX}{fingerprint}/"
 
 
 def _last(store: Store, fingerprint: str) -> tuple[int, str | None]:

@@ -109,6 +109,13 @@ class Store:
         data = self.objects.get(key)
         return None if data is None else self._parse(data, key)
 
+    def peek(self, kind: str, name: str) -> Manifest | None:
+        """The same, and None also where it is damaged: for who can do without."""
+        try:
+            return self.manifest(kind, name)
+        except Damaged:
+            return None
+
     def find(self, kind: str, name: str) -> Manifest | None:
         """The manifest under a name, if all of its blobs are there, whole by their size."""
         manifest = self.manifest(kind, name)
@@ -159,10 +166,7 @@ class Store:
 
         Only for folders whose bytes nobody else can have: a checkpoint names its training in every file.
         """
-        try:
-            doomed = self.manifest(kind, name)
-        except Damaged:  # it names nothing
-            doomed = None
+        doomed = self.peek(kind, name)
         self.forget(kind, name)
         kept = [manifest for each in keep if (manifest := self.manifest(kind, each))]
         used = {_blob_key(fact) for manifest in kept for fact in manifest.files.values()}

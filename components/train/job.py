@@ -78,8 +78,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     vocabulary = {"vocab_size": job.tokens["vocab_size"], "eos_id": job.tokens["eos_id"]}
     weights = Path(job.weights) if job.weights else None
-    counted = settings.start == "bigram" and not (weights or job.resume_from)
-    text = corpus.order.split.text if counted else None
+    text = None if job.resume_from else lambda: corpus.order.split.text
     model = build_model(settings, weights=weights, text=text, **vocabulary)
     steps = budget(settings, corpus.order.steps_per_epoch)
     trained = add_adapter(model, settings, steps).to(device)

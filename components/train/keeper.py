@@ -11,7 +11,7 @@ from typing import Any
 from components.shared.events import emit
 from components.shared.failure import Damaged
 from components.shared.fingerprint import differences
-from components.shared.manifest import Manifest, write_manifest
+from components.shared.manifest import write_manifest
 from components.shared.store import Store
 from components.train.checkpoint import State, write_state
 from components.train.settings import CheckpointSettings
@@ -96,7 +96,7 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
 def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
     names = store.names(KIND, f"{fingerprint}/")
-    ours = [name for name in names if (made := _manifest(store, name)) and made.facts["run"] == pipeline_run]
+    ours = [name for name in names if (made := store.peek(KIND, name)) and made.facts["run"] == pipeline_run]
     for name in set(names) - set(ours):
         store.remove(KIND, name, keep=ours)
 
@@ -104,17 +104,10 @@ def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
 def nearest_other(store: Store, fingerprint: str, identity: dict[str, Any]) -> str | None:
     """What tells this training from the most similar one that left a checkpoint, as a sentence, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
-    manifests = [_manifest(store, name) for training, name in last.items() if training != fingerprint]
+    manifests = [store.peek(KIND, name) for training, name in last.items() if training != fingerprint]
     unlike = [differences(identity, manifest.facts["identity"]) for manifest in manifests if manifest]
     if not unlike:
         return None
     fewest = min(unlike, key=len)
     shown = "; ".join(fewest[:4]) + (f"; and {len(fewest) - 4} more" if len(fewest) > 4 else "")
     return f"A checkpoint of another training is not used, since it differs: {shown}"
-
-
-def _manifest(store: Store, name: str) -> Manifest | None:
-    try:
-        return store.manifest(KIND, name)
-    except Damaged:
-        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def build_model(
     vocab_size: int,
     eos_id: int,
     weights: Path | None = None,
-    text: np.ndarray | None = None,
+    text: Callable[[], np.ndarray] | None = None,
 ) -> PreTrainedModel:
     """The model to train, in float32 on the CPU, its vocabulary padded to a multiple of 64 until `save_model`.
 
@@ -36,7 +37,7 @@ def build_model(
         vocab_size: of the tokenizer.
         eos_id: the end-of-text token, which also begins a text.
         weights: a folder with pretrained weights, or None to begin with random ones.
-        text: ids of the train split, for a start that is counted in it; None where a checkpoint follows.
+        text: gives the ids of the train split, if the start is counted in it; None where a checkpoint follows.
 
     Raises:
         Failure: the weights are no safetensors, belong to another tokenizer, have a shorter context than a block, or
@@ -59,7 +60,7 @@ def build_model(
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
     if weights is None and text is not None and settings.start == "bigram":
-        begin_with_bigrams(model, text, vocab_size=vocab_size, seed=settings.seed)
+        begin_with_bigrams(model, text(), vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model
 

@@ -64,8 +64,6 @@ def _from_hub(name: str, revision: str) -> Path:
 
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=list(_FILES), etag_timeout=5))
-    except Failure:  # told to stop
-        raise
     except Exception as error:
         raise Failure(
             f"The pretrained weights cannot be had from the Hub: {type(error).__name__}",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
-from components.shared.lease import training_of
+from components.shared.lease import leases
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
@@ -82,8 +82,9 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     """
     experiments = [e.experiment_id for e in client.search_experiments()]
     runs = list(_runs(client, experiments))
-    _refuse_another_registry(store, client, runs)
-    needs = _needs(store, client, runs)
+    heard = {name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")}
+    _refuse_another_registry(store, client, heard, runs)
+    needs = _needs(store, client, heard, runs)
     before = time.time() - keep_for
     folders = list(_folders(store, needs, before))
     removals = [*folders, *_claims(store, needs, before), *_old_runs(runs, needs, before)]
@@ -98,29 +99,22 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     return Waste(tuple(removals), tuple(notes))
 
 
-def _refuse_another_registry(store: Store, client: MlflowClient, runs: list[Run]) -> None:
+def _refuse_another_registry(store: Store, client: MlflowClient, heard: set[str], runs: list[Run]) -> None:
     """To another registry all that the store holds would look like waste."""
-    of_store = {name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")}
-    of_registry = {run.data.tags.get(PIPELINE_RUN_TAG) for run in runs}
-    if of_store and not of_store & of_registry:
+    if heard and heard.isdisjoint(run.data.tags.get(PIPELINE_RUN_TAG, "") for run in runs):
         raise Failure(
-            f"The registry knows none of the {len(of_store)} runs of the store and cannot say what they need",
+            f"The registry knows none of the {len(heard)} runs of the store and cannot say what they need",
             where=f"registry {client.tracking_uri}, store {store.uri}",
             remedy="give the two that belong together, by MLFLOW_TRACKING_URI and --store",
             exit_code=ExitCode.USAGE,
         )
 
 
-def _needs(store: Store, client: MlflowClient, runs: list[Run]) -> _Needs:
+def _needs(store: Store, client: MlflowClient, heard: set[str], runs: list[Run]) -> _Needs:
     models = client.search_registered_models(max_results=1000)
     versions = [version for model in models for version in registry.versions(client, model.name)]
-    claims = [name.removeprefix("heartbeats/") for name in store.claims("heartbeats/")]
-    living = frozenset(run for run in claims if alive(heartbeat_of(store, run)))
-    training = {
-        training_of(name) or ""
-        for name in store.claims("training/")
-        if (store.claimed(name) or {}).get("run") in living
-    }
+    living = frozenset(run for run in heard if alive(heartbeat_of(store, run)))
+    training = {fingerprint for fingerprint, run in leases(store) if run in living}
     busy = {r.data.tags.get(registry.FINGERPRINT, "") for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living}
     return _Needs(
         fingerprints=frozenset(v.tags[registry.FINGERPRINT] for v in versions if registry.FINGERPRINT in v.tags),

@@ -45,8 +45,8 @@ def trial(settings: RunSettings, corpus: Path) -> dict[str, Any]:
     device = choose_device(settings.train)
     numerics = prepare(settings.train, device)
     data = open_corpus(settings.train, facts, tokens_dir, device)
-    text = data.order.split.text
-    model = build_model(settings.train, vocab_size=facts["vocab_size"], eos_id=facts["eos_id"], text=text)
+    vocabulary = {"vocab_size": facts["vocab_size"], "eos_id": facts["eos_id"]}
+    model = build_model(settings.train, text=lambda: data.order.split.text, **vocabulary)
     model = torch.nn.Module.to(model, device)
     steps = budget(settings.train, data.order.steps_per_epoch)
     began = time.process_time()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.failure import Failure
-from components.shared.lease import check_lease, lease, refuse_a_second_training, training_of
+from components.shared.lease import check_lease, lease, leases, refuse_a_second_training
 from components.shared.liveness import beating, end_heartbeat
 from components.shared.store import Store, open_store
 
@@ -31,10 +31,10 @@ def test_it_is_held_for_the_block_and_then_free(store: Store) -> None:
             lease(store, TRAINING, "two"),
         ):
             pass
-        (name,) = store.claims("training/")
-        assert training_of(name) == TRAINING
+        assert store.claims("heartbeats/") == ["heartbeats/one"], "which is no lease"
+        assert list(leases(store)) == [(TRAINING, "one")]
     assert store.claims("training/") == []
-    assert training_of("heartbeats/one") is None
+    assert list(leases(store)) == []
 
 
 def test_a_run_that_is_tried_again_holds_it_still(store: Store) -> None:
