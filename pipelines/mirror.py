@@ -10,6 +10,7 @@ from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
+from components.shared.address import is_folder
 from components.shared.articles import SPLITS
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of, file_fact, write_manifest
@@ -83,7 +84,7 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str | N
     if name.startswith("s3://"):
         return
     with tempfile.TemporaryDirectory() as work:
-        if name.startswith(("/", "./", "../", "~")):
+        if is_folder(name):
             files = _files(Path(name).expanduser(), part, key)
             digest = digest_of({path.name: file_fact(path).sha256 for path in files})
             address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from components.shared.address import is_folder
 from components.shared.manifest import digest_of, file_fact
 
 _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
-_FOLDER = ("/", "./", "../", "~")
 
 
 def ingredients(settings: dict[str, Any]) -> dict[str, str]:
@@ -26,7 +26,7 @@ def ingredients(settings: dict[str, Any]) -> dict[str, str]:
         address = settings[section].get(key) or ""
         if address.startswith("s3://"):
             found[f"content.{section}.{key}"] = _of_prefix(address)
-        elif address.startswith(_FOLDER) and Path(address).expanduser().is_dir():
+        elif is_folder(address) and Path(address).expanduser().is_dir():
             found[f"content.{section}.{key}"] = _of_folder(Path(address).expanduser())
     return found
 

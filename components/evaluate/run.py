@@ -138,6 +138,7 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
         "fingerprint": champion.fingerprint,
         "origin": champion.origin,
         "tokenizer_digest": known.get("tokenizer_digest", ""),
+        "merged": known.get("merged", True),
         "test_word_perplexity": float(perplexity) if perplexity else None,
         "protocols": {PROTOCOL: {"validation": validation}} if validation else {},
     }

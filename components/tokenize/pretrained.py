@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import FILES, from_mirror
 from components.shared.store import Store
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _FILES = FILES["tokenizer"]
-# How a folder begins; without it `gpt2` would mean another thing where somebody has a folder of that name.
-_FOLDER = ("/", "./", "../", "~")
 _GPT2 = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PINNED = {"gpt2": _GPT2, "openai-community/gpt2": _GPT2}
 
@@ -69,7 +68,7 @@ def _from_merges(folder: Path):
 def _bring(name: str, revision: str | None, work: Path, store: Store | None) -> Path:
     if name.startswith("s3://"):
         return _from_s3(name, work)
-    if not name.startswith(_FOLDER):
+    if not is_folder(name):
         return _from_hub(name, revision, work, store)
     folder = Path(name).expanduser()
     if folder.is_dir():

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
+from components.shared.address import is_folder
+
 _POSITIVE = (
     "layers",
     "width",
@@ -49,8 +51,8 @@ class TrainSettings:
         tied_embeddings: whether the output layer shares the token embedding.
         start: of a model made from scratch: `random` weights, or what a `bigram` count of the train split says: a whole
             bigram model, or with tied embeddings which tokens are alike.
-        pretrained: weights to start from instead: a folder (begins with `/`, `./` or `~`), `s3://bucket/prefix`, or a
-            name on the Hugging Face Hub; shape and `start` above are ignored then.
+        pretrained: weights to start from instead: a folder (begins with `/`, `./`, `../` or `~`), `s3://bucket/prefix`,
+            or a name on the Hugging Face Hub; shape and `start` above are ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
         dropout: of residual branches and embeddings; attention_dropout: of attention weights; embedding_dropout: the
             share of the vocabulary whose vectors are dropped for a whole step.
@@ -156,7 +158,8 @@ class TrainSettings:
     @property
     def from_hub(self) -> bool:
         """Whether the pretrained weights are named by the Hub."""
-        return self.pretrained is not None and not self.pretrained.startswith(("/", "./", "../", "~", "s3://"))
+        name = self.pretrained
+        return name is not None and not is_folder(name) and not name.startswith("s3://")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.download.corpora import RESERVED
+from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
 
 _KEY = re.compile(
@@ -58,7 +59,7 @@ def refuse_folders(corpus: str, pretrained: str | None, tokenizer: str | None) -
         ("folder of pretrained weights", pretrained, "train.pretrained"),
         ("folder of a tokenizer", tokenizer, "tokenize.tokenizer"),
     ):
-        if value is not None and value.startswith(("/", "./", "../", "~")):
+        if value is not None and is_folder(value):
             raise _folder(kind, value, where)
 
 

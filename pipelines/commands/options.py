@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from components.download.corpora import RESERVED
+from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home, open_home
 from pipelines.settings import RunSettings, load
@@ -37,14 +38,20 @@ DEFAULT_HOME = Path(".wikigpt")
 
 
 def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
-    """The settings that options ask for; a folder named as corpus is made absolute."""
+    """The settings that options ask for; folders that they name are made absolute, since steps run elsewhere."""
     settings = load(profile, sets or ())
-    return settings if corpus is None else settings.with_values("download", corpus=absolute_corpus(corpus))
+    settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
+    settings = settings.with_values("tokenize", tokenizer=_absolute(settings.tokenize.tokenizer))
+    return settings.with_values("train", pretrained=settings.train.pretrained and _absolute(settings.train.pretrained))
 
 
 def absolute_corpus(corpus: str) -> str:
     """A known name or an address as it is, a folder as an absolute path."""
     return corpus if corpus in RESERVED or "://" in corpus else str(Path(corpus).expanduser().resolve())
+
+
+def _absolute(address: str) -> str:
+    return str(Path(address).expanduser().resolve()) if is_folder(address) else address
 
 
 def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
