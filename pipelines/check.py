@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.download.corpora import KNOWN
+from components.download.corpora import KNOWN, SAMPLE
 from components.download.splits import check_text, find_splits
 from components.shared.failure import ExitCode
 from pipelines import doctor
 from pipelines.doctor import Finding
-from pipelines.home import Home
-from pipelines.run import pin_numerics, tracking_uri
+from pipelines.home import Home, tracking_uri
+from pipelines.run import pin_numerics
 from pipelines.settings import RunSettings
 
 
@@ -23,7 +23,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         Finding("Settings", True, f"profile {settings.profile}: {settings.description}"),
         Finding("Numerics", True, numerics),
         corpus(settings),
-        doctor.gpu(needed=train.device == "cuda") if train.device == "cuda" else doctor.cores(),
+        doctor.gpu(needed=True) if "cuda" in (train.device, settings.evaluate.device) else doctor.cores(),
         doctor.compiler(needed=train.compile),
         doctor.disk(home.root),
         doctor.store(store),
@@ -34,7 +34,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
 def corpus(settings: RunSettings) -> Finding:
     """Whether the corpus is there; one behind the network is asked for only by the run itself."""
     name = settings.download.corpus
-    if name == "sample":
+    if name == SAMPLE:
         return Finding("Corpus", True, "sample, made by the project")
     if name in KNOWN:
         hub = doctor.hub()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.manifest import write_atomically
-from pipelines.cluster.refusals import refuse_folders, refuse_secret_values
+from pipelines.cluster.refusals import refuse_secret_values
 from pipelines.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def compile_to(output: Path, settings: RunSettings) -> None:
     one the file holds the bare DAG, which runs wherever our package is installed.
 
     Raises:
-        Failure: the image may change under a run, or the corpus is a folder of this machine.
+        Failure: the image may change under a run, or a value looks like a credential.
     """
     from kfp import compiler
 
@@ -45,10 +45,8 @@ def for_cluster(settings: RunSettings) -> RunSettings:
     """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
 
     Raises:
-        Failure: corpus, weights or tokenizer are a folder of this machine, which no pod sees; or a value looks like a
-            credential, which everybody who sees the pipeline could read.
+        Failure: a value looks like a credential, which everybody who sees the pipeline could read.
     """
-    refuse_folders(settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer)
     refuse_secret_values({name: value for name, value in asdict(settings).items() if name != "cluster"})
     train = settings.train
     device, precision = train.device, train.precision

@@ -83,6 +83,7 @@ def store(address: str) -> Finding:
     def use() -> str:
         opened = open_store(address)
         opened.renew("doctor", {"by": "wikigpt doctor"})
+        opened.claimed("doctor")
         opened.release("doctor")
         return address
 
@@ -142,6 +143,11 @@ def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:
         hub(),
         docker(),
     ]
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """That of the first thing that is needed and is not there; 0 where nothing is missing."""
+    return next((int(finding.exit_code) for finding in findings if finding.needed and not finding.ok), ExitCode.OK)
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:

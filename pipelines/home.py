@@ -9,6 +9,7 @@ compile-cache/    what torch.compile made
 
 from __future__ import annotations
 
+import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import write_atomically
 
 LAYOUT = 1
+_MARKER = "layout"
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ def open_home(root: Path) -> Home:
         Failure: it was written by a later version, is not a home, or cannot be written.
     """
     root = root.expanduser().resolve()
-    marker = root / "layout"
+    marker = root / _MARKER
     if not marker.exists():
         if root.exists() and any(root.iterdir()):
             raise Failure(
@@ -71,3 +73,33 @@ def open_home(root: Path) -> Home:
             exit_code=ExitCode.USAGE,
         )
     return Home(root)
+
+
+def existing_home(root: Path) -> Home:
+    """The home of a command that only reads.
+
+    Raises:
+        Failure: nothing was ever run there.
+    """
+    if not (root.expanduser() / _MARKER).is_file():
+        raise Failure(
+            "Nothing was run here yet",
+            where=str(root.expanduser().resolve()),
+            remedy="start with `wikigpt run`, or name the right --home",
+            exit_code=ExitCode.USAGE,
+        )
+    return open_home(root)
+
+
+def tracking_uri(home: Home) -> str:
+    """The MLflow that runs write to: the one that the environment names, else the home's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
+
+
+def recorded_in(root: Path) -> str:
+    """The MLflow that holds what was run; a home is needed only where the environment names none.
+
+    Raises:
+        Failure: nothing was ever run there.
+    """
+    return os.environ.get("MLFLOW_TRACKING_URI") or existing_home(root).tracking_uri

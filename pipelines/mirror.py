@@ -10,13 +10,13 @@ from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
-from components.shared.address import is_folder
+from components.shared.address import is_folder, is_on_hub
 from components.shared.articles import SPLITS
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of, file_fact, write_manifest
-from components.shared.pretrained import FILES, KIND, Part, mirrored_name
+from components.shared.pretrained import FILES, KIND, Part, files_of, from_hub, mirrored_name
 from components.shared.store import Store
-from components.tokenize.pretrained import PINNED
+from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.settings import RunSettings
 
@@ -69,18 +69,19 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
 
 
 def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
-    name = settings.tokenize.tokenizer
+    name, revision = settings.tokenize.tokenizer, settings.tokenize.revision
     if name != OWN:
-        revision = settings.tokenize.revision or PINNED.get(name)
-        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, revision)
+        commit = pinned(name, revision) if is_on_hub(name) else ""
+        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, commit)
 
 
 def _weights(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
-    if settings.train.pretrained:
-        yield from _pretrained(store, "weights", "train.pretrained", settings.train.pretrained, settings.train.revision)
+    name, revision = settings.train.pretrained, settings.train.revision
+    if name:
+        yield from _pretrained(store, "weights", "train.pretrained", name, revision or "")
 
 
-def _pretrained(store: Store, part: Part, key: str, name: str, revision: str | None) -> Iterator[Mirrored]:
+def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) -> Iterator[Mirrored]:
     if name.startswith("s3://"):
         return
     with tempfile.TemporaryDirectory() as work:
@@ -90,16 +91,10 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str | N
             address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)
             yield Mirrored(f"{key}={name}", address, f"{key}={address}", sum(path.stat().st_size for path in files))
             return
-        if revision is None:
-            raise Failure(
-                f"The {part} of {name} would come from the Hub and no revision is pinned",
-                where=key,
-                remedy=f"set {key.partition('.')[0]}.revision to the commit you trust",
-                exit_code=ExitCode.USAGE,
-            )
         stored = mirrored_name(part, name, revision)
         if (manifest := store.find(KIND, stored)) is None:
-            folder = _from_hub(part, name, revision, Path(work) / "hub")
+            folder = from_hub(part, name, revision, Path(work) / "hub")
+            shutil.rmtree(folder / ".cache", ignore_errors=True)
             _files(folder, part, key)
             write_manifest(folder, KIND, {"repository": name, "revision": revision})
             manifest = store.publish(folder, KIND, stored)
@@ -107,26 +102,8 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str | N
     yield Mirrored(f"{key}={name}", store.address(KIND, stored), None, size)
 
 
-def _from_hub(part: Part, name: str, revision: str, folder: Path) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot_download(
-            name, revision=revision, allow_patterns=list(FILES[part]), ignore_patterns=["*/*"], local_dir=folder
-        )
-    except Exception as error:
-        raise Failure(
-            f"The {part} cannot be had from the Hub: {type(error).__name__}",
-            where=f"https://huggingface.co/{name} at {revision[:12]}",
-            remedy="run `wikigpt mirror` where the Hub can be reached, or give a folder",
-            exit_code=ExitCode.UNREACHABLE,
-        ) from error
-    shutil.rmtree(folder / ".cache", ignore_errors=True)
-    return folder
-
-
 def _files(folder: Path, part: Part, key: str) -> list[Path]:
-    found = sorted(path for pattern in FILES[part] for path in folder.glob(pattern) if path.name != "manifest.json")
+    found = files_of(part, folder)
     if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
         raise Failure(
             f"The folder holds no {part}: {', '.join(FILES[part])} are looked for",

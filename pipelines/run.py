@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted, precision_on
 from components.shared.manifest import write_atomically
 from pipelines import machine, supervisor
-from pipelines.home import Home
+from pipelines.home import Home, tracking_uri
 from pipelines.local import GRACE
 from pipelines.progress import ProgressView
 from pipelines.runners import stop_containers
@@ -181,11 +180,6 @@ def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": tracking_uri(home),
         **QUIET,
     }
-
-
-def tracking_uri(home: Home) -> str:
-    """The MLflow that is written to: the one that the environment names, else the home's own database."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
 
 
 def _conclude(result: Result, returncode: int) -> None:

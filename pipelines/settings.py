@@ -87,7 +87,7 @@ def compose(values: dict[str, Any], name: str) -> RunSettings:
     for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
         raise _unknown_section(section)
     checked: dict[str, Any] = {
-        section: parse_section(kind, values.get(section) or {}, section)
+        section: parse_section(kind, values.get(section, {}), section)
         for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
     }
     return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
@@ -115,6 +115,11 @@ def _read(profile: str) -> dict[str, Any]:
         raise _not_yaml(str(error).splitlines()[0], path) from None
     if not isinstance(values, dict):
         raise _not_yaml("no sections", path)
+    for section in (*SECTIONS, "cluster"):
+        if values.get(section) is None:
+            values.pop(section, None)  # its name alone: all of it as by default
+        elif not isinstance(values[section], dict):
+            raise _not_yaml(f"the section {section} holds no settings", path)
     return values
 
 
@@ -135,7 +140,9 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     except yaml.YAMLError:
         value = text
     for key in (section, *keys[:-1]):
-        values = values.setdefault(key, {})
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
     values[keys[-1]] = value
 
 
@@ -151,4 +158,9 @@ def _unknown_section(section: str) -> Failure:
 
 
 def _not_yaml(why: str, path: Path) -> Failure:
-    return Failure(f"The profile is not YAML: {why}", where=str(path), remedy="mend it", exit_code=ExitCode.USAGE)
+    return Failure(
+        f"The profile is not YAML with sections of settings: {why}",
+        where=str(path),
+        remedy="mend it",
+        exit_code=ExitCode.USAGE,
+    )

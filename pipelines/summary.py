@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.home import Home
+from pipelines.home import Home, tracking_uri
 from pipelines.progress import TITLES
-from pipelines.run import Result, tracking_uri
+from pipelines.run import Result
 from pipelines.settings import RunSettings
 
 

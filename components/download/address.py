@@ -1,10 +1,10 @@
-"""Addresses of corpora: what kind they are, and how they may be shown."""
+"""Addresses of corpora: what kind they are, and what they call a model."""
 
 from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 
 def is_archive(corpus: str) -> bool:
@@ -15,14 +15,6 @@ def is_archive(corpus: str) -> bool:
 def is_s3(corpus: str) -> bool:
     """Whether the corpus is a prefix of a bucket."""
     return corpus.startswith("s3://")
-
-
-def shown(address: str) -> str:
-    """An address without user, password and query, which may hold a token."""
-    if "://" not in address:
-        return address
-    parts = urlsplit(address)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def name_from(address: str) -> str:

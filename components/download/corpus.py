@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from components.download.address import name_from, shown
+from components.download.address import name_from
 from components.download.corpora import (
     ATTRIBUTION,
     KNOWN,
@@ -19,6 +19,7 @@ from components.download.corpora import (
 )
 from components.download.settings import DownloadSettings
 from components.download.splits import OWN_NAMES, check_text, has_released_names
+from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
 

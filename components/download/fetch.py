@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.download import hub, sample
-from components.download.address import is_archive, is_s3, shown
+from components.download.address import is_archive, is_s3
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts
@@ -14,6 +14,7 @@ from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import OWN_NAMES, find_splits
 from components.download.web import download
+from components.shared.address import shown
 from components.shared.articles import SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure

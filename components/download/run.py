@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.download.address import shown
 from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
 from components.download.ingredients import ingredients
@@ -19,7 +18,7 @@ from components.shared.lease import refuse_a_second_training
 from components.shared.manifest import Manifest
 from components.shared.step import Step
 from components.shared.sweep import sweep
-from components.shared.tracking import plainly
+from components.shared.tracking import plainly, settings_for_the_record
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,6 @@ def _record(step: Step, corpus: Manifest, key: str, decision: Decision, standing
 
 
 def _described(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings as parameters, but for the notice, whose address may be a secret, and tokens in addresses."""
-    sections = {name: values for name, values in settings.items() if isinstance(values, dict) and name != "notify"}
-    flat = {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}
-    return {key: shown(value) if isinstance(value, str) else value for key, value in flat.items()}
+    """The settings as parameters of the MLflow run."""
+    sections = {name: values for name, values in settings_for_the_record(settings).items() if isinstance(values, dict)}
+    return {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}

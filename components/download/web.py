@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.download.address import shown
+from components.shared.address import shown
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import disk_failure

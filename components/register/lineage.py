@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,18 +98,3 @@ def evaluation_tags(made: Made) -> dict[str, str]:
         registry.EVALUATION_RUN: made.run_id,
         registry.EVALUATION_KEY: made.evaluation["evaluation_key"],
     }
-
-
-def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run without what may be secret: the notice, and user, password and query of addresses."""
-    return {
-        section: {key: _without_secrets(value) for key, value in values.items()} if isinstance(values, dict) else values
-        for section, values in settings.items()
-        if section != "notify"
-    }
-
-
-def _without_secrets(value: Any) -> Any:
-    if not isinstance(value, str) or "://" not in value:
-        return value
-    return re.sub(r"://[^/@]*@", "://", value.partition("?")[0])

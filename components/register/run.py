@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.register.card import card
 from components.register.claim import claim_version, settle_claim
-from components.register.lineage import Made, evaluation_tags, lineage_tags, settings_for_the_record
+from components.register.lineage import Made, evaluation_tags, lineage_tags
 from components.register.logged_model import logged_model
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
@@ -18,7 +18,7 @@ from components.shared.failure import Failure
 from components.shared.gate import Rule, Scores, Verdict, gate
 from components.shared.manifest import read_manifest
 from components.shared.step import Step
-from components.shared.tracking import plainly
+from components.shared.tracking import plainly, settings_for_the_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

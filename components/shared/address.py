@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Without one of these `gpt2` would mean another thing where somebody has a folder of that name.
 _FOLDER = ("/", "./", "../", "~")
 
@@ -9,3 +11,17 @@ _FOLDER = ("/", "./", "../", "~")
 def is_folder(address: str) -> bool:
     """Whether pretrained weights or a tokenizer are named by a folder: it begins with `/`, `./`, `../` or `~`."""
     return address.startswith(_FOLDER)
+
+
+def is_on_hub(address: str) -> bool:
+    """Whether they are named by a repository of the Hugging Face Hub."""
+    return not is_folder(address) and not address.startswith("s3://")
+
+
+def shown(address: str) -> str:
+    """An address without user, password and query, which may hold a token; a folder as it is."""
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return address
+    authority, slash, path = re.split("[?#]", rest)[0].partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

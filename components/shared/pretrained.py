@@ -1,6 +1,7 @@
-"""What was mirrored from the Hugging Face Hub: the store is asked before the Hub is, so that a cluster needs none.
+"""Pretrained tokenizers and weights: what settings point to, brought to a folder. Safetensors, and never code.
 
-A revision of the Hub cannot change, so what stands under its name is what the Hub would send.
+A revision of the Hugging Face Hub cannot change, so what was mirrored into the store under its name is what the Hub
+would send: the store is asked first, and a cluster needs no Hub.
 """
 
 from __future__ import annotations
@@ -8,15 +9,46 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from components.shared.address import is_folder
+from components.shared.failure import ExitCode, Failure
+from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.store import Store
 
 KIND = "pretrained"
 Part = Literal["tokenizer", "weights"]
-# What of a repository belongs to a part: safetensors and no code.
+# What belongs to a part, right below the folder, the prefix or the repository; what lies deeper is another model's.
 FILES: dict[Part, tuple[str, ...]] = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"),
     "weights": ("*.json", "*.safetensors"),
 }
+
+
+def bring(part: Part, address: str, revision: str, work: Path, store: Store | None = None) -> Path:
+    """The folder with a part; it may hold more than that, or nothing.
+
+    Args:
+        part: what is asked for.
+        address: a folder, an `s3://` prefix, or a name on the Hub.
+        revision: the commit on the Hub; not looked at otherwise.
+        work: a scratch folder for what is downloaded.
+        store: asked before the Hub is.
+
+    Raises:
+        Failure: the bucket or the Hub cannot be asked, or refuses.
+    """
+    if is_folder(address):
+        return Path(address).expanduser()
+    if address.startswith("s3://"):
+        return _from_bucket(part, address, work)
+    if store and store.fetch(KIND, mirrored_name(part, address, revision), work):
+        return work
+    return from_hub(part, address, revision)
+
+
+def files_of(part: Part, folder: Path) -> list[Path]:
+    """The files of a part that are in a folder, by name."""
+    found = {path for pattern in FILES[part] for path in folder.glob(pattern) if path.name != MANIFEST}
+    return sorted(found)
 
 
 def mirrored_name(part: Part, repository: str, revision: str) -> str:
@@ -24,8 +56,41 @@ def mirrored_name(part: Part, repository: str, revision: str) -> str:
     return f"{repository}@{revision}/{part}"
 
 
-def from_mirror(store: Store | None, part: Part, repository: str, revision: str, folder: Path) -> Path | None:
-    """Brings a part of a repository from the store to a folder, or None where it was not mirrored."""
-    if store and store.fetch(KIND, mirrored_name(part, repository, revision), folder):
-        return folder
-    return None
+def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -> Path:
+    """Downloads a part of a repository, to a folder or to the Hub's own cache.
+
+    Raises:
+        Failure: it cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                name,
+                revision=revision,
+                allow_patterns=list(FILES[part]),
+                ignore_patterns=["*/*"],
+                local_dir=folder,
+                etag_timeout=5,
+            )
+        )
+    except Exception as error:
+        raise Failure(
+            f"The pretrained {part} cannot be had from the Hub: {type(error).__name__}",
+            where=f"https://huggingface.co/{name} at {revision}",
+            remedy="look at the network and the name; bring it into the store by `wikigpt mirror` where the Hub can be"
+            " reached; or give a folder",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+
+
+def _from_bucket(part: Part, address: str, work: Path) -> Path:
+    from components.shared.store_s3 import S3Objects
+
+    objects = S3Objects(address)
+    for key in [entry.key for entry in objects.entries("")]:
+        wanted = "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part])
+        if wanted and (data := objects.get(key)) is not None:
+            write_atomically(work / key, data)
+    return work

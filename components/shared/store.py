@@ -161,18 +161,15 @@ class Store:
         """Removes a manifest; its blobs stay until `unused` finds them."""
         self.objects.delete(_manifest_key(kind, name))
 
-    def remove(self, kind: str, name: str, *, keep: Iterable[str] = ()) -> None:
-        """Removes a folder and its blobs, save those of the folders `keep` of the same kind.
+    def remove(self, kind: str, name: str) -> None:
+        """Removes a folder and its blobs.
 
-        Only for folders whose bytes nobody else can have: a checkpoint names its training in every file.
+        Only for folders whose bytes no other can have: a checkpoint names its training and its step in every file.
         """
         doomed = self.peek(kind, name)
         self.forget(kind, name)
-        kept = [manifest for each in keep if (manifest := self.manifest(kind, each))]
-        used = {_blob_key(fact) for manifest in kept for fact in manifest.files.values()}
         for fact in doomed.files.values() if doomed else ():
-            if _blob_key(fact) not in used:
-                self.objects.delete(_blob_key(fact))
+            self.objects.delete(_blob_key(fact))
 
     def unused(self, *, spare: float = _DAY, without: Iterable[tuple[str, str]] = ()) -> list[Entry]:
         """Blobs that no manifest names and nothing has touched for `spare` seconds, the largest first.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
 
 if TYPE_CHECKING:
@@ -124,9 +125,20 @@ class plainly:  # noqa: N801 -- a context manager, named as it reads
             raise _answered(self.where, error) from error
 
 
+def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run without what may be secret: the notice, and user, password and query of addresses."""
+    return {
+        section: {key: shown(value) if isinstance(value, str) else value for key, value in values.items()}
+        if isinstance(values, dict)
+        else values
+        for section, values in settings.items()
+        if section != "notify"
+    }
+
+
 def _answered(uri: str, error: Exception) -> Failure:
     message = str(error).splitlines()[0][:300]
-    where = re.sub(r"://[^/@]*@", "://", uri)
+    where = shown(uri)
     if found := re.search(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", message):
         return Failure(
             f"The registry has schema {found[1]}, this MLflow needs {found[2]}",

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.address import is_folder
+from components.shared.address import is_on_hub
 from components.shared.failure import ExitCode, Failure
-from components.shared.pretrained import FILES, from_mirror
+from components.shared.pretrained import bring
 from components.shared.store import Store
 from components.tokenize.bpe import END_OF_TEXT, wrapped
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_FILES = FILES["tokenizer"]
 _GPT2 = "607a30d783dfa663caf39e06633721c8d4cfcd7e"
 PINNED = {"gpt2": _GPT2, "openai-community/gpt2": _GPT2}
 
@@ -31,7 +30,8 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
     Raises:
         Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
     """
-    folder = _bring(name, revision, work, store)
+    commit = pinned(name, revision) if is_on_hub(name) else ""
+    folder = bring("tokenizer", name, commit, work, store)
     if (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
@@ -40,9 +40,10 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
         tokenizer = wrapped(_from_merges(folder))
     else:
         raise Failure(
-            "The folder holds no tokenizer",
+            "There is no tokenizer",
             where=name,
-            remedy="give one with tokenizer.json, or with vocab.json and merges.txt, or tokenize.tokenizer=bpe",
+            remedy="give a folder, a prefix or a repository with tokenizer.json, or with vocab.json and merges.txt, or"
+            " tokenize.tokenizer=bpe",
         )
     if tokenizer.eos_token_id is None:
         raise Failure(
@@ -51,6 +52,22 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
             remedy="name one as eos_token in its tokenizer_config.json, or take another tokenizer",
         )
     return tokenizer
+
+
+def pinned(name: str, revision: str | None) -> str:
+    """The commit at which a tokenizer of the Hub is taken.
+
+    Raises:
+        Failure: none is given, and it is not one whose commit is known here.
+    """
+    if commit := revision or PINNED.get(name):
+        return commit
+    raise Failure(
+        "The tokenizer comes from the Hub and its revision is not pinned",
+        where=f"https://huggingface.co/{name}",
+        remedy="set tokenize.revision to the commit you trust; a folder begins with / or ./",
+        exit_code=ExitCode.USAGE,
+    )
 
 
 def _from_merges(folder: Path):
@@ -63,52 +80,3 @@ def _from_merges(folder: Path):
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
     return tokenizer
-
-
-def _bring(name: str, revision: str | None, work: Path, store: Store | None) -> Path:
-    if name.startswith("s3://"):
-        return _from_s3(name, work)
-    if not is_folder(name):
-        return _from_hub(name, revision, work, store)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    raise Failure(
-        "There is no such folder with a tokenizer",
-        where=name,
-        remedy="mend tokenize.tokenizer: bpe, a folder, an s3:// prefix, or a name on the Hub with its revision",
-    )
-
-
-def _from_s3(address: str, work: Path) -> Path:
-    from components.shared.store_s3 import S3Objects
-
-    objects = S3Objects(address)
-    for file in _FILES:
-        if (data := objects.get(file)) is not None:
-            (work / file).write_bytes(data)
-    return work
-
-
-def _from_hub(name: str, revision: str | None, work: Path, store: Store | None) -> Path:
-    pinned = revision or PINNED.get(name)
-    if pinned is None:
-        raise Failure(
-            "The tokenizer comes from the Hub and its revision is not pinned",
-            where=f"https://huggingface.co/{name}",
-            remedy="set tokenize.revision to the commit you trust; a folder begins with / or ./",
-            exit_code=ExitCode.USAGE,
-        )
-    if mirrored := from_mirror(store, "tokenizer", name, pinned, work):
-        return mirrored
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, revision=pinned, allow_patterns=list(_FILES), etag_timeout=5))
-    except Exception as error:
-        raise Failure(
-            f"The tokenizer cannot be had from the Hub: {type(error).__name__}",
-            where=f"https://huggingface.co/{name} at {pinned[:12]}",
-            remedy="look at the network and the name, bring it into the store by `wikigpt mirror`, or give a folder",
-            exit_code=ExitCode.UNREACHABLE,
-        ) from error

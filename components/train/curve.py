@@ -48,16 +48,20 @@ class Clock:
 
     def __init__(self, seconds: float):
         now = time.perf_counter()
-        self.began, self.lap_began = now - seconds, now
+        self.began, self.lap_began, self.steps = now - seconds, now, 0
 
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.began
 
-    def rate(self, count: int) -> float:
-        """How many a second there were since the last call."""
+    def tick(self) -> None:
+        """A step ended."""
+        self.steps += 1
+
+    def rate(self) -> float:
+        """Steps a second since the last call."""
         now = time.perf_counter()
-        rate, self.lap_began = count / (now - self.lap_began), now
+        rate, self.lap_began, self.steps = self.steps / (now - self.lap_began), now, 0
         return rate
 
     @contextmanager

@@ -55,9 +55,8 @@ class StoreKeeper:
             write_manifest(Path(scratch), KIND, {**self.facts, "step": state.progress.step})
             self.store.publish(Path(scratch), KIND, name, replace=True)
         self.kept(self.store.address(KIND, name))
-        names = self.store.names(KIND, f"{self.fingerprint}/")
-        for old in names[: -self.settings.keep]:
-            self.store.remove(KIND, old, keep=names[-self.settings.keep :])
+        for old in self.store.names(KIND, f"{self.fingerprint}/")[: -self.settings.keep]:
+            self.store.remove(KIND, old)
 
 
 def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Path) -> Path | None:
@@ -84,7 +83,7 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
             manifest = None
         if manifest is None:
             emit("note", text=f"warning: checkpoint {name} is damaged and was removed; the one before it is tried")
-            store.remove(KIND, name, keep=names)
+            store.remove(KIND, name)
         elif unlike := differences(identity, manifest.facts["identity"]):
             emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(unlike)}")
         else:
@@ -95,10 +94,10 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
 
 def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
-    names = store.names(KIND, f"{fingerprint}/")
-    ours = [name for name in names if (made := store.peek(KIND, name)) and made.facts["run"] == pipeline_run]
-    for name in set(names) - set(ours):
-        store.remove(KIND, name, keep=ours)
+    for name in store.names(KIND, f"{fingerprint}/"):
+        made = store.peek(KIND, name)
+        if made is None or made.facts["run"] != pipeline_run:
+            store.remove(KIND, name)
 
 
 def nearest_other(store: Store, fingerprint: str, identity: dict[str, Any]) -> str | None:

@@ -111,6 +111,7 @@ def train(
             model.zero_grad(set_to_none=True)
             state.average.update(progress.step)
             curve.add(loss, norm)
+            clock.tick()
             progress.step += 1
 
             last, stop = progress.step == steps, group.any(told_to_stop())
@@ -122,7 +123,7 @@ def train(
                 _check_finite(progress, rate, corpus.order)
             if log:
                 mean_loss, mean_norm = mean_of(progress.pending)
-                speed = clock.rate(len(progress.pending) * tokens_a_step)
+                speed = clock.rate() * tokens_a_step
                 record(loss=mean_loss, learning_rate=rate, gradient_norm=mean_norm, tokens_per_second=speed)
                 curve.clear()
                 progress.pending = []
@@ -151,9 +152,9 @@ def train(
 def validation_loss(model: nn.Module, corpus: Corpus, settings: TrainSettings, group: Group = ALONE) -> float:
     """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens."""
     model.eval()
-    size = _parts(settings, group)[0]
+    part = _parts(settings, group)[0]
     total = torch.zeros(2, dtype=torch.float64, device=corpus.validation.stream.device)
-    for inputs, targets, scored in corpus.validation.batches(size.stop - size.start, group.rank, group.size):
+    for inputs, targets, scored in corpus.validation.batches(part.stop - part.start, group.rank, group.size):
         with autocast(settings, inputs.device):
             logits = model(input_ids=inputs).logits[..., : corpus.vocab_size]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")

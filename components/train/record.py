@@ -12,7 +12,7 @@ from typing import Any
 from components.shared.events import emit
 from components.shared.step import Step
 
-_ROWS = 20_000  # kept while MLflow is away; then the oldest go
+_ROWS, _TAGS = 20_000, 100  # kept while MLflow is away; then the oldest go
 _ROWS_A_CALL = 50
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 _SHOWN = ("loss", "validation_perplexity", "tokens_per_second")
@@ -42,7 +42,7 @@ class Record:
         self.earlier = len(earlier)
         for row in earlier:
             self._queue(row)
-        self.tags: dict[str, str] = {}
+        self.tags: deque[dict[str, str]] = deque(maxlen=_TAGS)
         self.shown: dict[str, Any] = {}
         self.news, self.over = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
@@ -81,7 +81,7 @@ class Record:
 
     def tag(self, name: str, value: str) -> None:
         """Queues a tag of the MLflow run."""
-        self.tags[name] = value
+        self.tags.append({name: value})
         self.news.set()
 
     def _deliver(self) -> None:
@@ -102,7 +102,7 @@ class Record:
             self.news.clear()
 
     def _send(self) -> None:
-        """Sends what is queued; a row leaves the queue only after it has arrived."""
+        """Sends what is queued; a row or a tag leaves its queue only after it has arrived."""
         from mlflow.entities import Metric
 
         tracking = self.step.tracking
@@ -123,7 +123,8 @@ class Record:
             for _ in rows:
                 self.rows.popleft()
         while self.tags:
-            tracking.tags(dict([self.tags.popitem()]))
+            tracking.tags(self.tags[0])
+            self.tags.popleft()
 
     def _skip_delivered(self) -> None:
         """Forgets earlier rows that MLflow has: what the process before delivered of them, nobody kept."""

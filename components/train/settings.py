@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from components.shared.address import is_folder
+from components.shared.address import is_on_hub
 
 _POSITIVE = (
     "layers",
@@ -158,8 +158,7 @@ class TrainSettings:
     @property
     def from_hub(self) -> bool:
         """Whether the pretrained weights are named by the Hub."""
-        name = self.pretrained
-        return name is not None and not is_folder(name) and not name.startswith("s3://")
+        return self.pretrained is not None and is_on_hub(self.pretrained)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
+
+if TYPE_CHECKING:
+    from pipelines.settings import RunSettings
 
 _KEY = re.compile(
     r"(^|[._-])(password|passwd|secret|token|credentials?|apikey|(api|access|private|secret)[_-]?key)$", re.IGNORECASE
@@ -47,17 +50,18 @@ def refuse_secret_values(settings: dict[str, Any]) -> None:
             raise _secret(key, "the settings of the run")
 
 
-def refuse_folders(corpus: str, pretrained: str | None, tokenizer: str | None) -> None:
-    """Corpus, pretrained weights and tokenizer must be where a pod can fetch them.
+def refuse_folders(settings: RunSettings) -> None:
+    """Looks at the settings that a run is started with: all that they name must be where a pod can fetch it.
 
     Raises:
-        Failure: one of them is a folder of this machine.
+        Failure: corpus, pretrained weights or tokenizer are a folder of this machine.
     """
+    corpus = settings.download.corpus
     if corpus not in RESERVED and "://" not in corpus:
         raise _folder("corpus", corpus, "download.corpus")
     for kind, value, where in (
-        ("folder of pretrained weights", pretrained, "train.pretrained"),
-        ("folder of a tokenizer", tokenizer, "tokenize.tokenizer"),
+        ("folder of pretrained weights", settings.train.pretrained, "train.pretrained"),
+        ("folder of a tokenizer", settings.tokenize.tokenizer, "tokenize.tokenizer"),
     ):
         if value is not None and is_folder(value):
             raise _folder(kind, value, where)

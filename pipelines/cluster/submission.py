@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cluster.refusals import refuse_secrets
+from pipelines.cluster.refusals import refuse_folders, refuse_secrets
 from pipelines.cluster.versions import Version, equals, experiment_id, upload
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     settings = load(profile, overrides)
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
+    refuse_folders(settings)
     travelling = for_cluster(settings).to_json()
     fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
     return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)

@@ -30,10 +30,12 @@ def compile_pipeline(
     With `cluster.image` set, every task is placed on the cluster: resources, secrets by name, limits. Without it the
     file holds the bare DAG.
     """
+    from pipelines.cluster.refusals import refuse_folders
     from pipelines.compiling import compile_to
 
     overrides = [*(sets or ()), *(["cluster.allow_mutable_image=true"] if allow_mutable_image else [])]
     settings = options.settings_of(profile, overrides, corpus)
+    refuse_folders(settings)
     compile_to(output, settings)
     placed = f"placed on a cluster, image {settings.cluster.image}" if settings.cluster.image else "the bare DAG"
     typer.echo(f"{output}: profile {profile}, {placed}", err=True)

@@ -9,7 +9,6 @@ import typer
 
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
-from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home, open_home
 from pipelines.settings import RunSettings, load
 
@@ -60,19 +59,3 @@ def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
     if store is None:
         return opened, str(opened.store)
     return opened, store if "://" in store else str(Path(store).expanduser().resolve())
-
-
-def existing_home(home: Path) -> Home:
-    """The home of a command that only reads.
-
-    Raises:
-        Failure: nothing was ever run there.
-    """
-    if not (home / "layout").is_file():
-        raise Failure(
-            "Nothing was run here yet",
-            where=str(home.expanduser().resolve()),
-            remedy="start with `wikigpt run`, or name the right --home",
-            exit_code=ExitCode.USAGE,
-        )
-    return open_home(home)

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json
+from pipelines.home import recorded_in
 from pipelines.run import QUIET
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 
     from components.shared.tracking import connect, plainly
 
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    client = connect(named or options.existing_home(home).tracking_uri)
+    client = connect(recorded_in(home))
     # MLflow resolves `models:/` addresses by its global setting only.
     mlflow.set_tracking_uri(client.tracking_uri)
     with plainly(client):

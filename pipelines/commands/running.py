@@ -71,14 +71,14 @@ def check(
 ) -> None:
     """Check the settings, the corpus and the surroundings of a run, without running it."""
     from pipelines.check import check_run
-    from pipelines.doctor import print_findings
+    from pipelines.doctor import exit_code, print_findings
 
     settings = options.settings_of(profile, sets, corpus)
     opened, address = options.home_and_store(home, store)
     findings = check_run(settings, opened, address)
     if as_json:
-        typer.echo(json.dumps({"ok": all(f.ok for f in findings), "findings": [asdict(f) for f in findings]}, indent=1))
+        found = [asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
     else:
         print_findings(findings, Console())
-    if failed := [finding for finding in findings if not finding.ok and finding.needed]:
-        raise typer.Exit(int(failed[0].exit_code or ExitCode.FAILED))
+    raise typer.Exit(exit_code(findings))

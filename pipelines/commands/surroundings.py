@@ -11,8 +11,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from components.shared.address import shown
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
+from pipelines.home import recorded_in, tracking_uri
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -23,27 +25,29 @@ def add_commands(app: typer.Typer) -> None:
 
 def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json: Json = False) -> None:
     """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
-    from pipelines.doctor import examine, print_findings
-    from pipelines.run import tracking_uri
+    from pipelines.doctor import examine, exit_code, print_findings
 
     opened, address = options.home_and_store(home, store)
     findings = examine(opened.root, address, tracking_uri(opened))
-    ok = all(finding.ok or not finding.needed for finding in findings)
     if as_json:
-        typer.echo(json.dumps({"ok": ok, "findings": [asdict(finding) for finding in findings]}, indent=1))
+        found = [asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
     else:
         print_findings(findings, Console())
-    if not ok:
-        raise typer.Exit(1)
+    raise typer.Exit(exit_code(findings))
 
 
 def ui(
     home: HomeFolder = options.DEFAULT_HOME,
     port: Annotated[int, typer.Option(help="Where MLflow listens, on 127.0.0.1.")] = 5000,
 ) -> None:
-    """Open MLflow on what was recorded, until Ctrl-C."""
-    opened = options.existing_home(home)
-    typer.echo(f"MLflow on {opened.root}: http://127.0.0.1:{port}/#/models", err=True)
+    """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
+    recorded = recorded_in(home)
+    if recorded.startswith(("http://", "https://")):
+        typer.echo(f"MLflow is at {shown(recorded)}", err=True)
+        return
+    artifacts = home.expanduser().resolve() / "mlartifacts"
+    typer.echo(f"MLflow on {shown(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", opened.tracking_uri, "--artifacts-destination", str(opened.root / "mlartifacts")]
+    stores = ["--backend-store-uri", recorded, "--artifacts-destination", str(artifacts)]
     os.execv(sys.executable, command + stores)

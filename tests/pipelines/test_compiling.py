@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.failure import Failure
+from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.places import in_bytes
 from pipelines.compiling import compile_to
 from pipelines.settings import load
@@ -101,9 +101,9 @@ def test_numerics_are_pinned_to_what_the_pod_gets(tmp_path):
     assert '"device": "cpu"' in settings[1] and '"threads": 6' in settings[1]
 
 
-def test_a_folder_as_corpus_is_refused(tmp_path):
-    with pytest.raises(Failure, match="no pod of a cluster sees"):
-        compile_to(tmp_path / "x.yaml", load("quick", ["download.corpus=/data/wikitext-2"]))
+def test_a_folder_as_corpus_is_refused(tmp_path, command):
+    code, _, err = command("compile", "-o", tmp_path / "x.yaml", "--corpus", "/data/wikitext-2")
+    assert (code, "no pod of a cluster sees" in err) == (ExitCode.USAGE, True)
     assert not (tmp_path / "x.yaml").exists()
 
 

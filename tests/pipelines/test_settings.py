@@ -65,6 +65,19 @@ def test_a_profile_that_is_not_yaml(tmp_path):
     assert "not YAML" in refused(profile=str(path))
 
 
+def test_an_empty_section_of_a_profile_has_its_defaults_and_takes_overrides(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  steps: 5\ndownload:\ncluster:\n  train:\n")
+    settings = load(str(path), ["download.corpus=sample", "cluster.train.gpus=1"])
+    assert (settings.download.corpus, settings.cluster.train.gpus, settings.train.steps) == ("sample", 1, 5)
+
+
+def test_a_section_that_is_no_section(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train: 5\n")
+    assert "the section train holds no settings" in refused("train.steps=5", profile=str(path))
+
+
 def test_what_does_not_change_weights_does_not_change_the_fingerprint():
     def key(*overrides: str) -> str:
         return fingerprint(identity("d" * 64, json.loads(load("quick", overrides).to_json())))

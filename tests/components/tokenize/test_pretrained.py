@@ -58,7 +58,7 @@ def test_a_prefix_of_a_bucket_is_loaded(folder, tmp_path, s3_emulator, monkeypat
 
 def test_an_empty_folder_holds_no_tokenizer(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(Failure, match="holds no tokenizer"):
+    with pytest.raises(Failure, match="There is no tokenizer"):
         load_pretrained(str(tmp_path / "empty"), None, tmp_path)
 
 
@@ -72,7 +72,7 @@ def test_a_tokenizer_without_an_end_of_text_is_refused(folder, tmp_path):
 
 def test_a_folder_that_is_missing_is_not_looked_for_on_the_hub(folder, tmp_path):
     shutil.rmtree(folder)
-    with pytest.raises(Failure, match="no such folder") as failure:
+    with pytest.raises(Failure, match="There is no tokenizer") as failure:
         load_pretrained(str(folder), None, tmp_path)
     assert failure.value.where == str(folder)
 

@@ -117,7 +117,8 @@ def test_weights_come_from_object_storage(tmp_path: Path, monkeypatch: pytest.Mo
         model.save_pretrained(tmp_path / "made")
         for path in (tmp_path / "made").iterdir():
             objects.put(path.name, path.read_bytes())
-        objects.put("pytorch_model.bin", b"pickle")
+        for name in ("pytorch_model.bin", "fp16/model.safetensors", "adapter/adapter_config.json"):
+            objects.put(name, b"of another model")
         brought = bring_weights(tiny(pretrained="s3://weights/small/gpt"), tmp_path / "scratch")
     finally:
         server.stop()

@@ -76,6 +76,24 @@ def test_damage_to_one_checkpoint_leaves_the_other_whole(store: Store, tmp_path:
     assert store.names("checkpoint") == [older]
 
 
+def test_checkpoints_that_are_all_damaged_let_a_training_begin_anew(store: Store, tmp_path: Path) -> None:
+    keep(store, step=1)
+    keep(store, step=2)
+    for name in store.names("checkpoint"):
+        damage(store, name)
+    assert newest(store, TRAINING, IDENTITY, tmp_path / "back") is None
+    assert store.names("checkpoint") == []
+
+
+def test_a_damaged_checkpoint_does_not_stop_those_that_follow(store: Store) -> None:
+    keep(store, step=1)
+    keep(store, step=2)
+    damage(store, f"{TRAINING}/00000002")
+    keep(store, step=3)
+    keep(store, step=4)
+    assert store.names("checkpoint") == [f"{TRAINING}/00000003", f"{TRAINING}/00000004"]
+
+
 def test_a_damaged_checkpoint_of_another_training_stops_none(store: Store, tmp_path: Path) -> None:
     keep(store, step=1, training=OTHER, width=9)
     keep(store, step=1, training="c" * 32)

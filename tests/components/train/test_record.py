@@ -56,12 +56,17 @@ def test_metrics_wait_for_mlflow_and_arrive_in_order(monkeypatch: pytest.MonkeyP
     with Record(tiny_step("away"), {"train.seed": 1}) as record:
         for step in range(1, 201):
             record.observe({"step": step, "tokens": 64 * step, **ROW, "loss": step / 100}, steps=400)
+        for checkpoint in ("a", "b"):
+            record.tag("wikigpt.checkpoint", checkpoint)
+        time.sleep(0.5)  # at least one try with everything queued
         assert time.monotonic() - began < 2, "nothing waited"
         monkeypatch.setenv("MLFLOW_TRACKING_URI", database)
-        while record.rows:
+        while record.rows or record.tags:
             assert time.monotonic() - began < 30
             time.sleep(0.05)
     assert metric("away", "loss") == [(step, step / 100) for step in range(1, 201)]
+    tracking = Tracking.open("away")
+    assert tracking.client.get_run(tracking.run_id).data.tags["wikigpt.checkpoint"] == "b"
 
 
 def test_a_training_ends_though_mlflow_never_came_back(

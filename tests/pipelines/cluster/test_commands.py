@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli import main
 from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
 
@@ -15,20 +14,11 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def wikigpt(stand_in, monkeypatch, capsys):
-    """The command against the stand-in: exit code, stdout, stderr."""
+def wikigpt(command, stand_in, monkeypatch):
+    """The command against the stand-in."""
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", stand_in.url)
-    monkeypatch.delenv("WIKIGPT_CORPUS", raising=False)
     monkeypatch.chdir(ROOT)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["wikigpt", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return command
 
 
 def test_submit_look_and_cancel(wikigpt, stand_in):

@@ -96,6 +96,14 @@ def test_what_is_refused_before_anything_is_sent(overrides, sentence):
     assert "hunter2" not in str(caught.value)
 
 
+def test_a_folder_of_the_profile_may_be_replaced_for_a_run(tmp_path):
+    profile = tmp_path / "mine.yaml"
+    profile.write_text("train: {steps: 5, pretrained: /data/weights}\ndownload: {corpus: /data/text}\n")
+    overrides = [f"cluster.image={IMAGE}", "train.pretrained=s3://bucket/weights"]
+    sent = json.loads(package(str(profile), overrides, corpus="s3://bucket/corpus").settings)
+    assert (sent["download"]["corpus"], sent["train"]["pretrained"]) == ("s3://bucket/corpus", "s3://bucket/weights")
+
+
 def test_what_one_run_sets_does_not_change_what_is_compiled():
     base = [f"cluster.image={IMAGE}", "cluster.s3_secret=team-s3"]
     one = package("quick", base)

@@ -1,0 +1,103 @@
+"""`wikigpt check`, `doctor` and `ui`: what they look at, and that what they say is what they return."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from components.shared.failure import ExitCode
+from pipelines import doctor
+from pipelines.doctor import Finding
+from pipelines.home import open_home
+from tests.pipelines.conftest import Command
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return open_home(tmp_path / "home").root
+
+
+def test_what_is_missing_and_not_needed_does_not_fail_a_check(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    arguments = ("check", "--corpus", "sample", "--home", home, "--json", "--set")
+    code, out, _ = command(*arguments, "train.compile=false")
+    assert (code, json.loads(out)["ok"]) == (0, True)
+    code, out, _ = command(*arguments, "train.compile=true")
+    assert (code, json.loads(out)["ok"]) == (ExitCode.FAILED, False)
+
+
+@pytest.mark.parametrize("step", ["train", "evaluate"])
+def test_a_gpu_that_is_asked_for_is_looked_for_before_anything_runs(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    monkeypatch.setattr(doctor.machine, "gpus", lambda: 0)
+    code, out, _ = command("check", "--corpus", "sample", "--home", home, "--json", "--set", f"{step}.device=cuda")
+    (gpu,) = (finding for finding in json.loads(out)["findings"] if finding["name"] == "GPU")
+    assert (code != 0, gpu["ok"]) == (True, False)
+
+
+def test_the_doctor_returns_what_failed(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    away = Finding("Store", False, "no answer", "every run", exit_code=ExitCode.UNREACHABLE)
+    monkeypatch.setattr(doctor, "store", lambda address: away)
+    monkeypatch.setattr(doctor, "hub", lambda: Finding("Hugging Face Hub", True, "there"))
+    code, out, _ = command("doctor", "--home", home, "--json")
+    assert (code, json.loads(out)["ok"]) == (ExitCode.UNREACHABLE, False)
+
+
+def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from components.shared.store_local import LocalObjects
+
+    def refused(self: LocalObjects, key: str) -> bytes:
+        raise PermissionError(13, "Permission denied", key)
+
+    assert doctor.store(str(tmp_path / "store")).ok
+    monkeypatch.setattr(LocalObjects, "get", refused)
+    assert not doctor.store(str(tmp_path / "store")).ok
+
+
+def served(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[str]:
+    """The server that `wikigpt ui` would become."""
+
+    class BecameServer(Exception):
+        pass
+
+    def become(program: str, arguments: list[str]) -> None:
+        raise BecameServer(arguments)
+
+    monkeypatch.setattr(os, "execv", become)
+    with pytest.raises(BecameServer) as caught:
+        command("ui", *arguments)
+    return caught.value.args[0]
+
+
+def test_the_ui_shows_the_database_that_runs_write_to(
+    command: Command, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert f"sqlite:///{home}/mlflow.db" in served(command, monkeypatch, "--home", home)
+    other = f"sqlite:///{tmp_path}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    assert other in served(command, monkeypatch, "--home", home)
+
+
+def test_the_ui_of_a_server_is_where_the_server_is(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example")
+    assert command("ui", "--home", home) == (0, "", "MLflow is at https://mlflow.example\n")
+
+
+def test_a_home_may_begin_with_a_tilde(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home.parent))
+    assert f"sqlite:///{home}/mlflow.db" in served(command, monkeypatch, "--home=~/home")
+
+
+def test_a_folder_without_runs_is_no_home(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    code, _, err = command("ui", "--home", tmp_path)
+    assert (code, "Nothing was run here yet" in err) == (ExitCode.USAGE, True)
