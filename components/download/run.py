@@ -75,14 +75,14 @@ def _end_dead_runs(step: Step) -> None:
 def _record(step: Step, corpus: Manifest, key: str, decision: Decision, standing: Standing) -> None:
     step.tracking.params(_described(step.settings))
     tags = {
-        "wikigpt.decision": decision.word,
-        "wikigpt.decision_reason": decision.reason,
+        registry.DECISION: decision.word,
+        registry.DECISION_REASON: decision.reason,
         registry.FINGERPRINT: key,
         registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
         registry.CORPUS: corpus.facts["name"],
     }
     if decision.word == "skip":
-        tags["wikigpt.model_version"] = f"{corpus.facts['model_name']}/{standing.version}"
+        tags[registry.MODEL_VERSION] = f"{corpus.facts['model_name']}/{standing.version}"
     step.tracking.tags(tags)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.evaluate.scoring import Scorer, context_of
+from components.shared.device import pick_device
 from components.shared.failure import ExitCode, Failure
 from components.shared.head import has_plain_head
 from components.shared.machine import cores_granted, keep_freed_memory
@@ -81,28 +82,13 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
 
 
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
-    """Device and dtype on this machine, nothing of it `auto`."""
-    device = pick_device(settings.device)
-    return device, settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
-
-
-def pick_device(wanted: str) -> str:
-    """`cpu` or `cuda`.
+    """Device and dtype on this machine, nothing of it `auto`.
 
     Raises:
         Failure: a GPU is asked for where torch sees none.
     """
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise Failure(
-            "A GPU is asked for and torch sees none",
-            where="evaluate.device",
-            remedy="run on a machine with a GPU, or set evaluate.device=auto",
-        )
-    return wanted
+    device = pick_device(settings.device, "evaluate.device")
+    return device, settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
 
 
 def trained_reach(model: Any, facts: dict[str, Any]) -> int:

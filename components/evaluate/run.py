@@ -18,13 +18,11 @@ from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
 from components.shared import registry
+from components.shared.articles import HELD_OUT, SPLITS
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
 from components.shared.manifest import read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
-
-SPLITS = ("validation", "test")
-_HEADLINES = ("word_perplexity", "token_perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def run(
     """
     settings = step.section(EvaluateSettings)
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
-    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in ("train", *SPLITS)}
+    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in SPLITS}
     key = evaluation_key(settings)
     weights = registry.weights_digest(model)
     known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)
@@ -102,7 +100,7 @@ def _evaluate(
     folder: Path, facts: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
     loaded = load_model(folder, facts, settings)
-    measured = measure(loaded, {split: texts[split] for split in SPLITS}, settings, _teller())
+    measured = measure(loaded, {split: texts[split] for split in HELD_OUT}, settings, _teller())
     found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
     return measured.to_dict() | found | {"merged": facts.get("merged", True)}
 
@@ -132,7 +130,7 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
         return None
     known = champion.evaluation or {}
     validation = known.get("protocols", {}).get(PROTOCOL, {}).get("validation")
-    perplexity = champion.tags.get("wikigpt.test.word_perplexity")
+    perplexity = champion.tags.get(registry.score_tag("test", "word_perplexity"))
     return {
         "version": champion.version,
         "fingerprint": champion.fingerprint,
@@ -150,7 +148,7 @@ def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     for protocol, splits in evaluation["protocols"].items():
         suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"
         for split, score in splits.items():
-            found = {f"{split}_{name}{suffix}": score[name] for name in _HEADLINES if score[name] is not None}
+            found = {f"{split}_{name}{suffix}": score[name] for name in registry.MEASURES if score[name] is not None}
             metrics.update(found)
     if bleu := evaluation["bleu"]:
         metrics |= {name: bleu[name] for name in ("bleu", "distinct_1", "distinct_2", "repetition")}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
+
+from components.shared.gate import Policy, Rule
 
 Protocol = Literal["wikitext-word", "hf-doc", "lm-eval"]
 
 # They say what is done with the scores and do not change them, so they are left out of the evaluation's key.
-GATE_FIELDS = ("margin", "confidence", "resamples", "policy")
+GATE_FIELDS = tuple(field.name for field in fields(Rule) if field.name != "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +57,10 @@ class EvaluateSettings:
     temperature: float = 0.8
     top_k: int = 40
     seed: int = 0
-    margin: float = 0.005
-    confidence: float = 0.95
-    resamples: int = 2000
-    policy: Literal["auto", "manual", "never"] = "auto"
+    margin: float = Rule.margin
+    confidence: float = Rule.confidence
+    resamples: int = Rule.resamples
+    policy: Policy = Rule.policy
 
     def __post_init__(self) -> None:
         if len(set(self.protocols)) != len(self.protocols):

@@ -11,6 +11,7 @@ from typing import Any
 from components.notify.ending import Ending, Made, conclude, sentence
 from components.notify.settings import NotifySettings
 from components.notify.webhook import deliver
+from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat
@@ -76,20 +77,20 @@ def _made(tracking: Tracking | None) -> Made:
     try:
         with plainly(tracking.client):
             tags = tracking.client.get_run(tracking.run_id).data.tags
-            model, _, number = tags.get("wikigpt.model_version", "").partition("/")
+            model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
             version = tracking.client.get_model_version(model, number) if number else None
     except Failure as failure:
         _log.warning("What the run made is not told: %s", failure)
         return Made()
-    perplexity = version.tags.get("wikigpt.test.word_perplexity") if version else None
+    perplexity = version.tags.get(registry.score_tag("test", "word_perplexity")) if version else None
     return Made(
-        decision=tags.get("wikigpt.decision", ""),
-        reason=tags.get("wikigpt.decision_reason", ""),
+        decision=tags.get(registry.DECISION, ""),
+        reason=tags.get(registry.DECISION_REASON, ""),
         model=model,
         version=number,
         aliases=tuple(sorted(version.aliases)) if version else (),
         word_perplexity=float(perplexity) if perplexity and math.isfinite(float(perplexity)) else None,
-        verdict=tags.get("wikigpt.verdict", ""),
+        verdict=tags.get(registry.VERDICT, ""),
     )
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from components.register.lineage import MEASURES, Made
+from components.register.lineage import Made
 from components.register.promotion import Placed
 from components.shared import registry
+from components.shared.articles import HELD_OUT
 
 _NAMES = {
     "word_perplexity": "word perplexity",
@@ -52,9 +53,9 @@ def _table(made: Made, placed: Placed, champion: Mapping[str, str] | None) -> It
     against = f" champion (version {placed.rival}) |" if champion else ""
     yield f"| split, measure | this version |{against}"
     yield "|---|---:|" + ("---:|" if champion else "")
-    for split in ("validation", "test"):
-        for name in MEASURES:
-            theirs = f" {_number(champion.get(f'wikigpt.{split}.{name}'))} |" if champion else ""
+    for split in HELD_OUT:
+        for name in registry.MEASURES:
+            theirs = f" {_number(champion.get(registry.score_tag(split, name)))} |" if champion else ""
             yield f"| {split}, {_NAMES[name]} | {_number(made.measure(split, name))} |{theirs}"
 
 

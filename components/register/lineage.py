@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.shared import registry
+from components.shared.articles import HELD_OUT
+from components.shared.gate import PROTOCOL
 from components.shared.manifest import Manifest
 from components.shared.registry import weights_digest
 from components.shared.tracking import PIPELINE_RUN_TAG
-
-PROTOCOL = "wikitext-word"
-MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")
 
 
 @dataclass(frozen=True)
@@ -90,9 +89,9 @@ def lineage_tags(made: Made) -> dict[str, str]:
 def evaluation_tags(made: Made) -> dict[str, str]:
     """What a version scored, and by which evaluation."""
     tags = {
-        f"wikigpt.{split}.{name}": f"{made.measure(split, name):.8g}"
-        for split in ("validation", "test")
-        for name in MEASURES
+        registry.score_tag(split, name): f"{made.measure(split, name):.8g}"
+        for split in HELD_OUT
+        for name in registry.MEASURES
     }
     return tags | {
         registry.EVALUATION_RUN: made.run_id,

@@ -9,8 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.register.lineage import MEASURES, Made, lineage_tags
+from components.register.lineage import Made, lineage_tags
+from components.shared import registry
+from components.shared.articles import HELD_OUT
 from components.shared.failure import Failure
+from components.shared.tracking import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +26,7 @@ _PARAMETERS = {"max_new_tokens": 40, "do_sample": False, "temperature": 1.0, "to
 _EXAMPLE = (_PROMPT, {"max_new_tokens": 8, "do_sample": False})
 
 
-def logged_model(client: MlflowClient, made: Made, folder: Path) -> str:
+def log_model(client: MlflowClient, made: Made, folder: Path) -> str:
     """Logs the model onto the run of the pipeline run, once, whatever is retried.
 
     Args:
@@ -38,14 +41,18 @@ def logged_model(client: MlflowClient, made: Made, folder: Path) -> str:
         Failure: the folder has no tokenizer, or MLflow did not finish the model.
     """
     experiment = client.get_run(made.run_id).info.experiment_id
-    if ready := _from_an_attempt_before(client, experiment, made):
-        return ready
+    model_id = _from_an_attempt_before(client, experiment, made) or _log_new(client, experiment, made, folder)
+    _attach(client, made, model_id)
+    return model_id
+
+
+def _log_new(client: MlflowClient, experiment: str, made: Made, folder: Path) -> str:
     model_id = client.create_logged_model(
         experiment,
         name=made.name.replace(".", "-"),
         source_run_id=made.run_id,
         tags=lineage_tags(made),
-        params={name: str(value)[:500] for name, value in made.model["identity"].items()},
+        params={name: registry.param_text(value) for name, value in made.model["identity"].items()},
         model_type="text-generation",
     ).model_id
     _upload(client, made, folder, model_id)
@@ -56,23 +63,19 @@ def logged_model(client: MlflowClient, made: Made, folder: Path) -> str:
             where=f"{client.tracking_uri}, logged model {model_id}",
             remedy="run again; the model is in the store and is not trained anew",
         )
-    _attach(client, made, model_id)
     return model_id
 
 
 def _from_an_attempt_before(client: MlflowClient, experiment: str, made: Made) -> str | None:
-    """What an attempt of this run left: a READY model is taken, an unfinished one is removed."""
-    filter_ = (
-        f"tags.`wikigpt.fingerprint` = '{made.fingerprint}' and tags.`wikigpt.pipeline_run` = '{made.pipeline_run}'"
-    )
+    """The READY model that an attempt of this run left; what is not finished of others is removed."""
+    theirs = f"tags.`{registry.FINGERPRINT}` = '{made.fingerprint}'"
+    filter_ = f"{theirs} and tags.`{PIPELINE_RUN_TAG}` = '{made.pipeline_run}'"
     taken = None
     for model in client.search_logged_models([experiment], filter_string=filter_):
         if str(model.status) == "READY" and taken is None:
             taken = model.model_id
         elif str(model.status) != "READY":
             client.delete_logged_model(model.model_id)
-    if taken:
-        _attach(client, made, taken)
     return taken
 
 
@@ -128,8 +131,8 @@ def _attach(client: MlflowClient, made: Made, model_id: str) -> None:
         return
     metrics = [
         Metric(f"{split}_{name}", made.measure(split, name), run.info.start_time, 0, model_id=model_id)
-        for split in ("validation", "test")
-        for name in MEASURES
+        for split in HELD_OUT
+        for name in registry.MEASURES
     ]
     client.log_batch(made.run_id, metrics=metrics)
 

@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-VERDICT = "wikigpt.verdict"
-REASON = "wikigpt.reason"
 APPROVAL = "wikigpt.approval"
-PERPLEXITY = "wikigpt.validation.word_perplexity"
+PERPLEXITY = registry.score_tag("validation", "word_perplexity")
 OPEN, SETTLED = "open", "settled"
 _ROUNDS = 50
 
@@ -68,7 +66,9 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     if champion and str(champion.version) == version:
         if ours.tags.get(APPROVAL) == OPEN:
             return _contend(client, model, version, judge, settled, base=ours.tags.get(registry.CHAMPION_BEFORE))
-        return Placed(ours.tags.get(VERDICT, "promote"), ours.tags.get(REASON, ""), registry.CHAMPION, None)
+        return Placed(
+            ours.tags.get(registry.VERDICT, "promote"), ours.tags.get(registry.REASON, ""), registry.CHAMPION, None
+        )
     if registry.ROLLED_BACK in ours.tags:
         reason = f"Version {version} was champion and was rolled back, so only a person promotes it."
         return _challenge(client, model, version, Verdict("keep", reason, alias="challenger"), champion)
@@ -92,7 +92,7 @@ def _contend(
             client.set_model_version_tag(model, version, APPROVAL, SETTLED)
             client.set_registered_model_tag(model, registry.LAST_CHAMPION, version)
             tags = client.get_model_version(model, version).tags
-            return Placed(tags[VERDICT], tags[REASON], registry.CHAMPION, base or None)
+            return Placed(tags[registry.VERDICT], tags[registry.REASON], registry.CHAMPION, base or None)
         if standing == best:
             return _challenge(client, model, version, judge(champion), champion)
         if standing != base and standing not in contenders:  # somebody chose another champion since we looked
@@ -130,7 +130,11 @@ def _challenge(
 
 
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
-    tags = {VERDICT: verdict.word, REASON: verdict.reason, registry.CHAMPION_BEFORE: champion and str(champion.version)}
+    tags = {
+        registry.VERDICT: verdict.word,
+        registry.REASON: verdict.reason,
+        registry.CHAMPION_BEFORE: champion and str(champion.version),
+    }
     for name, value in tags.items():
         if value:
             client.set_model_version_tag(model, version, name, value)

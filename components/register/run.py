@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.register.card import card
 from components.register.claim import claim_version, settle_claim
 from components.register.lineage import Made, evaluation_tags, lineage_tags
-from components.register.logged_model import logged_model
+from components.register.logged_model import log_model
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
 from components.shared import registry
@@ -87,7 +87,7 @@ def _register(step: Step, client: MlflowClient, made: Made, folder: Path, patien
     if version is None:
         import mlflow
 
-        model_id = logged_model(client, made, folder)
+        model_id = log_model(client, made, folder)
         tags = lineage_tags(made) | evaluation_tags(made)
         version = str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
     settle_claim(step.store, claim, step.run, version)
@@ -125,9 +125,9 @@ def _scores_of(client: MlflowClient, made: Made, champion: ModelVersion) -> dict
 def _tell(step: Step, made: Made, version: str, placed: Placed) -> None:
     step.tracking.tags(
         {
-            "wikigpt.model_version": f"{made.name}/{version}",
-            "wikigpt.verdict": placed.word,
-            "wikigpt.reason": placed.reason,
+            registry.MODEL_VERSION: f"{made.name}/{version}",
+            registry.VERDICT: placed.word,
+            registry.REASON: placed.reason,
         }
     )
     emit(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 SPLITS = ("train", "validation", "test")
+HELD_OUT = SPLITS[1:]
 _TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
 
 

@@ -41,7 +41,7 @@ class Rule:
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Rule:
         """The rule among the settings of the evaluation."""
-        return cls(**{field.name: settings[field.name] for field in fields(cls) if field.name in settings})
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
+# Tags of runs and of versions. What a run decided and came to:
+DECISION = "wikigpt.decision"
+DECISION_REASON = "wikigpt.decision_reason"
+MODEL_VERSION = "wikigpt.model_version"
+CHECKPOINT = "wikigpt.checkpoint"
+# What the gate said of a version, on the version and on its run:
+VERDICT = "wikigpt.verdict"
+REASON = "wikigpt.reason"
+# What a version was made of, and what became of it:
 FINGERPRINT = "wikigpt.fingerprint"
 DATASET_DIGEST = "wikigpt.dataset_digest"
 TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
@@ -38,9 +47,21 @@ LAST_CHAMPION = "wikigpt.last_champion"
 SCHEMA = "wikigpt.schema"
 SCHEMA_VERSION = "1"
 
+MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the headlines of an evaluation
+
 SETTINGS_FILE = "settings.json"
 _EVALUATION_FOLDER = "evaluation"
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+
+
+def score_tag(split: str, measure: str) -> str:
+    """The tag with a number of the evaluation, by the protocol of the gate."""
+    return f"wikigpt.{split}.{measure}"
+
+
+def param_text(value: Any) -> str:
+    """A value as a parameter of a logged model, which MLflow cuts off at 500 characters."""
+    return str(value)[:500]
 
 
 def versions(client: MlflowClient, model: str, *, where: str = "") -> list[ModelVersion]:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,30 +62,27 @@ class Step:
         """The MLflow run of this pipeline run."""
         from components.shared.tracking import Tracking
 
-        return Tracking.open(self.run, name=self.settings.get("run_name"))
+        return Tracking.open(self.run)
 
 
 @contextmanager
-def step(name: str, settings: str, pipeline_run: str) -> Iterator[Step]:
+def step(name: str, settings: str, pipeline_run: str, *, lives: bool = True) -> Iterator[Step]:
     """Runs the body of a step: announces it, beats, and ends the process with the exit code of a failure.
 
     Args:
         name: of the step.
         settings: the settings of the run, a JSON string.
         pipeline_run: the identity that the orchestrator gave; `WIKIGPT_RUN`, set where a command started the run, wins.
+        lives: whether the run is alive with it; False for a step that speaks of a run that has ended, and of a store
+            that may be away.
     """
     run = os.environ.get("WIKIGPT_RUN") or pipeline_run
     here = Step(name=name, run=run, settings=json.loads(settings))
     started = time.monotonic()
     emit("step-started", step=name, run=run)
     try:
-        with _interruptible():
-            if name == "notify":  # it tells of a store that is away too, and ends the heartbeat
-                yield here
-            else:
-                with beating(here.store, run):
-                    _begin(here)
-                    yield here
+        with _interruptible(), _living(here) if lives else nullcontext():
+            yield here
     except (Exception, _Stopped) as error:
         failure = _failure_of(error, name)
         emit("step-failed", step=name, seconds=round(time.monotonic() - started, 2), **failure.to_dict())
@@ -135,13 +132,16 @@ def _interruptible() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _begin(here: Step) -> None:
-    """Forgets the failure of an attempt before this one, unless the run was told to stop meanwhile."""
-    if stop_requested():
-        raise Interrupted("The run was told to stop before this step began", where=f"step {here.name}")
-    record = f"failures/{here.run}"
-    if (earlier := here.store.claimed(record)) and earlier.get("step") == here.name:
-        here.store.release(record)
+@contextmanager
+def _living(here: Step) -> Iterator[None]:
+    """Beats; forgets the failure of an attempt before this one, unless the run was told to stop meanwhile."""
+    with beating(here.store, here.run):
+        if stop_requested():
+            raise Interrupted("The run was told to stop before this step began", where=f"step {here.name}")
+        record = f"failures/{here.run}"
+        if (earlier := here.store.claimed(record)) and earlier.get("step") == here.name:
+            here.store.release(record)
+        yield
 
 
 def _failure_of(error: Exception | _Stopped, name: str) -> Failure:

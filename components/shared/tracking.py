@@ -30,13 +30,12 @@ class Tracking:
         self.client, self.run_id = client, run_id
 
     @classmethod
-    def open(cls, pipeline_run: str, *, uri: str | None = None, name: str | None = None) -> Tracking:
+    def open(cls, pipeline_run: str, *, uri: str | None = None) -> Tracking:
         """Finds the MLflow run of a pipeline run, or makes it.
 
         Args:
             pipeline_run: the identity of the pipeline run, kept as a tag.
             uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
-            name: the display name of a run that is made.
 
         Raises:
             Failure: MLflow cannot be reached or refuses.
@@ -50,7 +49,7 @@ class Tracking:
             if found := find_run(client, experiment, pipeline_run):
                 return cls(client, found)
             tags = {PIPELINE_RUN_TAG: pipeline_run}
-            return cls(client, client.create_run(experiment, tags=tags, run_name=name or pipeline_run).info.run_id)
+            return cls(client, client.create_run(experiment, tags=tags, run_name=pipeline_run).info.run_id)
 
     def params(self, params: dict[str, Any]) -> None:
         """Logs parameters; one that a retry changed is kept as it was first logged, since MLflow refuses another."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from components.shared.failure import ExitCode, Failure
+from components.train.settings import TrainSettings
 
 
 def seed_of(*numbers: int) -> int:
@@ -179,3 +181,26 @@ class ValidationBlocks:
                 rows = rows.to(self.stream.device)
                 tokens = self.stream[rows].long()
                 yield tokens[:, :-1], tokens[:, 1:], self.scored[rows[:, 1:]]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is trained on and judged by, with the size of the tokenizer's vocabulary."""
+
+    order: TrainOrder
+    validation: ValidationBlocks
+    vocab_size: int
+
+
+def open_corpus(settings: TrainSettings, tokens: dict[str, Any], folder: Path, device: torch.device) -> Corpus:
+    """The blocks of a folder of tokens, on the device.
+
+    Args:
+        settings: block, batch, seed and what is read of validation.
+        tokens: the facts of the folder.
+    """
+    start_id = tokens["eos_id"] if settings.document_start else None
+    train_split, validation = (Split.open(folder, name, tokens["dtype"], start_id) for name in ("train", "validation"))
+    order = TrainOrder(train_split, block=settings.block, batch=settings.batch, seed=settings.seed, device=device)
+    blocks = ValidationBlocks(validation, block=settings.block, limit=settings.validation_tokens, device=device)
+    return Corpus(order, blocks, tokens["vocab_size"])

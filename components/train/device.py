@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.device import pick_device
 from components.shared.machine import cores_granted, keep_freed_memory, precision_on
 from components.train.settings import TrainSettings
 
@@ -20,16 +20,8 @@ def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
     Raises:
         Failure: the settings ask for a GPU and there is none.
     """
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise Failure(
-            "There is no GPU that torch can use",
-            where="train.device",
-            remedy="set train.device to auto or cpu, or run where there is a GPU and a CUDA build of torch",
-            exit_code=ExitCode.USAGE,
-        )
-    if settings.device != "cpu" and torch.cuda.is_available():
-        return torch.device("cuda", rank)
-    return torch.device("cpu")
+    kind = pick_device(settings.device, "train.device")
+    return torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
 
 
 def count_processes(settings: TrainSettings) -> int:

@@ -10,19 +10,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import nn
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from components.shared import registry
 from components.shared.events import emit
 from components.shared.fingerprint import differences
 from components.shared.lease import check_lease
 from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.step import Step
 from components.train.adapters import add_adapter, merge, save_adapter
-from components.train.data import Split, TrainOrder, ValidationBlocks
+from components.train.checkpoint import Progress
+from components.train.data import open_corpus
 from components.train.device import choose_device, prepare
 from components.train.keeper import StoreKeeper
-from components.train.loop import Corpus, budget, train
+from components.train.loop import budget, train
 from components.train.model import build_model, save_model
 from components.train.parallel import Group
 from components.train.record import Record
@@ -76,10 +79,10 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     device = choose_device(settings, group.rank)
     numerics = prepare(settings, device, group.size)
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
-    vocabulary = {"vocab_size": job.tokens["vocab_size"], "eos_id": job.tokens["eos_id"]}
     weights = Path(job.weights) if job.weights else None
     text = None if job.resume_from else lambda: corpus.order.split.text
-    model = build_model(settings, weights=weights, text=text, **vocabulary)
+    vocab_size, eos_id = job.tokens["vocab_size"], job.tokens["eos_id"]
+    model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
     steps = budget(settings, corpus.order.steps_per_epoch)
     trained = add_adapter(model, settings, steps).to(device)
     keeper = partial(
@@ -107,15 +110,27 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
     params |= {f"numerics.{name}": value for name, value in numerics.items()}
     with Record(step, params, earlier=_take_up(job, numerics)) as record:
-        kept = partial(record.tag, "wikigpt.checkpoint")
+        kept = partial(record.tag, registry.CHECKPOINT)
         progress = learn(keeper=keeper(kept=kept), observe=partial(record.observe, steps=steps))
-    folder = Path(job.model_dir)
+    model = _write_model(job, trained, progress)
+    return _facts(job, progress, model, numerics)
+
+
+def _write_model(job: Job, trained: nn.Module, progress: Progress) -> PreTrainedModel:
+    """Writes the model folder: weights with the adapter merged in, the adapter, the tokenizer, the curve."""
+    folder, settings = Path(job.model_dir), job.settings
     if settings.adapter != "none":
         save_adapter(trained, settings, folder / "adapter")
     model = merge(trained, settings)
-    save_model(model, folder, **vocabulary)
+    save_model(model, folder, vocab_size=job.tokens["vocab_size"], eos_id=job.tokens["eos_id"])
     shutil.copytree(Path(job.tokens_dir) / "tokenizer", folder, dirs_exist_ok=True)
     write_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
+    return model
+
+
+def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[str, Any]) -> dict[str, Any]:
+    settings = job.settings
+    on_gpu = numerics["device"] != "cpu"
     return {
         "fingerprint": job.fingerprint,
         "identity": job.identity,
@@ -124,29 +139,15 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         "validation_loss": progress.best_loss,
         "tokens_seen": progress.step * settings.batch * settings.block,
         "train_seconds": round(progress.seconds, 3),
-        "gpu_seconds": round(progress.seconds * group.size, 3) if device.type == "cuda" else 0.0,
+        "gpu_seconds": round(progress.seconds * numerics["processes"], 3) if on_gpu else 0.0,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "candidates": candidates_a_step(settings, corpus.vocab_size),
+        "candidates": candidates_a_step(settings, job.tokens["vocab_size"]),
         "merged": settings.adapter != "prefix",
         "numerics": numerics,
         "dataset_digest": job.tokens["dataset_digest"],
         "tokenizer_digest": job.tokens["tokenizer_digest"],
         "stopped": "early" if progress.stopped_early else "budget",
     }
-
-
-def open_corpus(settings: TrainSettings, tokens: dict[str, Any], folder: Path, device: torch.device) -> Corpus:
-    """The blocks of a folder of tokens, on the device.
-
-    Args:
-        settings: block, batch, seed and what is read of validation.
-        tokens: the facts of the folder.
-    """
-    start_id = tokens["eos_id"] if settings.document_start else None
-    train_split, validation = (Split.open(folder, name, tokens["dtype"], start_id) for name in ("train", "validation"))
-    order = TrainOrder(train_split, block=settings.block, batch=settings.batch, seed=settings.seed, device=device)
-    blocks = ValidationBlocks(validation, block=settings.block, limit=settings.validation_tokens, device=device)
-    return Corpus(order, blocks, tokens["vocab_size"])
 
 
 def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:

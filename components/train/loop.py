@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,22 +15,13 @@ from components.shared.failure import Failure, Interrupted
 from components.train.adapters import Ranks
 from components.train.checkpoint import Progress, State, read_state
 from components.train.curve import Clock, Curve, mean_of
-from components.train.data import TrainOrder, ValidationBlocks, seed_of
+from components.train.data import Corpus, TrainOrder, seed_of
 from components.train.device import autocast
 from components.train.model import token_loss
 from components.train.optimizer import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
 from components.train.parallel import ALONE, Group
 from components.train.sampling import Candidates, candidates_by_step
 from components.train.settings import TrainSettings
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """What is trained on and judged by, with the size of the tokenizer's vocabulary."""
-
-    order: TrainOrder
-    validation: ValidationBlocks
-    vocab_size: int
 
 
 class Keeper(Protocol):

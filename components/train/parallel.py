@@ -10,9 +10,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# Seconds that the first process is given to end before the others; it waits for MLflow that long.
-LEAVE_WITHIN = 20.0
-
 
 class PeerLost(Exception):
     """Another process of the training is gone, so that what takes all of them cannot be done."""

@@ -20,11 +20,12 @@ from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import process_started
 from components.shared.manifest import write_atomically
 from components.shared.step import unforeseen
-from components.train import parallel
+from components.train.device import choose_device
 from components.train.job import Job, work
 from components.train.parallel import Group, PeerLost
 
-_LOOK_EVERY = 0.2
+# Seconds; the first process is given as long to end before the others, which is longer than a `Record` takes to end.
+_LOOK_EVERY, _LEAVE_WITHIN = 0.2, 20.0
 
 
 def work_together(job: Job, processes: int, told_to_stop: Callable[[], bool]) -> dict[str, Any]:
@@ -66,8 +67,7 @@ def main(scratch: str) -> None:
     desk = Path(scratch)
     spec = json.loads((desk / "job.json").read_text())
     job = Job(**spec["job"])
-    on_gpu = job.settings.device != "cpu" and _has_gpu()
-    dist.init_process_group("nccl" if on_gpu else "gloo")
+    dist.init_process_group("nccl" if choose_device(job.settings).type == "cuda" else "gloo")
     group = Group(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
     step = spec["step"]
     try:
@@ -92,7 +92,7 @@ def _leave(desk: Path, group: Group, failure: Failure) -> NoReturn:
     _say(desk, group, failure)
     if group.rank == 0:
         (desk / "left").touch()
-    patience = time.monotonic() + parallel.LEAVE_WITHIN
+    patience = time.monotonic() + _LEAVE_WITHIN
     while not (desk / "left").exists() and time.monotonic() < patience:
         time.sleep(_LOOK_EVERY)
     sys.exit(int(failure.exit_code))
@@ -118,12 +118,6 @@ def _outcome(desk: Path, code: int) -> dict[str, Any]:
             exit_code=ExitCode.RESUMABLE,
         )
     return json.loads((desk / "facts.json").read_text())
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.shared import registry
+from components.shared.tracking import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,14 +67,14 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
         name=version.name,
         version=str(version.version),
         aliases=aliases,
-        word_perplexity=_number(tags.get("wikigpt.test.word_perplexity")),
-        token_perplexity=_number(tags.get("wikigpt.test.token_perplexity")),
-        bits_per_byte=_number(tags.get("wikigpt.test.bits_per_byte")),
+        word_perplexity=_number(tags.get(registry.score_tag("test", "word_perplexity"))),
+        token_perplexity=_number(tags.get(registry.score_tag("test", "token_perplexity"))),
+        bits_per_byte=_number(tags.get(registry.score_tag("test", "bits_per_byte"))),
         corpus=tags.get(registry.CORPUS, ""),
         dataset_digest=tags.get(registry.DATASET_DIGEST, ""),
         fingerprint=tags.get(registry.FINGERPRINT, ""),
         run_id=version.run_id or "",
-        pipeline_run=tags.get("wikigpt.pipeline_run", ""),
+        pipeline_run=tags.get(PIPELINE_RUN_TAG, ""),
     )
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.register.promotion import APPROVAL, SETTLED
+from components.register.promotion import APPROVAL, PERPLEXITY, SETTLED
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
 from pipelines.registry.references import model_name, resolve
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
-_PERPLEXITY = "wikigpt.validation.word_perplexity"
 
 
 @dataclass(frozen=True)
@@ -144,7 +143,7 @@ def _refuse_unfit(version: ModelVersion) -> None:
     where = f"version {version.version} of {version.name}"
     if version.status != "READY":
         raise Failure(f"The version is {version.status}", where=where, remedy="promote one that is READY")
-    perplexity = version.tags.get(_PERPLEXITY)
+    perplexity = version.tags.get(PERPLEXITY)
     if perplexity is not None and not math.isfinite(float(perplexity)):
         raise Failure(
             f"The word perplexity of this version is {perplexity}", where=where, remedy="promote one that is sound"

@@ -84,7 +84,7 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     if fingerprint(ours) == lineage.fingerprint:
         return
     theirs = _recorded_identity(client, lineage)
-    now = {name: str(value)[:500] for name, value in ours.items()}
+    now = {name: registry.param_text(value) for name, value in ours.items()}
     unlike = differences(now, {name: value for name, value in theirs.items() if name in now})
     shown = "; ".join(unlike[:4]) + (f"; and {len(unlike) - 4} more" if len(unlike) > 4 else "")
     at = f"commit {lineage.commit}" if lineage.commit else "the commit that made it, which is not on record"

@@ -29,9 +29,9 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from components.shared.machine import cores_granted
-from components.train.data import Split, TrainOrder, ValidationBlocks
+from components.train.data import Corpus, Split, TrainOrder, ValidationBlocks
 from components.train.device import autocast, choose_device, precision_of, prepare
-from components.train.loop import Corpus, train
+from components.train.loop import train
 from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
 

@@ -25,8 +25,8 @@ import torch
 
 from components.shared.manifest import digest_of, file_fact, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
+from components.train.data import open_corpus
 from components.train.device import choose_device, prepare
-from components.train.job import open_corpus
 from components.train.loop import budget, train, validation_loss
 from components.train.model import build_model
 from components.train.settings import TrainSettings

@@ -153,7 +153,7 @@ def test_a_store_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, 
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("WIKIGPT_STORE", "s3://bucket/x")
     monkeypatch.delenv("WIKIGPT_RUN", raising=False)
-    with step_of("notify", json.dumps({"notify": {"webhook": receiver.url}}), "night-1") as here:
+    with step_of("notify", json.dumps({"notify": {"webhook": receiver.url}}), "night-1", lives=False) as here:
         run(here, FAILED)
     assert notice_of(capsys)["ending"] == "failed"
     assert len(receiver.posted) == 1

@@ -94,6 +94,7 @@ def test_every_shared_module_that_the_two_steps_import_was_weighed():
     counted = {"articles"}
     carriers = {
         "address",
+        "device",
         "events",
         "failure",
         "fingerprint",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from components.evaluate.settings import EvaluateSettings
 from components.shared.gate import PROTOCOL, Rule, Scores, bootstrap, gate
 
 RULE = Rule(margin=0.01, resamples=500)
@@ -128,4 +129,6 @@ def test_scores_are_read_from_an_evaluation():
 
 
 def test_a_rule_is_read_from_the_settings_of_the_evaluation():
-    assert Rule.from_settings({"margin": 0.1, "policy": "never", "window": 4}) == Rule(margin=0.1, policy="never")
+    settings = EvaluateSettings(margin=0.1, policy="never", window=4)
+    assert Rule.from_settings(asdict(settings)) == Rule(margin=0.1, policy="never")
+    assert Rule.from_settings(asdict(EvaluateSettings())) == Rule()

@@ -14,8 +14,7 @@ from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.step import Step
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
-from components.train.job import open_corpus
-from components.train.loop import Corpus
+from components.train.data import Corpus, open_corpus
 from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
 

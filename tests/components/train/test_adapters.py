@@ -13,7 +13,7 @@ from components.shared.failure import Failure
 from components.shared.manifest import Manifest
 from components.train.adapters import Ranks, add_adapter, merge, save_adapter
 from components.train.checkpoint import State, read_state, write_state
-from components.train.job import open_corpus
+from components.train.data import open_corpus
 from components.train.loop import train
 from components.train.model import build_model, save_model, token_loss
 from components.train.optimizer import Average, build_optimizers

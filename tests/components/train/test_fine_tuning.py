@@ -12,7 +12,7 @@ from components.shared.failure import Failure
 from components.shared.manifest import read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
-from components.train.job import open_corpus
+from components.train.data import open_corpus
 from components.train.loop import validation_loss
 from components.train.model import build_model
 from components.train.run import run
