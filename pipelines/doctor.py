@@ -78,7 +78,7 @@ def disk(folder: Path) -> Finding:
 
 
 def store(address: str) -> Finding:
-    """Writes, reads and removes a small object."""
+    """Writes, reads and removes a small object: credentials may allow one and not the other."""
 
     def use() -> str:
         opened = open_store(address)

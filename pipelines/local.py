@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipelines.runners import container_environment, stop_containers
 
-GRACE = 60.0
+GRACE = 60.0  # seconds
 
 
 def main(folder: Path) -> None:

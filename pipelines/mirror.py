@@ -11,7 +11,7 @@ from pathlib import Path
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
 from components.shared.address import is_folder, is_on_hub
-from components.shared.articles import SPLITS
+from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of, file_fact, write_manifest
 from components.shared.pretrained import FILES, KIND, Part, files_of, from_hub, mirrored_name
@@ -64,7 +64,7 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
             yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), setting, size)
             return
         prefix = f"corpora/{digest[:16]}"
-        address = _place(store, prefix, [folder / f"{split}.txt" for split in SPLITS])
+        address = _place(store, prefix, [folder / name for name in SPLIT_FILE.values()])
     yield Mirrored(f"download.corpus={asked}", address, f"download.corpus={address}", size)
 
 

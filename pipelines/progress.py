@@ -9,16 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-TITLES = {
-    "download": "Fetch the corpus and decide",
-    "validate": "Validate the corpus",
-    "tokenize": "Tokenize the corpus",
-    "train": "Train the model",
-    "evaluate": "Evaluate the model",
-    "register": "Register the model",
-    "notify": "Say how it ended",
-}
-_PLAIN_EVERY = 10.0
+from pipelines.steps import TITLES
+
+_PLAIN_EVERY = 10.0  # seconds
 
 
 class ProgressView:

@@ -40,6 +40,7 @@ class Result:
 
     Attributes:
         run: its name, also of its folder.
+        log: the path of its log.
         exit_code: of the command.
         decision: the event of the download step with word, rung and reason, or None where it did not come to it.
         registered: the event of the register step, or None.

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.home import Home, tracking_uri
-from pipelines.progress import TITLES
 from pipelines.run import Result
 from pipelines.settings import RunSettings
+from pipelines.steps import TITLES
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipelines.local import GRACE
 
-_POLL = 0.1
+_POLL = 0.1  # seconds
 
 
 @dataclass

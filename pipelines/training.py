@@ -13,10 +13,11 @@ from components.register.component import register
 from components.tokenize.component import tokenize
 from components.train.component import train
 from components.validate.component import validate
+from pipelines.steps import TITLES
 
 NAME = "wikigpt"
 
-Place = Callable[[dsl.PipelineTask, str], object]
+Placement = Callable[[dsl.PipelineTask, str], object]
 
 
 def anywhere(task: dsl.PipelineTask, step: str) -> None:
@@ -24,7 +25,7 @@ def anywhere(task: dsl.PipelineTask, step: str) -> None:
 
 
 def build(
-    default_settings: str | None = None, *, place: Place = anywhere, config: dsl.PipelineConfig | None = None
+    default_settings: str | None = None, *, place: Placement = anywhere, config: dsl.PipelineConfig | None = None
 ) -> GraphComponent:
     """The pipeline, the same wherever it runs.
 
@@ -34,9 +35,9 @@ def build(
         config: deadline and the like of the whole run.
     """
 
-    def do(step: BaseComponent, title: str, **inputs: object) -> dsl.PipelineTask:
+    def do(step: BaseComponent, **inputs: object) -> dsl.PipelineTask:
         # KFP's cache knows neither our code nor our data: reuse goes by content, in the store.
-        task = step(**inputs).set_display_name(title).set_caching_options(False)
+        task = step(**inputs).set_display_name(TITLES[step.name]).set_caching_options(False)
         place(task, step.name)
         return task
 
@@ -56,25 +57,17 @@ def build(
             settings: the settings of the run as one JSON string, since KFP turns the integers of a dict into floats.
         """
         run = {"settings": settings, "pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
-        notice = do(notify, "Say how it ended", **run)
+        notice = do(notify, **run)
         with dsl.ExitHandler(notice, name="train-and-tell"):
-            source = do(download, "Fetch the corpus and decide", **run)
+            source = do(download, **run)
             corpus, keyed = source.outputs["corpus"], {**run, "fingerprint": source.outputs["fingerprint"]}
             with dsl.If(source.outputs["Output"] == "train", name="training-is-due"):
-                checked = do(validate, "Validate the corpus", **run, corpus=corpus)
-                packed = do(tokenize, "Tokenize the corpus", **keyed, corpus=corpus).after(checked)
-                trained = do(train, "Train the model", **keyed, tokens=packed.outputs["tokens"])
+                checked = do(validate, **run, corpus=corpus)
+                packed = do(tokenize, **keyed, corpus=corpus).after(checked)
+                trained = do(train, **keyed, tokens=packed.outputs["tokens"])
                 model = trained.outputs["model"]
-                judged = do(evaluate, "Evaluate the model", **keyed, corpus=corpus, model=model)
+                judged = do(evaluate, **keyed, corpus=corpus, model=model)
                 evaluation, report = judged.outputs["evaluation"], judged.outputs["report"]
-                do(
-                    register,
-                    "Register the model",
-                    **keyed,
-                    corpus=corpus,
-                    model=model,
-                    evaluation=evaluation,
-                    report=report,
-                )
+                do(register, **keyed, corpus=corpus, model=model, evaluation=evaluation, report=report)
 
     return training

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from components.download.splits import SPLIT_FILES
+from components.download.splits import KNOWN_NAMES
 from components.shared.failure import Failure
 from components.shared.manifest import disk_failure
 
@@ -149,7 +149,7 @@ def _refused(why: str, address: str) -> Failure:
 
 
 def _is_split(member: _Member) -> bool:
-    return PurePosixPath(member.name).name in SPLIT_FILES
+    return PurePosixPath(member.name).name in KNOWN_NAMES
 
 
 def _write(member: _Member, target: Path) -> None:

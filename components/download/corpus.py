@@ -18,8 +18,9 @@ from components.download.corpora import (
     recognise,
 )
 from components.download.settings import DownloadSettings
-from components.download.splits import OWN_NAMES, check_text, has_released_names
+from components.download.splits import check_text, has_released_names
 from components.shared.address import shown
+from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
 
@@ -133,7 +134,7 @@ def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for split, path in files.items():
-            path.replace(folder / OWN_NAMES[split])
+            path.replace(folder / SPLIT_FILE[split])
     except OSError as error:
         raise disk_failure(error, folder) from error
     return write_manifest(folder, "corpus", asdict(facts))

@@ -12,10 +12,10 @@ from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts
 from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
-from components.download.splits import OWN_NAMES, find_splits
+from components.download.splits import find_splits
 from components.download.web import download
 from components.shared.address import shown
-from components.shared.articles import SPLITS
+from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import Manifest, disk_failure, file_fact, write_atomically
@@ -101,7 +101,7 @@ def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str,
 
 
 def _sample(work: Path) -> Brought:
-    files = {split: work / OWN_NAMES[split] for split in SPLITS}
+    files = {split: work / SPLIT_FILE[split] for split in SPLITS}
     for split, text in sample.sample_corpus().items():
         write_atomically(files[split], text)
     return files, sample_facts(files, sample.LICENCE, sample.ATTRIBUTION)
@@ -111,7 +111,7 @@ def _stored(dataset_digest: str, work: Path, store: Store) -> dict[str, Path] | 
     if store.fetch("corpus", dataset_digest, work) is None:
         return None
     emit("reused", step="download", what="corpus", dataset_digest=dataset_digest)
-    return {split: work / OWN_NAMES[split] for split in SPLITS}
+    return {split: work / SPLIT_FILE[split] for split in SPLITS}
 
 
 def _surely(facts: CorpusFacts | None) -> CorpusFacts:

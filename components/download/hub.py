@@ -7,8 +7,7 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.download.splits import OWN_NAMES
-from components.shared.articles import SPLITS
+from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import write_atomically
@@ -50,7 +49,7 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
         release = datasets.load_dataset(REPOSITORY, name, revision=REVISION)
     except Exception as error:
         raise _unreachable(name, f"{type(error).__name__}: {_first_line(error)}") from error
-    files = {split: folder / OWN_NAMES[split] for split in SPLITS}
+    files = {split: folder / SPLIT_FILE[split] for split in SPLITS}
     for done, (split, path) in enumerate(files.items(), start=1):
         write_atomically(path, rebuild(release[split]["text"]))
         emit("progress", step="download", done=done, total=len(files))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.download.splits import SPLIT_FILES
+from components.download.splits import KNOWN_NAMES
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.manifest import write_atomically
@@ -20,7 +20,7 @@ def download_prefix(address: str, folder: Path) -> Path:
 
     objects = S3Objects(address)
     done = 0
-    for name in sorted(SPLIT_FILES):
+    for name in sorted(KNOWN_NAMES):
         if (data := objects.get(name)) is not None:
             write_atomically(folder / name, data)
             done += len(data)

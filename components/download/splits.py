@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.shared.articles import SPLITS
+from components.shared.articles import SPLIT_FILE
 from components.shared.failure import Failure
 
-OWN_NAMES = {split: f"{split}.txt" for split in SPLITS}
 _RELEASED = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
 RELEASED_NAMES = [{split: f"{stem}.{ending}" for split, stem in _RELEASED.items()} for ending in ("tokens", "raw")]
-SPLIT_FILES = {name for names in (*RELEASED_NAMES, OWN_NAMES) for name in names.values()}
+KNOWN_NAMES = {name for names in (*RELEASED_NAMES, SPLIT_FILE) for name in names.values()}
 _WANTED = "wiki.{train,valid,test}.tokens, wiki.{train,valid,test}.raw or {train,validation,test}.txt"
 
 
@@ -23,7 +22,7 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     if not folder.is_dir():
         what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"
         raise Failure(what, where=address, remedy=f"give --corpus a folder that holds {_WANTED}")
-    naming = max((*RELEASED_NAMES, OWN_NAMES), key=lambda names: _present(folder, names))
+    naming = max((*RELEASED_NAMES, SPLIT_FILE), key=lambda names: _present(folder, names))
     missing = [name for name in naming.values() if not (folder / name).is_file()]
     if len(missing) == len(naming):
         raise Failure(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.manifest import read_manifest
 from components.shared.step import Step
 from components.shared.tracking import plainly
 
@@ -70,9 +69,9 @@ def _scores(
         published, model = Path(scratch) / "evaluation", Path(scratch) / "model"
         if step.store.fetch("evaluation", f"{fingerprint}/{key}", published):
             return json.loads((published / "evaluation.json").read_text()), "as published in the store"
-        if step.store.fetch("model", fingerprint, model):
+        if stored := step.store.fetch("model", fingerprint, model):
             try:
-                return measure(model, read_manifest(model, "model").facts).to_dict(), "scored anew from its model"
+                return measure(model, stored.facts).to_dict(), "scored anew from its model"
             except Failure as failure:
                 return None, f"these settings do not fit it: {failure.what}"
     same = version.tags.get(registry.EVALUATION_KEY) == key

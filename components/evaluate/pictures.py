@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from components.shared.report import BAD, GOOD, INK, LINE, MUTED, SERIES, Html, figure, plots
+from components.shared.report import BAD, GOOD, INK, LINE, MUTED, SERIES, Html, figure, logarithmic, plain_text, plots
 
 Row = Mapping[str, Any]
+Kind = Literal["this", "champion", "baseline", "published"]
 _NAMED = 3
 _TITLE_LENGTH = 34
 
@@ -21,12 +22,12 @@ class Rung:
     Attributes:
         name: of the model.
         value: its perplexity.
-        kind: `this`, `champion`, `baseline` or `published`.
+        kind: decides how it is drawn.
     """
 
     name: str
     value: float
-    kind: str
+    kind: Kind
 
 
 def ladder(rungs: Sequence[Rung]) -> Html:
@@ -42,13 +43,10 @@ def ladder(rungs: Sequence[Rung]) -> Html:
             axes.annotate(
                 f"{rung.value:,.1f}", (rung.value, place), (8, 0), textcoords="offset points", va="center", color=INK
             )
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
         axes.set_xlim(start, 1.35 * ordered[-1].value)
         axes.set_ylim(-0.7, len(ordered) - 0.3)
-        axes.set_yticks(range(len(ordered)), [_safe(rung.name) for rung in ordered], color=INK)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
-        axes.tick_params(axis="x", which="both", colors=MUTED, length=0)
+        axes.set_yticks(range(len(ordered)), [plain_text(rung.name) for rung in ordered], color=INK)
         axes.grid(False)
     shown = "; ".join(f"{rung.name} {rung.value:.1f}" for rung in ordered)
     return figure(axes, "Word perplexity on the test split, logarithmic; lower is better.", alt=shown)
@@ -76,10 +74,7 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
             right.annotate(
                 f"{values[best]:,.1f}", (steps[best], values[best]), (0, 9), textcoords="offset points", ha="center"
             )
-            right.set_yscale("log")
-            right.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-            right.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
-            right.tick_params(axis="y", which="both", colors=MUTED, length=0)
+            logarithmic(right, "y")
         left.legend()
         for axes in (left, right):
             axes.set_xlabel("step")
@@ -100,10 +95,7 @@ def by_article(articles: Sequence[Row]) -> Html:
             last = len(values) - 1 - rank
             _name(axes, rank, values[rank], scored[rank]["title"], GOOD, (0.38, 0.06 + 0.1 * rank), "left")
             _name(axes, last, values[last], scored[last]["title"], BAD, (0.62, 0.94 - 0.1 * rank), "right")
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
-        axes.tick_params(axis="y", which="both", colors=MUTED, length=0)
+        logarithmic(axes, "y")
         axes.set_xticks([])
         axes.set_ylabel("word perplexity")
     alt = f"{len(values)} articles from {values[0]:.1f} to {values[-1]:.1f}, median {values[len(values) // 2]:.1f}"
@@ -140,7 +132,7 @@ def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tupl
     short = title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1].rstrip() + "…"
     axes.scatter([place], [value], s=26, color=colour, zorder=4)
     axes.annotate(
-        f"{_safe(short)}  {value:,.0f}",
+        f"{plain_text(short)}  {value:,.0f}",
         (place, value),
         at,
         textcoords="axes fraction",
@@ -149,10 +141,6 @@ def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tupl
         color=INK,
         arrowprops={"arrowstyle": "-", "color": LINE, "linewidth": 0.8, "shrinkA": 2, "shrinkB": 4},
     )
-
-
-def _safe(text: str) -> str:
-    return text.replace("$", r"\$")
 
 
 def _finite(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from components.evaluate.baselines import REFERENCES
 from components.evaluate.pictures import (
+    Kind,
     Rung,
     against_champion,
     by_article,
@@ -85,11 +86,11 @@ def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
 
 def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
     champion, verdict = evaluation["champion"], evaluation["verdict"]
-    rows = list(_rows(evaluation, corpus))
+    kinds, rows = zip(*_rows(evaluation, corpus), strict=True)
     parts = [
         table(["model", "word perplexity, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
     ]
-    rungs = [Rung(row[0], row[1], kind) for row, kind in zip(rows, _kinds(rows), strict=True) if _positive(row[1])]
+    rungs = [Rung(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
     if sound:
         parts.insert(0, ladder(rungs))
     others = [
@@ -108,24 +109,20 @@ def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound
     return section("Where it stands", *parts)
 
 
-def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[list[Any]]:
-    """This model, the champion, the unigram, and results published on the same text."""
+def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[tuple[Kind, list[Any]]]:
+    """This model, the champion, the unigram, and results published on the same text; each with its kind."""
     test = evaluation["protocols"][PROTOCOL]["test"]
-    yield ["this model", test["word_perplexity"], "", "this run"]
+    yield "this", ["this model", test["word_perplexity"], "", "this run"]
     if champion := evaluation["champion"]:
         value = champion["test_word_perplexity"]
-        yield [f"champion, version {champion['version']}", value, champion["origin"], "MLflow"]
+        yield "champion", [f"champion, version {champion['version']}", value, champion["origin"], "MLflow"]
     unigram = evaluation["baselines"]["unigram"]
-    yield ["unigram", unigram["test"], f"word frequencies of train, add one, {unigram['types']:,} words", "this run"]
+    note = f"word frequencies of train, add one, {unigram['types']:,} words"
+    yield "baseline", ["unigram", unigram["test"], note, "this run"]
     for each in REFERENCES:
         if each.protocol == PROTOCOL and corpus["name"].startswith("wikitext-2"):
             same = "" if each.corpus == corpus["name"] else f"; on {each.corpus}, so not the same text"
-            yield [each.name, each.value, each.note + same, each.source]
-
-
-def _kinds(rows: Sequence[Sequence[Any]]) -> list[str]:
-    kinds = {"this model": "this", "unigram": "baseline"}
-    return [kinds.get(row[0], "champion" if row[0].startswith("champion") else "published") for row in rows]
+            yield "published", [each.name, each.value, each.note + same, each.source]
 
 
 def _ours(evaluation: Mapping[str, Any], protocol: str, measure: str) -> float | None:

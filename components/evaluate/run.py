@@ -18,7 +18,7 @@ from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
 from components.shared import registry
-from components.shared.articles import HELD_OUT, SPLITS
+from components.shared.articles import HELD_OUT, read_splits
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
 from components.shared.manifest import read_manifest, write_atomically, write_manifest
@@ -55,7 +55,7 @@ def run(
     """
     settings = step.section(EvaluateSettings)
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
-    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in SPLITS}
+    texts = read_splits(corpus_dir)
     key = evaluation_key(settings)
     weights = registry.weights_digest(model)
     known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)

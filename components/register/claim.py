@@ -14,7 +14,7 @@ from components.shared.store import Store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PAUSE = 0.5
+_PAUSE = 0.5  # seconds
 
 
 @dataclass(frozen=True)

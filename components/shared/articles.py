@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = SPLITS[1:]
+SPLIT_FILE = {split: f"{split}.txt" for split in SPLITS}  # in a folder of kind corpus
 _TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
 
 
@@ -26,6 +28,16 @@ class Article:
 
     title: str
     text: str
+
+    @property
+    def body(self) -> str:
+        """The text without its title."""
+        return self.text.replace(f" = {self.title} = ", "", 1)
+
+
+def read_splits(folder: Path) -> dict[str, str]:
+    """The text of every split of a folder of kind corpus; line ends stay as they are."""
+    return {split: (folder / name).read_bytes().decode() for split, name in SPLIT_FILE.items()}
 
 
 def split_articles(text: str) -> list[Article]:

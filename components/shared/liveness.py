@@ -17,8 +17,8 @@ from typing import Any
 
 from components.shared.store import Store
 
-STALE_AFTER = 3600.0
-BEAT_EVERY = 20.0
+STALE_AFTER = 3600.0  # seconds
+BEAT_EVERY = 20.0  # seconds
 
 
 def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:

@@ -79,7 +79,7 @@ def facts(values: Mapping[str, Any]) -> Html:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -> Html:
     """A table; a column that holds numbers or percentages alone is aligned to the right."""
     cells_of = list(zip(*rows, strict=True)) or [()] * len(columns)
-    numeric = [any(cell is not None for cell in cells) and all(map(_is_figure, cells)) for cells in cells_of]
+    numeric = [any(cell is not None for cell in cells) and all(map(_reads_as_number, cells)) for cells in cells_of]
     align = [' class="number"' if right else "" for right in numeric]
     head = "".join(f'<th scope="col"{kind}>{_html(name)}</th>' for name, kind in zip(columns, align, strict=True))
     body = (
@@ -115,7 +115,7 @@ def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool =
     """Axes side by side in one figure of matplotlib, to be drawn on inside the block, in the report's style.
 
     Size is in inches; 9 fill the page. Colours are `SERIES`, `INK`, `MUTED`, `GOOD` and so on, and no others, since
-    they follow the page from light to dark. A `$` in a text of the corpus needs a backslash before it.
+    they follow the page from light to dark. A text of the corpus is drawn by way of `plain_text`.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -143,6 +143,20 @@ def figure(drawing: Axes | Figure | bytes | Html, caption: str, *, alt: str) -> 
         svg = drawing if isinstance(drawing, Html) else _svg(drawing)
         picture = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
     return Html(f"<figure>\n{picture}\n<figcaption>{_html(caption)}</figcaption>\n</figure>\n")
+
+
+def plain_text(text: str) -> str:
+    """A text of the corpus for a picture, where `$` would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Makes an axis logarithmic, with whole numbers at 1, 2, 3 and 5 of every power of ten."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
+    axes.tick_params(axis=which, which="both", colors=MUTED, length=0)
 
 
 def number(value: float | int) -> str:
@@ -200,5 +214,5 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _is_figure(value: Any) -> bool:
+def _reads_as_number(value: Any) -> bool:
     return value is None or _is_number(value) or re.fullmatch(r"[+−-]?[\d.,]+ ?%", str(value)) is not None

@@ -19,7 +19,7 @@ Settings = TypeVar("Settings")
 
 
 def parse_section(kind: type[Settings], values: dict[str, Any], section: str) -> Settings:
-    """Makes a settings object from plain values, strictly.
+    """Makes a settings object from plain values; a number may come as text, as which YAML reads `3e-4`.
 
     Raises:
         Failure: a key is unknown (the nearest right one is named), or a value is of the wrong type or out of range.

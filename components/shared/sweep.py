@@ -5,7 +5,6 @@ It stands apart from `tracking` because it is the one place where the record of 
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from components.shared.liveness import alive, heartbeat_of
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SWEPT_BY_TAG = "wikigpt.swept_by"
-_log = logging.getLogger(__name__)
 
 
 def sweep(client: MlflowClient, store: Store, experiment: str, *, by: str) -> list[str]:
@@ -42,7 +40,6 @@ def sweep(client: MlflowClient, store: Store, experiment: str, *, by: str) -> li
                 continue
             client.set_tag(run.info.run_id, SWEPT_BY_TAG, by)
             client.set_terminated(run.info.run_id, "KILLED", end_time=int(beat["beat"] * 1000))
-            _log.info("Run %s died and was marked KILLED", pipeline_run)
             swept.append(run.info.run_id)
         if not (token := page.token):
             return swept

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.shared.articles import SPLITS, count_lines, count_words
+from components.shared.articles import SPLITS, count_lines, count_words, read_splits
 from components.shared.events import emit
 from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
@@ -53,7 +53,7 @@ def write_tokens(
     Returns:
         The facts of the folder: dtype, vocab_size, eos_id, tokenizer_digest, and counts by split.
     """
-    texts = {split: (corpus_dir / f"{split}.txt").read_bytes().decode() for split in SPLITS}
+    texts = read_splits(corpus_dir)
     tokens_dir.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(settings, texts["train"], store)
     digest = _save(tokenizer, tokens_dir / "tokenizer")

@@ -68,7 +68,8 @@ def bigram_factors(
 
     Args:
         text: ids, int64, shape (tokens,).
-        vocab_size, width: of the model.
+        vocab_size: of the tokenizer.
+        width: of the model.
         seed: of the first guess.
         both_ways: count neighbours before and after, without frequencies; both sets are the same then, but for signs.
 

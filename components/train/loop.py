@@ -61,6 +61,9 @@ def train(
         told_to_stop: asked at every step boundary.
         group: the processes that share each batch.
 
+    Returns:
+        How far it came, with the curve.
+
     Raises:
         Interrupted: it was told to stop, after the state was kept.
         Failure: the loss is not finite any more, or memory is full.

@@ -14,7 +14,7 @@ from components.shared.step import Step
 
 _ROWS, _TAGS = 20_000, 100  # kept while MLflow is away; then the oldest go
 _ROWS_A_CALL = 50
-_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0  # seconds
 _SHOWN = ("loss", "validation_perplexity", "tokens_per_second")
 # MLflow's own names of system metrics, so that its pages show them apart.
 _CPU = "system/cpu_utilization_percentage"

@@ -57,21 +57,29 @@ class TrainSettings:
         dropout: of residual branches and embeddings; attention_dropout: of attention weights; embedding_dropout: the
             share of the vocabulary whose vectors are dropped for a whole step.
         adapter: parameter-efficient fine-tuning by peft; `none` trains every weight.
+        adapter_rank, adapter_alpha, adapter_dropout: of LoRA and AdaLoRA, whose ranks have the first as their mean.
+        prefix_tokens: length of the prefix.
         block: tokens a sequence; batch: sequences an optimizer step, over all processes and accumulated parts.
         accumulation: parts that a step is computed in.
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
         sampled_softmax: tokens of the vocabulary that a step of training tells each target apart from: the step's
             targets and a sample of the others; None, or a vocabulary of no more, takes all.
         document_start: put the end-of-text token before every article.
+        optimizer: `adamw` for everything, or `muon` for the matrices of the layers and AdamW for the rest.
         learning_rate: the peak; matrix_learning_rate: Muon's, if it is not the same.
+        beta1, beta2: of AdamW.
+        weight_decay: of matrices; embeddings, norms and biases have none.
+        gradient_clip: the largest norm of all gradients; None never clips.
         warmup_steps, decay, final_learning_rate: linear warm-up, then decay to that share of the peak.
         ema_decay: of the moving average of the weights, which is what is evaluated and kept then; None for none.
         evaluate_every: steps between evaluations; there is one at the end in any case.
         validation_tokens: how much of validation an evaluation reads, spread evenly; None for all of it.
+        log_every: steps between rows of the curve.
         patience: evaluations without an improvement after which training stops; None never stops early.
         device: `auto` takes the GPU where there is one.
         precision: bfloat16 is autocast over float32 weights; `auto` takes it where the hardware multiplies matrices
             in it (GPUs, CPUs with AMX) and float32 elsewhere, where it would be slower.
+        compile: whether loss and gradient are compiled.
         threads: CPU threads over all processes; None takes the cores granted.
         processes: data-parallel processes; None takes one for every GPU.
     """

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.articles import SPLITS, Article, count_lines, split_articles, split_lines
+from components.shared.articles import SPLIT_FILE, SPLITS, Article, count_lines, split_articles, split_lines
 from components.shared.failure import Failure
 
 UNKNOWN = "<unk>"
@@ -83,14 +83,14 @@ def read_corpus(folder: Path, facts: dict[str, Any]) -> Corpus:
     Raises:
         Failure: a split is missing.
     """
-    if missing := [split for split in SPLITS if not (folder / f"{split}.txt").is_file()]:
+    if missing := [split for split in SPLITS if not (folder / SPLIT_FILE[split]).is_file()]:
         raise Failure(
             f"The expectation 'every split is there' failed: saw no {' and no '.join(missing)}, wanted"
             f" {', '.join(SPLITS)}",
             where=str(folder),
             remedy="mend the corpus and run again",
         )
-    read = {split: _decode((folder / f"{split}.txt").read_bytes()) for split in SPLITS}
+    read = {split: _decode((folder / SPLIT_FILE[split]).read_bytes()) for split in SPLITS}
     words = {split: text.split() for split, (text, _) in read.items()}
     number: dict[str, int] = {}
     for split in SPLITS:

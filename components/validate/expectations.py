@@ -124,6 +124,8 @@ def _result(check: Check, answer: Any, table: pd.DataFrame) -> Result:
     return Result(
         split=check.split,
         name=check.name,
+        table=check.table,
+        column=check.column,
         severity=check.severity,
         setting=check.setting,
         expectation=_KINDS[check.measure],

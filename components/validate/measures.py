@@ -99,7 +99,7 @@ def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd
 
 def _body(article: Article) -> str | None:
     """The words of an article below its title, in small letters; None where they are too few to say anything."""
-    words = article.text.replace(f" = {article.title} = ", "", 1).casefold().split()
+    words = article.body.casefold().split()
     return " ".join(words) if len(words) >= RUN else None
 
 

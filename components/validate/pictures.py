@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.shared.articles import SPLITS
-from components.shared.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, plots
+from components.shared.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, plain_text, plots
 from components.validate.corpus import Corpus
 from components.validate.results import Result
 from components.validate.settings import ValidateSettings
@@ -78,7 +78,7 @@ def overlap(tables: Tables, settings: ValidateSettings) -> Html:
             shares = articles["overlap"].to_numpy()
             _dots(axes, 100 * shares, row, _COLOURS[split])
             if shares.size and shares.max() > 0.25:
-                title = _text(articles["title"][shares.argmax()])
+                title = plain_text(articles["title"][shares.argmax()])
                 axes.annotate(title, (100 * shares.max(), row), (-6, 6), textcoords="offset points", ha="right")
         for limit, colour, name in (
             (settings.near_duplicate, WARN, "near-duplicate"),
@@ -106,7 +106,7 @@ def drift(results: Sequence[Result]) -> Html:
             row, middle = len(names), (each.low + each.high) / 2
             axes.plot([each.low / middle - 1, each.high / middle - 1], [row, row], color=MUTED, linewidth=6, alpha=0.3)
             axes.plot([each.observed / middle - 1], [row], "o", color=SERIES[0] if each.success else WARN)
-            names.append(each.name.partition(" like ")[0])
+            names.append(each.column)
         axes.axvline(0, color=MUTED, linewidth=0.8)
         _name_rows(axes, names)
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f} %" if value else "equal")
@@ -137,8 +137,3 @@ def _count(value: float, _: object) -> str:
 
 def _percent(value: float, _: object) -> str:
     return f"{100 * value:.0f} %"
-
-
-def _text(title: str) -> str:
-    """A text of the corpus in a picture, where `$` would begin a formula."""
-    return title.replace("$", r"\$")

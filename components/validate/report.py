@@ -106,7 +106,7 @@ def _opening(split: Split) -> list[Html]:
     if not len(split.words):
         return []
     article = split.articles[len(split.articles) // 2]
-    body = article.text.replace(f" = {article.title} = ", "", 1).split()
+    body = article.body.split()
     more = " …" if len(body) > _SAMPLE_WORDS else ""
     text = " ".join(body[:_SAMPLE_WORDS]) + more
     return [sample(text, prompt=f"{article.title}\n" if article.title else "", note=f"from {split.name}")]
@@ -137,7 +137,7 @@ def _leakage(tables: pictures.Tables, settings: ValidateSettings) -> Html:
 
 def _drift(validation: Validation) -> Html:
     champion = validation.champion or {}
-    compared = [each for each in validation.expectations if each.name.endswith("the champion's corpus")]
+    compared = [each for each in validation.expectations if each.table == "statistics"]
     rows = [[each.name, each.seen, each.wanted, _mark(each)] for each in compared]
     return section(
         "Against the champion's corpus",

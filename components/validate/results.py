@@ -12,7 +12,7 @@ class Result:
     """How one check ended.
 
     Attributes:
-        split, name, severity, setting: as in the check.
+        split, name, table, column, severity, setting: as in the check.
         expectation: the class of Great Expectations that looked.
         success: whether it holds.
         observed: the number seen; None where it could not be had.
@@ -24,6 +24,8 @@ class Result:
 
     split: str
     name: str
+    table: str
+    column: str
     severity: str
     setting: str
     expectation: str

@@ -62,5 +62,5 @@ class ValidateSettings:
             value = getattr(self, field.name)
             if value < 0:
                 raise ValueError(f"{field.name} must be 0 or above, got {value}")
-            if field.type == "float" and field.name != "drift_tolerance" and value > 1:
+            if isinstance(value, float) and field.name != "drift_tolerance" and value > 1:
                 raise ValueError(f"{field.name} is a share and must be at most 1, got {value}")

@@ -58,7 +58,6 @@ def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], Non
 def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
     """Puts image, resources, environment, identity, labels and limits of a step on its task."""
     place = cluster.place_of(step)
-    task.set_caching_options(False)
     task.set_container_image(cluster.image)
     task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
     _resources(task, place, cluster)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cluster.settings import STEPS
+from pipelines.steps import STEPS
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster

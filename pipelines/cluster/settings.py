@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from pipelines.cluster.places import EvaluatePlace, NoticePlace, Place, TokenizePlace, TrainPlace
+from pipelines.steps import STEPS
 
-STEPS = ("download", "validate", "tokenize", "train", "evaluate", "register", "notify")
 REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 

@@ -12,7 +12,7 @@ from pipelines.cluster.runs import RunStatus, ask, describe, fetch, titles_of
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
-PATIENCE = 600.0
+PATIENCE = 600.0  # seconds
 
 
 def wait(

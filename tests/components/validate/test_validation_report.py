@@ -13,12 +13,13 @@ from tests.components.validate.texts import article, good, line, read
 
 HOSTILE = "<script>alert(1)</script> $x$ $"
 HOLDS = Result(
-    split="test", name="few <unk>", severity="error", setting="max_unk_rate", expectation="ExpectColumnMeanToBeBetween",
+    split="test", name="few <unk>", table="lines", column="unknown", severity="error", setting="max_unk_rate",
+    expectation="ExpectColumnMeanToBeBetween",
     success=True, observed=0.01, low=None, high=0.15, seen="1 % of its words", wanted="at most 15 %", examples=(),
 )  # fmt: skip
 FAILS = replace(HOLDS, name="text in UTF-8", success=False, seen="9 places", wanted="none", examples=(HOSTILE,))
 WARNS = replace(FAILS, name="no endless line", severity="warning")
-DRIFTS = replace(WARNS, split="train", name="unk rate like the champion's corpus", low=0.1, high=0.2, observed=0.3)
+DRIFTS = replace(WARNS, split="train", table="statistics", column="unk rate", low=0.1, high=0.2, observed=0.3)
 
 
 def written(folder, texts, *expectations, champion=None, **facts):

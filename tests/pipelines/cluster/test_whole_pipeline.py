@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster.settings import STEPS
 from pipelines.compiling import compile_to
 from pipelines.settings import load
+from pipelines.steps import STEPS
 from tests.pipelines.cluster.conftest import IMAGE
 
 

@@ -1,0 +1,14 @@
+"""The steps of the pipeline, in the order in which they run, as people read them."""
+
+from __future__ import annotations
+
+TITLES = {
+    "download": "Fetch the corpus and decide",
+    "validate": "Validate the corpus",
+    "tokenize": "Tokenize the corpus",
+    "train": "Train the model",
+    "evaluate": "Evaluate the model",
+    "register": "Register the model",
+    "notify": "Say how it ended",
+}
+STEPS = tuple(TITLES)
