@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
-from components.download.splits import check_text, find_splits
+from components.download.corpus import check
+from components.download.splits import find_splits
 from components.shared.failure import ExitCode
 from pipelines import doctor
 from pipelines.doctor import Finding
@@ -52,8 +53,7 @@ def corpus(settings: RunSettings) -> Finding:
 def _folder(folder: Path) -> Finding:
     def read() -> str:
         files = find_splits(folder, str(folder))
-        for split, path in files.items():
-            check_text(split, path.read_bytes(), str(path))
+        check(files, str(folder))
         return f"{folder}: {', '.join(path.name for path in files.values())}"
 
     return doctor.tried("Corpus", read, "the run")

@@ -18,6 +18,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted
 from components.shared.store import open_store
 from pipelines import machine
+from pipelines.runners import engine
 
 _FREE_BYTES = 2 << 30
 _HUB = "huggingface.co"
@@ -122,9 +123,7 @@ def hub() -> Finding:
 
 def docker() -> Finding:
     def use() -> str:
-        import docker as engine
-
-        return f"engine {engine.DockerClient.from_env(timeout=5).version()['Version']}"
+        return f"engine {engine().version()['Version']}"
 
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
 
@@ -152,7 +151,9 @@ def exit_code(findings: list[Finding]) -> int:
 
 def print_findings(findings: list[Finding], console: Console) -> None:
     """One line a finding; what is missing says what it prevents."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table("", "", "", "", box=None, show_header=False, padding=(0, 2, 0, 0))
+    for column in table.columns:
+        column.overflow = "fold"
     for finding in findings:
         mark = "[green]✓" if finding.ok else "[red]✗" if finding.needed else "[yellow]–"
         lost = f"prevents {finding.prevents}" if not finding.ok and finding.prevents else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
@@ -28,13 +28,13 @@ class Mirrored:
     Attributes:
         what: the setting that names it, and its value.
         address: where it stands.
-        setting: what to set so that a run takes it from there, or None where runs with this store do so by themselves.
+        settings: what to set so that a run takes it from there; none where runs with this store do so by themselves.
         size: bytes.
     """
 
     what: str
     address: str
-    setting: str | None
+    settings: tuple[str, ...]
     size: int
 
 
@@ -56,16 +56,17 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
         return
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "corpus"
-        manifest = fetch_corpus(settings.download, folder, store)
+        manifest = fetch_corpus(replace(settings.download, fall_back_to_sample=False), folder, store)
         digest, size = manifest.facts["dataset_digest"], sum(fact.size for fact in manifest.files.values())
         if manifest.facts["published"] or settings.download.sha256:
             by_itself = asked in KNOWN or settings.download.sha256
-            setting = None if by_itself else f"download.corpus={manifest.facts['name']}"
-            yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), setting, size)
+            by_name = () if by_itself else (f"download.corpus={manifest.facts['name']}",)
+            yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), by_name, size)
             return
         prefix = f"corpora/{digest[:16]}"
         address = _place(store, prefix, [folder / name for name in SPLIT_FILE.values()])
-    yield Mirrored(f"download.corpus={asked}", address, f"download.corpus={address}", size)
+    to_set = (f"download.corpus={address}", f"download.name={manifest.facts['name']}")
+    yield Mirrored(f"download.corpus={asked}", address, to_set, size)
 
 
 def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
@@ -89,7 +90,7 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
             files = _files(Path(name).expanduser(), part, key)
             digest = digest_of({path.name: file_fact(path).sha256 for path in files})
             address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)
-            yield Mirrored(f"{key}={name}", address, f"{key}={address}", sum(path.stat().st_size for path in files))
+            yield Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
             return
         stored = mirrored_name(part, name, revision)
         if (manifest := store.find(KIND, stored)) is None:
@@ -99,7 +100,7 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
             write_manifest(folder, KIND, {"repository": name, "revision": revision})
             manifest = store.publish(folder, KIND, stored)
     size = sum(fact.size for fact in manifest.files.values())
-    yield Mirrored(f"{key}={name}", store.address(KIND, stored), None, size)
+    yield Mirrored(f"{key}={name}", store.address(KIND, stored), (), size)
 
 
 def _files(folder: Path, part: Part, key: str) -> list[Path]:

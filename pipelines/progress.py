@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from components.shared.failure import ExitCode
 from pipelines.steps import TITLES
 
 _PLAIN_EVERY = 10.0  # seconds
@@ -57,9 +58,10 @@ class ProgressView:
             self.progress.update(self.tasks[step], total=1, completed=1, note="")
             self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
         elif kind == "step-failed":
-            self.progress.update(self.tasks[step], note="[red]failed")
+            ended = "interrupted" if event["exit_code"] == ExitCode.RESUMABLE else "failed"
+            self.progress.update(self.tasks[step], note=f"[red]{ended}")
             self.progress.stop_task(self.tasks[step])
-            self._plainly(f"{TITLES.get(step, step)}: failed after {event['seconds']:.1f} s")
+            self._plainly(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
 
     def _advance(self, step: str, event: dict[str, Any]) -> None:
         note = _numbers(event)
@@ -82,6 +84,8 @@ class ProgressView:
 def _numbers(event: dict[str, Any]) -> str:
     """The numbers of a progress event in a few words."""
     parts = []
+    if event.get("split"):
+        parts.append(f"{event['split']} by {event['protocol']}")
     if event.get("loss") is not None:
         parts.append(f"loss {event['loss']:.3f}")
     if event.get("validation_perplexity") is not None:

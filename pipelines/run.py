@@ -101,7 +101,7 @@ class Stopper:
             self.run.kill()
             return
         self.told = number
-        self.view.say("Stopping: training saves a checkpoint first. Once more to kill it.")
+        self.view.say("Stopping; a training saves a checkpoint first. Once more to kill it.")
         self.run.stop()
         signal.alarm(int(GRACE))
 

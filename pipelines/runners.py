@@ -55,11 +55,33 @@ def runner_plan(
     )
 
 
-def stop_containers(run: str, *, kill: bool = False) -> None:
-    """Asks the steps of a run that are in containers to end, or ends their containers."""
+def engine() -> Any:
+    """A client of the Docker engine.
+
+    Raises:
+        Failure: none answers.
+    """
     import docker
 
-    client = docker.from_env()
+    try:
+        client = docker.from_env()
+        client.ping()
+    except docker.errors.DockerException as error:
+        raise Failure(
+            "Docker does not answer",
+            where=os.environ.get("DOCKER_HOST", "the default socket"),
+            remedy="start it, name it by DOCKER_HOST, or leave out --runner docker",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    return client
+
+
+def stop_containers(run: str, *, kill: bool = False) -> None:
+    """Asks the steps of a run that are in containers to end, or ends their containers, where an engine answers."""
+    try:
+        client = engine()
+    except Failure:
+        return
     for container in client.containers.list(filters={"label": f"wikigpt.run={run}"}):
         if kill:
             container.kill()

@@ -112,7 +112,7 @@ def _read(profile: str) -> dict[str, Any]:
             exit_code=ExitCode.USAGE,
         ) from None
     except yaml.YAMLError as error:
-        raise _not_yaml(str(error).splitlines()[0], path) from None
+        raise _not_yaml(yaml_complaint(error), path) from None
     if not isinstance(values, dict):
         raise _not_yaml("no sections", path)
     for section in (*SECTIONS, "cluster"):
@@ -155,6 +155,12 @@ def _unknown_section(section: str) -> Failure:
         remedy=f"did you mean {nearest}? The sections are {', '.join(sections)}",
         exit_code=ExitCode.USAGE,
     )
+
+
+def yaml_complaint(error: yaml.YAMLError) -> str:
+    """What YAML says of a text, in one line, with the place."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    return f"{problem} in line {mark.line + 1}" if mark and problem else str(error).splitlines()[0]
 
 
 def _not_yaml(why: str, path: Path) -> Failure:

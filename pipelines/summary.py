@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from components.download.corpora import MODEL
 from pipelines.home import Home, tracking_uri
 from pipelines.run import Result
 from pipelines.settings import RunSettings
@@ -57,7 +58,10 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         table.add_row(f"Report: {step}", _short(path))
     table.add_row("Log", _short(summary["log"]))
     console.print(table)
-    console.print('[bold]wikigpt ui[/] opens MLflow; [bold]wikigpt generate "The castle was built in"[/] writes text.')
+    name = version["name"] if version else MODEL
+    model = "" if name == MODEL else f" --model {name}"
+    console.print("[bold]wikigpt ui[/] opens MLflow; this writes text:", highlight=False)
+    console.print(f'[bold]wikigpt generate{model} "The castle was built in"[/]', highlight=False, soft_wrap=True)
 
 
 def _status(result: Result) -> str:

@@ -22,11 +22,13 @@ class Known:
     Attributes:
         name: of the release, which is also its configuration on the Hub.
         model_name: under which models of it are registered.
+        released_as: the ending of its files.
         files: size and sha256 of each split, as released.
     """
 
     name: str
     model_name: str
+    released_as: str
     files: dict[str, FileFact]
 
     @property
@@ -37,6 +39,7 @@ class Known:
 RAW = Known(
     name="wikitext-2-raw-v1",
     model_name=MODEL,
+    released_as=".raw",
     files={
         "train": FileFact(10_940_747, "6707892fa3788b5ab9ed78ab5ff37d9fe825f6011a2ad4fcd6a6d467f0e7da57"),
         "validation": FileFact(1_146_846, "4cd0f6876d07a413aa911261ff6d363c72d757d47f0fdd6015702014c89cb9c7"),
@@ -46,6 +49,7 @@ RAW = Known(
 TOKENS = Known(
     name="wikitext-2-v1",
     model_name=f"{MODEL}-wikitext-2-v1",
+    released_as=".tokens",
     files={
         "train": FileFact(10_797_148, "9e9fa1ad55b1c2c95b08e37dd8e653f638fac2c6de904b79e813611eefbc985f"),
         "validation": FileFact(1_121_681, "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),

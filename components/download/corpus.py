@@ -69,7 +69,8 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
     if wanted and (known is None or known.name != wanted):
         raise _differs(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
     if known is None and has_released_names(files):
-        nearest = max(KNOWN.values(), key=lambda other: sum(other.files[split] == facts[split] for split in facts))
+        ending = files["train"].suffix
+        nearest = max(KNOWN.values(), key=lambda other: (_same(other, facts), other.released_as == ending))
         raise _differs(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
     return published_facts(known, source) if known else None
 
@@ -138,6 +139,10 @@ def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
     except OSError as error:
         raise disk_failure(error, folder) from error
     return write_manifest(folder, "corpus", asdict(facts))
+
+
+def _same(known: Known, facts: dict[str, FileFact]) -> int:
+    return sum(known.files[split] == fact for split, fact in facts.items())
 
 
 def _differs(facts: dict[str, FileFact], files: dict[str, Path], release: Known, source: str, what: str) -> Failure:

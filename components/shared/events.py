@@ -10,6 +10,9 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from typing import Any
 
 _START = '{"event": "'
@@ -22,6 +25,19 @@ def emit(event: str, /, **fields: Any) -> None:
     with _lock:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def notes_on_stderr() -> Iterator[None]:
+    """For a command that does the work of a step itself: notes are sentences for its user, other events are dropped."""
+    output = StringIO()
+    try:
+        with redirect_stdout(output):
+            yield
+    finally:
+        for event in filter(None, map(parse, output.getvalue().splitlines())):
+            if event["event"] == "note":
+                print(event["text"], file=sys.stderr)
 
 
 def _plain(value: Any) -> Any:

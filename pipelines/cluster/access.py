@@ -86,6 +86,13 @@ def open_client(access: Access) -> Client:
 
 
 def _require_surroundings(access: Access) -> None:
+    if access.endpoint and "://" in access.endpoint and not access.endpoint.startswith(("http://", "https://")):
+        raise Failure(
+            f"The address of Kubeflow Pipelines begins with {access.endpoint.partition('://')[0]}://",
+            where=access.endpoint,
+            remedy="give one that begins with http:// or https://",
+            exit_code=ExitCode.USAGE,
+        )
     kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")
     known = [
         access.endpoint,

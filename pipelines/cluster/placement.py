@@ -14,6 +14,7 @@ APP = "wikigpt"
 # Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training
 # that fails in its second hour without a retry.
 RETRY_WINDOW = "24h"
+_BY_A_TAG = "by a tag, whose bytes may change under a run"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("WIKIGPT_WEBHOOK",)
@@ -33,8 +34,9 @@ def require_image(cluster: ClusterSettings) -> None:
             exit_code=ExitCode.USAGE,
         )
     if not (is_immutable(cluster.image) or cluster.allow_mutable_image):
+        how = "by a digest that is not sha256: and 64 hex digits" if "@" in cluster.image else _BY_A_TAG
         raise Failure(
-            f"The image {cluster.image!r} is named by a tag, whose bytes may change under a run",
+            f"The image {cluster.image!r} is named {how}",
             where="cluster.image",
             remedy="name it by digest, as name@sha256:…, or insist with --allow-mutable-image",
             exit_code=ExitCode.USAGE,

@@ -13,6 +13,7 @@ import yaml
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.cron import Cron, parse
+from pipelines.settings import yaml_complaint
 
 _KEYS = ("name", "cron", "time_zone", "profile", "parameters")
 _REQUIRED = ("name", "cron", "profile")
@@ -63,7 +64,7 @@ def read_schedule(path: Path) -> Schedule:
     try:
         values = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise _wrong(f"The schedule is not YAML: {str(error).splitlines()[0]}", path, "mend it") from None
+        raise _wrong(f"The schedule is not YAML: {yaml_complaint(error)}", path, "mend it") from None
     if not isinstance(values, dict):
         raise _wrong("The schedule is not YAML with keys", path, f"give it {', '.join(_REQUIRED)}")
     for key in values.keys() - set(_KEYS):

@@ -29,17 +29,20 @@ def mirror(
     Corpus, tokenizer and pretrained weights at their pinned revisions. Run it where the Hub can be reached, with the
     store of the cluster: `wikigpt mirror --profile finetune --store s3://bucket/prefix`.
     """
+    from components.shared.events import notes_on_stderr
     from components.shared.store import open_store
     from pipelines.mirror import mirror as bring
 
     settings = options.settings_of(profile, sets, corpus)
     _, address = options.home_and_store(home, store)
-    mirrored = bring(open_store(address), settings)
+    with notes_on_stderr():
+        mirrored = bring(open_store(address), settings)
     if as_json:
         typer.echo(json.dumps([asdict(each) for each in mirrored], indent=1))
         return
     for each in mirrored:
-        use = f"use it by --set {each.setting}" if each.setting else "found there by every run with this store"
+        to_set = " ".join(f"--set {setting}" for setting in each.settings)
+        use = f"use it by {to_set}" if to_set else "found there by every run with this store"
         typer.echo(f"{each.what}: {each.size / 1e6:.1f} MB at {each.address}; {use}")
     if not mirrored:
         typer.echo("Nothing to bring: the profile takes nothing from elsewhere.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
+from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home, open_home
 from pipelines.settings import RunSettings, load
 
@@ -45,8 +47,23 @@ def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> Run
 
 
 def absolute_corpus(corpus: str) -> str:
-    """A known name or an address as it is, a folder as an absolute path."""
-    return corpus if corpus in RESERVED or "://" in corpus else str(Path(corpus).expanduser().resolve())
+    """A known name or an address as it is, a folder as an absolute path.
+
+    Raises:
+        Failure: it is a word that is no name, and no folder is called so.
+    """
+    if corpus in RESERVED or "://" in corpus:
+        return corpus
+    if "/" not in corpus and not Path(corpus).expanduser().exists():
+        nearest = get_close_matches(corpus, RESERVED, n=1, cutoff=0.5)
+        raise Failure(
+            f"There is no corpus {corpus!r}, and no folder of that name",
+            where="--corpus, WIKIGPT_CORPUS or download.corpus",
+            remedy=f"{f'did you mean {nearest[0]}? ' if nearest else ''}The names are {', '.join(RESERVED)}; a folder,"
+            " an https:// archive or an s3:// prefix will do as well",
+            exit_code=ExitCode.USAGE,
+        )
+    return str(Path(corpus).expanduser().resolve())
 
 
 def _absolute(address: str) -> str:

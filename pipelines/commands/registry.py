@@ -77,6 +77,8 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
     for row in rows:
         table.add_row(row.name, row.version, ", ".join(row.aliases), *numbers(row), row.corpus)
     Console().print(table)
+    if not rows:
+        typer.echo("There is no version yet: train one by `wikigpt run`.", err=True)
 
 
 def promote(

@@ -38,7 +38,7 @@ def run(
     """
     from pipelines.progress import ProgressView
     from pipelines.run import execute, pin_numerics
-    from pipelines.runners import runner_plan
+    from pipelines.runners import engine, runner_plan
     from pipelines.summary import document, print_summary
 
     settings = pin_numerics(options.settings_of(profile, sets, corpus))
@@ -46,6 +46,8 @@ def run(
         settings = settings.with_values("download", force=True)
     opened, address = options.home_and_store(home, store)
     plan = runner_plan(runner, image, opened, address, settings)
+    if plan["runner"] == "docker":
+        engine()  # or fail here, before there is a run
     console = Console(stderr=True)
     with ProgressView(console) as view:
         result = execute(settings, opened, address, view, plan)

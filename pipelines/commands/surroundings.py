@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from dataclasses import asdict
 from typing import Annotated
@@ -12,6 +13,7 @@ import typer
 from rich.console import Console
 
 from components.shared.address import shown
+from components.shared.failure import ExitCode, Failure
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
@@ -46,8 +48,24 @@ def ui(
     if recorded.startswith(("http://", "https://")):
         typer.echo(f"MLflow is at {shown(recorded)}", err=True)
         return
+    _refuse_taken(port)
     artifacts = home.expanduser().resolve() / "mlartifacts"
     typer.echo(f"MLflow on {shown(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", recorded, "--artifacts-destination", str(artifacts)]
     os.execv(sys.executable, command + stores)
+
+
+def _refuse_taken(port: int) -> None:
+    """MLflow would start, fail to listen, and end as if all were well."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Failure(
+                f"MLflow cannot listen on port {port}: {os.strerror(error.errno or 0)}",
+                where="127.0.0.1",
+                remedy="name another one by --port",
+                exit_code=ExitCode.USAGE,
+            ) from None

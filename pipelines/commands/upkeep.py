@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
 
 _MANY = 20
+_DIGEST = re.compile(r"([0-9a-f]{12})[0-9a-f]{20,}")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -87,7 +89,7 @@ def reproduce(
 def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
     table = Table("What", "Name", "Bytes", "Why", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for kind, name, size, reason in rows[:_MANY]:
-        table.add_row(kind, name, f"{size:,}", reason)
+        table.add_row(kind, _DIGEST.sub(r"\1…", name), f"{size:,}", reason)
     if len(rows) > _MANY:
         table.add_row("…", f"{len(rows) - _MANY} more", "", "")
     console = Console()

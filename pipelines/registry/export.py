@@ -38,6 +38,8 @@ def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
             plain = Path(scratch) / "plain"
             plain_folder(client, version, plain)
             (plain / "README.md").write_text(version.description or f"# {version.name} version {version.version}\n")
+            for path in (each for each in plain.rglob("*") if each.is_file()):
+                path.chmod(0o644)  # weights are written for their owner alone, and a server is another user
             plain.replace(folder)
     except OSError as error:
         raise disk_failure(error, folder) from error

@@ -92,8 +92,14 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     if needs.living:
         notes.append(f"Blobs are left alone while a run lives: {', '.join(sorted(needs.living))}.")
     else:
-        unused = store.unused(without=[(folder.kind, folder.name) for folder in folders])
-        removals += [Removal("blob", blob.key, blob.size, "no folder names it") for blob in unused]
+        unused = store.unused(spare=0, without=[(folder.kind, folder.name) for folder in folders])
+        yesterday = time.time() - DAY  # somebody who publishes right now has blobs without a folder
+        young = [blob for blob in unused if blob.changed > yesterday]
+        old = [blob for blob in unused if blob.changed <= yesterday]
+        removals += [Removal("blob", blob.key, blob.size, "no folder names it") for blob in old]
+        if young:
+            size = sum(blob.size for blob in young) / (1 << 20)
+            notes.append(f"{size:.1f} MiB of blobs that no folder names, or none will, go when they are a day old.")
     if apply:
         _remove(store, client, removals, needs)
     return Waste(tuple(removals), tuple(notes))

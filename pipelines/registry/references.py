@@ -6,14 +6,15 @@ import re
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from components.download.corpora import MODEL
 from components.shared import registry
+from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-DEFAULT_MODEL = "wikigpt"
 _URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
 
 
@@ -59,9 +60,9 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
     if model is not None and model not in known:
         nearest = get_close_matches(model, known, n=1, cutoff=0.0)[0]
         raise _usage(f"There is no model {model!r}", f"did you mean {nearest}? The models are {', '.join(known)}")
-    if model is None and DEFAULT_MODEL not in known and len(known) > 1:
-        raise _usage("Several models are registered", f"choose one by --model: {', '.join(known)}")
-    return model or (DEFAULT_MODEL if DEFAULT_MODEL in known else known[0])
+    if model is None and MODEL not in known and len(known) > 1:
+        raise _usage("Several models are registered", f"choose one by --model: {', '.join(known)}", client.tracking_uri)
+    return model or (MODEL if MODEL in known else known[0])
 
 
 def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
@@ -93,5 +94,5 @@ def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
     raise _usage(f"There is no alias {alias!r} on {model}", f"name one that exists: {has}")
 
 
-def _usage(what: str, remedy: str) -> Failure:
-    return Failure(what, where="the version asked for", remedy=remedy, exit_code=ExitCode.USAGE)
+def _usage(what: str, remedy: str, where: str = "the version asked for") -> Failure:
+    return Failure(what, where=shown(where), remedy=remedy, exit_code=ExitCode.USAGE)

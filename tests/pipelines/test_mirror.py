@@ -104,7 +104,7 @@ def test_a_text_of_this_machine_gets_an_address_that_the_download_step_reads(s3_
     store = open_store(uri)
     settings = load("quick").with_values("download", corpus=str(text), name="castles")
     (mirrored,) = mirror(store, settings)
-    assert mirrored.setting == f"download.corpus={mirrored.address}"
+    assert mirrored.settings == (f"download.corpus={mirrored.address}", "download.name=castles")
     assert mirrored.address.startswith(f"{uri}/corpora/")
     asked = DownloadSettings(corpus=mirrored.address, name="castles")
     there = fetch_corpus(asked, tmp_path / "there", open_store(f"{uri}-of-the-cluster"))
@@ -116,10 +116,18 @@ def test_a_text_of_this_machine_gets_an_address_that_the_download_step_reads(s3_
 def test_a_published_corpus_from_a_folder_is_then_known_by_its_name(real_data, store, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     (mirrored,) = mirror(store, load("quick").with_values("download", corpus=str(real_data / "wikitext-2")))
-    assert mirrored.setting == "download.corpus=wikitext-2-v1"
+    assert mirrored.settings == ("download.corpus=wikitext-2-v1",)
     corpus = fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), tmp_path / "corpus", store)
     assert corpus.facts["published"]
     assert read_manifest(tmp_path / "corpus", "corpus").facts["dataset_digest"] in mirrored.address
+
+
+def test_what_cannot_be_had_is_not_replaced_by_the_sample(store, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    assert load("quick").download.fall_back_to_sample
+    with pytest.raises(Failure, match="cannot be had from the Hub"):
+        mirror(store, load("quick"))
+    assert store.names("corpus") == []
 
 
 def test_the_sample_needs_no_mirror(store):
@@ -133,7 +141,7 @@ from pipelines.mirror import mirror
 from pipelines.settings import load
 settings = load("quick", sys.argv[2:]).with_values("download", corpus="sample")
 for each in mirror(open_store(sys.argv[1]), settings):
-    print(each.setting, each.address)
+    print(each.settings, each.address)
 """
 
 
@@ -145,7 +153,7 @@ def test_pretrained_parts_come_from_the_hub_once_and_then_from_the_store(store, 
         done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        f"None {store.uri}/manifests/pretrained/team/tiny@{REVISION}/{part}.json" for part in ("tokenizer", "weights")
+        f"() {store.uri}/manifests/pretrained/team/tiny@{REVISION}/{part}.json" for part in ("tokenizer", "weights")
     ]
     # The Hub is gone; the steps find both in the store.
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
@@ -166,7 +174,7 @@ def test_weights_of_this_machine_get_an_address(store, tmp_path):
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"w")
     settings = load("quick", [f"train.pretrained={tmp_path}/weights"]).with_values("download", corpus="sample")
     (mirrored,) = mirror(store, settings)
-    assert mirrored.setting == f"train.pretrained={mirrored.address}"
+    assert mirrored.settings == (f"train.pretrained={mirrored.address}",)
     assert bring_weights(TrainSettings(pretrained=mirrored.address, steps=1), tmp_path / "work").is_dir()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.failure import ExitCode, Failure
 from pipelines.commands.options import settings_of
 
 
@@ -28,6 +29,15 @@ def test_names_and_addresses_stay_what_they_are(tmp_path: Path, monkeypatch: pyt
     settings = settings_of("quick", overrides, "s3://bucket/corpus")
     found = [settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer]
     assert found == ["s3://bucket/corpus", "s3://bucket/weights", "gpt2"]
+
+
+@pytest.mark.parametrize(("word", "nearest"), [("wikitext-2", "wikitext-2-v1"), ("smaple", "sample"), ("mine", "")])
+def test_a_word_that_is_no_corpus_is_not_taken_for_a_folder(word: str, nearest: str) -> None:
+    with pytest.raises(Failure, match=f"There is no corpus '{word}', and no folder of that name") as failure:
+        settings_of("quick", None, word)
+    assert failure.value.exit_code == ExitCode.USAGE
+    assert ("did you mean" in failure.value.remedy) == bool(nearest)
+    assert nearest in failure.value.remedy
 
 
 def test_an_option_outranks_the_setting(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def test_an_unknown_profile_names_the_nearest():
 def test_a_profile_that_is_not_yaml(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("train: [")
-    assert "not YAML" in refused(profile=str(path))
+    assert "not YAML with sections of settings: expected the node content" in refused(profile=str(path))
+    assert "in line 1" in refused(profile=str(path))
 
 
 def test_an_empty_section_of_a_profile_has_its_defaults_and_takes_overrides(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from components.shared.failure import ExitCode
 from pipelines import doctor
 from pipelines.doctor import Finding
 from pipelines.home import open_home
+from pipelines.runners import stop_containers
 from tests.pipelines.conftest import Command
 
 
@@ -90,6 +92,39 @@ def test_the_ui_of_a_server_is_where_the_server_is(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example")
     assert command("ui", "--home", home) == (0, "", "MLflow is at https://mlflow.example\n")
+
+
+def test_a_port_that_is_taken_is_said_before_mlflow_starts(command: Command, home: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        code, _, err = command("ui", "--home", home, "--port", port)
+    assert (code, f"MLflow cannot listen on port {port}: Address already in use" in err) == (ExitCode.USAGE, True)
+
+
+def test_without_docker_the_runner_fails_before_there_is_a_run(
+    command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:9")
+    code, _, err = command("run", "--corpus", "sample", "--home", home, "--runner", "docker")
+    assert (code, err) == (
+        ExitCode.UNREACHABLE,
+        "wikigpt: Docker does not answer (tcp://127.0.0.1:9): start it, name it by DOCKER_HOST, or leave out --runner"
+        " docker.\n",
+    )
+    assert not (home / "runs").exists()
+    stop_containers("a-run-that-had-none")
+
+
+def test_a_check_refuses_what_the_run_would(command: Command, home: Path, tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for split in ("train", "valid", "test"):
+        (corpus / f"wiki.{split}.tokens").write_text(" = Title = \n \n words \n")
+    code, out, _ = command("check", "--corpus", corpus, "--home", home, "--json")
+    (seen,) = (finding["seen"] for finding in json.loads(out)["findings"] if finding["name"] == "Corpus")
+    assert (code, "wikitext-2-v1 has 10,797,148" in seen) == (ExitCode.FAILED, True)
 
 
 def test_a_home_may_begin_with_a_tilde(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import threading
 import numpy
 import pytest
 
-from components.shared.events import emit, parse
+from components.shared.events import emit, notes_on_stderr, parse
 
 
 def test_an_event_comes_back_as_it_was(capsys):
@@ -51,3 +51,17 @@ def test_threads_do_not_mix_their_lines(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 200
     assert all(len(json.loads(line)["pad"]) == 500 for line in lines)
+
+
+def test_a_command_says_notes_as_sentences_and_nothing_else(capsys):
+    with notes_on_stderr():
+        emit("reused", what="corpus")
+        emit("note", text="Nothing vouches for it")
+    assert capsys.readouterr() == ("", "Nothing vouches for it\n")
+
+
+def test_notes_are_said_though_the_work_failed(capsys):
+    with pytest.raises(ZeroDivisionError), notes_on_stderr():
+        emit("note", text="The Hub is slow")
+        raise ZeroDivisionError
+    assert capsys.readouterr().err == "The Hub is slow\n"

@@ -18,6 +18,12 @@ def test_an_open_server(stand_in):
     assert stand_in.requests == ["HealthzService_GetHealthz"]
 
 
+def test_an_address_of_another_kind():
+    with pytest.raises(Failure, match="begins with ftp://") as caught:
+        connect(Access(endpoint="ftp://pipelines.example"))
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
 def test_a_token(stand_in):
     stand_in.token = "good"
     connect(Access(endpoint=stand_in.url, token="good"))

@@ -28,6 +28,7 @@ def test_an_exported_folder_is_what_transformers_reads_with_equal_weights(
     )
     assert (folder / "README.md").read_text().startswith("# wikigpt-sample version 1")
     assert [path.name for path in folder.parent.iterdir()] == ["champion"]
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir()), "a server reads it as another user"
 
 
 def test_a_qwen3_is_exported_too(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,9 @@ def folders(store: Store) -> set[tuple[str, str]]:
 
 
 def test_of_young_things_only_checkpoints_of_finished_trainings_go(filled: MlflowClient, store: Store) -> None:
-    assert listed(gc(store, filled)) == {("checkpoint", "1"), ("checkpoint", "8")}
+    waste = gc(store, filled)
+    assert listed(waste) == {("checkpoint", "1"), ("checkpoint", "8")}
+    assert waste.notes == ("0.0 MiB of blobs that no folder names, or none will, go when they are a day old.",)
 
 
 def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: MlflowClient, store: Store) -> None:
