@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import check
 from components.download.splits import find_splits
-from components.shared.failure import ExitCode
+from components.shared.address import is_folder, is_on_hub
+from components.shared.failure import ExitCode, Failure
+from components.shared.pretrained import KIND, Part, files_of, in_cache, mirrored_name
+from components.shared.store import open_store
+from components.tokenize.pretrained import pinned
+from components.tokenize.settings import OWN
 from pipelines import doctor
 from pipelines.doctor import Finding
 from pipelines.home import Home, tracking_uri
@@ -24,6 +30,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         Finding("Settings", True, f"profile {settings.profile}: {settings.description}"),
         Finding("Numerics", True, numerics),
         corpus(settings),
+        *pretrained(settings, store),
         doctor.gpu(needed=True) if "cuda" in (train.device, settings.evaluate.device) else doctor.cores(),
         doctor.compiler(needed=train.compile),
         doctor.disk(home.root),
@@ -48,6 +55,40 @@ def corpus(settings: RunSettings) -> Finding:
     if "://" in name:
         return Finding("Corpus", True, f"{name}, fetched by the run")
     return _folder(Path(name))
+
+
+def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
+    """Whether the pretrained tokenizer and the weights that settings name can be had."""
+    tokenize, train = settings.tokenize, settings.train
+    if tokenize.tokenizer != OWN:
+        commit = pinned(tokenize.tokenizer, tokenize.revision) if is_on_hub(tokenize.tokenizer) else ""
+        yield _pretrained("tokenizer", tokenize.tokenizer, commit, store)
+    if train.pretrained:
+        yield _pretrained("weights", train.pretrained, train.revision or "", store)
+
+
+def _pretrained(part: Part, address: str, revision: str, store: str) -> Finding:
+    def look() -> str:
+        if address.startswith("s3://"):
+            return f"{address}, fetched by the run"
+        if is_folder(address):
+            if not files_of(part, Path(address)):
+                raise Failure(f"The folder holds no {part}", where=address, remedy="mend its name")
+            return address
+        if open_store(store).find(KIND, mirrored_name(part, address, revision)):
+            return f"{address}, from the store"
+        if in_cache(part, address, revision):
+            return f"{address}, from the cache of the Hub"
+        if not (hub := doctor.hub()).ok:
+            raise Failure(
+                f"{address} is neither in the store nor in the Hub's cache",
+                where=hub.seen,
+                remedy="bring it by `wikigpt mirror` where the Hub can be reached, or name a folder",
+                exit_code=ExitCode.UNREACHABLE,
+            )
+        return f"{address}, from the Hub"
+
+    return doctor.tried(f"Pretrained {part}", look, "the run")
 
 
 def _folder(folder: Path) -> Finding:

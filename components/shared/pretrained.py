@@ -85,6 +85,17 @@ def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -
         ) from error
 
 
+def in_cache(part: Part, name: str, revision: str) -> bool:
+    """Whether the Hub's own cache on this machine holds something of that revision, so that it need not be asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return bool(files_of(part, Path(snapshot_download(name, revision=revision, local_files_only=True))))
+    except LocalEntryNotFoundError:
+        return False
+
+
 def _from_bucket(part: Part, address: str, work: Path) -> Path:
     from components.shared.store_s3 import S3Objects
 

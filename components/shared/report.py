@@ -151,11 +151,16 @@ def plain_text(text: str) -> str:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, with whole numbers at 1, 2, 3 and 5 of every power of ten."""
+    """Makes an axis logarithmic, whole numbers at 1, 2, 3 and 5 of each power of ten; more on a short one."""
     axis = axes.xaxis if which == "x" else axes.yaxis
+
+    def between(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:,.0f}" if str(value)[0] in "235" or high < 10 * low else ""
+
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axis.set_minor_formatter(lambda value, _: f"{value:,.0f}" if str(value)[0] in "235" else "")
+    axis.set_minor_formatter(between)
     axes.tick_params(axis=which, which="both", colors=MUTED, length=0)
 
 

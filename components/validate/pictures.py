@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.shared.articles import SPLITS
-from components.shared.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, plain_text, plots
+from components.shared.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, logarithmic, plain_text, plots
 from components.validate.corpus import Corpus
 from components.validate.results import Result
 from components.validate.settings import ValidateSettings
@@ -37,8 +37,7 @@ def lengths(tables: Tables) -> Html:
         lines.yaxis.set_major_formatter(_percent)
         _name_rows(articles)
         for axes in (lines, articles):
-            axes.set_xscale("log")
-            axes.xaxis.set_major_formatter(_count)
+            logarithmic(axes, "x")
     return figure(
         lines,
         "Left: the share of lines by length. Right: a dot for each article, a bar at the median.",

@@ -127,6 +127,26 @@ def test_a_check_refuses_what_the_run_would(command: Command, home: Path, tmp_pa
     assert (code, "wikitext-2-v1 has 10,797,148" in seen) == (ExitCode.FAILED, True)
 
 
+def test_pretrained_parts_are_looked_for(
+    command: Command, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"weights")
+
+    def look(*overrides: str) -> tuple[int, dict[str, bool]]:
+        sets = [each for override in overrides for each in ("--set", override)]
+        code, out, _ = command(
+            "check", "--corpus", "sample", "--home", home, "--json", "--set", "train.compile=false", *sets
+        )
+        return code, {finding["name"]: finding["ok"] for finding in json.loads(out)["findings"]}
+
+    code, found = look(f"train.pretrained={tmp_path}/weights", "train.sampled_softmax=null")
+    assert (code, found["Pretrained weights"]) == (0, True)
+    code, found = look("tokenize.tokenizer=gpt2", f"train.pretrained={tmp_path}/none")
+    assert (code, found["Pretrained tokenizer"], found["Pretrained weights"]) == (ExitCode.UNREACHABLE, False, False)
+
+
 def test_a_home_may_begin_with_a_tilde(command: Command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home.parent))
     assert f"sqlite:///{home}/mlflow.db" in served(command, monkeypatch, "--home=~/home")
