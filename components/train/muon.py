@@ -60,7 +60,5 @@ class BatchedMuon(torch.optim.Muon):
         x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=group["eps"])
         for _ in range(group["ns_steps"]):
             gram = x @ x.mT
-            polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
-            polynomial.diagonal(dim1=1, dim2=2).add_(a)  # a copy of x less than adding a times x
-            x = polynomial @ x
+            x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
         return x.mT if tall else x
