@@ -115,15 +115,6 @@ def test_retries_have_a_window_of_a_day(compiled):
     }
 
 
-def test_nothing_is_cached(compiled):
-    pipeline, _ = compiled(notify=NoticePlace())
-    dags = [pipeline["root"], *pipeline["components"].values()]
-    tasks = [task for entry in dags if "dag" in entry for task in entry["dag"]["tasks"].values()]
-    steps = [task for task in tasks if task["componentRef"]["name"].startswith("comp-work")]
-    assert len(steps) == 2
-    assert all(not task["cachingOptions"].get("enableCache") for task in steps)
-
-
 def test_deadline_and_time_to_live_of_the_run(compiled):
     _, platform = compiled(run_deadline_seconds=50_000, keep_success_seconds=60, keep_failure_seconds=600)
     assert platform["platforms"]["kubernetes"]["pipelineConfig"] == {
