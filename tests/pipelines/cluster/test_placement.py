@@ -4,7 +4,7 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.placement import placement
-from pipelines.cluster.places import NoticePlace, TrainPlace
+from pipelines.cluster.places import TrainPlace
 from pipelines.cluster.settings import ClusterSettings, Toleration
 from tests.pipelines.cluster.conftest import IMAGE
 
