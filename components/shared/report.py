@@ -151,12 +151,13 @@ def plain_text(text: str) -> str:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, whole numbers at 1, 2, 3 and 5 of each power of ten; more on a short one."""
+    """Makes an axis logarithmic, with a whole number where there is room for one."""
     axis = axes.xaxis if which == "x" else axes.yaxis
 
     def between(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
-        return f"{value:,.0f}" if str(value)[0] in "235" or high < 10 * low else ""
+        shown = "123456789" if high < 10 * low else "235" if high < 50 * low else "25"
+        return f"{value:,.0f}" if str(value)[0] in shown else ""
 
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
