@@ -14,12 +14,14 @@ from tests.e2e.conftest import TINY, start, wikigpt
 
 pytestmark = pytest.mark.slow
 
-LONG = ("--set", "train.steps=4000", "--set", "checkpoints.every=20", "--set", "train.evaluate_every=4000")
+# Enough to be in the middle of when a signal comes; the second run, of which there is one, has to start meanwhile.
+LONG, LONGER = 1500, 4000
 SHORT = 60.0
 
 
-def arguments(home: Path) -> list[object]:
-    return ["run", "--profile", TINY, "--home", home, *LONG]
+def arguments(home: Path, steps: int = LONG) -> list[object]:
+    settings = (f"train.steps={steps}", "checkpoints.every=20", f"train.evaluate_every={steps}")
+    return ["run", "--profile", TINY, "--home", home, *(each for setting in settings for each in ("--set", setting))]
 
 
 def wait_for_training(home: Path, beyond: int = 40) -> Path:
@@ -84,7 +86,7 @@ def test_a_signal_saves_marks_and_leaves_nothing(tmp_path, number, code):
     assert gone(folder, within=1)
     assert run_status(home, folder.name) == "KILLED"
 
-    resumed = wikigpt("run", "--json", "--profile", TINY, "--home", home, *LONG, "--set", "notify.timeout=4").document
+    resumed = wikigpt(*arguments(home), "--json", "--set", "notify.timeout=4").document
     assert resumed["reason"].count("checkpoint")
     assert resumed["status"] == "trained"
 
@@ -110,7 +112,7 @@ def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
     assert gone(folder, within=5)
     assert run_status(home, folder.name) == "RUNNING"
 
-    resumed = wikigpt("run", "--json", "--profile", TINY, "--home", home, *LONG).document
+    resumed = wikigpt(*arguments(home), "--json").document
     assert resumed["status"] == "trained"
     assert "checkpoint" in resumed["reason"]
     assert run_status(home, folder.name) == "KILLED"
@@ -118,9 +120,9 @@ def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
 
 def test_two_runs_of_one_fingerprint_at_once(tmp_path):
     home = tmp_path / "home"
-    command = start(*arguments(home))
+    command = start(*arguments(home, LONGER))
     folder = wait_for_training(home)
-    second = wikigpt(*arguments(home))
+    second = wikigpt(*arguments(home, LONGER))
     assert second.code == 1
     assert f"The run {folder.name} is training exactly this already" in second.stderr
     end(command, signal.SIGINT)
