@@ -8,9 +8,9 @@ from pathlib import Path
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import check
 from components.download.splits import find_splits
-from components.shared.address import is_folder, is_on_hub
+from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
-from components.shared.pretrained import KIND, Part, files_of, in_cache, mirrored_name
+from components.shared.pretrained import KIND, Part, in_cache, mirrored_name, require_files
 from components.shared.store import open_store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
@@ -61,19 +61,18 @@ def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
     """Whether the pretrained tokenizer and the weights that settings name can be had."""
     tokenize, train = settings.tokenize, settings.train
     if tokenize.tokenizer != OWN:
-        commit = pinned(tokenize.tokenizer, tokenize.revision) if is_on_hub(tokenize.tokenizer) else ""
-        yield _pretrained("tokenizer", tokenize.tokenizer, commit, store)
+        commit = pinned(tokenize.tokenizer, tokenize.revision)
+        yield _pretrained("tokenizer", "tokenize.tokenizer", tokenize.tokenizer, commit, store)
     if train.pretrained:
-        yield _pretrained("weights", train.pretrained, train.revision or "", store)
+        yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store)
 
 
-def _pretrained(part: Part, address: str, revision: str, store: str) -> Finding:
+def _pretrained(part: Part, setting: str, address: str, revision: str, store: str) -> Finding:
     def look() -> str:
-        if address.startswith("s3://"):
+        if is_bucket(address):
             return f"{address}, fetched by the run"
         if is_folder(address):
-            if not files_of(part, Path(address)):
-                raise Failure(f"The folder holds no {part}", where=address, remedy="mend its name")
+            require_files(part, Path(address), setting)
             return address
         if open_store(store).find(KIND, mirrored_name(part, address, revision)):
             return f"{address}, from the store"

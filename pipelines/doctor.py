@@ -123,7 +123,7 @@ def hub() -> Finding:
 
 def docker() -> Finding:
     def use() -> str:
-        return f"engine {engine().version()['Version']}"
+        return f"engine {engine(timeout=5).version()['Version']}"
 
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
-from components.shared.address import is_folder, is_on_hub
+from components.shared.address import is_bucket, is_folder
 from components.shared.articles import SPLIT_FILE
-from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of, file_fact, write_manifest
-from components.shared.pretrained import FILES, KIND, Part, files_of, from_hub, mirrored_name
+from components.shared.pretrained import KIND, Part, from_hub, mirrored_name, require_files
 from components.shared.store import Store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
@@ -52,7 +51,7 @@ def mirror(store: Store, settings: RunSettings) -> list[Mirrored]:
 
 def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
     asked = settings.download.corpus
-    if asked == SAMPLE or asked.startswith("s3://"):
+    if asked == SAMPLE or is_bucket(asked):
         return
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "corpus"
@@ -72,8 +71,7 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
 def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
     name, revision = settings.tokenize.tokenizer, settings.tokenize.revision
     if name != OWN:
-        commit = pinned(name, revision) if is_on_hub(name) else ""
-        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, commit)
+        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, pinned(name, revision))
 
 
 def _weights(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
@@ -83,11 +81,11 @@ def _weights(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
 
 
 def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) -> Iterator[Mirrored]:
-    if name.startswith("s3://"):
+    if is_bucket(name):
         return
     with tempfile.TemporaryDirectory() as work:
         if is_folder(name):
-            files = _files(Path(name).expanduser(), part, key)
+            files = require_files(part, Path(name).expanduser(), key)
             digest = digest_of({path.name: file_fact(path).sha256 for path in files})
             address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)
             yield Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
@@ -96,23 +94,11 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
         if (manifest := store.find(KIND, stored)) is None:
             folder = from_hub(part, name, revision, Path(work) / "hub")
             shutil.rmtree(folder / ".cache", ignore_errors=True)
-            _files(folder, part, key)
+            require_files(part, folder, key)
             write_manifest(folder, KIND, {"repository": name, "revision": revision})
             manifest = store.publish(folder, KIND, stored)
     size = sum(fact.size for fact in manifest.files.values())
     yield Mirrored(f"{key}={name}", store.address(KIND, stored), (), size)
-
-
-def _files(folder: Path, part: Part, key: str) -> list[Path]:
-    found = files_of(part, folder)
-    if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
-        raise Failure(
-            f"The folder holds no {part}: {', '.join(FILES[part])} are looked for",
-            where=str(folder),
-            remedy=f"mend {key}",
-            exit_code=ExitCode.USAGE,
-        )
-    return found
 
 
 def _place(store: Store, prefix: str, files: list[Path]) -> str:

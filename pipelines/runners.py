@@ -55,8 +55,11 @@ def runner_plan(
     )
 
 
-def engine() -> Any:
+def engine(timeout: int = 60) -> Any:
     """A client of the Docker engine.
+
+    Args:
+        timeout: of each call, seconds.
 
     Raises:
         Failure: none answers.
@@ -64,7 +67,7 @@ def engine() -> Any:
     import docker
 
     try:
-        client = docker.from_env()
+        client = docker.from_env(timeout=timeout)
         client.ping()
     except docker.errors.DockerException as error:
         raise Failure(

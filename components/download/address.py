@@ -12,11 +12,6 @@ def is_archive(corpus: str) -> bool:
     return corpus.startswith(("https://", "http://"))
 
 
-def is_s3(corpus: str) -> bool:
-    """Whether the corpus is a prefix of a bucket."""
-    return corpus.startswith("s3://")
-
-
 def name_from(address: str) -> str:
     """A name for models made of an address: its last part, in lower case, without endings of archives."""
     last = PurePosixPath(urlsplit(address).path if "://" in address else address).name

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from components.download import hub, sample
-from components.download.address import is_archive, is_s3
+from components.download.address import is_archive
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts
@@ -14,7 +14,7 @@ from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
 from components.download.web import download
-from components.shared.address import shown
+from components.shared.address import is_bucket, shown
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
@@ -73,7 +73,7 @@ def _release(settings: DownloadSettings, work: Path, store: Store) -> Brought:
 def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
     if is_archive(settings.corpus):
         return _archived(settings, work, store)
-    if is_s3(settings.corpus):
+    if is_bucket(settings.corpus):
         return find_splits(download_prefix(settings.corpus, work), settings.corpus)
     found = find_splits(Path(settings.corpus).expanduser(), settings.corpus)
     return {split: _copy(path, work / path.name) for split, path in found.items()}

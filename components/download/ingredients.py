@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from components.shared.address import is_folder
+from components.shared.address import is_bucket, is_folder
 from components.shared.manifest import digest_of, file_fact
 
 _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
@@ -24,7 +24,7 @@ def ingredients(settings: dict[str, Any]) -> dict[str, str]:
     found = {}
     for section, key in _POINTERS:
         address = settings[section].get(key) or ""
-        if address.startswith("s3://"):
+        if is_bucket(address):
             found[f"content.{section}.{key}"] = _of_prefix(address)
         elif is_folder(address) and Path(address).expanduser().is_dir():
             found[f"content.{section}.{key}"] = _of_folder(Path(address).expanduser())

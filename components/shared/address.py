@@ -13,9 +13,14 @@ def is_folder(address: str) -> bool:
     return address.startswith(_FOLDER)
 
 
+def is_bucket(address: str) -> bool:
+    """Whether it is a bucket of object storage, or a prefix of one."""
+    return address.startswith("s3://")
+
+
 def is_on_hub(address: str) -> bool:
-    """Whether they are named by a repository of the Hugging Face Hub."""
-    return not is_folder(address) and not address.startswith("s3://")
+    """Whether pretrained weights or a tokenizer are named by a repository of the Hugging Face Hub."""
+    return not is_folder(address) and not is_bucket(address)
 
 
 def shown(address: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from components.shared.address import is_folder
+from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.store import Store
@@ -38,7 +38,7 @@ def bring(part: Part, address: str, revision: str, work: Path, store: Store | No
     """
     if is_folder(address):
         return Path(address).expanduser()
-    if address.startswith("s3://"):
+    if is_bucket(address):
         return _from_bucket(part, address, work)
     if store and store.fetch(KIND, mirrored_name(part, address, revision), work):
         return work
@@ -49,6 +49,23 @@ def files_of(part: Part, folder: Path) -> list[Path]:
     """The files of a part that are in a folder, by name."""
     found = {path for pattern in FILES[part] for path in folder.glob(pattern) if path.name != MANIFEST}
     return sorted(found)
+
+
+def require_files(part: Part, folder: Path, setting: str) -> list[Path]:
+    """The same, where there must be some.
+
+    Raises:
+        Failure: the folder that the setting names holds no such part.
+    """
+    found = files_of(part, folder)
+    if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
+        raise Failure(
+            f"The folder holds no {part}: {', '.join(FILES[part])} are looked for",
+            where=str(folder),
+            remedy=f"mend {setting}",
+            exit_code=ExitCode.USAGE,
+        )
+    return found
 
 
 def mirrored_name(part: Part, repository: str, revision: str) -> str:

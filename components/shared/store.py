@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from components.shared.address import is_bucket
 from components.shared.failure import Damaged, ExitCode, Failure
 from components.shared.manifest import MANIFEST, FileFact, Manifest, file_fact, read_manifest, write_atomically
 
@@ -254,7 +255,7 @@ def open_store(uri: str) -> Store:
         from components.shared.store_local import LocalObjects
 
         return Store(LocalObjects(Path(uri).expanduser()))
-    if uri.startswith("s3://"):
+    if is_bucket(uri):
         from components.shared.store_s3 import S3Objects
 
         objects = S3Objects(uri)

@@ -30,8 +30,7 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
     Raises:
         Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
     """
-    commit = pinned(name, revision) if is_on_hub(name) else ""
-    folder = bring("tokenizer", name, commit, work, store)
+    folder = bring("tokenizer", name, pinned(name, revision), work, store)
     if (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 
@@ -55,11 +54,13 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
 
 
 def pinned(name: str, revision: str | None) -> str:
-    """The commit at which a tokenizer of the Hub is taken.
+    """The commit at which a tokenizer of the Hub is taken; "" for one that is not of the Hub.
 
     Raises:
         Failure: none is given, and it is not one whose commit is known here.
     """
+    if not is_on_hub(name):
+        return ""
     if commit := revision or PINNED.get(name):
         return commit
     raise Failure(
