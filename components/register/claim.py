@@ -1,4 +1,4 @@
-"""One version per fingerprint: who may register it is settled in the store, since MLflow takes duplicates."""
+"""One version per digest of weights: who may register it is settled in the store, since MLflow takes duplicates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAUSE = 0.5  # seconds
 
 @dataclass(frozen=True)
 class Claim:
-    """The right to register a fingerprint, or the version that stands.
+    """The right to register some weights, or the version that stands.
 
     Attributes:
         name: of the claim in the store.
@@ -31,9 +31,9 @@ class Claim:
 
 
 def claim_version(
-    store: Store, client: MlflowClient, model: str, fingerprint: str, pipeline_run: str, *, patience: float
+    store: Store, client: MlflowClient, model: str, weights_digest: str, pipeline_run: str, *, patience: float
 ) -> Claim:
-    """Claims a fingerprint for a pipeline run, or finds its version.
+    """Claims some weights for a pipeline run, or finds its version.
 
     A claim is void when its version was deleted, or when its run died without a version. The successor of a void claim
     is a claim of its own, with the next number in its name, so that of several heirs exactly one gets it.
@@ -42,7 +42,7 @@ def claim_version(
         store: where claims stand.
         client: of the registry.
         model: the name of the registered model.
-        fingerprint: of the training.
+        weights_digest: of the model.
         pipeline_run: the identity of the caller's pipeline run; its retries own what it claimed.
         patience: seconds to wait for a living run that holds the claim.
 
@@ -51,12 +51,12 @@ def claim_version(
     """
     generation, deadline = 0, time.monotonic() + patience
     while True:
-        name = f"versions/{model}/{fingerprint}" + (f".{generation}" if generation else "")
+        name = f"versions/{model}/{weights_digest}" + (f".{generation}" if generation else "")
         record = store.claim(name, {"run": pipeline_run})
         ours, over = record["run"] == pipeline_run, "version" in record
         dead = not ours and not alive(heartbeat_of(store, record["run"]))
         # The registry is read after the claim: a claim that was over by then has its version there, or it was deleted.
-        if found := version_of(client, model, fingerprint):
+        if found := version_of(client, model, weights_digest):
             return Claim(name, str(found.version))
         if over or dead:
             generation += 1
@@ -64,7 +64,7 @@ def claim_version(
             return Claim(name, None)
         elif time.monotonic() > deadline:
             raise Failure(
-                f"Run {record['run']} lives and has claimed this fingerprint, but registers nothing",
+                f"Run {record['run']} lives and has claimed these weights, but registers nothing",
                 where=f"{store.uri}, claim {name}",
                 remedy="wait for that run or end it, then run again",
                 exit_code=ExitCode.TIMED_OUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -28,6 +29,17 @@ def precision_on(device: str) -> str:
         return "bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
     except OSError:
         return "float32"
+
+
+@cache
+def processor() -> str:
+    """The model of this machine's processor: libraries choose their kernels, and so the order of sums, by it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, None) or platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> None:

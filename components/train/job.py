@@ -16,9 +16,9 @@ from transformers.utils import logging as transformers_logging
 
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.fingerprint import differences
 from components.shared.lease import check_lease
 from components.shared.manifest import MANIFEST, write_atomically
+from components.shared.reuse import deciding_numerics, differences
 from components.shared.step import Step
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
@@ -39,7 +39,7 @@ class Job:
 
     Attributes:
         run, sections: identity and settings of the pipeline run.
-        fingerprint, identity: of the training.
+        reuse_key, identity: of the training, as it is asked for.
         tokens: the facts of the folder of tokens.
         tokens_dir, model_dir: what is read and written.
         weights: a folder with pretrained weights.
@@ -48,7 +48,7 @@ class Job:
 
     run: str
     sections: dict[str, Any]
-    fingerprint: str
+    reuse_key: str
     identity: dict[str, Any]
     tokens: dict[str, Any]
     tokens_dir: str
@@ -78,6 +78,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     transformers_logging.disable_progress_bar()
     device = choose_device(settings, group.rank)
     numerics = prepare(settings, device, group.size)
+    changed = _numerics_changed(job, numerics)
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None
     text = None if job.resume_from else lambda: corpus.order.split.text
@@ -88,10 +89,10 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     keeper = partial(
         StoreKeeper,
         store=step.store,
-        fingerprint=job.fingerprint,
+        reuse_key=job.reuse_key,
         settings=step.section(CheckpointSettings, "checkpoints"),
-        facts={"run": job.run, "identity": job.identity, "numerics": numerics},
-        still_ours=partial(check_lease, step.store, job.fingerprint, job.run),
+        facts={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
+        still_ours=partial(check_lease, step.store, job.reuse_key, job.run),
     )
     learn = partial(
         train,
@@ -113,7 +114,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         kept = partial(record.tag, registry.CHECKPOINT)
         progress = learn(keeper=keeper(kept=kept), observe=partial(record.observe, steps=steps))
     model = _write_model(job, trained, progress)
-    return _facts(job, progress, model, numerics)
+    return _facts(job, progress, model, numerics) | {"numerics_changed": changed}
 
 
 def _write_model(job: Job, trained: nn.Module, progress: Progress) -> PreTrainedModel:
@@ -132,7 +133,8 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
     settings = job.settings
     on_gpu = numerics["device"] != "cpu"
     return {
-        "fingerprint": job.fingerprint,
+        "reuse_key": job.reuse_key,
+        "tokens_key": job.tokens.get("tokens_key", ""),
         "identity": job.identity,
         "best_step": progress.best_step,
         "steps": progress.step,
@@ -154,8 +156,20 @@ def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
     """The curve of the checkpoint that is gone on from; says what its numerics mean for exactness."""
     if job.resume_from is None:
         return []
-    folder = Path(job.resume_from)
-    made = json.loads((folder / MANIFEST).read_text())["facts"]
-    if unlike := differences(numerics, made["numerics"]):
+    made = _made(job)["numerics"]
+    if unlike := differences(deciding_numerics(numerics), deciding_numerics(made)):
         emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
-    return json.loads((folder / "progress.json").read_text())["history"]
+    return json.loads((Path(job.resume_from) / "progress.json").read_text())["history"]
+
+
+def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
+    """Whether any part of the training so far was done with other numerics, so that these do not tell the result."""
+    if job.resume_from is None:
+        return False
+    made = _made(job)
+    return made.get("numerics_changed", False) or deciding_numerics(made["numerics"]) != deciding_numerics(numerics)
+
+
+def _made(job: Job) -> dict[str, Any]:
+    """The facts of the checkpoint that is resumed from."""
+    return json.loads((Path(job.resume_from or "") / MANIFEST).read_text())["facts"]

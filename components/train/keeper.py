@@ -10,8 +10,8 @@ from typing import Any
 
 from components.shared.events import emit
 from components.shared.failure import Damaged
-from components.shared.fingerprint import differences
 from components.shared.manifest import write_manifest
+from components.shared.reuse import differences
 from components.shared.store import Store
 from components.train.checkpoint import State, write_state
 from components.train.settings import CheckpointSettings
@@ -25,7 +25,7 @@ class StoreKeeper:
 
     Attributes:
         store: where.
-        fingerprint: of the training.
+        reuse_key: of the training.
         settings: how often, how many.
         facts: what made it: identity, numerics, run.
         still_ours: raises where another run has taken the training over.
@@ -33,7 +33,7 @@ class StoreKeeper:
     """
 
     store: Store
-    fingerprint: str
+    reuse_key: str
     settings: CheckpointSettings
     facts: dict[str, Any]
     still_ours: Callable[[], object]
@@ -49,17 +49,17 @@ class StoreKeeper:
             Failure: the disk is full, the store is away, or another run has taken over.
         """
         self.still_ours()
-        name = f"{self.fingerprint}/{state.progress.step:08d}"
+        name = f"{self.reuse_key}/{state.progress.step:08d}"
         with tempfile.TemporaryDirectory(prefix="wikigpt-checkpoint-") as scratch:
-            write_state(state, Path(scratch), self.fingerprint)
+            write_state(state, Path(scratch), self.reuse_key)
             write_manifest(Path(scratch), KIND, {**self.facts, "step": state.progress.step})
             self.store.publish(Path(scratch), KIND, name, replace=True)
         self.kept(self.store.address(KIND, name))
-        for old in self.store.names(KIND, f"{self.fingerprint}/")[: -self.settings.keep]:
+        for old in self.store.names(KIND, f"{self.reuse_key}/")[: -self.settings.keep]:
             self.store.remove(KIND, old)
 
 
-def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Path) -> Path | None:
+def newest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path) -> Path | None:
     """Fetches the newest whole checkpoint of a training.
 
     A damaged one is removed with a warning and the one before it is taken; one that something else than this identity
@@ -74,7 +74,7 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
     Raises:
         Interrupted, Failure: anything but damage, such as a full disk or a store that is away; nothing is removed then.
     """
-    names = store.names(KIND, f"{fingerprint}/")
+    names = store.names(KIND, f"{reuse_key}/")
     while names:
         name = names.pop()
         try:
@@ -92,18 +92,18 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
     return None
 
 
-def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
+def forget_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
-    for name in store.names(KIND, f"{fingerprint}/"):
+    for name in store.names(KIND, f"{reuse_key}/"):
         made = store.peek(KIND, name)
         if made is None or made.facts["run"] != pipeline_run:
             store.remove(KIND, name)
 
 
-def nearest_other(store: Store, fingerprint: str, identity: dict[str, Any]) -> str | None:
+def nearest_other(store: Store, reuse_key: str, identity: dict[str, Any]) -> str | None:
     """What tells this training from the most similar one that left a checkpoint, as a sentence, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
-    manifests = [store.peek(KIND, name) for training, name in last.items() if training != fingerprint]
+    manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
     unlike = [differences(identity, manifest.facts["identity"]) for manifest in manifests if manifest]
     if not unlike:
         return None

@@ -127,8 +127,8 @@ def _move(client: MlflowClient, model: str, version: str) -> None:
 
 
 def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
-    fingerprint = version.tags.get(registry.FINGERPRINT)
-    if fingerprint and (copied := registry.version_of(client, to, fingerprint)):
+    weights = version.tags.get(registry.WEIGHTS_DIGEST)
+    if weights and (copied := registry.version_of(client, to, weights)):
         return copied
     copy = client.copy_model_version(f"models:/{version.name}/{version.version}", to)
     number = str(copy.version)

@@ -1,4 +1,4 @@
-"""Who may register a fingerprint."""
+"""Who may register some weights."""
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -12,7 +12,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.liveness import beating, end_heartbeat
 from components.shared.store import Store, open_store
 
-MODEL, FINGERPRINT = "wikigpt", "f" * 32
+MODEL, WEIGHTS = "wikigpt", "f" * 64
 
 
 @pytest.fixture
@@ -26,17 +26,17 @@ def objects(tmp_path: Path) -> Store:
 
 
 def claim(store: Store, client: MlflowClient, run: str) -> Claim:
-    return claim_version(store, client, MODEL, FINGERPRINT, run, patience=0)
+    return claim_version(store, client, MODEL, WEIGHTS, run, patience=0)
 
 
 def register(client: MlflowClient) -> str:
     if not client.search_registered_models(f"name='{MODEL}'"):
         client.create_registered_model(MODEL)
-    return str(client.create_model_version(MODEL, "file:///nowhere", tags={"wikigpt.fingerprint": FINGERPRINT}).version)
+    return str(client.create_model_version(MODEL, "file:///nowhere", tags={"wikigpt.weights_digest": WEIGHTS}).version)
 
 
 def test_the_first_gets_it_and_its_retries_keep_it(client: MlflowClient, objects: Store) -> None:
-    assert {claim(objects, client, "a") for _ in range(2)} == {Claim(f"versions/{MODEL}/{FINGERPRINT}", None)}
+    assert {claim(objects, client, "a") for _ in range(2)} == {Claim(f"versions/{MODEL}/{WEIGHTS}", None)}
 
 
 def test_a_version_that_stands_is_everybodys(client: MlflowClient, objects: Store) -> None:
@@ -47,7 +47,7 @@ def test_a_version_that_stands_is_everybodys(client: MlflowClient, objects: Stor
 def test_a_living_run_is_waited_for_and_then_named(client: MlflowClient, objects: Store) -> None:
     with beating(objects, "a"):
         claim(objects, client, "a")
-        with pytest.raises(Failure, match="Run a lives and has claimed this fingerprint") as raised:
+        with pytest.raises(Failure, match="Run a lives and has claimed these weights") as raised:
             claim(objects, client, "b")
     assert raised.value.exit_code == ExitCode.TIMED_OUT
 
@@ -65,7 +65,7 @@ def test_of_eight_heirs_of_a_dead_run_exactly_one_registers(client: MlflowClient
     assert [type(failure) for failure in failures].count(Failure) == 7
 
 
-def test_a_deleted_version_frees_its_fingerprint_also_for_the_run_that_made_it(
+def test_a_deleted_version_frees_its_weights_also_for_the_run_that_made_it(
     client: MlflowClient, objects: Store
 ) -> None:
     first = claim(objects, client, "a")

@@ -80,7 +80,7 @@ def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: Ml
 
 def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
+    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": UNFINISHED}
     filled.create_run(experiment, tags=tags)
     store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
     age(store, days=30)
