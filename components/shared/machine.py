@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 
 _QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+_CPUINFO = Path("/proc/cpuinfo")
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
@@ -32,14 +33,11 @@ def precision_on(device: str) -> str:
 
 
 @cache
-def processor() -> str:
-    """The model of this machine's processor: libraries choose their kernels, and so the order of sums, by it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, None) or platform.processor() or platform.machine()
+def cpu_model() -> str:
+    """The CPU by the name, family, model and stepping that the kernel tells; a virtual machine's name says little."""
+    told = _cpuinfo()
+    known = [told[key] for key in ("model name", "cpu family", "model", "stepping", "CPU part") if key in told]
+    return " ".join(known) or f"{platform.machine()} {platform.processor()}".strip()
 
 
 def keep_freed_memory() -> None:
@@ -52,6 +50,16 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 1 << 30)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What the kernel says of the first CPU; nothing where there is no such file."""
+    try:
+        first = _CPUINFO.read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def _quota() -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from components.shared.device import pick_device
-from components.shared.machine import cores_granted, keep_freed_memory, precision_on, processor
+from components.shared.machine import cores_granted, cpu_model, keep_freed_memory, precision_on
 from components.train.settings import TrainSettings
 
 
@@ -71,7 +71,7 @@ def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 
     by_cpu = not on_gpu or (settings.start == "bigram" and settings.pretrained is None)
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
-        "processor": f"{processor()}, {torch.backends.cpu.get_cpu_capability()}" if by_cpu else None,
+        "processor": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}" if by_cpu else None,
         "threads": max(1, (settings.threads or cores_granted()) // processes),
         "processes": processes,
         "precision": precision_of(settings, device),

@@ -17,7 +17,7 @@ from components.evaluate.settings import EvaluateSettings
 from components.shared.failure import Failure
 from components.shared.manifest import read_manifest, write_manifest
 from components.shared.step import Step
-from components.shared.trained import weights_digest
+from components.shared.trained import keep_model, weights_digest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
@@ -171,6 +171,43 @@ def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, weights
     verdict = bench.evaluation("one")["verdict"]
     assert verdict["alias"] == "challenger"
     assert ("neither this evaluation of weights cccccccccccc…" if weights else "has no tag") in verdict["reason"]
+
+
+def test_a_repetition_with_other_weights_leaves_the_champions_model_and_scores(bench, client):
+    """Both were asked for by one reuse key, and the second trained by force."""
+    store = Step("evaluate", "r", {}).store
+    champion, again = bench.model(seed=1), bench.model(seed=2)
+    for model in (champion, again):
+        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+    bench.run(champion, "one")
+    crown(client, weights_of(champion))
+    (name,) = store.names("evaluation")
+    before = store.find("evaluation", name), store.find("model", weights_of(champion))
+
+    bench.run(again, "two")
+    bench.run(champion, "three", stride=16)
+    bench.run(again, "four", stride=16)
+
+    assert (store.find("evaluation", name), store.find("model", weights_of(champion))) == before
+    validation = {name: bench.evaluation(name)["protocols"]["wikitext-word"]["validation"] for name in ("one", "three")}
+    for repeated, same in {"two": "one", "four": "three"}.items():
+        found = bench.evaluation(repeated)
+        assert found["champion"]["protocols"]["wikitext-word"]["validation"] == validation[same]
+        assert found["weights_digest"] == weights_of(again) != found["champion"]["weights_digest"]
+
+
+def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_replace(bench, client):
+    """Nobody published the champion's scores by these settings, so they are made from its model."""
+    store = Step("evaluate", "r", {}).store
+    champion, again = bench.model(seed=1), bench.model(seed=2)
+    for model in (champion, again):
+        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+    crown(client, weights_of(champion))
+    bench.run(again, "one")
+    bench.run(champion, "two")
+    scored, own = bench.evaluation("one")["champion"], bench.evaluation("two")
+    assert scored["origin"] == "scored anew from its model"
+    assert scored["protocols"]["wikitext-word"]["validation"] == own["protocols"]["wikitext-word"]["validation"]
 
 
 def test_other_weights_under_the_champions_name_are_not_taken_for_the_champion(bench, client):
