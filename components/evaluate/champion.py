@@ -1,6 +1,6 @@
 """The champion's scores on our validation text: as they were published, or else made anew from its model.
 
-Both are looked for by the digest of the champion's weights, as its version names them, and by nothing else.
+Scores and model are those of the weights that the champion's version names, wherever they are found.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.failure import Failure
+from components.shared.registered_model import registered_model
 from components.shared.step import Step
 from components.shared.tracking import plainly
 from components.shared.trained import fetch_model
@@ -82,14 +83,16 @@ def _scores(
     with tempfile.TemporaryDirectory(prefix="champion-") as scratch:
         if evaluation := published(step, weights, key, Path(scratch) / "evaluation"):
             return evaluation, "as published in the store"
-        folder = Path(scratch) / "model"
-        if model := fetch_model(step.store, weights, folder, formerly=formerly):
+        folder, registered = Path(scratch) / "model", Path(scratch) / "registered"
+        model = fetch_model(step.store, weights, folder, formerly=formerly)
+        facts = model.facts if model else registered_model(step.tracking.client, version, registered)
+        if facts is not None:
             try:
-                scored = measure(folder, model.facts).to_dict()
+                scored = measure(folder if model else registered, facts).to_dict()
                 return scored | {"weights_digest": weights}, "scored anew from its model"
             except Failure as failure:
                 return None, f"these settings do not fit it: {failure.what}"
     same = version.tags.get(registry.EVALUATION_KEY) == key
     if same and (kept := registry.evaluation_of(step.tracking.client, version)):
         return kept, "as kept with its MLflow run"
-    return None, f"neither this evaluation of weights {weights[:12]}… nor their model is in the store"
+    return None, f"neither this evaluation of weights {weights[:12]}… nor their model is in the store or in MLflow"

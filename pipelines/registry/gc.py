@@ -26,7 +26,7 @@ Kind = Literal["checkpoint", "model", "evaluation", "tokens", "models", "heartbe
 _FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
 _CLAIMS: tuple[Kind, ...] = ("heartbeats", "failures")
 _OF_VERSIONS = (registry.WEIGHTS_DIGEST, registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
-_OF_RUNS = (registry.REUSE_KEY, registry.TOKENS_KEY)
+_OF_RUNS = (registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
 DAY = 86400.0
 KEEP_FOR = 7 * DAY
 

@@ -19,6 +19,7 @@ from components.shared.address import is_on_hub
 from components.shared.failure import Failure
 from components.shared.manifest import Manifest
 from components.shared.pretrained import KIND as PRETRAINED
+from components.shared.registered_model import recorded_identity
 from components.shared.reuse import deciding_numerics, differences, request_of
 from components.shared.store import Store
 from components.shared.trained import weights_digest
@@ -97,7 +98,7 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     ours = request_of(lineage.dataset_digest, lineage.settings, ingredients(lineage.settings))
     if ours.reuse_key == lineage.reuse_key:
         return
-    theirs = _recorded_identity(client, lineage)
+    theirs = recorded_identity(client, client.get_model_version(lineage.model, lineage.version))
     now = {name: registry.param_text(value) for name, value in ours.identity.items()}
     unlike = differences(now, {name: value for name, value in theirs.items() if name in now})
     shown = "; ".join(unlike[:4]) + (f"; and {len(unlike) - 4} more" if len(unlike) > 4 else "")
@@ -190,12 +191,3 @@ def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
                 remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
             ) from error
         return json.loads(Path(path).read_text())
-
-
-def _recorded_identity(client: MlflowClient, lineage: Lineage) -> dict[str, str]:
-    """What the training was made of, as the logged model keeps it: flat names to texts."""
-    source = client.get_model_version(lineage.model, lineage.version).source or ""
-    while not source.startswith("models:/m-"):  # a copy names the version that it was copied from
-        name, _, number = source.removeprefix("models:/").rpartition("/")
-        source = client.get_model_version(name, number).source or ""
-    return dict(client.get_logged_model(source.removeprefix("models:/")).params)
