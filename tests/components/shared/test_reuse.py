@@ -6,6 +6,7 @@ that the tables are complete fails.
 
 import ast
 import json
+import re
 import shutil
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from components.evaluate import measure
 from components.evaluate.measure import evaluation_key
 from components.evaluate.settings import EvaluateSettings
 from components.shared import code, reuse
-from components.shared.reuse import SOURCES, Request, code_digest, differences, refined, request_of
+from components.shared.reuse import SOURCES, UNDECIDING, Request, code_digest, differences, refined, request_of
 from components.train.device import numerics_of
 from components.train.settings import TrainSettings
 from components.validate.run import validation_key
@@ -358,3 +359,24 @@ def test_a_key_is_short_and_stable():
     assert len(request_of(DATASET, settings()).reuse_key) == 32
     assert request_of(DATASET, settings()) == request_of(DATASET, settings())
     assert asdict(TrainSettings(steps=1)).keys() == settings()["train"].keys()
+
+
+def test_the_documentation_lists_the_modules_that_count():
+    rows = {}
+    for line in (ROOT / "docs" / "reuse.md").read_text().splitlines():
+        if line.startswith("| ") and "`components/" in line:
+            key, modules = (cell.strip() for cell in line.strip("|").split("|"))
+            rows[key] = set(re.findall(r"`([\w/]+)`", modules))
+    named = {"tokens": TOKENS, "model": "weights", "evaluation": EVALUATION, "validation": VALIDATION}
+    assert rows.keys() == named.keys()
+    for key, result in named.items():
+        step, *shared = SOURCES[result]
+        counted = {path.removeprefix("components/").removesuffix(".py") for path in shared}
+        assert rows[key] == {step} | UNDECIDING[result] | counted
+
+
+def test_the_documentation_names_the_settings_that_do_not_count():
+    text = (ROOT / "docs" / "reuse.md").read_text()
+    for section in ("train", "evaluate"):
+        left_out = [name for name, decides in SETTINGS[section].items() if not decides and name != "device"]
+        assert all(f"`{name}`" in text for name in left_out)
