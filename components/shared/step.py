@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.liveness import beating
+from components.shared.liveness import heartbeat
 from components.shared.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _interruptible() -> Iterator[None]:
 @contextmanager
 def _living(here: Step) -> Iterator[None]:
     """Beats; forgets the failure of an attempt before this one, unless the run was told to stop meanwhile."""
-    with beating(here.store, here.run):
+    with heartbeat(here.store, here.run):
         if stop_requested():
             raise Interrupted("The run was told to stop before this step began", where=f"step {here.name}")
         record = f"failures/{here.run}"

@@ -8,7 +8,7 @@ from components.notify.run import run
 from components.notify.settings import NotifySettings
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.liveness import alive, beating, heartbeat_of
+from components.shared.liveness import alive, heartbeat, heartbeat_of
 from components.shared.settings import parse_section
 from components.shared.step import Step
 from components.shared.step import step as step_of
@@ -98,7 +98,7 @@ def test_a_skip_says_why_and_which_version_stands(step, capsys):
 
 def test_the_run_no_longer_lives_afterwards(step):
     here = step()
-    with beating(here.store, "night-1"):
+    with heartbeat(here.store, "night-1"):
         assert alive(heartbeat_of(here.store, "night-1"))
         run(here, SUCCEEDED)
     assert not alive(heartbeat_of(here.store, "night-1"))
