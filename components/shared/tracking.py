@@ -38,17 +38,18 @@ class Tracking:
         self.client, self.run_id = client, run_id
 
     @classmethod
-    def open(cls, pipeline_run: str, *, uri: str | None = None) -> Tracking:
+    def open(cls, pipeline_run: str, *, uri: str | None = None, patience: float | None = None) -> Tracking:
         """Finds the MLflow run of a pipeline run by its tag, or makes it: one, whatever is retried or injected.
 
         Args:
             pipeline_run: the identity of the pipeline run, kept as a tag.
             uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
+            patience: see `connect`; by default `PATIENCE`.
 
         Raises:
             Failure: MLflow cannot be reached or refuses.
         """
-        client = connect(uri, patience=PATIENCE)
+        client = connect(uri, patience=PATIENCE if patience is None else patience)
         with plainly(client):
             experiment = _experiment(client)
             if found := find_run(client, experiment, pipeline_run):
