@@ -137,5 +137,5 @@ def test_a_step_that_is_killed_says_by_which_signal(tmp_path):
     child.send_signal(signal.SIGKILL)
     _, stderr = command.communicate(timeout=120)
     assert command.returncode == 1
-    assert "The process of the step was ended by SIGKILL; its last lines were:" in stderr
+    assert "The process of the step was ended by SIGKILL (step train)" in stderr
     assert run_status(home, folder.name) == "FAILED"
