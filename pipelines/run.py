@@ -17,6 +17,7 @@ from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted, precision_on
 from components.shared.manifest import write_atomically
+from components.shared.secrets import move_out_secrets
 from pipelines import machine, supervisor
 from pipelines.home import Home, tracking_uri
 from pipelines.local import GRACE
@@ -148,9 +149,10 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
         runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers.
     """
     folder = home.new_run()
-    write_atomically(folder / "settings.json", settings.to_json())
+    travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
+    write_atomically(folder / "settings.json", json.dumps(travelling, sort_keys=True))
     write_atomically(folder / "plan.json", json.dumps(runner))
-    environment = surroundings(home, store, folder.name)
+    environment = surroundings(home, store, folder.name) | secrets
     run = supervisor.start(folder, environment)
     result = Result(run=folder.name, log=str(run.log))
     stopper = Stopper(run, view)
