@@ -34,5 +34,6 @@ def evaluate(
 
     with step("evaluate", settings, pipeline_run) as here:
         result = run(here, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
+        result.write_metrics(Path(metrics.path))
     metrics.metadata.update(result.metrics)
     return result.recommendation

@@ -38,6 +38,10 @@ class Evaluated:
     recommendation: str
     metrics: dict[str, float]
 
+    def write_metrics(self, path: Path) -> None:
+        """Writes the file of KFP's artifact, which is uploaded beside the numbers that go into ML Metadata."""
+        write_atomically(path, json.dumps(self.metrics, indent=1))
+
 
 def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
     """Scores the model, or finds the scores of its weights in the store, and sets them against the present champion's.
@@ -80,6 +84,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
+    step.published.update(report=step.tracking.address("reports/evaluation.html"))
     return Evaluated(verdict.word, metrics)
 
 

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.failure import Failure
-from components.shared.liveness import beating, end_heartbeat
+from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.manifest import write_manifest
 from components.shared.store import Store, open_store
 from components.shared.trained import keep_model, made_by
@@ -85,7 +85,7 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
     filled.create_run(experiment, tags=tags)
     store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
     age(store, days=30)
-    with beating(store, "night-3"), beating(store, "night-4"):
+    with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
         waste = gc(store, filled, apply=True)
     assert listed(waste) == {("checkpoint", "1")}
     assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
@@ -102,7 +102,7 @@ def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_thei
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
     filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": "worked on"})
     age(store, days=30)
-    with beating(store, "night-3"):
+    with heartbeat(store, "night-3"):
         gc(store, filled, apply=True)
     assert {weights, worked_on} <= set(store.names("model"))
     assert lost not in store.names("model")
