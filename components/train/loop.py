@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.shared.failure import Failure, Interrupted
+from components.shared.head import head_in_float32
 from components.train.adapters import Ranks
 from components.train.checkpoint import Progress, State, read_state
 from components.train.curve import Clock, Curve, mean_of
@@ -143,12 +144,15 @@ def train(
 
 @torch.no_grad()
 def validation_loss(model: nn.Module, corpus: Corpus, settings: TrainSettings, group: Group = ALONE) -> float:
-    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens."""
+    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens.
+
+    Whatever the precision is, the output layer is in float32: the weights are chosen by this number.
+    """
     model.eval()
     part = _parts(settings, group)[0]
     total = torch.zeros(2, dtype=torch.float64, device=corpus.validation.stream.device)
     for inputs, targets, scored in corpus.validation.batches(part.stop - part.start, group.rank, group.size):
-        with autocast(settings, inputs.device):
+        with autocast(settings, inputs.device), head_in_float32(model):
             logits = model(input_ids=inputs).logits[..., : corpus.vocab_size]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         total += torch.stack([(losses.double() * scored.flatten()).sum(), scored.sum().double()])

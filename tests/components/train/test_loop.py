@@ -180,3 +180,26 @@ def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) ->
     split = Split.open(tokens_dir, "train", tokens.facts["dtype"], tokens.facts["eos_id"])
     order = TrainOrder(split, block=16, batch=4, seed=1, device=CPU)
     assert order.steps_per_epoch == (split.stream_length - 16) // 16 // 4
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_validation_in_bfloat16_has_a_float32_output_layer(
+    architecture: str, tokens: Manifest, tokens_dir: Path
+) -> None:
+    settings = tiny(precision="bfloat16", architecture=architecture)
+    model, corpus = open_tiny(settings, tokens, tokens_dir)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20)  # logits of the size that a trained model has
+    losses, rounded, counts = [], [], []
+    for inputs, targets, scored in corpus.validation.batches(settings.batch):
+        with torch.no_grad():
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden = model.eval().base_model(input_ids=inputs).last_hidden_state
+            logits = model.get_output_embeddings()(hidden.float())[..., : corpus.vocab_size]
+        for each, found in ((logits, losses), (logits.bfloat16().float(), rounded)):
+            log = each.double().log_softmax(-1)
+            found.append(-log.gather(-1, targets[..., None])[..., 0][scored].sum().item())
+        counts.append(int(scored.sum()))
+    expected = sum(losses) / sum(counts)
+    assert validation_loss(model, corpus, settings) == pytest.approx(expected, abs=1e-6)
+    assert abs(sum(rounded) / sum(counts) - expected) > 1e-5, "rounding would be seen"
