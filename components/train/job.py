@@ -23,7 +23,7 @@ from components.shared.step import Step
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
 from components.train.data import open_corpus
-from components.train.device import choose_device, prepare
+from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.keeper import StoreKeeper
 from components.train.loop import budget, train
 from components.train.model import build_model, save_model
@@ -107,6 +107,8 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     if group.rank:
         learn(keeper=keeper())
         return {}
+    if remark := remark_on_precision(settings, device):
+        emit("note", text=remark)
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
     params |= {f"numerics.{name}": value for name, value in numerics.items()}
     with Record(step, params, earlier=_take_up(job, numerics)) as record:

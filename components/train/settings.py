@@ -77,8 +77,8 @@ class TrainSettings:
         log_every: steps between rows of the curve.
         patience: evaluations without an improvement after which training stops; None never stops early.
         device: `auto` takes the GPU where there is one.
-        precision: bfloat16 is autocast over float32 weights; `auto` takes it where the hardware multiplies matrices
-            in it (GPUs, CPUs with AMX) and float32 elsewhere, where it would be slower.
+        precision: bfloat16 is autocast over float32 weights; `auto` takes it on GPUs that have units for it and on
+            CPUs that were measured to be fast in it, and float32 elsewhere, where it would be slower.
         compile: whether loss and gradient are compiled.
         threads: CPU threads over all processes; None takes the cores granted.
         processes: data-parallel processes; None takes one for every GPU.
