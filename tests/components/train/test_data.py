@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,47 @@ def test_an_epoch_reads_every_token_at_most_once_and_nearly_all_of_them() -> Non
 
 
 def test_every_article_begins_with_the_start_token() -> None:
-    stream = numbered(3, 5).stream(np.array([2, 0, 1]))
-    assert stream.tolist() == [0, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 0, 6, 7, 8, 9, 10]
-    assert len(stream) == numbered(3, 5).stream_length
+    split = numbered(3, 5)
+    assert split.text.tolist() == [0, 1, 2, 3, 4, 5, 0, 6, 7, 8, 9, 10, 0, 11, 12, 13, 14, 15]
+    assert len(split.text) == split.stream_length
+    assert split.bounds.tolist() == [0, 6, 12, 18]
+    assert numbered(3, 5, None).text.tolist() == list(range(1, 16))
+    assert numbered(3, 5, None).bounds.tolist() == [0, 5, 10, 15]
+
+
+@pytest.mark.parametrize("start_id", [None, START])
+@pytest.mark.parametrize("lengths", [[7, 1, 30, 12, 2, 50], [5, 0, 40, 0, 60]])
+def test_blocks_are_cut_from_the_articles_one_after_the_other(start_id: int | None, lengths: list[int]) -> None:
+    """As if the shuffled articles had been joined: blocks cross from one into the next, whatever their lengths."""
+    bounds = np.cumsum([0, *lengths])
+    split = Split(np.arange(1, bounds[-1] + 1, dtype=np.uint16), bounds, start_id)
+    order = TrainOrder(split, block=8, batch=2, seed=1, device=CPU)
+    for number in range(3):
+        epoch = order.epoch(number)
+        start = [] if start_id is None else [start_id]
+        joined = [
+            t for article in epoch.order for t in start + split.tokens[bounds[article] :][: lengths[article]].tolist()
+        ]
+        for step in range(order.steps_per_epoch):
+            inputs, targets = order.inputs_and_targets(number * order.steps_per_epoch + step)
+            for row, at in enumerate(epoch.starts[2 * step : 2 * step + 2].tolist()):
+                assert inputs[row].tolist() == joined[at : at + 8]
+                assert targets[row].tolist() == joined[at + 1 : at + 9]
+
+
+def test_an_epoch_costs_no_memory_of_the_size_of_the_split() -> None:
+    split = numbered(100, 20_000)
+    order = TrainOrder(split, block=256, batch=8, seed=1, device=CPU)
+    order.inputs_and_targets(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 4):
+            order.inputs_and_targets(number * order.steps_per_epoch)
+        assert tracemalloc.get_traced_memory()[1] < split.tokens.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    kept = sum(value.numel() for value in vars(order.epoch(3)).values() if isinstance(value, torch.Tensor))
+    assert kept < len(split.tokens) / 100
 
 
 @pytest.mark.parametrize("start_id", [None, START])
@@ -107,5 +146,5 @@ def test_the_tokens_of_a_folder_are_read_as_they_were_written(tokens_dir: Path, 
     from transformers import AutoTokenizer
 
     split = Split.open(tokens_dir, "validation", tokens.facts["dtype"], None)
-    text = AutoTokenizer.from_pretrained(tokens_dir / "tokenizer").decode(split.stream(np.arange(3)))
+    text = AutoTokenizer.from_pretrained(tokens_dir / "tokenizer").decode(split.text)
     assert text == (tokens_dir.parent / "corpus" / "validation.txt").read_text()
