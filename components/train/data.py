@@ -22,6 +22,25 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
+class Draw:
+    """Random numbers that are a function of a seed alone, the same in every release of NumPy.
+
+    NumPy guarantees the integers of a seeded bit generator, here the published Philox4x64-10 (Salmon et al. 2011), and
+    not what its `Generator` makes of them: `permutation` and `integers` may change.
+    """
+
+    def __init__(self, *seed: int):
+        self.bits = np.random.Philox(seed)
+
+    def permutation(self, count: int) -> np.ndarray:
+        """The numbers below `count` in a random order: that of as many integers of 64 bits."""
+        return np.argsort(self.bits.random_raw(count), kind="stable")
+
+    def below(self, bound: int) -> int:
+        """A number below a bound; the lower ones are more probable by less than bound / 2^64."""
+        return int(self.bits.random_raw()) % bound
+
+
 @dataclass(frozen=True)
 class Split:
     """The tokens of one split.
@@ -149,9 +168,9 @@ class TrainOrder:
         return f"epoch {number}, batch {position} of {self.steps_per_epoch}, articles {shown} of the train split"
 
     def _epoch(self, number: int) -> Epoch:
-        random = np.random.default_rng((self.seed, number))
+        random = Draw(self.seed, number)
         order = random.permutation(len(self.split.articles) - 1)
-        offset = int(random.integers(self.block))
+        offset = random.below(self.block)
         available = (self.split.stream_length - 1 - offset) // self.block
         starts = offset + self.block * random.permutation(available)[: self.steps_per_epoch * self.batch]
         bounds = self.split.bounds
