@@ -59,7 +59,8 @@ def run(
     elif result.exit_code == ExitCode.OK:
         print_summary(summary, Console())
     if result.interrupted:
-        console.print("Interrupted. The same command goes on from where it stopped.")
+        said = f" {result.failure['what']}." if result.failure else ""
+        console.print(f"Interrupted.{said} The same command resumes it.", markup=False, highlight=False)
         raise typer.Exit(int(result.exit_code))
     if result.failure is not None:
         raise Failure.from_dict(result.failure)
