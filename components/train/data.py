@@ -100,7 +100,7 @@ class Epoch:
     Attributes:
         order: the articles, in the order of this epoch, shape (articles,).
         ends: where each of them ends in the sequence, on the device.
-        shifts: how far each of them stands in the text from where it is in the sequence, on the device.
+        shifts: the distance of each from its position in the sequence to that in the text, on the device.
         starts: where the blocks begin in the sequence, in the order of training, on the device.
     """
 

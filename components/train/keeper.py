@@ -85,7 +85,7 @@ class StoreKeeper:
         return seconds is not None and not in_flight and self.now() - self._last >= seconds
 
     def keep(self, state: State, *, wait: bool = False) -> None:
-        """Writes a state to the disk; then it is published, and the oldest ones are removed, while training goes on.
+        """Writes a state to the disk; then it is published, and the oldest ones are removed, while training continues.
 
         Args:
             state: of the training.
