@@ -6,6 +6,7 @@ store/            the store, unless --store names another
 runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
 compile-cache/    what torch.compile made
 reproductions/    a home for each version that is being made again, until it was compared
+precision/        how fast each CPU of this home multiplies in bfloat16; remove a file to have its CPU measured again
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class Home:
     @property
     def reproductions(self) -> Path:
         return self.root / "reproductions"
+
+    @property
+    def precision(self) -> Path:
+        return self.root / "precision"
 
     @property
     def tracking_uri(self) -> str:
