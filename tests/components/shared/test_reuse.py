@@ -53,7 +53,7 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
         ),
         "log_every": NONE,
     },
-    "checkpoints": dict.fromkeys(("every", "keep"), NONE),
+    "checkpoints": dict.fromkeys(("every", "every_seconds", "keep"), NONE),
     "evaluate": {
         **dict.fromkeys(
             (
