@@ -43,7 +43,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Mani
         manifest = place(files, facts, folder)
     store.publish(folder, "corpus", facts.dataset_digest)
     if settings.sha256:
-        store.renew(pointer_to_archive(settings.sha256), {"dataset_digest": facts.dataset_digest})
+        store.renew(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
     return manifest
 
 
@@ -83,7 +83,7 @@ def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path
 def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
     where = redact(settings.corpus)
     if settings.sha256:
-        pointer = store.claimed(pointer_to_archive(settings.sha256))
+        pointer = store.claimed(_pointer(settings.sha256))
         if pointer and (stored := _stored(pointer["dataset_digest"], work, store)):
             return stored
     elif settings.corpus.startswith("http://"):
@@ -120,8 +120,7 @@ def _surely(facts: CorpusFacts | None) -> CorpusFacts:
     return facts
 
 
-def pointer_to_archive(archive_sha256: str) -> str:
-    """The claim that says which corpus a pinned archive holds."""
+def _pointer(archive_sha256: str) -> str:
     return f"archives/{archive_sha256}"
 
 

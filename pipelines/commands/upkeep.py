@@ -70,8 +70,8 @@ def reproduce(
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
     own = own_home(opened, lineage)
-    lend(open_store(address), open_store(str(own.store)), lineage)
-    settings = compose(lineage.settings, name=f"reproduce {lineage.version}").with_values("download", force=False)
+    lent = lend(open_store(address), own, lineage)
+    settings = compose(lent, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(Console(stderr=True)) as view:
         result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
     if result.failure is not None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.download.fetch import pointer_to_archive
+from components.download.corpora import RESERVED
 from components.download.ingredients import ingredients
 from components.shared import registry
 from components.shared.address import is_on_hub
@@ -21,7 +21,7 @@ from components.shared.manifest import Manifest
 from components.shared.pretrained import KIND as PRETRAINED
 from components.shared.registered_model import recorded_identity
 from components.shared.reuse import deciding_numerics, differences, request_of
-from components.shared.store import Store
+from components.shared.store import Store, open_store
 from components.shared.trained import weights_digest
 from pipelines.home import Home, open_home
 
@@ -114,29 +114,34 @@ def own_home(home: Home, lineage: Lineage) -> Home:
     return open_home(home.reproductions / lineage.weights_digest)
 
 
-def lend(store: Store, own: Store, lineage: Lineage) -> None:
-    """Gives the store of a reproduction what the project's store holds of its ingredients, and nothing that was made.
+def lend(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
+    """Gives a reproduction what the project's store holds of its ingredients, and nothing that was made.
 
     Args:
         store: of the project; it is only read.
-        own: of the reproduction.
+        own: the home of the reproduction.
         lineage: of the version.
+
+    Returns:
+        The settings of the version's run, by section. A text that is no release of a known corpus is taken from the
+        store where that has it: at its address it may have changed, and what opened the address is not on record.
     """
-    settings = lineage.settings
-    if _copy(store, own, "corpus", lineage.dataset_digest) and (sha256 := settings["download"].get("sha256")):
-        own.renew(pointer_to_archive(sha256), {"dataset_digest": lineage.dataset_digest})
+    settings, lent = dict(lineage.settings), open_store(str(own.store))
+    if settings["download"]["corpus"] in RESERVED:
+        _copy(store, lent, "corpus", lineage.dataset_digest)
+    elif store.fetch("corpus", lineage.dataset_digest, own.root / "corpus"):
+        settings["download"] = {**settings["download"], "corpus": str(own.root / "corpus"), "sha256": None}
     for address in (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained")):
         if address and is_on_hub(address):
             for name in store.names(PRETRAINED, f"{address}@"):
-                _copy(store, own, PRETRAINED, name)
+                _copy(store, lent, PRETRAINED, name)
+    return settings
 
 
-def _copy(store: Store, own: Store, kind: str, name: str) -> Manifest | None:
+def _copy(store: Store, lent: Store, kind: str, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="wikigpt-lent-") as folder:
-        manifest = store.fetch(kind, name, Path(folder))
-        if manifest:
-            own.publish(Path(folder), kind, name)
-    return manifest
+        if store.fetch(kind, name, Path(folder)):
+            lent.publish(Path(folder), kind, name)
 
 
 def compare(lineage: Lineage, model: Manifest) -> Comparison:
@@ -154,7 +159,7 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
             f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
             f" made: its digest then was {lineage.dataset_digest[:12]}…",
             where=f"models:/{lineage.model}/{lineage.version}",
-            remedy="bring the old text back to that address, and try again",
+            remedy="bring the old text back to that address, or to the store, and try again",
         )
     if model.facts.get("numerics_changed"):
         raise Failure(

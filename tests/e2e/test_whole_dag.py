@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -128,9 +129,17 @@ def everything(home: Path) -> dict[str, str]:
 
 
 def test_reproduce_makes_the_same_weights_again_and_leaves_registry_and_store_as_they_are(tiny_run, tmp_path):
-    home, version = tmp_path / "home", f"models:/{tiny_run().document['version']['name']}/1"
+    """Also where the text is at its address no more: the store has it."""
+    from components.download.sample import sample_corpus
+
+    home, text = tmp_path / "home", tmp_path / "harbour"
+    text.mkdir()
+    for split, content in sample_corpus().items():
+        (text / f"{split}.txt").write_text(content.replace("river", "harbour"))
+    made = tiny_run("--corpus", text).document
+    shutil.rmtree(text)
     before = everything(home)
-    done = wikigpt("reproduce", version, "--home", home, timeout=600)
+    done = wikigpt("reproduce", f"models:/{made['version']['name']}/1", "--home", home, timeout=600)
     assert done.code == 0, done.stderr
     assert "bit for bit" in done.stdout
     assert everything(home) == before

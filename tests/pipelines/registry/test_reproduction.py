@@ -11,6 +11,7 @@ from components.shared.manifest import digest_of, read_manifest, write_manifest
 from components.shared.reuse import request_of
 from components.shared.step import Step
 from components.shared.store import Store, open_store
+from pipelines.home import open_home
 from pipelines.registry.references import resolve
 from pipelines.registry.reproduction import check_reproducible, compare, lend, lineage_of
 from tests.registry import EVALUATION, TEXT, Folders, change_weights, make_folders, register
@@ -42,7 +43,8 @@ def test_the_settings_come_back_without_secrets_and_are_reproducible(client: Mlf
     lineage = lineage_of(client, resolve(client, "champion"))
     check_reproducible(client, lineage)
     expected = {name: values for name, values in SETTINGS.items() if name != "notify"}
-    assert lineage.settings == expected | {"download": {"corpus": "https://example.org/text.zip"}}
+    shown = "https://[redacted]@example.org/text.zip?token=[redacted]"
+    assert lineage.settings == expected | {"download": {"corpus": shown}}
     assert (lineage.commit, lineage.reuse_key, lineage.numerics) == ("c0ffee", made.reuse_key, {"device": "cpu"})
 
 
@@ -92,21 +94,27 @@ def test_a_reproduction_is_lent_ingredients_and_nothing_that_was_made(
     client: MlflowClient, made: Folders, tmp_path: Path
 ) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
-    settings = {**lineage.settings, "train": {"pretrained": "openai-community/gpt2"}}
-    settings["download"] = {"corpus": "https://example.org/text.zip", "sha256": "a" * 64}
-    store, own = open_store(str(tmp_path / "store")), open_store(str(tmp_path / "own"))
+    store, own = open_store(str(tmp_path / "store")), open_home(tmp_path / "own")
     publish(store, tmp_path / "x", "corpus", lineage.dataset_digest)
     publish(store, tmp_path / "y", "pretrained", "openai-community/gpt2@607a/weights")
     publish(store, tmp_path / "z", "pretrained", "openai-community/gpt2-large@1234/weights")
     publish(store, tmp_path / "m", "model", lineage.weights_digest)
     before = listing(store)
-    lend(store, own, replace(lineage, settings=settings))
-    assert listing(store) == before
-    assert sorted(name for name in listing(own) if not name.startswith("blobs/")) == [
-        f"claims/archives/{'a' * 64}.json",
+    settings = {**lineage.settings, "train": {"pretrained": "openai-community/gpt2"}}
+
+    taken = lend(store, own, replace(lineage, settings=settings | {"download": {"corpus": "wikitext-2-v1"}}))
+    assert taken["download"] == {"corpus": "wikitext-2-v1"}
+    assert sorted(name for name in listing(open_store(str(own.store))) if not name.startswith("blobs/")) == [
         f"manifests/corpus/{lineage.dataset_digest}.json",
         "manifests/pretrained/openai-community/gpt2@607a/weights.json",
     ]
+    archive = {"corpus": "https://[redacted]@example.org/text.zip", "sha256": "a" * 64, "name": "ours"}
+    taken = lend(store, own, replace(lineage, settings=settings | {"download": archive}))
+    assert taken["download"] == {"corpus": str(own.root / "corpus"), "sha256": None, "name": "ours"}
+    assert (own.root / "corpus" / "content").is_file()
+    other = replace(lineage, settings=settings | {"download": archive}, dataset_digest="0" * 64)
+    assert lend(store, own, other)["download"] == archive, "the store has no such text"
+    assert listing(store) == before
 
 
 def publish(store: Store, folder: Path, kind: str, name: str) -> None:
