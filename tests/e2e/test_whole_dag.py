@@ -135,7 +135,7 @@ def test_reproduce_makes_the_same_weights_again_and_leaves_registry_and_store_as
     home, text = tmp_path / "home", tmp_path / "harbour"
     text.mkdir()
     for split, content in sample_corpus().items():
-        (text / f"{split}.txt").write_text(content.replace("river", "harbour"))
+        (text / f"{split}.txt").write_bytes(content.replace(b"river", b"harbour"))
     made = tiny_run("--corpus", text).document
     shutil.rmtree(text)
     before = everything(home)
