@@ -54,7 +54,9 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
             return _leave(step, client, made, known, files)
         _keep(step, client, made, files)
         version = _register(step, client, made, model_dir, settings.patience)
-        _own(client, made, version)
+        if registry.is_complete(known := client.get_model_version(made.name, version)):
+            return _leave(step, client, made, known, files)  # another run has registered these weights meanwhile
+        _own(client, made, known)
         placed = place(client, made.name, version, _judge(client, made, step.settings["evaluate"]))
         rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
         tags = client.get_model_version(made.name, version).tags
@@ -107,22 +109,22 @@ def _register(step: Step, client: MlflowClient, made: Made, folder: Path, patien
     return version
 
 
-def _own(client: MlflowClient, made: Made, version: str) -> None:
+def _own(client: MlflowClient, made: Made, version: ModelVersion) -> None:
     """A version that a run left unfinished may have been scored by another evaluation; of the same weights in any case.
 
     Raises:
         Failure: it has other weights.
     """
-    tags = client.get_model_version(made.name, version).tags
+    tags, number = version.tags, str(version.version)
     if tags.get(registry.WEIGHTS_DIGEST) != made.weights_digest:
         raise Failure(
-            f"Version {version} of {made.name} does not have the weights that are to be registered",
+            f"Version {number} of {made.name} does not have the weights that are to be registered",
             where=client.tracking_uri,
             remedy="run again; if that does not help, delete the version that was left unfinished",
         )
     for name, value in evaluation_tags(made).items():
         if tags.get(name) != value:
-            client.set_model_version_tag(made.name, version, name, value)
+            client.set_model_version_tag(made.name, number, name, value)
 
 
 def _judge(client: MlflowClient, made: Made, settings: dict[str, Any]) -> Judge:

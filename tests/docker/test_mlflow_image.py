@@ -147,7 +147,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert client.get_model_version_by_alias(NAME, "champion").version == version
         assert digest_of_weights(tmp_path / "second") == weights
         backup(place, tmp_path / "backup")
-        second = make_folders(tmp_path / "b", model, reuse_key="e" * 32, nll_per_word=5.0)
+        second = make_folders(tmp_path / "b", model, reuse_key="e" * 32, nll_per_word=5.0, weights=1)
         assert register(make_step("night-2"), second) == "2"
 
     empty_database(place)

@@ -121,7 +121,22 @@ def by_promotion_and_rollback(client: MlflowClient, store: Store, folders: Folde
     assert str(registry.holder(client, NAME, "champion").version) == "1"
 
 
-PATHS = [by_force, by_a_retry_of_the_training, by_another_evaluation, by_promotion_and_rollback]
+def by_a_run_that_looked_before_the_version_was_finished(
+    client: MlflowClient, store: Store, folders: Folders, root: Path
+) -> None:
+    again = another_model(folders, root, KEY, 7.0, weights=0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "version_of", lambda *_: None)
+        assert register(make_step("run-2"), again) == "1"
+
+
+PATHS = [
+    by_a_run_that_looked_before_the_version_was_finished,
+    by_force,
+    by_a_retry_of_the_training,
+    by_another_evaluation,
+    by_promotion_and_rollback,
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
