@@ -12,7 +12,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.access import Access, open_client
-from pipelines.cluster.errors import CAUGHT, Exists, failure_of, web_page
+from pipelines.cluster.errors import CAUGHT, Exists, failure_of, is_page, web_page
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _ATTEMPTS = 4
@@ -72,7 +72,7 @@ class Cluster:
         """Reads plain text that the server has at a path, with `values` in the path.
 
         Raises:
-            Failure: no answer, or one that refuses.
+            Failure: no answer, one that refuses, or a web page.
         """
         response = self._asked(
             subject,
@@ -84,7 +84,10 @@ class Cluster:
             _preload_content=False,
             _return_http_data_only=True,
         )
-        return response.data.decode(errors="replace")
+        text = response.data.decode(errors="replace")
+        if is_page(text):
+            raise web_page(self.address, redirected=_was_redirected(response))
+        return text
 
     def make(
         self, subject: str, call: Callable[..., Answer], find: Callable[[], Answer | None], **arguments: Any
@@ -123,8 +126,11 @@ class Cluster:
         try:
             json.loads(response.data)
         except ValueError:
-            hops = response.urllib3_response.retries.history if response.urllib3_response.retries else ()
-            raise web_page(self.address, redirected=bool(hops)) from None
+            raise web_page(self.address, redirected=_was_redirected(response.urllib3_response)) from None
+
+
+def _was_redirected(response: Any) -> bool:
+    return bool(response.retries and response.retries.history)
 
 
 def connect(access: Access) -> Cluster:

@@ -96,7 +96,7 @@ def _answered(error: ApiException, address: str, subject: str) -> Failure:
             remedy="name the right --namespace, or ask its owner for the right",
             exit_code=ExitCode.UNAUTHORISED,
         )
-    if _is_page(error):
+    if is_page(error.body or ""):
         return web_page(address, redirected=False)
     if error.status == 404:
         return Missing(
@@ -130,8 +130,9 @@ def _message(error: ApiException) -> str:
     return _first_line(str(said or error.reason or f"status {error.status}"))
 
 
-def _is_page(error: ApiException) -> bool:
-    return bool(re.match(r"\s*<(!doctype|html)", error.body or "", re.IGNORECASE))
+def is_page(body: str) -> bool:
+    """Whether the body of an answer is a web page."""
+    return bool(re.match(r"\s*<(!doctype|html)", body, re.IGNORECASE))
 
 
 def _first_line(text: str) -> str:
