@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.runs import RunStatus, ask, describe, fetch, titles_of
+from pipelines.cluster.runs import RunStatus, fetch
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -38,12 +38,9 @@ def wait(
         Failure: the limit was reached, the run does not exist, or the server stays out of reach.
     """
     begun = reached = time.monotonic()
-    titles: dict[str, str] | None = None
     while True:
         try:
-            run = ask(cluster, run_id)
-            titles = titles_of(cluster, run) if titles is None else titles
-            status, reached = describe(run, titles), time.monotonic()
+            status, reached = fetch(cluster, run_id), time.monotonic()
         except Failure as failure:
             if failure.exit_code is not ExitCode.UNREACHABLE or time.monotonic() - reached > patience:
                 raise

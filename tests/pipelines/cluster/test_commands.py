@@ -22,7 +22,7 @@ def wikigpt(command, stand_in, monkeypatch):
 
 
 def test_submit_look_and_cancel(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("RUNNING",)
+    stand_in.state.lifecycle = ("running",)
     code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--set", "train.steps=20")
     assert code == 0
     run_id = out.strip()
@@ -32,17 +32,19 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
 
     lines = wikigpt("status", run_id)[1].splitlines()
     assert lines[0].split()[:2] == [run["display_name"], "running"]
-    assert [line.split() for line in lines[1:3]] == [["download", "not", "started"], ["validate", "not", "started"]]
+    assert [line.split()[:2] for line in lines[1:6:3]] == [["download", "succeeded"], ["train", "running"]]
     document = json.loads(wikigpt("status", run_id, "--json")[1])
     assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
-    assert wikigpt("logs", run_id)[0] == 1
-    assert wikigpt("cancel", run_id)[2] == f"{run_id}: canceling\n"
-    assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: canceled\n"
+    code, out, err = wikigpt("logs", run_id)
+    assert (code, out) == (1, "")
+    assert "The log of step train cannot be read" in err
+    assert wikigpt("cancel", run_id)[2] == f"{run_id}: cancelling\n"
+    assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: cancelled\n"
 
 
 @pytest.mark.slow
 def test_submit_and_wait(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("SUCCEEDED",)
+    stand_in.state.lifecycle = ("skipped",)
     code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--json")
     assert code == 0
     assert json.loads(out)["run_id"] in stand_in.state.runs
@@ -51,13 +53,14 @@ def test_submit_and_wait(wikigpt, stand_in):
 
 def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
     wikigpt("schedule", "apply", "--image", IMAGE)
-    for state, expected, sentence in [
-        ("SUCCEEDED", 0, ""),
-        ("FAILED", 1, "wikigpt: The run failed"),
-        ("CANCELED", 4, "wikigpt: The run was cancelled"),
-        ("RUNNING", 5, "wikigpt: The run is not over after 0 s; it goes on"),
+    for ending, expected, sentence in [
+        ("succeeded", 0, ""),
+        ("skipped", 0, ""),
+        ("failed", 1, "wikigpt: The run failed in train"),
+        ("canceled", 4, "wikigpt: The run was cancelled"),
+        ("running", 5, "wikigpt: The run is not over after 0 s; it goes on"),
     ]:
-        stand_in.state.lifecycle = (state,)
+        stand_in.state.lifecycle = (ending,)
         code, _, err = wikigpt("schedule", "trigger", "nightly", "--wait", "--timeout", "0")
         assert (code, err.splitlines()[-1:] == [] or err.splitlines()[-1].startswith(sentence)) == (expected, True)
 
@@ -126,6 +129,7 @@ def test_the_life_of_a_schedule(wikigpt, stand_in):
     assert wikigpt("schedule", "resume", "nightly")[0] == 0
     run_id = wikigpt("schedule", "trigger", "nightly")[1].strip()
     assert stand_in.state.runs[run_id]["state"] == "PENDING"
+    assert stand_in.state.kubernetes.workflows[run_id]
     assert wikigpt("schedule", "delete", "nightly")[0] == 0
     assert stand_in.state.recurring == {}
     assert run_id in stand_in.state.runs

@@ -76,7 +76,7 @@ users: [{{name: me, user: {{token: mine}}}}]
 
 
 def test_a_server_for_several_users_needs_a_namespace(stand_in):
-    stand_in.state.multi_user = True
+    stand_in.state.health["multi_user"] = True
     with pytest.raises(Failure, match="for several users, and no namespace") as caught:
         connect(Access(endpoint=stand_in.url))
     assert caught.value.exit_code is ExitCode.USAGE

@@ -10,8 +10,10 @@ from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.cron import parse
 from pipelines.cluster.nights import overdue, standings
 from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
+from pipelines.cluster.runs import fetch
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
+from pipelines.cluster.watching import wait
 from tests.kfp_stand_in.server import Fault
 
 OURS = Path(__file__).parents[3] / "infra" / "schedules"
@@ -153,10 +155,28 @@ def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, 
     assert len(stand_in.state.recurring) == 1
 
 
-def test_a_night_that_goes_on_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly):
-    run = stand_in.state.add_run(recurring_run_id=nightly["recurring_run_id"], state="RUNNING")
-    apply_schedule(cluster, LATER, sent)
-    assert run["state"] == "RUNNING"
+@pytest.mark.parametrize("change", ["replace", "delete"])
+def test_a_run_in_progress_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly, change):
+    """Kubernetes takes the Workflow of a run along with its schedule, unless that is orphaned."""
+    identity = nightly["recurring_run_id"]
+    run_id = stand_in.state.add_run("running", "running", "succeeded", recurring_run_id=identity)["run_id"]
+    assert fetch(cluster, run_id).state == "RUNNING"
+    if change == "replace":
+        assert apply_schedule(cluster, LATER, sent).action == "replaced"
+    else:
+        delete(cluster, "nightly")
+    assert identity not in stand_in.state.recurring
+    assert wait(cluster, run_id, every=0.01, limit=5).state == "SUCCEEDED"
+
+
+def test_a_deletion_that_does_not_orphan_would_be_noticed(cluster, stand_in, sent, nightly):
+    """The API's own default: the run is never heard of again."""
+    identity = nightly["recurring_run_id"]
+    run_id = stand_in.state.add_run("running", "succeeded", recurring_run_id=identity)["run_id"]
+    fetch(cluster, run_id)
+    cluster.client.recurring_runs.recurring_run_service_delete_recurring_run(recurring_run_id=identity)
+    with pytest.raises(Failure, match="The run is not over"):
+        wait(cluster, run_id, every=0.01, limit=0.1)
 
 
 def test_a_paused_schedule_stays_paused(cluster, stand_in, sent, nightly):
