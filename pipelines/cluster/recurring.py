@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import digest_of
+from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, new_name, send, start
 from pipelines.cluster.versions import Version, equals, experiment_id, find_experiment
@@ -128,6 +129,7 @@ def delete(cluster: Cluster, name: str) -> None:
 
 def trigger(cluster: Cluster, name: str) -> str:
     """Starts a run now, with what the schedule would start, and gives its identity."""
+    require_namespace(cluster.access)
     run = named(cluster, name)[0]
     reference = run.pipeline_version_reference
     version = Version(reference.pipeline_id, reference.pipeline_version_id, "", uploaded=False)
