@@ -11,6 +11,7 @@ from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
 
 ROOT = Path(__file__).parents[3]
+SIGNED = "https://corpora.example/c.zip?X-Amz-Signature="
 
 
 @pytest.fixture
@@ -71,6 +72,9 @@ def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
         (["submit", "--image", "registry.example/wikigpt:latest"], 2, "named by a tag"),
         (["submit", "--image", IMAGE, "--set", "notify.password=hunter2"], 2, "looks like a credential"),
         (["submit", "--image", IMAGE, "--corpus", "/data/wikitext-2"], 2, "no pod of a cluster sees"),
+        (["submit", "--image", IMAGE, "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
+        (["compile", "-o", "p.yaml", "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
+        (["compile", "-o", "p.yaml", "--set", "notify.webhook=https://x.example/hunter2"], 2, "address of a webhook"),
         (["status", "4711"], 2, "There is no run 4711"),
         (["logs", "4711", "train"], 2, "There is no run 4711"),
         (["cancel", "4711"], 2, "There is no run 4711"),
@@ -86,6 +90,16 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(wikigpt, stand_in, argu
     assert len(err.strip().splitlines()) == 1
     assert "hunter2" not in err
     assert stand_in.changes == []
+
+
+def test_a_schedule_with_a_secret_among_its_parameters(wikigpt, stand_in, tmp_path):
+    parameters = f"{{download.corpus: '{SIGNED}hunter2'}}"
+    text = f'{{name: nightly, cron: "0 0 2 * * *", profile: nightly, parameters: {parameters}}}'
+    (tmp_path / "nightly.yaml").write_text(text)
+    code, out, err = wikigpt("schedule", "apply", "--from", str(tmp_path), "--image", IMAGE)
+    assert (code, out, stand_in.requests) == (2, "", [])
+    assert "download.corpus holds what looks like an address with a secret in its query" in err
+    assert "hunter2" not in err
 
 
 def test_a_cron_with_five_fields(wikigpt, stand_in, tmp_path):

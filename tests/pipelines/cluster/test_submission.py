@@ -108,7 +108,7 @@ def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
         ),
         (
             [f"cluster.image={IMAGE}", "notify.webhook=https://hooks.slack.com/services/T0/hunter2"],
-            "notify.webhook holds what looks like a credential",
+            "notify.webhook holds what looks like the address of a webhook",
         ),
     ],
 )
