@@ -54,3 +54,5 @@ def standing_lines(standing: Standing) -> Iterator[str]:
         yield f"  last run {standing.last_time:%Y-%m-%d %H:%M}, {standing.last_state.lower()}: {standing.last_run}"
     if standing.overdue:
         yield f"  OVERDUE: {standing.overdue}"
+    if standing.outdated:
+        yield f"  {standing.outdated}"
