@@ -77,11 +77,12 @@ def test_every_pod_of_every_recorded_run_is_found(real_data: Path):
         assert found == named, path.name
 
 
-def test_the_template_follows_from_what_we_compile(compiled):
-    pipeline, platform = compiled()
+@pytest.mark.parametrize(("values", "labels"), [({}, 2), ({"queue": "gpus"}, 3)])
+def test_the_template_follows_from_what_we_compile(compiled, values, labels):
+    pipeline, platform = compiled(**values)
     document = {"pipeline_spec": pipeline, "platform_spec": platform}
     task = "work-2"  # the training of the small pipeline
-    assert template_of(task, document) == IMPL
+    assert template_of(task, document) == IMPL.replace("-2-", f"-{labels}-")
     assert template_of("unknown", document) is None
 
 

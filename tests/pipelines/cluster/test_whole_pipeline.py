@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.cluster.settings import QUEUED
 from pipelines.compiling import compile_to
 from pipelines.settings import load
 from pipelines.steps import STEPS
 from tests.pipelines.cluster.conftest import IMAGE
+
+KUEUE = "kueue.x-k8s.io"
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,19 @@ def test_only_training_and_evaluation_ask_for_a_gpu(placed):
     with_gpu = {step for step, (container, _) in placed.items() if "accelerator" in container["resources"]}
     assert with_gpu == {"train", "evaluate"}
     assert {step for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes} == with_gpu
+
+
+def test_only_training_and_evaluation_wait_in_the_queue(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_to(path, load("nightly", [f"cluster.image={IMAGE}", "cluster.queue=gpus", "cluster.priority=scheduled"]))
+    _, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {label.removeprefix("exec-"): pod["podMetadata"]["labels"] for label, pod in executors.items()}
+    queued = {
+        step: (own.get(f"{KUEUE}/queue-name"), own.get(f"{KUEUE}/priority-class")) for step, own in labels.items()
+    }
+    assert queued == {**dict.fromkeys(STEPS, (None, None)), **dict.fromkeys(QUEUED, ("gpus", "scheduled"))}
+    assert set(QUEUED) == {"train", "evaluate"}
 
 
 def test_every_task_is_retried_in_a_window_of_a_day_and_never_cached(text):
