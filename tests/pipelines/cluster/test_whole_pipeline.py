@@ -53,7 +53,18 @@ def test_every_step_is_placed(placed):
 def test_only_training_and_evaluation_ask_for_a_gpu(placed):
     with_gpu = {step for step, (container, _) in placed.items() if "accelerator" in container["resources"]}
     assert with_gpu == {"train", "evaluate"}
-    assert {step for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes} == with_gpu
+
+
+def test_only_training_has_shared_memory(placed):
+    """Its processes exchange gradients by NCCL; nothing reads batches in processes of their own."""
+    mounts = {
+        step: kubernetes["emptyDirMounts"] for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes
+    }
+    shared = {"volumeName": "dshm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "1Gi"}
+    assert mounts == {"train": [shared]}
+    sources = [path.read_text() for path in (Path(__file__).parents[3] / "components").rglob("*.py")]
+    assert not [text for text in sources if re.search(r"DataLoader\(|num_workers|multiprocessing|share_memory", text)]
+    assert any('init_process_group("nccl"' in text for text in sources)
 
 
 def test_only_training_and_evaluation_wait_in_the_queue(tmp_path):
