@@ -11,6 +11,8 @@ from typing import Any
 
 from jsonschema import Draft4Validator, FormatChecker
 
+# What the published description has about the operations that we use, without its prose.
+PUBLISHED = Path(__file__).parent / "swagger.json"
 _UNDESCRIBED = {"HealthzService_GetHealthz": ("commit_sha", "tag_name")}
 
 

@@ -13,11 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.kfp_stand_in.api import Api
+from tests.kfp_stand_in.api import PUBLISHED, Api
 from tests.kfp_stand_in.kubernetes import log_through_pipelines
 from tests.kfp_stand_in.recorded import recorded, recorded_log
 from tests.kfp_stand_in.refusals import Refusal, as_recorded, refusal
@@ -79,9 +78,9 @@ class StandIn:
 
 
 @contextmanager
-def serving(swagger: Path) -> Iterator[StandIn]:
+def serving() -> Iterator[StandIn]:
     """A stand-in on a free port of this machine, for the time of the block."""
-    stand_in = StandIn(_api(swagger))
+    stand_in = StandIn(_api())
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
     server.daemon_threads = True
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
@@ -96,8 +95,8 @@ def serving(swagger: Path) -> Iterator[StandIn]:
 
 
 @functools.cache
-def _api(swagger: Path) -> Api:
-    return Api(swagger)
+def _api() -> Api:
+    return Api(PUBLISHED)
 
 
 class _Handler(BaseHTTPRequestHandler):
