@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.address import shown
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import disk_failure
+from components.shared.redact import redact
 
 if TYPE_CHECKING:
     from requests import Response
@@ -117,7 +117,7 @@ def _may_pass(error: BaseException) -> bool:
 def _failure(address: str, error: Exception) -> Failure:
     import requests
 
-    where = shown(address)
+    where = redact(address)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         return Failure(

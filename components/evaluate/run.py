@@ -37,6 +37,10 @@ class Evaluated:
     recommendation: str
     metrics: dict[str, float]
 
+    def write_metrics(self, path: Path) -> None:
+        """Writes the file of KFP's artifact, which is uploaded beside the numbers that go into ML Metadata."""
+        write_atomically(path, json.dumps(self.metrics, indent=1))
+
 
 def run(
     step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path
@@ -81,6 +85,7 @@ def run(
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
+    step.published.update(report=step.tracking.address("reports/evaluation.html"))
     return Evaluated(verdict.word, metrics)
 
 

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from pipelines.cluster.access import Access, open_client, speaks_tls
 from pipelines.cluster.errors import (
     CAUGHT,
@@ -152,7 +152,8 @@ def _health(cluster: Cluster) -> dict[str, Any]:
     except Missing:
         raise wrong_path(cluster.address) from None
     except Failure as failure:
-        if failure.exit_code in (ExitCode.UNREACHABLE, ExitCode.FAILED) and speaks_tls(cluster.access, cluster.address):
+        unexplained = failure.exit_code in (ExitCode.UNREACHABLE, ExitCode.FAILED)
+        if unexplained and speaks_tls(cluster.access, cluster.client.transport.configuration.host):
             raise tls_expected(cluster.address) from failure
         raise
     health = json.loads(cluster.client.transport.last_response.data)
@@ -178,7 +179,7 @@ def connect(access: Access) -> Cluster:
             for several users and no namespace is given.
     """
     client = open_client(access)
-    address = shown(client.transport.configuration.host.rstrip("/"))
+    address = redact(client.transport.configuration.host.rstrip("/"))
     cluster = Cluster(client, address, access.namespace or client.get_user_namespace() or None, access)
     health = _health(cluster)
     cluster = replace(cluster, version=" ".join(_told(health, "tag_name", "commit_sha")))

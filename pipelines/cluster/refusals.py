@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.secrets import is_called_a_secret, leads_somewhere, secret_in
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, leads_somewhere, secret_in
 
 if TYPE_CHECKING:
     from pipelines.settings import RunSettings
 
-_WEBHOOK = "notify.webhook"
+_WEBHOOK_KEY = "notify.webhook"
 
 
 def refuse_secrets(overrides: Iterable[str]) -> None:
@@ -26,7 +26,7 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
         key, _, value = override.partition("=")
         key = key.strip()
         if value and is_called_a_secret(key):
-            raise _secret(key, "a credential", "--set")
+            raise _secret(key, CREDENTIAL, "--set")
         if found := _found_in(key, value):
             raise _secret(key, found, "--set")
 
@@ -72,15 +72,15 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def _found_in(key: str, value: str) -> str | None:
     """What in a value looks like a credential. A webhook's address is one wherever it leads past its host."""
-    if key == _WEBHOOK and leads_somewhere(value.strip().strip("\"'")):
-        return "the address of a webhook, which lets whoever knows it post"
+    if key == _WEBHOOK_KEY and leads_somewhere(value.strip().strip("\"'")):
+        return WEBHOOK
     return secret_in(value)
 
 
 def _secret(key: str, found: str, where: str) -> Failure:
-    if key == _WEBHOOK:
-        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK"
-    elif "query" in found:
+    if key == _WEBHOOK_KEY:
+        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK_KEY"
+    elif found == SIGNED:
         remedy = "copy the file to object storage (`wikigpt mirror`) and give its s3:// address"
     else:
         remedy = (

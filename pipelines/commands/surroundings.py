@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from pipelines.cluster.options import Endpoint, Namespace
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
@@ -60,14 +60,15 @@ def ui(
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
     recorded = recorded_in(home)
     if recorded.startswith(("http://", "https://")):
-        typer.echo(f"MLflow is at {shown(recorded)}", err=True)
+        typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
     _refuse_taken(port)
     artifacts = home.expanduser().resolve() / "mlartifacts"
-    typer.echo(f"MLflow on {shown(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
+    typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", recorded, "--artifacts-destination", str(artifacts)]
-    os.execv(sys.executable, command + stores)
+    # Not among the arguments, which everybody on this machine can read: the address may hold a password.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
+    os.execve(sys.executable, [*command, "--artifacts-destination", str(artifacts)], environment)
 
 
 def _refuse_taken(port: int) -> None:

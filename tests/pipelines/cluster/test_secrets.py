@@ -6,7 +6,7 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.refusals import refuse_secret_values, refuse_secrets
-from pipelines.cluster.secrets import is_called_a_secret, secret_in
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, secret_in
 
 HIDDEN = "hunter2hunter2"
 PRESIGNED = "https://bucket.s3.eu-central-1.amazonaws.com/corpus.zip?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
@@ -61,17 +61,17 @@ HARMLESS = [
 
 @pytest.mark.parametrize("value", QUERIES)
 def test_a_secret_in_a_query(value):
-    assert secret_in(value) == "an address with a secret in its query, as a presigned one has" or "AKIA" in value
+    assert secret_in(value) == SIGNED
 
 
 @pytest.mark.parametrize("value", WEBHOOKS)
 def test_a_secret_in_the_path_of_a_webhook(value):
-    assert secret_in(value) == "the address of a webhook, which lets whoever knows it post"
+    assert secret_in(value) == WEBHOOK
 
 
 @pytest.mark.parametrize("value", TOKENS)
 def test_a_token(value):
-    assert secret_in(f"before {value} after") == "a credential"
+    assert secret_in(f"before {value} after") == CREDENTIAL
 
 
 @pytest.mark.parametrize("value", HARMLESS)
