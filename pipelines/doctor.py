@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -109,11 +110,11 @@ def tracking(uri: str) -> Finding:
 
 def hub() -> Finding:
     """Whether the Hugging Face Hub can be reached, within seconds."""
-    endpoint = os.environ.get("HF_ENDPOINT", f"https://{_HUB}").partition("://")[2].rstrip("/")
-    host, _, port = endpoint.partition(":")
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or f"https://{_HUB}")
+    host = endpoint.hostname or ""
     try:
-        socket.create_connection((host, int(port or 443)), timeout=3).close()
-    except OSError as error:
+        socket.create_connection((host, endpoint.port or 443), timeout=3).close()
+    except (OSError, ValueError) as error:
         seen = f"{host}: {error}"
         return Finding(
             "Hugging Face Hub", False, seen, "corpora and pretrained weights by name; folders and s3:// work"

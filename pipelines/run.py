@@ -15,7 +15,6 @@ from typing import Any
 
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
-from components.shared.machine import cores_granted, precision_on
 from components.shared.manifest import write_atomically
 from components.shared.secrets import move_out_secrets
 from pipelines import machine, supervisor
@@ -122,20 +121,6 @@ class Stopper:
             signal.alarm(0)
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def pin_numerics(settings: RunSettings) -> RunSettings:
-    """Settles what the weights depend on and a profile leaves to the machine: device, precision, threads."""
-    train = settings.train
-    device = train.device
-    if device == "auto":
-        device = "cuda" if machine.gpus() else "cpu"
-    return settings.with_values(
-        "train",
-        device=device,
-        precision=precision_on(device) if train.precision == "auto" else train.precision,
-        threads=train.threads or cores_granted(),
-    )
 
 
 def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, runner: dict[str, Any]) -> Result:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST, write_atomically
+from components.shared.manifest import MANIFEST
 from components.shared.store import Store
 
 KIND = "pretrained"
@@ -114,11 +114,11 @@ def in_cache(part: Part, name: str, revision: str) -> bool:
 
 
 def _from_bucket(part: Part, address: str, work: Path) -> Path:
+    from components.shared.s3_files import download_file
     from components.shared.store_s3 import S3Objects
 
     objects = S3Objects(address)
     for key in [entry.key for entry in objects.entries("")]:
-        wanted = "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part])
-        if wanted and (data := objects.get(key)) is not None:
-            write_atomically(work / key, data)
+        if "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part]):
+            download_file(objects, key, work / key)
     return work

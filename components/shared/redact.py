@@ -19,6 +19,8 @@ _SECRET_KEY = re.compile(
     r"|key|access[_-]?key|awsaccesskeyid|private[_-]?key|code|jwt)$",
     re.IGNORECASE,
 )
+# A pair of a query that stands without its address, as libraries quote it.
+_PAIR = re.compile(r"(?<=[?&#;])([A-Za-z0-9._-]+)=([^\s&;#\"'<>|)]+)")
 # Services whose whole path is the secret.
 _WEBHOOK = re.compile(
     r"^(hooks\.slack\.com|discord(app)?\.com/api/webhooks|.*\.webhook\.office\.com|.*\.logic\.azure\.com"
@@ -41,6 +43,7 @@ _SHORTEST = 6  # characters; a shorter value would be found in words
 def redact(text: str) -> str:
     """The text without credentials: of addresses, of well-known forms, and those of this process's environment."""
     text = _URL.sub(lambda match: _redact_url(match[0]), text)  # first, so that the host of an address stays
+    text = _PAIR.sub(lambda match: _redact_pair(match[0]), text)
     for value in _secrets_of_environment():
         text = text.replace(value, HIDDEN)
     return _TOKEN.sub(HIDDEN, text)
@@ -84,8 +87,11 @@ def _redact_pair(pair: str) -> str:
 
 
 def _secrets_of_environment() -> list[str]:
-    """Values of variables that are called secrets, the longest first, since one may hold another."""
-    found = {
-        value for name, value in os.environ.items() if len(value) >= _SHORTEST and _SECRET_VARIABLE.search(name.upper())
-    }
-    return sorted(found, key=len, reverse=True)
+    """Values of variables that are called secrets, and passwords in addresses; the longest first."""
+    found = set()
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name.upper()):
+            found.add(value)
+        if "@" in value and (password := re.match(r"[a-z][a-z0-9+.-]*://[^/?#:]*:([^/?#]+)@", value, re.IGNORECASE)):
+            found.add(password[1])
+    return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)

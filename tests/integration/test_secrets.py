@@ -1,10 +1,9 @@
-"""No command and no step shows a secret, whatever fails: logs, store, MLflow, notices and process arguments are searched.
+"""No command and no step shows a secret, whatever fails.
 
 Every address and every variable that may hold a secret holds one; the services behind them answer 503, time out, or
-refuse the connection.
+refuse the connection. Logs, store, MLflow, notices and the arguments of processes are searched.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -205,7 +204,7 @@ def test_no_step_shows_a_secret_when_store_and_mlflow_are_away(port, request, tm
 
 
 def test_the_server_of_mlflow_is_started_without_the_password_of_its_database(tmp_path) -> None:
-    told = {"MLFLOW_TRACKING_URI": "postgresql://Xuser8:Xpass9@127.0.0.1:9/mlflow", "PYTHONPATH": os.getcwd()}
+    told = {"MLFLOW_TRACKING_URI": "postgresql://Xuser8:Xpass9@127.0.0.1:9/mlflow", "PYTHONPATH": str(Path.cwd())}
     home = ["--home", str(tmp_path / "h"), "--port", "0"]
     command = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "ui", *home],
