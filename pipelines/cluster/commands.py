@@ -98,11 +98,23 @@ def logs(
 def cancel(
     run: RunId, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
 ) -> None:
-    """End a run. Training goes on from its last checkpoint when the same is submitted again."""
+    """End a run, and close its heartbeat and its MLflow run where WIKIGPT_STORE and MLFLOW_TRACKING_URI lead to them.
+
+    Submitted again, the same run resumes from its last checkpoint.
+    """
     from pipelines.cluster import watching
+    from pipelines.cluster.cancellation import close_run
 
     cluster = open_cluster(endpoint, namespace)
     seen = watching.cancel(cluster, run)
     if wait:
         seen = watching.wait(cluster, run, limit=timeout)
+    elif not seen.over:
+        seen = watching.wait_for_a_moment(cluster, run)
     typer.echo(f"{run}: {seen.word}", err=True)
+    # A step that still runs would renew the heartbeat.
+    remains = (
+        close_run(run) if seen.over else f"It is not over yet; `wikigpt cancel {run} --wait` closes what it leaves."
+    )
+    if remains:
+        typer.echo(remains, err=True)

@@ -79,7 +79,7 @@ def _found_in(key: str, value: str) -> str | None:
 
 def _secret(key: str, found: str, where: str) -> Failure:
     if key == _WEBHOOK_KEY:
-        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK_KEY"
+        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK"
     elif found == SIGNED:
         remedy = "copy the file to object storage (`wikigpt mirror`) and give its s3:// address"
     else:

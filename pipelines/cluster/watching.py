@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
 PATIENCE = 600.0  # seconds
+CANCELING_TAKES = 30.0  # seconds
 
 
 def wait(
@@ -58,6 +59,16 @@ def wait(
         time.sleep(every)
 
 
+def wait_for_a_moment(cluster: Cluster, run_id: str) -> RunStatus:
+    """Waits for the end of a run that is being cancelled, which takes about ten seconds; then it is as it is."""
+    try:
+        return wait(cluster, run_id, limit=CANCELING_TAKES, every=1.0)
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.TIMED_OUT:
+            raise
+        return fetch(cluster, run_id)
+
+
 def require_success(status: RunStatus) -> None:
     """Turns the end of a run into the exit code of the command.
 
@@ -68,7 +79,7 @@ def require_success(status: RunStatus) -> None:
         raise Failure(
             "The run was cancelled",
             where=f"run {status.run_id}",
-            remedy="submit it again; training goes on from its last checkpoint",
+            remedy="submit it again; training resumes from its last checkpoint",
             exit_code=ExitCode.CANCELLED,
         )
     if status.state == "FAILED":

@@ -35,6 +35,7 @@ class State:
         self.experiments: dict[str, Message] = {}
         self.runs: dict[str, Message] = {}
         self.recurring: dict[str, Message] = {}
+        self.canceling: tuple[str, ...] = ("canceling", "canceled")
         self.lifecycle: tuple[str, ...] = ("pending", "running", "succeeded")
         self._ahead: dict[str, list[str]] = {}
         self.kubernetes = Kubernetes()
@@ -139,7 +140,7 @@ class State:
         if run["state"] in OVER:
             raise refusals.ended_run(run["run_id"])
         _show(run, "canceling")
-        self._ahead[run["run_id"]] = ["canceling", "canceled"]
+        self._ahead[run["run_id"]] = list(self.canceling)
         return {}
 
     def _run(self, identity: str) -> Message:

@@ -39,8 +39,19 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
     code, out, err = wikigpt("logs", run_id)
     assert (code, out) == (1, "")
     assert "The log of step train cannot be read" in err
-    assert wikigpt("cancel", run_id)[2] == f"{run_id}: cancelling\n"
-    assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: cancelled\n"
+    first, second = wikigpt("cancel", run_id)[2].splitlines()
+    assert first == f"{run_id}: cancelled"
+    assert "stay open: WIKIGPT_STORE and MLFLOW_TRACKING_URI are not set here." in second
+    assert wikigpt("cancel", run_id, "--wait")[2].startswith(f"{run_id}: cancelled\n")
+
+
+def test_a_cancel_that_takes_long_says_how_to_close_the_run_later(wikigpt, stand_in, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.watching.CANCELING_TAKES", 0.0)
+    stand_in.state.lifecycle, stand_in.state.canceling = ("running",), ("canceling-for-ever",)
+    run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
+    first, second = wikigpt("cancel", run_id)[2].splitlines()
+    assert first == f"{run_id}: cancelling"
+    assert f"`wikigpt cancel {run_id} --wait` closes what it leaves" in second
 
 
 @pytest.mark.slow
