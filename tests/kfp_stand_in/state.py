@@ -27,6 +27,7 @@ class State:
         lifecycle: what a new run looks like, one further at each look at it; the last one stays. Each is a recorded
             run, as in `succeeded` for `rest/run-succeeded`, or `pending`, before there are nodes.
         kubernetes: the cluster below.
+        canceling: the same for a run that is being cancelled.
     """
 
     def __init__(self) -> None:
