@@ -129,6 +129,35 @@ def docker() -> Finding:
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
 
 
+def server(endpoint: str | None, namespace: str | None) -> Finding:
+    """Asks Kubeflow Pipelines for its health and its version, and Kubernetes for the namespace."""
+
+    def use() -> str:
+        from pipelines.cluster.namespaces import require_namespace
+        from pipelines.cluster.options import open_cluster
+
+        cluster = open_cluster(endpoint, namespace)
+        require_namespace(cluster.access)
+        return f"{cluster.version or 'a version that it does not tell'} at {cluster.address}"
+
+    return tried("Kubeflow Pipelines", use, "`wikigpt submit` and the schedules")
+
+
+def retries() -> Finding:
+    """Whether the cluster retries a step that failed; steps retry by themselves what is transient."""
+    from pipelines.cluster.examination import retries_of
+    from pipelines.cluster.options import access_of
+
+    found = retries_of(access_of(None, None))
+    lost = "a second attempt of a step that failed; what is transient is retried within the step"
+    return Finding("Retries", bool(found.in_force), found.seen, lost, needed=False)
+
+
+def examine_cluster(endpoint: str | None, namespace: str | None) -> list[Finding]:
+    """Looks at what runs on a cluster need."""
+    return [server(endpoint, namespace), retries()]
+
+
 def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:
     """Looks at everything that some command needs."""
     return [
