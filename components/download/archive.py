@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -150,7 +151,9 @@ def _most_bytes(archive: Path) -> int:
 def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     link = (info.external_attr >> 16) & 0o170000 == 0o120000
     kind = "folder" if info.is_dir() else "other" if link else "file"
-    return _Member(info.filename, info.file_size, kind, lambda: archive.open(info), info.compress_type in _PACKED_BY)
+    # The whole name: zipfile cuts the other one off at a NUL.
+    name, bounded = info.orig_filename, info.compress_type in _PACKED_BY
+    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded)
 
 
 def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -163,17 +166,48 @@ def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
 
 
 def _refuse_the_dangerous(members: list[_Member], archive: Path, address: str) -> None:
+    seen: dict[str, _Member] = {}
     for member in members:
-        path = PurePosixPath(member.name.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
-            raise _refused(f"names a file outside itself: {member.name!r}", address)
-        if member.kind == "other":
-            raise _refused(f"holds a link or a device: {member.name!r}", address)
-        if not member.bounded:
-            raise _refused(f"packs {member.name!r} by other means than deflate, the usual one of zip", address)
+        if why := _danger(member) or _ambiguity(member, seen.setdefault(_key(member.name), member)):
+            raise _refused(why, address)
     total = sum(member.size for member in members)
     if total > _most_bytes(archive):
         raise _refused(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
+
+
+def _danger(member: _Member) -> str | None:
+    path = PurePosixPath(member.name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        return f"names a file outside itself: {member.name!r}"
+    if member.kind == "other":
+        return f"holds a link or a device: {member.name!r}"
+    if not member.bounded:
+        return f"packs {member.name!r} by other means than deflate, the usual one of zip"
+    return None
+
+
+def _ambiguity(member: _Member, first: _Member) -> str | None:
+    """Why another program could unpack an entry to another file than we would, or keep the other one of two.
+
+    Args:
+        member: the entry.
+        first: the first one of the same key; the entry itself where it is the first.
+    """
+    for mark, name in {"\\": "a backslash", "\0": "a NUL"}.items():
+        if mark in member.name:
+            return f"holds a name with {name}, which programs read differently: {member.name!r}"
+    same = PurePosixPath(member.name) == PurePosixPath(first.name)
+    if first is member or (same and member.kind == first.kind == "folder"):
+        return None
+    if same:
+        return f"holds two entries of one name: {member.name!r}"
+    return f"holds two names that are the same file on some systems: {first.name!r} and {member.name!r}"
+
+
+def _key(name: str) -> str:
+    """Equal for names that are one file on some system: case, composed letters, and ends of names may not count."""
+    parts = (part.rstrip(" .") or part for part in PurePosixPath(name).parts)
+    return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 
 
 def _refused(why: str, address: str) -> Failure:

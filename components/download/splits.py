@@ -17,12 +17,20 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     """The files of the three splits: in WikiText's names, or `train.txt`, `validation.txt`, `test.txt`.
 
     Raises:
-        Failure: there is no such folder, no such file in it, or not all three of one naming.
+        Failure: there is no such folder, no such file in it, not all three of one naming, or all three of two.
     """
     if not folder.is_dir():
         what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"
         raise Failure(what, where=address, remedy=f"give --corpus a folder that holds {_WANTED}")
-    naming = max((*RELEASED_NAMES, SPLIT_FILE), key=lambda names: _present(folder, names))
+    namings = sorted((*RELEASED_NAMES, SPLIT_FILE), key=lambda names: -_present(folder, names))
+    if _present(folder, namings[1]) == len(namings[1]):
+        first, second = namings[0]["train"], namings[1]["train"]
+        raise Failure(
+            f"The folder holds more than one corpus: {first} and {second} with their fellows",
+            where=address,
+            remedy="give --corpus a folder that holds one of them",
+        )
+    naming = namings[0]
     missing = [name for name in naming.values() if not (folder / name).is_file()]
     if len(missing) == len(naming):
         raise Failure(

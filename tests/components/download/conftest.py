@@ -51,20 +51,27 @@ def step(
     return make
 
 
-def zip_of(files: dict[str, bytes]) -> bytes:
-    """A zip archive of names and contents."""
+Files = dict[str, bytes] | list[tuple[str, bytes]]
+
+
+def _pairs(files: Files) -> list[tuple[str, bytes]]:
+    return list(files.items()) if isinstance(files, dict) else files
+
+
+def zip_of(files: Files) -> bytes:
+    """A zip archive of names and contents; a list may hold a name twice."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
+        for name, content in _pairs(files):
             archive.writestr(name, content)
     return buffer.getvalue()
 
 
-def tar_of(files: dict[str, bytes], *, links: dict[str, str] | None = None) -> bytes:
+def tar_of(files: Files, *, links: dict[str, str] | None = None) -> bytes:
     """A tar.gz archive of names and contents, and of symbolic links."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        for name, content in files.items():
+        for name, content in _pairs(files):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))

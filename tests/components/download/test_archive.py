@@ -1,7 +1,9 @@
 """Archives: what they may hold, and what they are refused for."""
 
+import io
 import os
 import stat
+import tarfile
 import zipfile
 
 import pytest
@@ -39,6 +41,62 @@ def test_a_name_that_leads_outside_refuses_the_archive(opened, texts, tmp_path, 
         opened(pack({**{f"{split}.txt": text for split, text in texts.items()}, name: b"owned"}))
     assert not (tmp_path / "train.txt").exists()
     assert not list((tmp_path / "unpacked").iterdir())
+
+
+# Pairs, not a dict: a name may be there twice.
+AMBIGUOUS = {
+    "twice the same": (["train.txt", "train.txt"], "two entries of one name: 'train.txt'"),
+    "a dot for a folder": (["train.txt", "./train.txt"], "two entries of one name: './train.txt'"),
+    "an empty part": (["a/train.txt", "a//train.txt"], "two entries of one name"),
+    "a backslash": (["texts\\train.txt"], r"a name with a backslash, .*texts"),
+    "a backslash beside": (["texts/train.txt", "texts\\note"], "a name with a backslash"),
+    "upper and lower case": (["train.txt", "Train.txt"], "same file on some systems: 'train.txt' and 'Train.txt'"),
+    "case of a folder": (["a/train.txt", "A/train.txt"], "same file on some systems"),
+    "composed letters": (["é/train.txt", "e\u0301/train.txt"], "same file on some systems"),
+    "a dot at the end": (["train.txt", "train.txt."], "same file on some systems"),
+    "a blank at the end": (["train.txt", "train.txt "], "same file on some systems"),
+    "sharp s": (["straße/train.txt", "STRASSE/train.txt"], "same file on some systems"),
+}
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+@pytest.mark.parametrize(("names", "what"), AMBIGUOUS.values(), ids=AMBIGUOUS)
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_is_ambiguous_refuses_the_archive(opened, texts, tmp_path, pack, names, what):
+    others = [(f"{split}.txt", texts[split]) for split in ("validation", "test")]
+    with pytest.raises(Failure, match=what):
+        opened(pack([*((name, texts["train"]) for name in names), *others]))
+    assert not list((tmp_path / "unpacked").iterdir())
+
+
+def test_a_name_with_a_nul_refuses_the_archive(opened, texts):
+    """The zipfile module cuts it off there, other programs do not."""
+    packed = zip_of({"train.txt?x": texts["train"]}).replace(b"train.txt?x", b"train.txt\0x")
+    with pytest.raises(Failure, match="a name with a NUL"):
+        opened(packed)
+
+
+@pytest.mark.parametrize("pack", [zip_of, tar_of])
+def test_names_of_a_mac_and_in_other_scripts_are_no_reason_to_refuse(opened, texts, pack):
+    """A folder may be listed twice, and a name may end in a dot where no other is like it."""
+    files = [(f"Café 语料 Inc./{split}.txt", text) for split, text in texts.items()]
+    beside = [("__MACOSX/._train.txt", b"x"), ("Café 语料 Inc./Icon\r", b""), ("Café 语料 Inc./TRAIN", b"")]
+    found = find_splits(opened(pack([*files, *beside])), "here")
+    assert {split: path.read_bytes() for split, path in found.items()} == texts
+
+
+def test_a_folder_that_is_listed_twice_is_no_reason_to_refuse(opened, texts):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in ("texts", "texts/"):
+            info = tarfile.TarInfo(name)
+            info.type = tarfile.DIRTYPE
+            archive.addfile(info)
+        for split, text in texts.items():
+            info = tarfile.TarInfo(f"texts/{split}.txt")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+    assert set(find_splits(opened(buffer.getvalue()), "here")) == set(texts)
 
 
 def test_a_link_refuses_the_archive(opened, texts):

@@ -98,6 +98,11 @@ def _use_wikitext_s_names(folder):
         (folder / f"{split}.txt").rename(folder / f"wiki.{released}.tokens")
 
 
+def _add_another_corpus(folder):
+    for released in ("train", "valid", "test"):
+        (folder / f"wiki.{released}.raw").write_bytes(b"other words \n")
+
+
 def _empty_the_folder(folder):
     shutil.rmtree(folder)
     folder.mkdir()
@@ -109,6 +114,7 @@ def _empty_the_folder(folder):
         (shutil.rmtree, "There is no such folder"),
         (_empty_the_folder, "holds no corpus"),
         (_remove_a_split, "lacks a split: there is no test.txt"),
+        (_add_another_corpus, r"holds more than one corpus: wiki\.train\.raw and train\.txt"),
         (_empty_a_split, "The validation split is empty"),
         (_write_latin_1, r"The train split is not UTF-8: byte 0xe9 in line 2"),
         (_write_nul, "The test split holds a NUL byte in line 4"),
