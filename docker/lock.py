@@ -40,24 +40,24 @@ HEADER = "# Written by docker/lock.py: change pyproject.toml and run it again.\n
 
 def main(constraints: Path | None) -> None:
     keep = _without(constraints, {"torch"})
-    full = _compile(PROJECT.read_text(), "pyproject.toml", keep)
-    server = _compile((LOCK / "mlflow.in").read_text(), "mlflow.in", keep)
+    full = _compile(PROJECT.read_text(encoding="utf-8"), "pyproject.toml", keep)
+    server = _compile((LOCK / "mlflow.in").read_text(encoding="utf-8"), "mlflow.in", keep)
     cuda = _cuda_names(full)
     _write("app", full, full.keys() - cuda)
     _write("cuda", full, cuda)
     _write("mlflow", server, server.keys() - CLIENT_ONLY)
-    (LOCK / "torch.txt").write_text(f"{HEADER}torch=={_version(full['torch'])}\n")
+    (LOCK / "torch.txt").write_text(f"{HEADER}torch=={_version(full['torch'])}\n", encoding="utf-8")
 
 
 def _compile(requirements: str, name: str, constraints: str) -> dict[str, str]:
     """Every package that the requirements need on Linux, each with its pin and hashes, by name."""
     with tempfile.TemporaryDirectory() as folder:
         source, keep = Path(folder, name), Path(folder, "constraints.txt")
-        source.write_text(requirements)
-        keep.write_text(constraints)
+        source.write_text(requirements, encoding="utf-8")
+        keep.write_text(constraints, encoding="utf-8")
         command = f"uv pip compile --no-config --quiet --generate-hashes --no-annotate --no-header -c {keep} {source}"
         platform = "--python-version 3.11 --python-platform x86_64-manylinux_2_28"
-        done = subprocess.run([*command.split(), *platform.split()], capture_output=True, text=True, check=False)
+        done = subprocess.run([*command.split(), *platform.split()], capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     # `===` leaves no room for a local build such as 2.13.0+cpu, which pip ranks above the release itself
@@ -71,7 +71,7 @@ def _cuda_names(full: dict[str, str]) -> set[str]:
 
 
 def _write(name: str, entries: dict[str, str], names: set[str]) -> None:
-    (LOCK / f"{name}.txt").write_text(HEADER + "".join(entries[key] for key in sorted(names)))
+    (LOCK / f"{name}.txt").write_text(HEADER + "".join(entries[key] for key in sorted(names)), encoding="utf-8")
 
 
 def _version(entry: str) -> str:
@@ -79,7 +79,7 @@ def _version(entry: str) -> str:
 
 
 def _without(constraints: Path | None, names: set[str]) -> str:
-    lines = constraints.read_text().splitlines() if constraints else []
+    lines = constraints.read_text(encoding="utf-8").splitlines() if constraints else []
     return "\n".join(line for line in lines if line.partition("==")[0].lower() not in names)
 
 

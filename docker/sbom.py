@@ -34,12 +34,12 @@ def licences(meta):
 
 def debian(name):
     text = Path("/usr/share/doc", name, "copyright")
-    lines = text.read_text(errors="replace").splitlines() if text.is_file() else []
+    lines = text.read_text(encoding="utf-8", errors="replace").splitlines() if text.is_file() else []
     return sorted({line.partition(":")[2].strip() for line in lines if re.match(r"License: *\S", line)})
 
 found = [("pypi", d.metadata["Name"], d.version, licences(d.metadata)) for d in distributions()]
 query = ["dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"]
-for line in subprocess.run(query, capture_output=True, text=True, check=True).stdout.splitlines():
+for line in subprocess.run(query, capture_output=True, encoding="utf-8", check=True).stdout.splitlines():
     name, version = line.split("\t")
     found.append(("deb", name, version, debian(name)))
 print(json.dumps(found))
@@ -59,7 +59,7 @@ class Package:
 def packages(image: str, docker: str = "docker") -> list[Package]:
     """What is installed in an image, sorted."""
     command = [docker, "run", "--rm", "--interactive", "--network=none", "--entrypoint=python3", image, "-"]
-    done = subprocess.run(command, input=COLLECT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, input=COLLECT, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         raise SystemExit(f"{image} could not be read: {done.stderr.strip()}")
     found = json.loads(done.stdout)

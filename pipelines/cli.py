@@ -12,6 +12,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.redact import redact
 from pipelines.cluster import commands as on_cluster
 from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
+from pipelines.utf8 import use_utf8
 
 app = typer.Typer(
     name="wikigpt",
@@ -30,6 +31,7 @@ for group in (running, registry, compiling, on_cluster, mirroring, upkeep, surro
 
 def main() -> None:
     """Runs the command; a failure is one sentence on stderr and its exit code."""
+    use_utf8()
     sys.excepthook = _show_unexpected
     try:
         app()

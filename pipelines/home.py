@@ -74,7 +74,7 @@ def open_home(root: Path) -> Home:
                 exit_code=ExitCode.USAGE,
             )
         write_atomically(marker, f"{LAYOUT}\n")
-    seen = marker.read_text().strip()
+    seen = marker.read_text(encoding="utf-8").strip()
     if seen != str(LAYOUT):
         raise Failure(
             f"The home has layout {seen!r}, this version of wikigpt knows layout {LAYOUT}",

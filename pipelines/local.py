@@ -21,7 +21,7 @@ GRACE = 60.0  # seconds
 
 def main(folder: Path) -> None:
     """Runs the DAG with the settings of a run folder; ends with exit code 1 where a step failed."""
-    plan = json.loads((folder / "plan.json").read_text())
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     in_containers = plan["runner"] == "docker"
     os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
     _survive_the_signal_that_ends_the_steps(folder.name if in_containers else None)
@@ -42,7 +42,7 @@ def main(folder: Path) -> None:
     local.init(runner=runner, pipeline_root=str(root))
     try:
         pipeline = build_reproduction() if plan.get("reproduction") else build(place=place)
-        pipeline(settings=(folder / "settings.json").read_text())
+        pipeline(settings=(folder / "settings.json").read_text(encoding="utf-8"))
     except RuntimeError as error:
         sys.exit(str(error))
 
@@ -71,7 +71,7 @@ def give_notice(folder: Path, state: str) -> None:
     from components.notify.run import run
     from components.shared.step import step
 
-    with step("notify", (folder / "settings.json").read_text(), folder.name, recorded=False) as here:
+    with step("notify", (folder / "settings.json").read_text(encoding="utf-8"), folder.name, recorded=False) as here:
         run(here, {"state": state, "error_code": 0, "error_message": ""})
 
 

@@ -79,13 +79,13 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
         measured = asdict(_asked(device, threads))
         # Of two runs that measure at the same time the first one's answer is kept, and both take it.
         write_atomically(path, json.dumps(key | measured, indent=1) + "\n", if_absent=True)
-    kept = json.loads(path.read_text())
+    kept = json.loads(path.read_text(encoding="utf-8"))
     return Decision(kept["precision"], kept["reason"], kept["gflops"])
 
 
 def _asked(device: str, threads: int) -> Decision:
     command = [sys.executable, "-m", "components.shared.precision", device, str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise Failure(
             f"torch cannot be used: {(done.stderr.strip().splitlines() or ['no message'])[-1]}",

@@ -101,7 +101,7 @@ def profile_names() -> list[str]:
 def _read(profile: str) -> dict[str, Any]:
     path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         nearest = get_close_matches(profile, profile_names(), n=1, cutoff=0.4)
         hint = f"did you mean {nearest[0]}? " if nearest else ""

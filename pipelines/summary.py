@@ -92,7 +92,7 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     folder = home.runs / version["pipeline_run"] if version else None
     if folder is None or not (folder / "result.json").is_file():
         return {}
-    return json.loads((folder / "result.json").read_text())["reports"]
+    return json.loads((folder / "result.json").read_text(encoding="utf-8"))["reports"]
 
 
 def _short(path: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.local import GRACE
+from pipelines.utf8 import CHILDREN
 
 _POLL = 0.1  # seconds
 
@@ -83,6 +84,6 @@ def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subpr
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environment, **CHILDREN, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )

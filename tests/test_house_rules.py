@@ -1,6 +1,7 @@
 """The rules of the house that a reader relies on, held by looking at the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,33 @@ def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
             continue
         foreign = {name.partition(".")[0] for name in imports_of(path)} - allowed - {"components"}
         assert foreign <= ({"peft"} if path.name == "adapters.py" else set()), path
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call reads or writes text in an encoding that it names or leaves to the locale."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in ("run", "Popen", "check_output"):
+        return any(flag in given for flag in ("text", "universal_newlines"))
+    if name in ("read_text", "write_text"):
+        return True
+    if name not in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
+        return False
+    if mode := [*call.args[1:2], *(value for key, value in given.items() if key == "mode")]:
+        modes = [node.value for node in ast.walk(mode[0]) if isinstance(node, ast.Constant)]
+        return any(re.fullmatch(r"[rwax]\+?t?\+?", str(value)) for value in modes)
+    return isinstance(call.func, ast.Name) or name == "fdopen"  # open of gzip, zipfile and tarfile is binary by default
+
+
+@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "infra"])
+def test_text_is_read_and_written_as_utf_8(folder):
+    """Left out, the encoding is that of the locale; `pipelines.utf8` cares for what libraries leave out."""
+    for path in sources(folder):
+        for call in (
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ):
+            named = any(keyword.arg == "encoding" for keyword in call.keywords)
+            assert named or not opens_text(call), f"{path}:{call.lineno} names no encoding"
 
 
 def test_nothing_heavy_is_imported_by_the_command():

@@ -32,6 +32,6 @@ def download(
 
     with step("download", settings, pipeline_run) as here:
         outcome = run(here, Path(corpus.path))
-    Path(tokens_key).write_text(outcome.tokens_key)
-    Path(reuse_key).write_text(outcome.reuse_key)
+    Path(tokens_key).write_text(outcome.tokens_key, encoding="utf-8")
+    Path(reuse_key).write_text(outcome.reuse_key, encoding="utf-8")
     return outcome.decision

@@ -71,7 +71,7 @@ def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[s
     manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
     if manifest is None or manifest.facts.get("weights_digest") != weights_digest:
         return None
-    return json.loads((folder / "evaluation.json").read_text())
+    return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
 
 def _scores(

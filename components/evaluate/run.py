@@ -149,7 +149,7 @@ def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def _history(model_dir: Path) -> list[dict[str, Any]]:
     path = model_dir / "history.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
 def _teller() -> Progress:

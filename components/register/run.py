@@ -74,7 +74,7 @@ def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluat
         corpus=read_manifest(corpus_dir, "corpus"),
         model=read_manifest(model_dir, "model"),
         evaluation=read_manifest(evaluation_dir, "evaluation"),
-        scores=json.loads((evaluation_dir / "evaluation.json").read_text()),
+        scores=json.loads((evaluation_dir / "evaluation.json").read_text(encoding="utf-8")),
     )
 
 

@@ -131,7 +131,7 @@ def _host() -> str:
 
 def _boot_id() -> str:
     try:
-        with open("/proc/sys/kernel/random/boot_id") as stream:
+        with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as stream:
             return stream.read().strip()
     except OSError:
         return ""
@@ -147,7 +147,7 @@ def _namespace() -> str:
 def process_started(pid: int) -> str | None:
     """The start time of a process, which tells it from a later one with the same number; None where there is none."""
     try:
-        with open(f"/proc/{pid}/stat") as stream:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             after_name = stream.read().rpartition(")")[2].split()
     except FileNotFoundError:
         if Path("/proc/self").is_dir():

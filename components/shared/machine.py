@@ -53,7 +53,7 @@ def keep_freed_memory() -> None:
 def _cpuinfo() -> dict[str, str]:
     """What the kernel says of the first CPU; nothing where there is no such file."""
     try:
-        first = _CPUINFO.read_text().partition("\n\n")[0]
+        first = _CPUINFO.read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return {}
     lines = (line.partition(":") for line in first.splitlines())
@@ -63,9 +63,12 @@ def _cpuinfo() -> dict[str, str]:
 def _quota() -> int | None:
     try:
         if _QUOTAS[0].is_file():
-            quota, period = _QUOTAS[0].read_text().split()
+            quota, period = _QUOTAS[0].read_text(encoding="utf-8").split()
         else:
-            quota, period = _QUOTAS[1].read_text(), _QUOTAS[1].with_name("cpu.cfs_period_us").read_text()
+            quota, period = (
+                _QUOTAS[1].read_text(encoding="utf-8"),
+                _QUOTAS[1].with_name("cpu.cfs_period_us").read_text(encoding="utf-8"),
+            )
         return ceil(int(quota) / int(period)) if int(quota) > 0 else None
     except (OSError, ValueError):  # no cgroup, or "max"
         return None

@@ -156,7 +156,8 @@ class _Lines:
         if not data or len(self.rest) - end > _LONGEST_LINE:
             end = len(self.rest)
         whole, self.rest = self.rest[:end], self.rest[end:]
-        return redact(whole.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        # kfp.local reads what a step prints as text, and fails on other bytes.
+        return redact(whole.decode(errors="backslashreplace")).encode()
 
 
 class _Log:
@@ -206,6 +207,6 @@ def _memory_limit() -> int | None:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text().splitlines()
+        return path.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []

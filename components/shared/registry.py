@@ -161,4 +161,4 @@ def _kept(client: MlflowClient, run: str, folder: str) -> dict[str, Any] | None:
             path = client.download_artifacts(run, f"{folder}/evaluation.json", scratch)
         except (MlflowException, OSError):
             return None
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -97,7 +97,7 @@ def write_state(state: State, folder: Path, training: str) -> None:
 
 def read_state(state: State, folder: Path) -> None:
     """Puts what `write_state` wrote into a state of the same model and settings."""
-    progress = json.loads((folder / "progress.json").read_text())
+    progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     progress["pending"] = [tuple(pair) for pair in progress["pending"]]
     state.progress = Progress(**progress)
     copy_into(state.weights, load_file(folder / "weights.safetensors"))

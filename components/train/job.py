@@ -165,7 +165,7 @@ def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
     made = _resumed_facts(job)["numerics"]
     if unlike := differences(deciding_numerics(numerics), deciding_numerics(made)):
         emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
-    return json.loads((Path(job.resume_from) / "progress.json").read_text())["history"]
+    return json.loads((Path(job.resume_from) / "progress.json").read_text(encoding="utf-8"))["history"]
 
 
 def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
@@ -177,4 +177,6 @@ def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
 
 def _resumed_facts(job: Job) -> dict[str, Any]:
     """The facts of the checkpoint that training resumes from; none where it begins anew."""
-    return json.loads((Path(job.resume_from) / MANIFEST).read_text())["facts"] if job.resume_from else {}
+    return (
+        json.loads((Path(job.resume_from) / MANIFEST).read_text(encoding="utf-8"))["facts"] if job.resume_from else {}
+    )

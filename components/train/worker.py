@@ -65,7 +65,7 @@ def main(scratch: str) -> None:
     import torch.distributed as dist
 
     desk = Path(scratch)
-    spec = json.loads((desk / "job.json").read_text())
+    spec = json.loads((desk / "job.json").read_text(encoding="utf-8"))
     job = Job(**spec["job"])
     dist.init_process_group("nccl" if choose_device(job.settings).type == "cuda" else "gloo")
     group = Group(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
@@ -106,7 +106,7 @@ def _say(desk: Path, group: Group, failure: Failure) -> None:
 
 def _outcome(desk: Path, code: int) -> dict[str, Any]:
     if (desk / "failure.json").exists():
-        failure = Failure.from_dict(json.loads((desk / "failure.json").read_text()))
+        failure = Failure.from_dict(json.loads((desk / "failure.json").read_text(encoding="utf-8")))
         if failure.exit_code == ExitCode.RESUMABLE:
             raise Interrupted(failure.what, where=failure.where, remedy=failure.remedy)
         raise failure
@@ -117,7 +117,7 @@ def _outcome(desk: Path, code: int) -> dict[str, Any]:
             remedy="look at the log of the step, then run again; it goes on from the last checkpoint",
             exit_code=ExitCode.RESUMABLE,
         )
-    return json.loads((desk / "facts.json").read_text())
+    return json.loads((desk / "facts.json").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

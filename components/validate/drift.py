@@ -65,4 +65,4 @@ def _results(store: Store, dataset_digest: str) -> dict[str, Any] | None:
     with tempfile.TemporaryDirectory() as folder:
         if store.fetch(KIND, dataset_digest, Path(folder)) is None:
             return None
-        return json.loads((Path(folder) / RESULTS).read_text())
+        return json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))

@@ -186,7 +186,7 @@ def connect(access: Access) -> Cluster:
     if not health["multi_user"] or cluster.namespace:
         return cluster
     if NAMESPACE_FILE.is_file():
-        return replace(cluster, namespace=NAMESPACE_FILE.read_text().strip())
+        return replace(cluster, namespace=NAMESPACE_FILE.read_text(encoding="utf-8").strip())
     raise Failure(
         "The server is for several users, and no namespace is given",
         where=address,

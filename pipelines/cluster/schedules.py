@@ -62,7 +62,7 @@ def read_schedule(path: Path) -> Schedule:
         Failure: a key is unknown or missing, the name or the cron cannot be used.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise _wrong(f"The schedule is not YAML: {yaml_complaint(error)}", path, "mend it") from None
     if not isinstance(values, dict):

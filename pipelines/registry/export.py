@@ -34,7 +34,8 @@ def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
             plain = Path(scratch) / "plain"
             plain_folder(client, version, plain)
-            (plain / "README.md").write_text(version.description or f"# {version.name} version {version.version}\n")
+            card = version.description or f"# {version.name} version {version.version}\n"
+            (plain / "README.md").write_text(card, encoding="utf-8")
             for path in (each for each in plain.rglob("*") if each.is_file()):
                 path.chmod(0o644)  # weights are written for their owner alone, and a server is another user
             plain.replace(folder)

@@ -195,4 +195,4 @@ def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
                 where=f"MLflow run {version.run_id}, artifact {registry.SETTINGS_FILE}",
                 remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
             ) from error
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -98,6 +98,12 @@ def test_another_process_that_ran_out_of_memory_is_not_taken_for_this_one():
     assert "memory" not in Death(1, None, False, 1 << 30, "").describe()
 
 
+def test_bytes_that_are_no_utf_8_are_passed_on_escaped(store):
+    """kfp.local reads what a step prints as UTF-8, and would end the whole run on another byte."""
+    _, out, _ = finish(start(store, "sys.stdout.buffer.write('é 語 '.encode() + b'\\xff\\n'); sys.stdout.flush()"))
+    assert "é 語 \\xff" in out
+
+
 def test_sigterm_reaches_the_step(store):
     started = start(store, "print('ready', flush=True); time.sleep(60)")
     wait_for(started, "ready")

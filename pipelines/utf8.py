@@ -1,0 +1,42 @@
+"""UTF-8 whatever the locale: what one machine writes is read by others, and steps read what the command wrote.
+
+Python takes the encoding of files, arguments and pipes from the locale, and libraries leave it at that.
+"""
+
+from __future__ import annotations
+
+import codecs
+import locale
+import os
+import sys
+from io import TextIOWrapper
+
+# For processes below this one; their output goes to a log that is read as UTF-8.
+CHILDREN = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
+
+
+def use_utf8() -> None:
+    """Makes this command and its children read and write UTF-8, and its output fail on no character.
+
+    Where the locale is another, the command starts anew in Python's UTF-8 mode, in the same process. Only a terminal is
+    written to in its own encoding.
+    """
+    os.environ["PYTHONUTF8"] = CHILDREN["PYTHONUTF8"]
+    if _name(sys.getfilesystemencoding()) != "utf-8" or _name(locale.getpreferredencoding(False)) != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding=_encoding_of(stream), errors="backslashreplace")
+
+
+def _encoding_of(stream: TextIOWrapper) -> str:
+    """The encoding that was asked for by PYTHONIOENCODING, that of a terminal, or UTF-8."""
+    if os.environ.get("PYTHONIOENCODING"):
+        return stream.encoding
+    terminal = _name(locale.getencoding())  # of the locale, also in UTF-8 mode
+    # Terminals under the locale C show UTF-8 more often than not, and that locale names ASCII only.
+    return terminal if stream.isatty() and terminal != "ascii" else "utf-8"
+
+
+def _name(encoding: str) -> str:
+    return codecs.lookup(encoding).name
