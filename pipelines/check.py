@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
-from components.download.corpus import check
-from components.download.splits import find_splits
+from components.download.fetch import copy_folder, read_own
+from components.download.settings import DownloadSettings
 from components.shared.address import is_bucket, is_folder
+from components.shared.events import notes_on_stderr
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import KIND, Part, in_cache, mirrored_name, require_files
 from components.shared.store import open_store
@@ -54,7 +56,7 @@ def corpus(settings: RunSettings) -> Finding:
         return Finding("Corpus", hub.ok, seen if hub.ok else seen + remedy, "the run", exit_code=ExitCode.UNREACHABLE)
     if "://" in name:
         return Finding("Corpus", True, f"{name}, fetched by the run")
-    return _folder(Path(name))
+    return _folder(settings.download)
 
 
 def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
@@ -90,10 +92,13 @@ def _pretrained(part: Part, setting: str, address: str, revision: str, store: st
     return doctor.tried(f"Pretrained {part}", look, "the run")
 
 
-def _folder(folder: Path) -> Finding:
+def _folder(settings: DownloadSettings) -> Finding:
+    """Reads the text as a run does, from a copy: what the run takes off is no reason to refuse it."""
+
     def read() -> str:
-        files = find_splits(folder, str(folder))
-        check(files, str(folder))
-        return f"{folder}: {', '.join(path.name for path in files.values())}"
+        with tempfile.TemporaryDirectory(prefix="wikigpt-check-") as work, notes_on_stderr():
+            files = copy_folder(Path(settings.corpus).expanduser(), settings.corpus, Path(work))
+            facts = read_own(files, settings)
+        return f"{settings.corpus}: {', '.join(path.name for path in files.values())}; models: {facts.model_name}"
 
     return doctor.tried("Corpus", read, "the run")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from components.download.address import name_from
@@ -17,11 +17,12 @@ from components.download.corpora import (
     dataset_digest,
     recognise,
 )
+from components.download.encoding import check_text, without_marks
 from components.download.settings import DownloadSettings
-from components.download.splits import check_text, has_released_names
+from components.download.splits import has_released_names
 from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
+from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_atomically, write_manifest
 from components.shared.redact import redact
 
 
@@ -37,6 +38,7 @@ class CorpusFacts:
         attribution: whom the licence asks to name.
         source: where it came from, without secrets.
         published: whether the bytes are those of a published release.
+        changes: what was changed of the text as it was given, a phrase each.
     """
 
     name: str
@@ -46,6 +48,18 @@ class CorpusFacts:
     attribution: str
     source: str
     published: bool
+    changes: list[str] = field(default_factory=list)
+
+
+def take_off_marks(files: dict[str, Path]) -> list[str]:
+    """Takes the byte-order marks off the files of a run's own, and says of which splits."""
+    changes = []
+    for split, path in files.items():
+        data = path.read_bytes()
+        if (text := without_marks(data)) != data:
+            write_atomically(path, text)
+            changes.append(f"a byte-order mark was taken off {split}")
+    return changes
 
 
 def check(files: dict[str, Path], source: str, wanted: str | None = None) -> CorpusFacts | None:
@@ -63,7 +77,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
         Failure: a split is no text, or differs from the release that its name or `wanted` promises.
     """
     for split, path in files.items():
-        check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}")
+        check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}", path.name)
     facts = {split: file_fact(path) for split, path in files.items()}
     known = recognise(facts)
     if wanted and (known is None or known.name != wanted):

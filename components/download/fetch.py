@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from components.download import hub, sample
 from components.download.address import is_archive
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
-from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts
+from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts, take_off_marks
 from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
@@ -53,7 +54,29 @@ def _bring(settings: DownloadSettings, work: Path, store: Store) -> Brought:
     if settings.corpus in KNOWN:
         return _release(settings, work, store)
     files = _own(settings, work, store)
-    return files, check(files, settings.corpus) or own_facts(files, settings)
+    return files, read_own(files, settings)
+
+
+def read_own(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts:
+    """The facts of files that settings point to, after byte-order marks were taken off them.
+
+    Raises:
+        Failure: see `check` and `own_facts`.
+    """
+    changes = take_off_marks(files)
+    facts = check(files, settings.corpus) or own_facts(files, settings)
+    for change in changes:
+        emit("note", text=f"{change[0].upper()}{change[1:]}: it is no part of the text")
+    return replace(facts, changes=changes)
+
+
+def copy_folder(folder: Path, address: str, work: Path) -> dict[str, Path]:
+    """Copies the splits of a local folder to a folder of the run's own.
+
+    Raises:
+        Failure: see `find_splits`; or a file cannot be read.
+    """
+    return {split: _copy(path, work / path.name) for split, path in find_splits(folder, address).items()}
 
 
 def _release(settings: DownloadSettings, work: Path, store: Store) -> Brought:
@@ -76,8 +99,7 @@ def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path
         return _archived(settings, work, store)
     if is_bucket(settings.corpus):
         return find_splits(download_prefix(settings.corpus, work), settings.corpus)
-    found = find_splits(Path(settings.corpus).expanduser(), settings.corpus)
-    return {split: _copy(path, work / path.name) for split, path in found.items()}
+    return copy_folder(Path(settings.corpus).expanduser(), settings.corpus, work)
 
 
 def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Three split files of a folder: found by name, read as text that can be trained on."""
+"""Three split files of a folder, found by name."""
 
 from __future__ import annotations
 
@@ -45,30 +45,6 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     return {split: folder / name for split, name in naming.items()}
 
 
-def check_text(split: str, data: bytes, where: str) -> None:
-    """Refuses a split that no tokenizer should see.
-
-    Raises:
-        Failure: it is empty, is not UTF-8, or holds NUL bytes.
-    """
-    if not data.strip():
-        raise Failure(f"The {split} split is empty", where=where, remedy="give it text")
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        raise Failure(
-            f"The {split} split is not UTF-8: byte 0x{data[error.start]:02x} in line {_line(data, error.start)}",
-            where=where,
-            remedy="convert it, for Latin-1 by `iconv -f latin1 -t utf-8`",
-        ) from None
-    if (at := data.find(b"\0")) >= 0:
-        raise Failure(
-            f"The {split} split holds a NUL byte in line {_line(data, at)}",
-            where=where,
-            remedy="give plain UTF-8 text; this looks like a binary file or UTF-16",
-        )
-
-
 def has_released_names(files: dict[str, Path]) -> bool:
     """Whether the files are called as in a release of WikiText."""
     return {split: path.name for split, path in files.items()} in RELEASED_NAMES
@@ -76,7 +52,3 @@ def has_released_names(files: dict[str, Path]) -> bool:
 
 def _present(folder: Path, names: dict[str, str]) -> int:
     return sum((folder / name).is_file() for name in names.values())
-
-
-def _line(data: bytes, at: int) -> int:
-    return data.count(b"\n", 0, at) + 1

@@ -48,7 +48,7 @@ class Check:
     severity: Severity = "error"
 
 
-_LINES = "line words unreadable damaged invisible broken_heading skipped_level repeated shared"
+_LINES = "line words unreadable damaged invisible odd broken_heading skipped_level repeated shared"
 _ARTICLES = "title words unk_rate untitled short repeated copied overlap near_duplicate twin"
 
 # Name, table, measure, column, unit, the setting that is the most that is good (or that most itself), severity.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXAMPLES = 5
+_OF_CHARACTERS = ("damaged", "invisible")
 _KINDS = {
     "columns": "ExpectTableColumnsToMatchOrderedList",
     "rows": "ExpectTableRowCountToBeBetween",
@@ -190,12 +191,14 @@ def _examples(check: Check, answer: Mapping[str, Any], table: pd.DataFrame) -> t
         rows = [table.loc[table[check.column].idxmax()]]
     else:
         rows = []
-    return tuple(_place(row) for row in rows)
+    return tuple(_place(row, check, table) for row in rows)
 
 
-def _place(row: Any) -> str:
+def _place(row: Any, check: Check, table: pd.DataFrame) -> str:
     if "line" in row:
-        return f"line {int(row['line']):,}"
+        number = int(row["line"])
+        odd = table["odd"].iat[number - 1] if check.column in _OF_CHARACTERS else ""
+        return f"line {number:,}" + (f" has {odd}" if odd else "")
     twin = row.get("twin")
     return f"{str(row['title'] or 'text without a title')!r}" + (f" (compare {twin})" if twin else "")
 

@@ -45,7 +45,7 @@ def measure(
 
 
 def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
-    """By split a row a line; `shared` looks at the splits before."""
+    """By split a row a line; `odd` names its damaged and invisible characters, `shared` looks at the splits before."""
     import pandas as pd
 
     tables, before = {}, set[str]()
@@ -59,6 +59,7 @@ def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
             "unreadable": np.array([split.unreadable.get(number, 0) for number in range(1, len(words) + 1)]),
             "damaged": _marks(_DAMAGED.search(line) is not None for line in split.lines),
             "invisible": _marks(_INVISIBLE.search(line) is not None for line in split.lines),
+            "odd": [_code_points(line) for line in split.lines],
             "broken_heading": broken,
             "skipped_level": skipped,
             "repeated": _seen_before(long),
@@ -95,6 +96,12 @@ def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd
         tables[name] = pd.DataFrame(columns)
         before.update(body for body in bodies if body is not None)
     return tables
+
+
+def _code_points(line: str) -> str:
+    """The characters of a line that cannot be seen, such as "U+0085", each once."""
+    found = [*_DAMAGED.findall(line), *_INVISIBLE.findall(line)] if not line.isascii() or _DAMAGED.search(line) else []
+    return " ".join(f"U+{ord(character):04X}" for character in dict.fromkeys(found))
 
 
 def _body(article: Article) -> str | None:

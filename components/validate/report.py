@@ -66,6 +66,7 @@ def _facts(validation: Validation) -> Html:
             "Bytes": "as published" if corpus.get("published") else "of no known release",
             "Models are called": corpus.get("model_name"),
             "Dataset digest": str(corpus["dataset_digest"])[:12],
+            **({"Changed": "; ".join(corpus["changes"])} if corpus.get("changes") else {}),
             "Compared with": f"champion {champion['version']}" if champion else "no other corpus",
         }
     )

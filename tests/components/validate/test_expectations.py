@@ -35,10 +35,16 @@ def test_text_without_titles_meets_every_expectation(tmp_path):
 # What is put into the test split, the expectation that must fail, and what it must say.
 BREAKS = {
     "Latin-1": (b" caf\xe9 au lait \n", "text in UTF-8", "1 places that are not UTF-8", "line 34"),
-    "a replacement character": (" caf� \n", "no replacement or control characters", "1 of 34 lines", "line 34"),
-    "a NUL byte": (" caf\x00 \n", "no replacement or control characters", "1 of 34 lines", "line 34"),
-    "a carriage return": (" caf\r\n", "no replacement or control characters", "1 of 34 lines", "line 34"),
-    "a zero-width space": (" ca\u200bf \n", "few invisible characters", "1 of 34 lines", "line 34"),
+    "a replacement character": (
+        " caf� \n",
+        "no replacement or control characters",
+        "1 of 34 lines",
+        "line 34 has U+FFFD",
+    ),
+    "a NUL byte": (" caf\x00 \n", "no replacement or control characters", "1 of 34 lines", "line 34 has U+0000"),
+    "a carriage return": (" caf\r\n", "no replacement or control characters", "1 of 34 lines", "line 34 has U+000D"),
+    "a next line": (" caf\x85 \n", "no replacement or control characters", "1 of 34 lines", "line 34 has U+0085"),
+    "a zero-width space": (" ca\u200bf \n", "few invisible characters", "1 of 34 lines", "line 34 has U+200B"),
     "an endless line": (" a" * 10_001 + " \n", "no endless line", "10,001 words", "line 34"),
     "a heading left open": (" = = Career = \n", "headings end as they begin", "1 of 7 headings", "line 34"),
     "a level skipped": (" = = = = Deep = = = = \n", "headings skip no level", "1 of 7 headings", "line 34"),
@@ -158,7 +164,7 @@ def test_a_missing_column_is_one_failed_expectation_and_no_traceback(tmp_path):
     wanted_checks = [check for check in checks(corpus, settings, None) if check.split == "test"]
     found = {result.name: result for result in judge(wanted_checks, tables)}
     assert failing(found) == {"the columns of lines"}
-    assert found["the columns of lines"].seen.startswith("8 columns: line words")
+    assert found["the columns of lines"].seen.startswith("9 columns: line words")
     assert "no replacement or control characters" not in found
     assert "few <unk>" in found
 

@@ -1,0 +1,150 @@
+"""What the bytes of a split are, where they are no UTF-8 text with plain line ends, and the command that converts them.
+
+A byte-order mark is the only thing that is changed here: it stands before the text and is no part of it, and a title
+behind it would not be one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import unicodedata
+
+from components.shared.failure import Failure
+
+_MARK = codecs.BOM_UTF8
+_SAMPLE = 1 << 16  # bytes
+# The longer ones first: that of UTF-32 begins like that of UTF-16.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
+_PACKED = {
+    b"\x1f\x8b": "a gzip file",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "a bzip2 file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"\x28\xb5\x2f\xfd": "a Zstandard file",
+    b"PAR1": "a Parquet file",
+    b"%PDF": "a PDF file",
+}
+_BREAKS = {
+    "\x85": "U+0085 (next line)",
+    "\u2028": "U+2028 (line separator)",
+    "\u2029": "U+2029 (paragraph separator)",
+}
+# Lines in a thousand that may end in CRLF, as in a text that was gathered from many sources.
+_STRAY = 1
+# A text of which more bytes than this are not ASCII is not in the Latin alphabet.
+_DENSE = 0.4
+# What iconv calls an encoding whose name in Python it does not know.
+_ICONV = {"euc_jis_2004": "EUC-JP", "euc_jisx0213": "EUC-JP"}
+
+
+def without_marks(data: bytes) -> bytes:
+    """The bytes without the byte-order marks at their beginning and at the beginning of lines.
+
+    Those within lines stay: they are characters of the text, as in WikiText-2.
+    """
+    while data.startswith(_MARK):
+        data = data.removeprefix(_MARK)
+    while b"\n" + _MARK in data:
+        data = data.replace(b"\n" + _MARK, b"\n")
+    return data
+
+
+def check_text(split: str, data: bytes, where: str, name: str) -> None:
+    """Refuses a split that no tokenizer should see.
+
+    Args:
+        split: of the corpus.
+        data: its bytes, without marks.
+        where: the file, for messages.
+        name: of the file, for the command that converts it.
+
+    Raises:
+        Failure: it is empty, is not UTF-8, holds NUL bytes, or ends its lines by something else than a newline.
+    """
+    if not data.strip():
+        raise Failure(f"The {split} split is empty", where=where, remedy="give it text")
+    if flaw := _of_encoding(data, name) or _of_line_ends(data, name):
+        what, remedy = flaw
+        raise Failure(f"The {split} split {what}", where=where, remedy=remedy)
+
+
+def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
+    """What is wrong, as the rest of a sentence, and the remedy."""
+    nul, wrong = data.find(b"\0"), _first_wrong(data)
+    if nul < 0 and wrong is None:
+        return None
+    if kind := next((kind for start, kind in _PACKED.items() if data.startswith(start)), None):
+        return f"is {kind}, not text", "unpack it, and give the text itself"
+    marked = next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
+    wide = marked or next((encoding for encoding in _WIDE if nul >= 0 and _reads_as(encoding, data)), None)
+    if wide:
+        return f"is {wide}, not UTF-8", _converted(wide, name)
+    if wrong is not None:
+        line = data.count(b"\n", 0, wrong) + 1
+        return f"is not UTF-8: byte 0x{data[wrong]:02x} in line {line}", _converted_by_guess(data, wrong, name)
+    line = data.count(b"\n", 0, nul) + 1
+    return f"holds a NUL byte in line {line}", "give plain UTF-8 text; this looks like a binary file"
+
+
+def _first_wrong(data: bytes) -> int | None:
+    """Where the bytes stop to be UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+def _reads_as(encoding: str, data: bytes) -> bool:
+    """Whether bytes are lines of letters in an encoding of two or four bytes a letter."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(data[:_SAMPLE])
+    except UnicodeDecodeError:
+        return False
+    odd = sum(unicodedata.category(letter) in ("Cc", "Cn", "Co", "Cs") for letter in text if letter not in "\t\n\r")
+    return ("\n" in text or " " in text) and odd <= len(text) / 100
+
+
+def _converted_by_guess(data: bytes, wrong: int, name: str) -> str:
+    text = data[max(0, wrong - 16 * _SAMPLE) : wrong + 16 * _SAMPLE].decode(errors="replace")
+    if sum(letter > "\x7f" for letter in text) > 10 * text.count("\ufffd"):
+        return f"fix that line, or drop what is damaged by {_through(f'iconv -c -f UTF-8 -t UTF-8 {name}', name)}"
+    sample = data[wrong:][:_SAMPLE]
+    if sum(byte > 127 for byte in sample) > _DENSE * len(sample):
+        from charset_normalizer import from_bytes
+
+        if (best := from_bytes(sample).best()) and not best.encoding.startswith("utf"):
+            guess = _ICONV.get(best.encoding, best.encoding.replace("_", "-").upper())
+            return f"it looks like {guess}; if it is, {_converted(guess, name)}"
+    return f"convert it, for Latin-1 by {_through(f'iconv -f latin1 -t utf-8 {name}', name)}"
+
+
+def _of_line_ends(data: bytes, name: str) -> tuple[str, str] | None:
+    lines, pairs, returns = data.count(b"\n"), data.count(b"\r\n"), data.count(b"\r")
+    if 1000 * pairs > _STRAY * lines:
+        what = f"ends {pairs:,} of its {lines:,} lines by CRLF, as on Windows"
+        return what, rf"convert its line ends by `sed -i 's/\r$//' {name}`"
+    if returns - pairs > lines:
+        command = _through(rf"tr '\r' '\n' < {name}", name)
+        return "ends its lines by CR, as on an old Mac", f"convert its line ends by {command}"
+    for mark, shown in _BREAKS.items():
+        if data.count(mark.encode()) > lines:
+            pattern = "".join(f"\\x{byte:02x}" for byte in mark.encode())
+            command = rf"`LC_ALL=C sed -i 's/{pattern}/\n/g' {name}`"
+            return f"ends its lines by {shown}", f"convert its line ends by {command}"
+    return None
+
+
+def _converted(encoding: str, name: str) -> str:
+    return f"convert it by {_through(f'iconv -f {encoding} -t UTF-8 {name}', name)}"
+
+
+def _through(command: str, name: str) -> str:
+    """A command that puts what another one prints in the place of the file."""
+    return f"`{command} > {name}.new && mv {name}.new {name}`"
