@@ -13,6 +13,7 @@ from components.shared.address import is_bucket, is_folder
 from components.shared.events import notes_on_stderr
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import KIND, Part, in_cache, mirrored_name, require_files
+from components.shared.redact import redact
 from components.shared.store import open_store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
@@ -55,7 +56,7 @@ def corpus(settings: RunSettings) -> Finding:
         remedy = "; name a folder by --corpus or WIKIGPT_CORPUS"
         return Finding("Corpus", hub.ok, seen if hub.ok else seen + remedy, "the run", exit_code=ExitCode.UNREACHABLE)
     if "://" in name:
-        return Finding("Corpus", True, f"{name}, fetched by the run")
+        return Finding("Corpus", True, f"{redact(name)}, fetched by the run")
     return _folder(settings.download)
 
 
@@ -98,7 +99,7 @@ def _folder(settings: DownloadSettings) -> Finding:
     def read() -> str:
         with tempfile.TemporaryDirectory(prefix="wikigpt-check-") as work, notes_on_stderr():
             files = copy_folder(Path(settings.corpus).expanduser(), settings.corpus, Path(work))
-            facts = read_own(files, settings)
-        return f"{settings.corpus}: {', '.join(path.name for path in files.values())}; models: {facts.model_name}"
+            read_own(files, settings)
+        return f"{settings.corpus}: {', '.join(path.name for path in files.values())}"
 
     return doctor.tried("Corpus", read, "the run")

@@ -14,6 +14,7 @@ from components.shared.address import is_bucket, is_folder
 from components.shared.articles import SPLIT_FILE
 from components.shared.manifest import digest_of, file_fact, write_manifest
 from components.shared.pretrained import KIND, Part, from_hub, mirrored_name, require_files
+from components.shared.redact import redact
 from components.shared.store import Store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
@@ -60,12 +61,12 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
         if manifest.facts["published"] or settings.download.sha256:
             by_itself = asked in KNOWN or settings.download.sha256
             by_name = () if by_itself else (f"download.corpus={manifest.facts['name']}",)
-            yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), by_name, size)
+            yield Mirrored(f"download.corpus={redact(asked)}", store.address("corpus", digest), by_name, size)
             return
         prefix = f"corpora/{digest[:16]}"
         address = _place(store, prefix, [folder / name for name in SPLIT_FILE.values()])
     to_set = (f"download.corpus={address}", f"download.name={manifest.facts['name']}")
-    yield Mirrored(f"download.corpus={asked}", address, to_set, size)
+    yield Mirrored(f"download.corpus={redact(asked)}", address, to_set, size)
 
 
 def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:

@@ -1,10 +1,17 @@
-"""Addresses of corpora: what kind they are, and what they call a model."""
+"""Addresses of corpora: what kind they are, and which part of one says whose text it is."""
 
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
-from urllib.parse import urlsplit
+
+from components.shared.redact import HIDDEN, redact
+
+# What signs an address: new with every signature, and nothing of the text.
+_SIGNING = re.compile(
+    r"(x-amz-|x-goog-)|(expires|signature|key-pair-id|policy|awsaccesskeyid|googleaccessid|sig)=", re.IGNORECASE
+)
+# Those of Azure are short enough to be somebody's own where no `sig` is among them.
+_AZURE = re.compile(r"(sv|ss|srt|sr|sp|st|se|spr|sip|skoid|sktid|skt|ske|sks|skv)=")
 
 
 def is_archive(corpus: str) -> bool:
@@ -12,8 +19,17 @@ def is_archive(corpus: str) -> bool:
     return corpus.startswith(("https://", "http://"))
 
 
-def name_from(address: str) -> str:
-    """A name for models made of an address: its last part, in lower case, without endings of archives."""
-    last = PurePosixPath(urlsplit(address).path if "://" in address else address).name
-    stem = re.sub(r"\.(zip|tar\.gz|tgz)$", "", last.lower())
-    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "corpus"
+def identity_of(address: str) -> str:
+    """The address without credentials and without what signs it; a text that is asked for again has the same one.
+
+    Everything else stays, query and fragment too. In `s3://` the marks `?` and `#` are letters of a key.
+    """
+    shown = redact(address)
+    if not is_archive(shown):
+        return shown
+    before, question, rest = shown.partition("?")
+    query, hash_, fragment = rest.partition("#")
+    pairs = query.split("&") if question else []
+    azure = any(pair.startswith("sig=") for pair in pairs)
+    kept = [pair for pair in pairs if not (_SIGNING.match(pair) or HIDDEN in pair or (azure and _AZURE.match(pair)))]
+    return before + (f"?{'&'.join(kept)}" if kept else "") + hash_ + fragment

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from components.download.address import name_from
+from components.download.address import identity_of
 from components.download.corpora import (
     ATTRIBUTION,
     KNOWN,
@@ -18,12 +19,22 @@ from components.download.corpora import (
     recognise,
 )
 from components.download.encoding import check_text, without_marks
+from components.download.naming import name_from, with_digest
 from components.download.settings import DownloadSettings
 from components.download.splits import has_released_names
 from components.shared.articles import SPLIT_FILE
+from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
 from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_atomically, write_manifest
 from components.shared.redact import redact
+
+# Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
+Owner = Callable[[str, str], str | None]
+
+
+def nobody(model_name: str, dataset_digest: str) -> str | None:
+    """The owner of every name where no registry is asked."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -102,8 +113,13 @@ def published_facts(known: Known, source: str) -> CorpusFacts:
     )
 
 
-def own_facts(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts:
+def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: Owner = nobody) -> CorpusFacts:
     """The facts of a team's own text.
+
+    Args:
+        files: a file for each split.
+        settings: a name that they give is taken as it is.
+        owner: whose a name is that was made of the address.
 
     Raises:
         Failure: its name is that of a published corpus or of the sample.
@@ -116,10 +132,18 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts
             remedy="give the text a name of its own by --set download.name=NAME",
             exit_code=ExitCode.USAGE,
         )
+    digest = dataset_digest({split: file_fact(path) for split, path in files.items()})
+    if settings.name is None and (other := owner(f"{MODEL}-{name}", digest)):
+        taken, name = name, with_digest(name, identity_of(settings.corpus))
+        emit(
+            "note",
+            text=f"The models of {other} are called {MODEL}-{taken}, so those of this text are called {MODEL}-{name}."
+            f" Set download.name={taken} to compare them with those, or to a name of your own",
+        )
     return CorpusFacts(
         name=name,
         model_name=f"{MODEL}-{name}",
-        dataset_digest=dataset_digest({split: file_fact(path) for split, path in files.items()}),
+        dataset_digest=digest,
         licence="not stated",
         attribution="not stated",
         source=redact(settings.corpus),

@@ -10,7 +10,7 @@ from components.download import hub, sample
 from components.download.address import is_archive
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
-from components.download.corpus import CorpusFacts, check, own_facts, place, sample_facts, take_off_marks
+from components.download.corpus import CorpusFacts, Owner, check, nobody, own_facts, place, sample_facts, take_off_marks
 from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
@@ -26,10 +26,16 @@ from components.shared.store import Store
 Brought = tuple[dict[str, Path], CorpusFacts]
 
 
-def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Manifest:
+def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: Owner = nobody) -> Manifest:
     """Brings the corpus, from the store where its source cannot have changed since; publishes it there.
 
     Until all of it is checked the folder stays as it is.
+
+    Args:
+        settings: of the step.
+        folder: is written.
+        store: asked before the source is.
+        owner: see `own_facts`.
 
     Raises:
         Failure: the corpus cannot be had, or is not what it should be.
@@ -40,7 +46,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Mani
     except OSError as error:
         raise disk_failure(error, folder) from error
     with work as name:
-        files, facts = _bring(settings, Path(name), store)
+        files, facts = _bring(settings, Path(name), store, owner)
         manifest = place(files, facts, folder)
     store.publish(folder, "corpus", facts.dataset_digest)
     if settings.sha256:
@@ -48,23 +54,23 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Mani
     return manifest
 
 
-def _bring(settings: DownloadSettings, work: Path, store: Store) -> Brought:
+def _bring(settings: DownloadSettings, work: Path, store: Store, owner: Owner) -> Brought:
     if settings.corpus == SAMPLE:
         return _sample(work)
     if settings.corpus in KNOWN:
         return _release(settings, work, store)
     files = _own(settings, work, store)
-    return files, read_own(files, settings)
+    return files, read_own(files, settings, owner)
 
 
-def read_own(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts:
+def read_own(files: dict[str, Path], settings: DownloadSettings, owner: Owner = nobody) -> CorpusFacts:
     """The facts of files that settings point to, after byte-order marks were taken off them.
 
     Raises:
         Failure: see `check` and `own_facts`.
     """
     changes = take_off_marks(files)
-    facts = check(files, settings.corpus) or own_facts(files, settings)
+    facts = check(files, settings.corpus) or own_facts(files, settings, owner)
     for change in changes:
         emit("note", text=f"{change[0].upper()}{change[1:]}: it is no part of the text")
     return replace(facts, changes=changes)

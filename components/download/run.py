@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from components.download.corpus import Owner
 from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
 from components.download.ingredients import ingredients
+from components.download.naming import belongs_to_another
 from components.download.settings import DownloadSettings
 from components.download.standing import Standing, look_up
 from components.shared import registry
@@ -43,7 +45,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
         Failure: the corpus is not to be had or not what it should be; another run trains the same.
     """
     settings = step.section(DownloadSettings)
-    corpus = fetch_corpus(settings, corpus_dir, step.store)
+    corpus = fetch_corpus(settings, corpus_dir, step.store, _owner(step, settings))
     request = request_of(corpus.facts["dataset_digest"], step.settings, ingredients(step.settings))
     key = request.reuse_key
     with plainly(step.tracking.client):
@@ -52,7 +54,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
         decision = decide(
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
         )
-        _record(step, corpus, request, decision, standing)
+        _record(step, settings, corpus, request, decision, standing)
     step.published.update(decision=decision.word, reason=decision.reason, model=corpus.facts["model_name"])
     step.published.update(version=standing.version if decision.word == "skip" else None)
     if decision.word == "train":
@@ -70,6 +72,15 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     return Outcome(decision.word, request.tokens_key, key)
 
 
+def _owner(step: Step, settings: DownloadSettings) -> Owner:
+    def ask(model_name: str, dataset_digest: str) -> str | None:
+        client = step.tracking.client
+        with plainly(client):
+            return belongs_to_another(client, model_name, settings.corpus, dataset_digest)
+
+    return ask
+
+
 def _end_dead_runs(step: Step) -> None:
     client = step.tracking.client
     experiment = client.get_run(step.tracking.run_id).info.experiment_id
@@ -77,8 +88,16 @@ def _end_dead_runs(step: Step) -> None:
         emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(swept)}")
 
 
-def _record(step: Step, corpus: Manifest, request: Request, decision: Decision, standing: Standing) -> None:
-    step.tracking.params(_described(step.settings))
+def _record(
+    step: Step,
+    settings: DownloadSettings,
+    corpus: Manifest,
+    request: Request,
+    decision: Decision,
+    standing: Standing,
+) -> None:
+    # Our own section with its secrets filled in, to be redacted: a reference would say nothing of the address.
+    step.tracking.params(_described({**step.settings, "download": asdict(settings)}))
     tags = {
         registry.DECISION: decision.word,
         registry.DECISION_REASON: decision.reason,
@@ -86,6 +105,7 @@ def _record(step: Step, corpus: Manifest, request: Request, decision: Decision, 
         registry.TOKENS_KEY: request.tokens_key,
         registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
         registry.CORPUS: corpus.facts["name"],
+        registry.CORPUS_SOURCE: corpus.facts["source"],
     }
     if decision.word == "skip":
         tags[registry.MODEL_VERSION] = f"{corpus.facts['model_name']}/{standing.version}"

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from components.download.address import is_archive
 from components.download.corpora import RESERVED
+from components.download.naming import LONGEST, is_name
 
 _SCHEMES = ("https", "http", "s3")
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,8 @@ class DownloadSettings:
     Attributes:
         corpus: `wikitext-2-raw-v1`, `wikitext-2-v1` or `sample`; a local folder; an `https://` address of a zip or
             tar.gz archive; an `s3://` prefix.
-        name: of a team's own text: its models are called `wikigpt-<name>`. By default the last part of its address.
+        name: of a team's own text: its models are called `wikigpt-<name>`. By default the last part of its address,
+            with a digest where models of another text have that name.
         sha256: that an archive must have (64 hex digits); a pinned archive is fetched once and then reused.
         force: train although a version, a model or a checkpoint is there.
         fall_back_to_sample: train on `sample` where the Hub cannot be reached.
@@ -37,8 +38,10 @@ class DownloadSettings:
             raise ValueError("corpus must name a corpus, a folder or an address, got nothing")
         if separator and scheme not in _SCHEMES:
             raise ValueError(f"corpus must be a name, a folder, or an https:// or s3:// address, got {scheme}://")
-        if self.name is not None and not _NAME.fullmatch(self.name):
-            raise ValueError(f"name must be lower case letters, digits, dots and dashes, got {self.name!r}")
+        if self.name is not None and not is_name(self.name):
+            raise ValueError(
+                f"name must be at most {LONGEST} letters in lower case, digits, dots and dashes, got {self.name!r}"
+            )
         if self.name in RESERVED:
             raise ValueError(f"name must not be that of a corpus of the project, got {self.name!r}")
         if self.name is not None and self.corpus in RESERVED:

@@ -92,6 +92,7 @@ def lineage_tags(made: Made) -> dict[str, str]:
         registry.WEIGHTS_DIGEST: made.weights_digest,
         registry.NUMERICS: json.dumps(made.model["numerics"], sort_keys=True),
         registry.CORPUS: made.corpus["name"],
+        registry.CORPUS_SOURCE: made.corpus["source"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
         PIPELINE_RUN_TAG: made.pipeline_run,

@@ -37,6 +37,7 @@ WEIGHTS_DIGEST = "wikigpt.weights_digest"  # the identity of a version: its numb
 NUMERICS = "wikigpt.numerics"
 REPEATS = "wikigpt.repeats"  # the version that has the same reuse key and other weights
 CORPUS = "wikigpt.corpus"
+CORPUS_SOURCE = "wikigpt.corpus_source"  # its address, without credentials
 COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
 REGISTERED = "wikigpt.registered"  # the last thing that a version is given
