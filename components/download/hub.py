@@ -10,7 +10,8 @@ from pathlib import Path
 
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
-from components.shared.failure import ExitCode, Failure
+from components.shared.failure import Failure
+from components.shared.hub_errors import hub_failure, is_offline
 from components.shared.manifest import write_atomically
 
 REPOSITORY = "Salesforce/wikitext"
@@ -32,6 +33,9 @@ def rebuild(rows: Iterable[str]) -> bytes:
 def download_release(name: str, folder: Path) -> dict[str, Path]:
     """Downloads the pinned revision of a release.
 
+    The files of the data set are asked for by its name on the Hub: `datasets` would take a folder of that name in the
+    working folder for it.
+
     Args:
         name: of the configuration.
         folder: where a file for each split is written.
@@ -40,26 +44,52 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
         The files by split.
 
     Raises:
-        Failure: the Hub cannot be reached, within seconds where there is no network at all, or answers nonsense.
+        Failure: the Hub cannot be reached, within seconds where there is no network at all; it refuses; or its cache
+            cannot be written or is damaged.
     """
-    if not _offline():
+    if not is_offline():
         _check_reachable(name)
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        release = datasets.load_dataset(REPOSITORY, name, revision=REVISION)
-    except Exception as error:
-        raise _unreachable(name, f"{type(error).__name__}: {_first_line(error)}") from error
+    snapshot = _snapshot(name)
     files = {split: folder / SPLIT_FILE[split] for split in SPLITS}
     for done, (split, path) in enumerate(files.items(), start=1):
-        write_atomically(path, rebuild(release[split]["text"]))
+        write_atomically(path, rebuild(_rows(snapshot / name, split)))
         emit("progress", step="download", done=done, total=len(files))
     return files
 
 
-def _offline() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+def _snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                REPOSITORY,
+                repo_type="dataset",
+                revision=REVISION,
+                allow_patterns=[f"{name}/*.parquet"],
+                etag_timeout=_PATIENCE,
+            )
+        )
+    except Exception as error:
+        raise _failure(name, error) from error
+
+
+def _rows(folder: Path, split: str) -> list[str]:
+    """The rows of a split, from its parquet files in the order of their names."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    paths = sorted(folder.glob(f"{split}-*.parquet"))
+    try:
+        if not paths:
+            raise FileNotFoundError(f"there is no {split}-*.parquet")
+        return [row for path in paths for row in pq.read_table(path, columns=["text"])["text"].to_pylist()]
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise Failure(
+            f"What the cache of the Hub holds of the {split} split is damaged: {_first_line(error)}",
+            where=str(folder),
+            remedy="remove that folder with all that it links to, or set HF_HOME to another one, and run again",
+        ) from error
 
 
 def _check_reachable(name: str) -> None:
@@ -70,7 +100,7 @@ def _check_reachable(name: str) -> None:
     Raises:
         Failure: nothing answers.
     """
-    trouble = [f"no answer in {_PATIENCE:g} s"]
+    trouble: list[Exception] = [TimeoutError(f"no answer in {_PATIENCE:g} s")]
 
     def ask() -> None:
         import requests
@@ -78,11 +108,12 @@ def _check_reachable(name: str) -> None:
         until = time.monotonic() + _PATIENCE
         while trouble:
             try:
-                requests.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=_PATIENCE)
+                requests.head(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout=_PATIENCE)
                 trouble.clear()
             except requests.RequestException as error:
-                trouble[0] = type(error).__name__
-                if "NameResolutionError" in repr(error) or time.monotonic() > until:
+                trouble[0] = error
+                hopeless = isinstance(error, ValueError) or "NameResolutionError" in repr(error)
+                if hopeless or time.monotonic() > until:
                     return
                 time.sleep(_PAUSE)
 
@@ -91,18 +122,16 @@ def _check_reachable(name: str) -> None:
     asking.start()
     asking.join(2 * _PATIENCE)
     if trouble:
-        raise _unreachable(name, trouble[0])
+        raise _failure(name, trouble[0])
 
 
-def _unreachable(name: str, why: str) -> Failure:
-    return Failure(
-        f"The corpus {name} cannot be had from the Hub: {why}",
-        where=address(name),
-        remedy=(
-            "give --corpus or WIKIGPT_CORPUS a local folder, an https:// archive or an s3:// prefix that holds it,"
-            " or --corpus sample for the project's own small text"
-        ),
-        exit_code=ExitCode.UNREACHABLE,
+def _failure(name: str, error: Exception) -> Failure:
+    return hub_failure(
+        error,
+        f"The corpus {name} cannot be had from the Hub",
+        address(name),
+        "give --corpus or WIKIGPT_CORPUS a local folder, an https:// archive or an s3:// prefix that holds it, or"
+        " --corpus sample for the project's own small text",
     )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
+from components.shared.hub_errors import hub_failure
 from components.shared.manifest import MANIFEST
 from components.shared.store import Store
 
@@ -93,12 +94,11 @@ def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -
             )
         )
     except Exception as error:
-        raise Failure(
-            f"The pretrained {part} cannot be had from the Hub: {type(error).__name__}",
-            where=f"https://huggingface.co/{name} at {revision}",
-            remedy="look at the network and the name; bring it into the store by `wikigpt mirror` where the Hub can be"
-            " reached; or give a folder",
-            exit_code=ExitCode.UNREACHABLE,
+        raise hub_failure(
+            error,
+            f"The pretrained {part} cannot be had from the Hub",
+            f"https://huggingface.co/{name} at {revision}",
+            "bring it into the store by `wikigpt mirror` where the Hub can be reached, or give a folder",
         ) from error
 
 

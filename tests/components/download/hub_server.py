@@ -1,4 +1,4 @@
-"""As much of the Hugging Face Hub as `datasets.load_dataset` asks for one data set of parquet files."""
+"""As much of the Hugging Face Hub as `huggingface_hub` asks for one data set of parquet files."""
 
 import hashlib
 import io
@@ -20,9 +20,15 @@ _FILES = f"/datasets/{REPOSITORY}/resolve/{REVISION}/"
 
 @dataclass
 class Hub:
-    """A Hub at `url` with the files of the data set; `asked` are the paths of the requests."""
+    """A Hub at `url` with the files of the data set.
+
+    Attributes:
+        refusal: a status, and the Hub's own code of the error, with which it answers everything but its own address.
+        asked: the paths of the requests.
+    """
 
     files: dict[str, bytes]
+    refusal: tuple[int, str] | None = None
     url: str = ""
     asked: list[str] = field(default_factory=list)
 
@@ -40,9 +46,9 @@ def data_set(name: str, rows: dict[str, list[str]]) -> dict[str, bytes]:
 
 
 @contextmanager
-def hub(files: dict[str, bytes]) -> Iterator[Hub]:
+def hub(files: dict[str, bytes], refusal: tuple[int, str] | None = None) -> Iterator[Hub]:
     """Serves until the block ends."""
-    served = Hub(files)
+    served = Hub(files, refusal)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -50,15 +56,17 @@ def hub(files: dict[str, bytes]) -> Iterator[Hub]:
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
             served.asked.append(path)
-            if path.startswith(_FILES) and (content := files.get(path.removeprefix(_FILES))) is not None:
+            if served.refusal and path != "/":
+                status, code = served.refusal
+                self._answer(status, b"{}", {"X-Error-Code": code})
+            elif path.startswith(_FILES) and (content := files.get(path.removeprefix(_FILES))) is not None:
                 tag = hashlib.sha256(content).hexdigest()
                 self._answer(200, content, {"ETag": f'"{tag}"', "X-Repo-Commit": REVISION})
             elif path == f"{_API}/revision/{REVISION}":
                 names = [{"rfilename": name} for name in files]
                 self._answer(200, dumps({"id": REPOSITORY, "sha": REVISION, "siblings": names, "tags": []}).encode())
-            elif path.startswith(f"{_API}/tree/{REVISION}"):
-                folder = path.removeprefix(f"{_API}/tree/{REVISION}").strip("/")
-                self._answer(200, dumps(_listing(files, folder)).encode())
+            elif path == f"{_API}/tree/{REVISION}":
+                self._answer(200, dumps(_listing(files)).encode())
             else:
                 self._answer(404, b"{}", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": REVISION})
 
@@ -86,16 +94,9 @@ def hub(files: dict[str, bytes]) -> Iterator[Hub]:
         server.server_close()
 
 
-def _listing(files: dict[str, bytes], folder: str) -> list[dict]:
-    """The entries right below a folder, as the Hub's tree has them."""
-    start = f"{folder}/" if folder else ""
-    below = {name.removeprefix(start): content for name, content in files.items() if name.startswith(start)}
-    folders = {name.partition("/")[0] for name in below if "/" in name}
+def _listing(files: dict[str, bytes]) -> list[dict]:
+    """Every file, as the Hub's tree has them where it is asked for all that is below."""
     return [
-        *({"type": "directory", "path": start + name, "size": 0, "oid": "0" * 40} for name in sorted(folders)),
-        *(
-            {"type": "file", "path": start + name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-            for name, content in below.items()
-            if "/" not in name
-        ),
+        {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+        for name, content in files.items()
     ]

@@ -119,7 +119,7 @@ def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, 
 
 
 class TestDownload:
-    """`datasets` against a server that speaks as much of the Hub's protocol as it needs, in a process of its own."""
+    """A server that speaks as much of the Hub's protocol as its library needs, asked in a process of its own."""
 
     CODE = """
 import sys
