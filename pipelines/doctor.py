@@ -16,7 +16,7 @@ from rich.table import Table
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from pipelines import machine
 from pipelines.runners import engine
 

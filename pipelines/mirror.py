@@ -12,9 +12,10 @@ from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
 from components.shared.address import is_bucket, is_folder
 from components.shared.articles import SPLIT_FILE
-from components.shared.manifest import digest_of, file_fact, write_manifest
 from components.shared.pretrained import KIND, Part, from_hub, mirrored_name, require_files
-from components.shared.store import Store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, write_manifest
+from components.shared.storage.store import Store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.settings import RunSettings

@@ -15,7 +15,7 @@ from typing import Any
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted, precision_on
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 from pipelines import machine, supervisor
 from pipelines.home import Home, tracking_uri
 from pipelines.local import GRACE

@@ -22,7 +22,8 @@ from components.download.splits import check_text, has_released_names
 from components.shared.address import shown
 from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
+from components.shared.storage.files import FileFact, disk_failure, file_fact
+from components.shared.storage.manifest import Manifest, write_manifest
 
 
 @dataclass(frozen=True)

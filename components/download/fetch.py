@@ -18,8 +18,9 @@ from components.shared.address import is_bucket, shown
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import Manifest, disk_failure, file_fact, write_atomically
-from components.shared.store import Store
+from components.shared.storage.files import disk_failure, file_fact, write_atomically
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import Store
 
 Brought = tuple[dict[str, Path], CorpusFacts]
 

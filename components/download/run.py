@@ -15,8 +15,8 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.fingerprint import fingerprint, identity
 from components.shared.lease import refuse_a_second_training
-from components.shared.manifest import Manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest
 from components.shared.sweep import sweep
 from components.shared.tracking import plainly, settings_for_the_record
 

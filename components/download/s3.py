@@ -7,7 +7,8 @@ from pathlib import Path
 from components.download.splits import KNOWN_NAMES
 from components.shared.events import emit
 from components.shared.failure import Failure
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
+from components.shared.storage.s3 import S3Objects
 
 
 def download_prefix(address: str, folder: Path) -> Path:
@@ -16,8 +17,6 @@ def download_prefix(address: str, folder: Path) -> Path:
     Raises:
         Failure: there are none, or the storage cannot be used.
     """
-    from components.shared.store_s3 import S3Objects
-
     objects = S3Objects(address)
     done = 0
     for name in sorted(KNOWN_NAMES):

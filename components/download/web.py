@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from components.shared.address import shown
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import disk_failure
+from components.shared.storage.files import disk_failure
 
 if TYPE_CHECKING:
     from requests import Response

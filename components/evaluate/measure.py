@@ -15,7 +15,7 @@ from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
 from components.shared import articles
 from components.shared.gate import PROTOCOL
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 
 Progress = Callable[[str, str, int, int], None]
 

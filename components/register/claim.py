@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from components.shared.failure import ExitCode, Failure
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.registry import version_of
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

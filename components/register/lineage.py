@@ -9,8 +9,8 @@ from typing import Any
 from components.shared import registry
 from components.shared.articles import HELD_OUT
 from components.shared.gate import PROTOCOL
-from components.shared.manifest import Manifest
 from components.shared.registry import weights_digest
+from components.shared.storage.manifest import Manifest
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 

@@ -16,8 +16,8 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.gate import Rule, Scores, Verdict, gate
-from components.shared.manifest import read_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import plainly, settings_for_the_record
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 
 _ROOT = Path(__file__).parents[2]
 # Code whose edit can change tokens or weights: the two steps without their skins, and of what they share that which

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.liveness import alive, heartbeat_of
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 _PREFIX = "training/"
 

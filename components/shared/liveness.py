@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 STALE_AFTER = 3600.0  # seconds
 BEAT_EVERY = 20.0  # seconds

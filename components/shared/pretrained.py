@@ -11,8 +11,10 @@ from typing import Literal
 
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST, write_atomically
-from components.shared.store import Store
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import MANIFEST
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.store import Store
 
 KIND = "pretrained"
 Part = Literal["tokenizer", "weights"]
@@ -114,8 +116,6 @@ def in_cache(part: Part, name: str, revision: str) -> bool:
 
 
 def _from_bucket(part: Part, address: str, work: Path) -> Path:
-    from components.shared.store_s3 import S3Objects
-
     objects = S3Objects(address)
     for key in [entry.key for entry in objects.entries("")]:
         wanted = "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part])

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.manifest import Manifest, digest_of
+from components.shared.storage.manifest import Manifest, digest_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

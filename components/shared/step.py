@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import beating
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 
 if TYPE_CHECKING:
     from components.shared.tracking import Tracking

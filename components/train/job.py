@@ -18,8 +18,9 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.fingerprint import differences
 from components.shared.lease import check_lease
-from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.step import Step
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import MANIFEST
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
 from components.train.data import open_corpus

@@ -11,8 +11,8 @@ from typing import Any
 from components.shared.events import emit
 from components.shared.failure import Damaged
 from components.shared.fingerprint import differences
-from components.shared.manifest import write_manifest
-from components.shared.store import Store
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import Store
 from components.train.checkpoint import State, write_state
 from components.train.settings import CheckpointSettings
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from components.shared.events import emit
 from components.shared.fingerprint import identity
 from components.shared.lease import lease
-from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.train import keeper
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, new_name, send, start
 from pipelines.cluster.versions import Version, equals, experiment_id, find_experiment

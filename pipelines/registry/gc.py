@@ -14,7 +14,7 @@ from components.shared import registry
 from components.shared.failure import ExitCode, Failure
 from components.shared.lease import leases
 from components.shared.liveness import alive, heartbeat_of
-from components.shared.store import Store
+from components.shared.storage.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:

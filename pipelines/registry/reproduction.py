@@ -12,7 +12,7 @@ from components.download.ingredients import ingredients
 from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.fingerprint import differences, fingerprint, identity
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -10,7 +10,7 @@ from components.download.run import run
 from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import beating, end_heartbeat
-from components.shared.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
 
 
 def publish(store, folder, kind, name):
@@ -126,7 +126,8 @@ def test_tokens_in_an_address_are_not_shown(step, tmp_path):
 def test_a_step_that_needs_no_hub_imports_neither_torch_nor_datasets(tmp_path):
     code = (
         "import sys; from pathlib import Path; from components.download.fetch import fetch_corpus;"
-        "from components.download.settings import DownloadSettings; from components.shared.store import open_store;"
+        "from components.download.settings import DownloadSettings;"
+        "from components.shared.storage.store import open_store;"
         "import components.download.run;"
         f"fetch_corpus(DownloadSettings(corpus='sample'), Path({str(tmp_path / 'out')!r}),"
         f" open_store({str(tmp_path / 'store')!r}));"

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from components.register.claim import Claim, claim_version, settle_claim
 from components.shared.failure import ExitCode, Failure
 from components.shared.liveness import beating, end_heartbeat
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 
 MODEL, FINGERPRINT = "wikigpt", "f" * 32
 

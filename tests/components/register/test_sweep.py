@@ -8,14 +8,14 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from components.shared.liveness import STALE_AFTER, beating
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 from components.shared.sweep import sweep
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 DIE_WHILE_BEATING = """
 import os, sys
 from components.shared.liveness import beating
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 with beating(open_store(sys.argv[1]), "killed"):
     os.kill(os.getpid(), 9)
 """

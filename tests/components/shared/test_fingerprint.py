@@ -67,7 +67,7 @@ def test_differences_are_named():
         ("components/shared/articles.py", True),
         ("components/train/component.py", False),
         ("components/tokenize/component.py", False),
-        ("components/shared/store.py", False),
+        ("components/shared/storage/store.py", False),
         ("components/evaluate/run.py", False),
         ("README.md", False),
     ],
@@ -102,12 +102,12 @@ def test_every_shared_module_that_the_two_steps_import_was_weighed():
         "lease",
         "liveness",
         "machine",
-        "manifest",
+        "storage.files",
+        "storage.manifest",
         "pretrained",
         "settings",
         "step",
-        "store",
-        "store_s3",
+        "storage.store",
     }
     steps = [ROOT / "components" / step for step in ("tokenize", "train")]
     files = [file for step in steps for file in step.rglob("*.py") if file.name != "component.py"]

@@ -10,7 +10,7 @@ import pytest
 from components.shared.failure import Failure
 from components.shared.lease import check_lease, lease, leases, refuse_a_second_training
 from components.shared.liveness import beating, end_heartbeat
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 
 TRAINING = "f" * 32
 

@@ -9,7 +9,7 @@ import pytest
 
 from components.shared import liveness
 from components.shared.liveness import STALE_AFTER, alive, beating, end_heartbeat, heartbeat_of
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 
 
 @pytest.fixture

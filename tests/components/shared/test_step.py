@@ -10,7 +10,7 @@ import pytest
 
 from components.shared.events import parse
 from components.shared.liveness import alive, heartbeat_of
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 
 _STEP = """
 import sys, time

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.data import Split, TrainOrder, ValidationBlocks
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.data import Split, TrainOrder
 from components.train.loop import budget, train, validation_loss
 from components.train.settings import TrainSettings

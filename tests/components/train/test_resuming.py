@@ -15,9 +15,10 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import beating
-from components.shared.manifest import file_fact, read_manifest
 from components.shared.step import Step
-from components.shared.store import open_store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
 from components.train.record import Record
 from components.train.run import run
 from tests.components.train.conftest import losses_of, make_tokens, tiny_step

@@ -9,8 +9,8 @@ from mlflow import MlflowClient
 
 from components.shared.failure import Failure
 from components.shared.liveness import beating, end_heartbeat
-from components.shared.manifest import write_manifest
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import Store, open_store
 from pipelines.registry.gc import DAY, Waste, gc
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32

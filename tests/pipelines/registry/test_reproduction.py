@@ -8,8 +8,8 @@ from mlflow import MlflowClient
 
 from components.shared.failure import Failure
 from components.shared.fingerprint import fingerprint, identity
-from components.shared.manifest import digest_of, read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from pipelines.registry.references import resolve
 from pipelines.registry.reproduction import check_reproducible, compare, lineage_of
 from tests.registry import EVALUATION, TEXT, Folders, make_folders, register

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.shared import s3_transfer
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, write_atomically
-from components.shared.s3_errors import code_of, plainly, web_page
-from components.shared.store import Entry, damaged
+from components.shared.storage.files import FileFact, write_atomically
+from components.shared.storage.objects import Entry, damaged
+from components.shared.storage.s3_errors import code_of, plainly, web_page
+from components.shared.storage.s3_transfer import LANES, PIECE, Cut, read_object, receive, send
 
 _PROBE = "conditional-write"
 _ATTEMPTS = 6
@@ -31,8 +31,8 @@ _STYLES = {"": "auto", "1": "path", "0": "virtual"}
 class S3Objects:
     """Objects under a prefix of a bucket. Nothing is asked of the server before the first call."""
 
-    lanes = s3_transfer.LANES
-    whole = s3_transfer.PIECE
+    lanes = LANES
+    whole = PIECE
 
     def __init__(self, uri: str):
         self.uri = uri.rstrip("/")
@@ -60,8 +60,8 @@ class S3Objects:
 
         with plainly(self._where(key)):
             try:
-                got = s3_transfer.get(self.client, self._object(key))
-            except s3_transfer.Cut as error:
+                got = read_object(self.client, self._object(key))
+            except Cut as error:
                 if isinstance(error.__cause__, FlexibleChecksumError):
                     raise damaged(str(error), self._where(key)) from error
                 raise _cut(error, self._where(key)) from error
@@ -84,7 +84,7 @@ class S3Objects:
 
     def upload(self, key: str, path: Path, fact: FileFact) -> None:
         with plainly(self._where(key)):
-            s3_transfer.send(self.client, self._object(key), path, fact)
+            send(self.client, self._object(key), path, fact)
         if (size := self.size(key)) != fact.size:
             self.delete(key)
             raise Failure(
@@ -98,8 +98,8 @@ class S3Objects:
             return self.size(key) is not None and write_atomically(path, b"")
         with plainly(self._where(key)):
             try:
-                return s3_transfer.receive(self.client, self._object(key), path, fact, self._where(key))
-            except s3_transfer.Cut as error:
+                return receive(self.client, self._object(key), path, fact, self._where(key))
+            except Cut as error:
                 raise _cut(error, self._where(key)) from error
 
     def size(self, key: str) -> int | None:
@@ -152,7 +152,7 @@ def _client(uri: str) -> Any:
         retries=retries,
         connect_timeout=5,
         read_timeout=30,
-        max_pool_connections=2 * s3_transfer.LANES,
+        max_pool_connections=2 * LANES,
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
         s3=s3,

@@ -12,49 +12,19 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from components.shared.address import is_bucket
 from components.shared.failure import Damaged, ExitCode, Failure
-from components.shared.manifest import MANIFEST, FileFact, Manifest, file_fact, read_manifest, write_atomically
+from components.shared.storage.files import FileFact, file_fact, write_atomically
+from components.shared.storage.local import LocalObjects
+from components.shared.storage.manifest import MANIFEST, Manifest, read_manifest
+from components.shared.storage.objects import Entry, Objects, damaged, side_by_side
+from components.shared.storage.s3 import S3Objects
 
 _DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object as a listing shows it: key, size in bytes, time of the last change in seconds since the epoch."""
-
-    key: str
-    size: int
-    changed: float
-
-
-class Objects(Protocol):
-    """What the store asks of object storage. Keys have `/` between parts; every write is atomic.
-
-    Attributes:
-        uri: the address of the prefix.
-        lanes: how many transfers are worth doing side by side.
-        whole: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
-    """
-
-    uri: str
-    lanes: int
-    whole: int
-
-    def get(self, key: str) -> bytes | None: ...
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool: ...
-    def upload(self, key: str, path: Path, fact: FileFact) -> None: ...
-    def download(self, key: str, path: Path, fact: FileFact) -> bool: ...
-    def size(self, key: str) -> int | None: ...
-    def entries(self, prefix: str) -> Iterator[Entry]: ...
-    def delete(self, key: str) -> None: ...
 
 
 class Store:
@@ -252,12 +222,8 @@ def open_store(uri: str) -> Store:
     """
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri)
     if not scheme:
-        from components.shared.store_local import LocalObjects
-
         return Store(LocalObjects(Path(uri).expanduser()))
     if is_bucket(uri):
-        from components.shared.store_s3 import S3Objects
-
         objects = S3Objects(uri)
         objects.check_conditional_writes()
         return Store(objects)
@@ -267,32 +233,6 @@ def open_store(uri: str) -> Store:
         remedy="give a folder or s3://bucket/prefix",
         exit_code=ExitCode.USAGE,
     )
-
-
-def damaged(how: str, address: str) -> Damaged:
-    """What a stored object that is not what it should be means."""
-    return Damaged(
-        f"The stored object is damaged: {how}",
-        where=address,
-        remedy="delete that object and run again; what made it is made anew",
-    )
-
-
-def differing(seen: FileFact, fact: FileFact) -> str:
-    """How bytes differ from what they must be, in words."""
-    return f"{seen.size} bytes with sha256 {seen.sha256[:12]}…, expected {fact.size} with {fact.sha256[:12]}…"
-
-
-@contextmanager
-def side_by_side(lanes: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for the time of the block; an exception, also that of a signal, leaves it without waiting for them."""
-    pool = ThreadPoolExecutor(lanes)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
 
 
 def _blob_key(fact: FileFact) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from components.shared.failure import Failure
-from components.shared.manifest import FileFact, write_atomically
-from components.shared.store import Entry, damaged, differing
+from components.shared.storage.files import FileFact, write_atomically
+from components.shared.storage.objects import Entry, damaged, differing
 
 _CHUNK = 1 << 20
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.shared.failure import Failure
-from components.shared.manifest import PARTIAL, FileFact, disk_failure, place
-from components.shared.s3_errors import code_of
-from components.shared.store import damaged, differing, side_by_side
+from components.shared.storage.files import PARTIAL, FileFact, disk_failure, place
+from components.shared.storage.objects import damaged, differing, side_by_side
+from components.shared.storage.s3_errors import code_of
 
 PIECE = 8 << 20
 LANES = 8
@@ -100,7 +100,7 @@ def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, add
         raise disk_failure(error, path) from error
 
 
-def get(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
+def read_object(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
     """The bytes of an object, or those of a piece of it, and the size of the whole object; None where it is absent."""
     which = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
 
@@ -146,7 +146,7 @@ def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, ad
     from botocore.exceptions import ClientError
 
     try:
-        got = get(client, source, piece)
+        got = read_object(client, source, piece)
     except ClientError as error:
         if code_of(error) != "InvalidRange":
             raise

@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST, write_manifest
-from components.shared.s3_transfer import PIECE
-from components.shared.store import open_store
-from components.shared.store_s3 import S3Objects
+from components.shared.storage.manifest import MANIFEST, write_manifest
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.store import open_store
 from tests.s3_servers import BUSY, PASS, free_port, proxy, serving
 
 
