@@ -43,7 +43,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Mani
         manifest = place(files, facts, folder)
     store.publish(folder, "corpus", facts.dataset_digest)
     if settings.sha256:
-        store.renew(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
+        store.put_record(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
     return manifest
 
 

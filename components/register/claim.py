@@ -76,4 +76,4 @@ def claim_version(
 def settle_claim(store: Store, claim: Claim, pipeline_run: str, version: str) -> None:
     """Writes the version into its claim; if somebody deletes the version later, the claim is void."""
     record = store.claimed(claim.name) or {"run": pipeline_run}
-    store.renew(claim.name, {**record, "version": version})
+    store.put_record(claim.name, {**record, "version": version})

@@ -37,7 +37,7 @@ def heartbeat_of(store: Store, pipeline_run: str) -> dict[str, Any] | None:
 
 def end_heartbeat(store: Store, pipeline_run: str) -> None:
     """Says that a run is over, so that nobody waits for it."""
-    store.renew(_name(pipeline_run), {**_beat(), "ended": True})
+    store.put_record(_name(pipeline_run), {**_beat(), "ended": True})
 
 
 @contextmanager
@@ -48,11 +48,11 @@ def beating(store: Store, pipeline_run: str) -> Iterator[None]:
     def beat() -> None:
         while not over.wait(BEAT_EVERY):
             try:
-                store.renew(_name(pipeline_run), _beat())
+                store.put_record(_name(pipeline_run), _beat())
             except Exception:
                 continue  # a beat that is lost costs nothing; the next one is soon
 
-    store.renew(_name(pipeline_run), _beat())
+    store.put_record(_name(pipeline_run), _beat())
     thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:

@@ -165,6 +165,6 @@ def _record(here: Step, failure: Failure) -> None:
     if "store" not in vars(here):
         return  # it could not be opened, after as many attempts as are worth while
     try:
-        here.store.renew(f"failures/{here.run}", {"step": here.name, **failure.to_dict()})
+        here.store.put_record(f"failures/{here.run}", {"step": here.name, **failure.to_dict()})
     except Exception as error:
         print(f"The failure could not be recorded in the store: {error}", file=sys.stderr)

@@ -22,26 +22,54 @@ class Entry:
     changed: float
 
 
+@dataclass(frozen=True)
+class OldVersion:
+    """What a bucket with versioning on keeps of an object that was replaced or deleted.
+
+    Attributes:
+        key: of the object.
+        version: the id of the version; the mark of a deletion is one too, of size 0.
+        size: in bytes.
+        since: when it was replaced or deleted, in seconds since the epoch.
+    """
+
+    key: str
+    version: str
+    size: int
+    since: float
+
+
 class Objects(Protocol):
     """What the store asks of object storage. Keys have `/` between parts; every write is atomic.
+
+    `put` with `if_absent` says whether these bytes were written by this call. False means that somebody has written or
+    is writing the key: it may not be there to be read yet, and a repeated request may be what was refused, so that the
+    bytes are ours all the same. `replace` and `delete` leave no older version where the bucket keeps versions and these
+    credentials may delete them. `old_versions` gives what no reader gets, of each key from the oldest to the newest, so
+    that deleting in this order uncovers none.
 
     Attributes:
         uri: the address of the prefix.
         lanes: how many transfers are worth doing side by side.
         whole: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
+        keeps_versions: whether an old version was left that these credentials may not delete.
     """
 
     uri: str
     lanes: int
     whole: int
+    keeps_versions: bool
 
     def get(self, key: str) -> bytes | None: ...
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool: ...
+    def replace(self, key: str, data: bytes) -> None: ...
     def upload(self, key: str, path: Path, fact: FileFact) -> None: ...
     def download(self, key: str, path: Path, fact: FileFact) -> bool: ...
     def size(self, key: str) -> int | None: ...
     def entries(self, prefix: str) -> Iterator[Entry]: ...
     def delete(self, key: str) -> None: ...
+    def old_versions(self, prefix: str) -> Iterator[OldVersion]: ...
+    def delete_version(self, old: OldVersion) -> None: ...
 
 
 def damaged(how: str, address: str) -> Damaged:

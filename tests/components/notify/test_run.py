@@ -68,7 +68,7 @@ def test_a_success_is_told_everywhere(step, receiver, capsys):
 
 def test_a_failure_carries_what_where_and_remedy(step, receiver, capsys):
     here = step(webhook=receiver.url)
-    here.store.renew("failures/night-1", {"step": "validate", **FAILURE.to_dict()})
+    here.store.put_record("failures/night-1", {"step": "validate", **FAILURE.to_dict()})
     run(here, FAILED)
     notice = notice_of(capsys)
     assert (notice["ending"], notice["step"]) == ("failed", "validate")
@@ -135,7 +135,7 @@ def test_a_version_that_was_deleted_is_left_out(step, capsys):
 def test_mlflow_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     here = step(webhook=receiver.url)
-    here.store.renew("failures/night-1", {"step": "train", **FAILURE.to_dict()})
+    here.store.put_record("failures/night-1", {"step": "train", **FAILURE.to_dict()})
     run(here, FAILED)
     assert notice_of(capsys)["ending"] == "failed"
     assert len(receiver.posted) == 1

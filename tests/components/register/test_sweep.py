@@ -29,7 +29,7 @@ def start(client: MlflowClient, pipeline_run: str | None) -> str:
 
 def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
     beat = {"host": "another/machine", "pid": 1, "process_started": "1", "beat": time.time() - age}
-    store.renew(f"heartbeats/{pipeline_run}", beat)
+    store.put_record(f"heartbeats/{pipeline_run}", beat)
 
 
 def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def test_of_many_that_find_a_holder_dead_one_takes_over(store: Store, monkeypatc
             over.wait(20)
 
     for run in runs:
-        store.renew(f"heartbeats/{run}", store.claimed("heartbeats/dead") | {"ended": False})  # type: ignore[operator]
+        store.put_record(f"heartbeats/{run}", store.claimed("heartbeats/dead") | {"ended": False})  # type: ignore[operator]
     threads = [threading.Thread(target=take, args=(run,)) for run in runs]
     for thread in threads:
         thread.start()

@@ -86,15 +86,15 @@ def test_on_another_machine_the_age_decides(age, lives):
 
 def test_the_heart_goes_on_beating_and_survives_a_beat_that_is_lost(store, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_EVERY", 0.02)
-    renew, beats = store.renew, []
+    put_record, beats = store.put_record, []
 
     def flaky(name, record):
         beats.append(name)
         if len(beats) in (2, 3):
             raise OSError("away")
-        renew(name, record)
+        put_record(name, record)
 
-    store.renew = flaky
+    store.put_record = flaky
     with beating(store, "run"):
         first = heartbeat_of(store, "run")["beat"]
         deadline = time.monotonic() + 10

@@ -115,10 +115,10 @@ def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
 
 
 def test_the_failure_of_an_attempt_is_forgotten_by_the_next_one_and_by_no_other_step(store):
-    store.renew("failures/kfp-run", {"step": "download", "what": "503"})
+    store.put_record("failures/kfp-run", {"step": "download", "what": "503"})
     run(store, "pass")
     assert store.claimed("failures/kfp-run")["step"] == "download"
-    store.renew("failures/kfp-run", {"step": "train", "what": "503"})
+    store.put_record("failures/kfp-run", {"step": "train", "what": "503"})
     run(store, "pass")
     assert store.claimed("failures/kfp-run") is None
 

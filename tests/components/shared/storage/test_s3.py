@@ -110,7 +110,7 @@ def test_blobs_that_no_manifest_names_are_found(uri, folder):
     store.forget("model", "f00d")
     unused = store.unused(spare=-60)
     assert {entry.key for entry in unused} == {key_of(manifest, name) for name in manifest.files}
-    store.discard(unused)
+    store.discard(entry.key for entry in unused)
     assert list(store.objects.entries("blobs/")) == []
 
 

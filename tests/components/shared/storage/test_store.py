@@ -137,7 +137,7 @@ def test_fetching_again_mends_what_differs(store, folder, tmp_path):
 def test_a_claim_has_one_owner_until_it_is_released(store):
     assert store.claim("versions/wikigpt/f00d", {"run": "a"}) == {"run": "a"}
     assert store.claim("versions/wikigpt/f00d", {"run": "b"}) == {"run": "a"}
-    store.renew("versions/wikigpt/f00d", {"run": "a", "version": "3"})
+    store.put_record("versions/wikigpt/f00d", {"run": "a", "version": "3"})
     assert store.claimed("versions/wikigpt/f00d") == {"run": "a", "version": "3"}
     assert store.claims("versions/") == ["versions/wikigpt/f00d"]
     store.release("versions/wikigpt/f00d")
@@ -175,7 +175,7 @@ def test_unused_blobs_are_those_that_no_manifest_names(store, folder, tmp_path):
     assert store.unused() == []
     (unused,) = store.unused(spare=-1)
     assert unused.size == len(b"other weights")
-    store.discard([unused])
+    store.discard([unused.key])
     assert store.find("model", "kept") is not None
     assert store.unused(spare=-1) == []
 
