@@ -70,7 +70,7 @@ def give_notice(folder: Path, state: str) -> None:
     from components.notify.run import run
     from components.shared.step import step
 
-    with step("notify", (folder / "settings.json").read_text(), folder.name, lives=False) as here:
+    with step("notify", (folder / "settings.json").read_text(), folder.name, recorded=False) as here:
         run(here, {"state": state, "error_code": 0, "error_message": ""})
 
 

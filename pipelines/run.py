@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -165,7 +166,7 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     else:
         _conclude(result, returncode)
     if not result.noticed:
-        supervisor.give_notice(folder, environment, "CANCELLED" if stopper.told else "FAILED")
+        supervisor.give_notice(folder, environment, "CANCELED" if stopper.told else "FAILED")
     result.reports = _name_reports(folder)
     write_atomically(folder / "result.json", json.dumps(asdict(result), indent=1, default=sorted))
     return result
@@ -190,10 +191,11 @@ def _conclude(result: Result, returncode: int) -> None:
     """
     if result.failure is None and returncode != 0:
         unfinished = sorted(result.started - result.seconds.keys())
+        how = f"signal {signal.Signals(-returncode).name}" if returncode < 0 else f"exit code {returncode}"
         result.failure = Failure(
-            "The step ended without a word; where memory was short, the system killed it",
+            f"The process of the pipeline ended with {how}, and no step recorded a failure; {_last_lines(result.log)}",
             where=f"step {unfinished[0]}, {result.log}" if unfinished else result.log,
-            remedy="see the end of the log",
+            remedy="see the log",
         ).to_dict()
     if result.failure is None and result.decision_word == "train" and result.registered is None:
         result.failure = Failure(
@@ -201,6 +203,13 @@ def _conclude(result: Result, returncode: int) -> None:
         ).to_dict()
     if result.failure is not None:
         result.exit_code = ExitCode(int(result.failure["exit_code"]))
+
+
+def _last_lines(log: str) -> str:
+    """What was printed last, apart from events."""
+    with open(log, encoding="utf-8", errors="replace") as stream:
+        last = deque((line.strip() for line in stream if line.strip() and parse(line) is None), maxlen=3)
+    return f"its last lines were: {' | '.join(last)}" if last else "it printed nothing"
 
 
 def _name_reports(folder: Path) -> dict[str, str]:

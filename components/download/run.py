@@ -50,6 +50,8 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
         )
         _record(step, corpus, key, decision, standing)
+    step.published.update(decision=decision.word, reason=decision.reason, model=corpus.facts["model_name"])
+    step.published.update(version=standing.version if decision.word == "skip" else None)
     if decision.word == "train":
         refuse_a_second_training(step.store, key, step.run)
     emit(

@@ -82,6 +82,7 @@ def run(
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
+    step.published.update(report=step.tracking.address("reports/evaluation.html"))
     return Evaluated(verdict.word, metrics)
 
 

@@ -15,5 +15,5 @@ def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus
     from components.notify.run import run
     from components.shared.step import step
 
-    with step("notify", settings, pipeline_run, lives=False) as here:
+    with step("notify", settings, pipeline_run, recorded=False) as here:
         run(here, {"state": status.state, "error_code": status.error_code, "error_message": status.error_message})

@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.run_record import StepRecord
 
 Word = Literal["succeeded", "skipped", "failed", "interrupted"]
+Hint = Literal["succeeded", "failed", "canceled", "none"]
 _MLFLOW = {"succeeded": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+LAST_STEP = "register"
+
+# Every state that Kubeflow Pipelines can hand to an exit handler. Kubeflow Pipelines 2.17 hands over the state of the
+# DAG in ML Metadata, which stays RUNNING where no launcher lived to report an end: after a skip too. Its API and
+# kfp.local have words of their own.
+HINTS: dict[str, Hint] = {
+    # ML Metadata, Execution.State
+    "UNKNOWN": "none",
+    "NEW": "none",
+    "RUNNING": "none",
+    "COMPLETE": "succeeded",
+    "FAILED": "failed",
+    "CACHED": "succeeded",
+    "CANCELED": "canceled",
+    # the API, v2beta1RuntimeState, and kfp.local: those that are not above
+    "RUNTIME_STATE_UNSPECIFIED": "none",
+    "PENDING": "none",
+    "SUCCEEDED": "succeeded",
+    "SKIPPED": "succeeded",
+    "CANCELING": "canceled",
+    "PAUSED": "none",
+}
 
 
 @dataclass(frozen=True)
@@ -16,9 +41,9 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        word: succeeded, skipped (there was nothing to train), failed, or interrupted (cancelled, killed, told to stop).
+        word: succeeded, skipped (there was nothing to train), failed, or interrupted (canceled, killed, evicted).
         step: that failed or was interrupted, where it is known.
-        failure: what it said of it.
+        failure: the reason, where it is known.
     """
 
     word: Word
@@ -27,7 +52,7 @@ class Ending:
 
     @property
     def mlflow_status(self) -> str:
-        """The state that the MLflow run is given."""
+        """The status that the MLflow run is given."""
         return _MLFLOW[self.word]
 
 
@@ -52,30 +77,65 @@ class Made:
     verdict: str = ""
 
 
-def conclude(state: str, recorded: dict[str, Any] | None, decision: str) -> Ending:
-    """The ending that the orchestrator's state, the failure in the store and the decision add up to.
+def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str = "", version: str = "") -> Ending:
+    """How a run ended, by its own record first and the orchestrator's word second.
 
     Args:
-        state: of KFP: SUCCEEDED, FAILED, CANCELLED, ...
-        recorded: the failure that a step of this run left, with its name as `step`; an attempt that was repeated and
-            then succeeded leaves one too.
-        decision: "train", "skip", or "" where the run did not come to it.
+        state: what the orchestrator says, see `HINTS`; a word that is not there says nothing.
+        record: of the steps, see `components.shared.run_record`; None where the store is away.
+        decision, version: what the MLflow run knows, for a record that is missing.
     """
-    if state == "SUCCEEDED":
-        return Ending("skipped" if decision == "skip" else "succeeded")
-    failure = Failure.from_dict(recorded) if recorded else None
-    step = recorded.get("step") if recorded else None
-    stopped = failure is not None and failure.exit_code == ExitCode.RESUMABLE
-    return Ending("interrupted" if state in ("CANCELLED", "CANCELED") or stopped else "failed", step, failure)
+    hint, record = HINTS.get(state, "none"), record or {}
+    started = record.get("download")
+    decision = started.published.get("decision", decision) if started else decision
+    last = record.get(LAST_STEP)
+    # What a retry repaired is overwritten, so a step that is not finished is where the run ended.
+    name, unfinished = max(
+        ((name, step) for name, step in record.items() if step.state != "finished"),
+        key=lambda item: item[1].began,
+        default=(None, None),
+    )
+    if decision == "skip" and unfinished is None:
+        return Ending("skipped")
+    if (last and last.state == "finished") or hint == "succeeded" or (not record and version and hint == "none"):
+        return Ending("succeeded")
+    if unfinished is None:
+        return _ended_between_steps(hint, record)
+    if unfinished.failure is None:
+        return _killed(hint, name)
+    stopped = hint == "canceled" or unfinished.failure.exit_code == ExitCode.RESUMABLE
+    return Ending("interrupted" if stopped else "failed", name, unfinished.failure)
+
+
+def _killed(hint: Hint, step: str | None) -> Ending:
+    """A step began, and nobody could record its end; a launcher that reports a failure saw its process die."""
+    if hint == "failed":
+        what = "The process of the step was killed before it could record why, most often for want of memory"
+        remedy = "see `wikigpt status RUN` and `wikigpt logs RUN`, which ask Kubernetes for the reason"
+        return Ending("failed", step, Failure(what, where=f"step {step}", remedy=remedy))
+    what = "Its pod was deleted, evicted, ended by its time-out, or killed with all its processes"
+    return Ending("interrupted", step, Interrupted(what, where=f"step {step}"))
+
+
+def _ended_between_steps(hint: Hint, record: Mapping[str, StepRecord]) -> Ending:
+    """No step of the record is unfinished; or there is no record, where the store is away."""
+    if hint != "failed":
+        return Ending("interrupted")
+    if not record:
+        return Ending("failed")
+    after = max(record, key=lambda name: record[name].began)
+    what, remedy = f"No step began after {after}", "see `wikigpt status RUN` for the pod that could not be made"
+    return Ending("failed", None, Failure(what, where="the run", remedy=remedy))
 
 
 def sentence(run: str, ending: Ending, made: Made) -> str:
     """What a person reads, one or two sentences."""
     where = f" in {ending.step}" if ending.step else ""
     if ending.word == "failed":
-        return f"Run {run} failed{where}: {ending.failure or 'no step said why; see the log of the run.'}"
+        return f"Run {run} failed{where}: {ending.failure or 'no step recorded a failure; see the log of the run.'}"
     if ending.word == "interrupted":
-        return f"Run {run} was interrupted{where}: run the same command again to go on."
+        resume = "Start the same run again to resume it."
+        return f"Run {run} was interrupted{where}{f': {ending.failure.what}' if ending.failure else ''}. {resume}"
     if ending.word == "skipped":
         return f"Run {run} trained nothing: {made.reason}.{_scores(made)}"
     return f"Run {run} succeeded: {_version(made)}.{_scores(made)}"

@@ -15,33 +15,34 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat
+from components.shared.run_record import StepRecord, read_log, read_record
 from components.shared.step import Step
 from components.shared.tracking import Tracking, plainly
 
 _log = logging.getLogger(__name__)
+Record = Mapping[str, StepRecord]
 
 
 def run(step: Step, status: Mapping[str, Any]) -> None:
-    """Tells the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
+    """Announces the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
 
     Args:
         step: what every step is handed.
         status: `state`, `error_code` and `error_message`, as KFP's PipelineTaskFinalStatus has them; a command that
-            killed a run says CANCELLED.
+            ended a run says CANCELED.
 
     Raises:
         Failure: a setting does not fit. A service that is away is a warning.
     """
     settings = step.section(NotifySettings)
-    tracking = _tracking(step)
-    made = _made(tracking)
-    ending = conclude(status["state"], _recorded(step), made.decision)
+    record, tracking = _record(step), _tracking(step)
+    made = _made(record or {}, tracking)
+    ending = conclude(status["state"], record, made.decision, made.version)
     text = sentence(step.run, ending, made)
-    document = _document(step.run, ending, made, text, tracking)
+    document = _document(step.run, ending, made, text, record or {}, tracking)
     emit("notice", **document)
-    if address := os.environ.get(settings.webhook_variable) or settings.webhook:
-        deliver(address, document, timeout=settings.timeout)
-    _close(tracking, ending, text)
+    _post(os.environ.get(settings.webhook_variable) or settings.webhook, document, settings.timeout)
+    _close(step, record or {}, tracking, ending, text)
     _end_heartbeat(step)
 
 
@@ -50,16 +51,16 @@ def _tracking(step: Step) -> Tracking | None:
     try:
         return step.tracking
     except Failure as failure:
-        _log.warning("The end of the run is not recorded: %s", failure)
+        _log.warning("The end of the run is not recorded in MLflow: %s", failure)
         return None
 
 
-def _recorded(step: Step) -> dict[str, Any] | None:
-    """The failure that a step left in the store, or None."""
+def _record(step: Step) -> Record | None:
+    """What the steps recorded, or None where the store is away."""
     try:
-        return step.store.claimed(f"failures/{step.run}")
+        return read_record(step.store, step.run)
     except Failure as failure:
-        _log.warning("Why the run ended is not known: %s", failure)
+        _log.warning("The record of the steps cannot be read: %s", failure)
         return None
 
 
@@ -67,34 +68,57 @@ def _end_heartbeat(step: Step) -> None:
     try:
         end_heartbeat(step.store, step.run)
     except Failure as failure:
-        _log.warning("The run counts as living for an hour: %s", failure)
+        _log.warning("The run counts as alive until its deadline: %s", failure)
 
 
-def _made(tracking: Tracking | None) -> Made:
-    """What the steps wrote of themselves; nothing where MLflow or the version is gone."""
-    if tracking is None:
-        return Made()
+def _post(address: str | None, document: dict[str, Any], timeout: float) -> None:
+    """Delivers the notice. Whatever is wrong with the address is a warning, and never fails a run."""
+    if not address:
+        return
     try:
-        with plainly(tracking.client):
-            tags = tracking.client.get_run(tracking.run_id).data.tags
-            model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
-            version = tracking.client.get_model_version(model, number) if number else None
-    except Failure as failure:
-        _log.warning("What the run made is not told: %s", failure)
-        return Made()
+        deliver(address, document, timeout=timeout)
+    except Exception as error:
+        _log.warning("The webhook cannot be used (%s): the notice was not delivered", type(error).__name__)
+
+
+def _made(record: Record, tracking: Tracking | None) -> Made:
+    """What came of the run: by the record of its steps, else by the tags of its MLflow run."""
+    published: dict[str, Any] = {}
+    for step in record.values():
+        published |= step.published
+    tags, version = _in_mlflow(tracking, published)
+    model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
     perplexity = version.tags.get(registry.score_tag("test", "word_perplexity")) if version else None
     return Made(
-        decision=tags.get(registry.DECISION, ""),
-        reason=tags.get(registry.DECISION_REASON, ""),
-        model=model,
-        version=number,
+        decision=published.get("decision", tags.get(registry.DECISION, "")),
+        reason=published.get("reason", tags.get(registry.DECISION_REASON, "")),
+        model=published.get("model", model),
+        version=published.get("version") or number,
         aliases=tuple(sorted(version.aliases)) if version else (),
         word_perplexity=float(perplexity) if perplexity and math.isfinite(float(perplexity)) else None,
-        verdict=tags.get(registry.VERDICT, ""),
+        verdict=published.get("verdict", tags.get(registry.VERDICT, "")),
     )
 
 
-def _document(run: str, ending: Ending, made: Made, text: str, tracking: Tracking | None) -> dict[str, Any]:
+def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[dict[str, str], Any]:
+    """The tags of the MLflow run, and the version that the run registered or found; empty where MLflow is away."""
+    if tracking is None:
+        return {}, None
+    tags: dict[str, str] = {}
+    try:
+        with plainly(tracking.client):
+            tags = dict(tracking.client.get_run(tracking.run_id).data.tags)
+            model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
+            model, number = published.get("model", model), published.get("version") or number
+            return tags, tracking.client.get_model_version(model, number) if number else None
+    except Failure as failure:
+        _log.warning("The version of the run cannot be read: %s", failure)
+        return tags, None
+
+
+def _document(
+    run: str, ending: Ending, made: Made, text: str, record: Record, tracking: Tracking | None
+) -> dict[str, Any]:
     """What the event and the webhook carry; `text` is what chat services show."""
     return {
         "text": text,
@@ -109,16 +133,21 @@ def _document(run: str, ending: Ending, made: Made, text: str, tracking: Trackin
         "aliases": list(made.aliases),
         "word_perplexity": made.word_perplexity,
         "verdict": made.verdict,
+        "reports": {name: step.published["report"] for name, step in record.items() if "report" in step.published},
         "mlflow_run": tracking.run_id if tracking else None,
     }
 
 
-def _close(tracking: Tracking | None, ending: Ending, text: str) -> None:
+def _close(step: Step, record: Record, tracking: Tracking | None, ending: Ending, text: str) -> None:
+    """Ends the MLflow run, with the logs of its steps as artifacts: they outlive the pods there."""
     if tracking is None:
         return
     try:
         with plainly(tracking.client):
             tracking.tags({"wikigpt.ending": ending.word, "wikigpt.notice": text})
             tracking.finish(ending.mlflow_status)
+            for name in record:
+                if (log := read_log(step.store, step.run, name)) is not None:
+                    tracking.client.log_text(tracking.run_id, log, f"logs/{name}.txt")
     except Failure as failure:
-        _log.warning("The end of the run is not recorded: %s", failure)
+        _log.warning("The end of the run is not recorded in MLflow: %s", failure)

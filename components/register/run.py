@@ -130,6 +130,7 @@ def _tell(step: Step, made: Made, version: str, placed: Placed) -> None:
             registry.REASON: placed.reason,
         }
     )
+    step.published.update(model=made.name, version=version, verdict=placed.word)
     emit(
         "registered",
         model=made.name,

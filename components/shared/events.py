@@ -7,6 +7,7 @@ output by how its line begins after the blanks.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -20,11 +21,24 @@ _lock = threading.Lock()
 
 
 def emit(event: str, /, **fields: Any) -> None:
-    """Prints one event. Values are JSON values; a float that is not finite travels as its name."""
+    """Prints one event. Values are JSON values; a float that is not finite travels as its name.
+
+    An event that cannot be written changes no outcome: where nobody reads stdout any more, later output is dropped.
+    """
     line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=_plain)
     with _lock:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+        except OSError:
+            _drop_output()
+
+
+def _drop_output() -> None:
+    """Leads stdout to nowhere, so that neither a library's print nor the end of the process fails on it."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
 
 
 @contextmanager

@@ -58,9 +58,9 @@ class Failure(Exception):
 
 
 class Interrupted(Failure):
-    """The step was told to stop and saved what a later run resumes from."""
+    """The step was interrupted; the same run, started again, resumes from what was saved."""
 
-    def __init__(self, what: str, *, where: str, remedy: str = "run the same command again to go on"):
+    def __init__(self, what: str, *, where: str, remedy: str = "start the same run again to resume it"):
         super().__init__(what, where=where, remedy=remedy, exit_code=ExitCode.RESUMABLE)
 
 

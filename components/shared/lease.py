@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from components.shared.events import emit
 from components.shared.failure import Failure
-from components.shared.liveness import alive, heartbeat_of
+from components.shared.liveness import observe
 from components.shared.storage.store import Store
 
 _PREFIX = "training/"
@@ -85,7 +85,7 @@ def _last(store: Store, fingerprint: str) -> tuple[int, str | None]:
 
 
 def _refuse_if_alive(store: Store, fingerprint: str, holder: str | None) -> None:
-    if holder and alive(heartbeat_of(store, holder)):
+    if holder and observe(store, holder):
         raise _taken(store, fingerprint, holder)
 
 

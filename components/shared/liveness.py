@@ -1,7 +1,11 @@
-"""Whether a pipeline run still lives: one notion, for the lease on a training and for sweeping dead runs.
+"""Whether a pipeline run is alive: one rule for the lock on a training, for killed MLflow runs, and for `gc`.
 
-The heartbeat of a run is a claim in the store. On the machine that wrote it the process is asked; elsewhere its age
-decides, generously, since a step on a cluster may wait long for its pod while nobody can beat.
+The heartbeat of a run is a record in the store, renewed while one of its steps runs.
+
+- On the machine that wrote it, the process is asked.
+- Elsewhere, a heartbeat that stops within a step is stale after `STALE_AFTER` seconds.
+- Between two steps nobody can renew it: a pod may wait for a GPU for hours. There the run is alive until its deadline,
+  which Kubeflow Pipelines enforces too, or until its end is recorded.
 """
 
 from __future__ import annotations
@@ -10,24 +14,51 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from components.shared.storage.store import Store
 
-STALE_AFTER = 3600.0  # seconds
 BEAT_EVERY = 20.0  # seconds
+STALE_AFTER = 180.0  # seconds
+DEADLINE_VARIABLE = "WIKIGPT_RUN_DEADLINE_SECONDS"
+_DEADLINE = 86400.0  # seconds, where the variable is not set
+_LOOK_EVERY = 2.0  # seconds
 
 
 def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
-    """Whether the run that wrote this heartbeat lives."""
+    """Whether the run that wrote this heartbeat is alive.
+
+    Args:
+        record: see `heartbeat_of`.
+        now: seconds since the epoch.
+    """
     if record is None or record.get("ended"):
         return False
-    if record["host"] == _host() and record["process_started"] is not None:
+    if _is_of_this_machine(record):
         return process_started(record["pid"]) == record["process_started"]
-    return (time.time() if now is None else now) - record["beat"] < STALE_AFTER
+    now = time.time() if now is None else now
+    if record.get("between_steps"):
+        return now < record["deadline"]
+    return now - record["beat"] < STALE_AFTER
+
+
+def observe(store: Store, pipeline_run: str, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Whether a run is alive for certain: where only the age of a heartbeat tells, the next heartbeat is awaited.
+
+    After a cancel nobody records the end of a run. Whoever starts the same run again waits here for `STALE_AFTER`
+    seconds at most, instead of being refused; a run that is alive is recognised within `BEAT_EVERY` seconds.
+    """
+    first = record = heartbeat_of(store, pipeline_run)
+    while alive(record):
+        assert record is not None
+        if _is_of_this_machine(record) or record.get("between_steps") or (first and record["beat"] != first["beat"]):
+            return True
+        sleep(_LOOK_EVERY)
+        record = heartbeat_of(store, pipeline_run)
+    return False
 
 
 def heartbeat_of(store: Store, pipeline_run: str) -> dict[str, Any] | None:
@@ -36,43 +67,61 @@ def heartbeat_of(store: Store, pipeline_run: str) -> dict[str, Any] | None:
 
 
 def end_heartbeat(store: Store, pipeline_run: str) -> None:
-    """Says that a run is over, so that nobody waits for it."""
-    store.put_record(_name(pipeline_run), {**_beat(), "ended": True})
+    """Records that a run is over, so that nobody waits for it."""
+    store.put_record(_name(pipeline_run), {**_heartbeat(_deadline(store, pipeline_run)), "ended": True})
 
 
 @contextmanager
-def beating(store: Store, pipeline_run: str) -> Iterator[None]:
-    """Renews the heartbeat of a run, in a thread, for as long as the block runs."""
+def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
+    """Renews the heartbeat of a run, in a thread, for as long as a step runs.
+
+    A step that ends well leaves the run alive between two steps. After one that fails, a retry or the exit handler
+    follows soon, or nothing at all: the heartbeat is left to become stale.
+    """
     over = threading.Event()
+    deadline = _deadline(store, pipeline_run)
 
-    def beat() -> None:
+    def renew() -> None:
         while not over.wait(BEAT_EVERY):
-            try:
-                store.put_record(_name(pipeline_run), _beat())
-            except Exception:
-                continue  # a beat that is lost costs nothing; the next one is soon
+            with suppress(Exception):  # a heartbeat that is lost costs nothing; the next one is soon
+                store.put_record(_name(pipeline_run), _heartbeat(deadline))
 
-    store.put_record(_name(pipeline_run), _beat())
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
+    store.put_record(_name(pipeline_run), _heartbeat(deadline))
+    thread = threading.Thread(target=renew, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
         over.set()
-        thread.join(timeout=5)
+        raise
+    over.set()
+    thread.join()  # or a heartbeat that is on its way would outlive the last one
+    with suppress(Exception):
+        store.put_record(_name(pipeline_run), {**_heartbeat(deadline), "between_steps": True})
 
 
 def _name(pipeline_run: str) -> str:
     return f"heartbeats/{pipeline_run}"
 
 
-def _beat() -> dict[str, Any]:
+def _deadline(store: Store, pipeline_run: str) -> float:
+    """Seconds since the epoch at which a run is over at the latest, counted from its first step."""
+    known = (heartbeat_of(store, pipeline_run) or {}).get("deadline")
+    return known or time.time() + float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE)
+
+
+def _heartbeat(deadline: float) -> dict[str, Any]:
     # Locally the command that started the run outlives every step and is named by this variable.
     # In a container the number means nothing, or another process: there the step speaks for itself.
     pid = int(os.environ.get("WIKIGPT_OWNER_PID") or os.getpid())
     if process_started(pid) is None:
         pid = os.getpid()
-    return {"host": _host(), "pid": pid, "process_started": process_started(pid), "beat": time.time()}
+    started = process_started(pid)
+    return {"host": _host(), "pid": pid, "process_started": started, "beat": time.time(), "deadline": deadline}
+
+
+def _is_of_this_machine(record: dict[str, Any]) -> bool:
+    return record["host"] == _host() and record["process_started"] is not None
 
 
 def _host() -> str:

@@ -89,15 +89,29 @@ def version_of(client: MlflowClient, model: str, fingerprint: str) -> ModelVersi
 
 
 def holder(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
-    """The version that an alias stands on, or None."""
+    """The version that an alias stands on, or None.
+
+    With MLflow's basic auth a user who is no administrator is refused an alias of a model that does not exist, which
+    that user may make. Only a model that exists can be out of reach.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version_by_alias(model, alias)
     except MlflowException as error:
-        if error.error_code in _ABSENT:
+        if error.error_code in _ABSENT or (error.get_http_status_code() == 403 and not _exists(client, model)):
             return None
         raise
+
+
+def _exists(client: MlflowClient, model: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(model)
+    except MlflowException as error:
+        return error.error_code != "RESOURCE_DOES_NOT_EXIST"
+    return True
 
 
 def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "wikigpt"
 PIPELINE_RUN_TAG = "wikigpt.pipeline_run"
+INJECTED_RUN_TAG = "wikigpt.kfp_mlflow_run"
+PATIENCE = 60.0  # seconds that a step waits for an MLflow that does not answer; a server restarts in less
 _PARAM_BATCH = 100
+# MLflow's variables, and the ones that a placed pipeline sets in their stead.
+OWN_VARIABLES = {
+    "MLFLOW_TRACKING_URI": "WIKIGPT_MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME": "WIKIGPT_MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD": "WIKIGPT_MLFLOW_TRACKING_PASSWORD",
+}
 
 
 class Tracking:
@@ -31,7 +39,7 @@ class Tracking:
 
     @classmethod
     def open(cls, pipeline_run: str, *, uri: str | None = None) -> Tracking:
-        """Finds the MLflow run of a pipeline run, or makes it.
+        """Finds the MLflow run of a pipeline run by its tag, or makes it: one, whatever is retried or injected.
 
         Args:
             pipeline_run: the identity of the pipeline run, kept as a tag.
@@ -40,16 +48,17 @@ class Tracking:
         Raises:
             Failure: MLflow cannot be reached or refuses.
         """
-        client = connect(uri)
+        client = connect(uri, patience=PATIENCE)
         with plainly(client):
-            if injected := os.environ.get("MLFLOW_RUN_ID"):
-                client.set_tag(injected, PIPELINE_RUN_TAG, pipeline_run)
-                return cls(client, injected)
             experiment = _experiment(client)
             if found := find_run(client, experiment, pipeline_run):
                 return cls(client, found)
-            tags = {PIPELINE_RUN_TAG: pipeline_run}
+            tags = {PIPELINE_RUN_TAG: pipeline_run, **_link_to_injected_run(client, experiment)}
             return cls(client, client.create_run(experiment, tags=tags, run_name=pipeline_run).info.run_id)
+
+    def address(self, artifact: str) -> str:
+        """Where an artifact of the run is found in MLflow."""
+        return f"runs:/{self.run_id}/{artifact}"
 
     def params(self, params: dict[str, Any]) -> None:
         """Logs parameters; one that a retry changed is kept as it was first logged, since MLflow refuses another."""
@@ -82,18 +91,45 @@ class Tracking:
         self.client.set_terminated(self.run_id, status)
 
 
-def connect(uri: str | None = None) -> MlflowClient:
-    """A client of the tracking server, after a server at an http address has answered within seconds.
+def use_own_variables() -> None:
+    """Gives MLflow the address and the credentials that the pipeline was placed with.
+
+    They come in variables of our own: Kubeflow Pipelines' MLflow plugin may inject MLflow's variables into every step
+    (KEP-12862), and a variable that both set makes a pod that Kubernetes refuses. The run that it injects belongs to
+    one task, see `_link_to_injected_run`; `MLFLOW_WORKSPACE` is read by MLflow itself and stays.
+    """
+    if not os.environ.get(OWN_VARIABLES["MLFLOW_TRACKING_URI"]):
+        return
+    for name in ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN", *OWN_VARIABLES):
+        os.environ.pop(name, None)
+    for name, own in OWN_VARIABLES.items():
+        if value := os.environ.get(own):
+            os.environ[name] = value
+
+
+def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
+    """A client of the tracking server, after a server at an http address has answered.
+
+    Args:
+        uri: of the server or database.
+        patience: seconds for which a server that does not answer is asked again.
 
     Raises:
         Failure: nothing answers there, it refuses, or the database is of another MLflow.
     """
     from mlflow import MlflowClient, get_tracking_uri
     from mlflow.exceptions import MlflowException
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     uri = uri or get_tracking_uri()
     if urlparse(uri).scheme in ("http", "https"):
-        _probe(uri)
+        attempts = Retrying(
+            retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
+            stop=stop_after_delay(patience),
+            wait=wait_random_exponential(multiplier=0.5, max=5),
+            reraise=True,
+        )
+        attempts(_probe, uri)
     try:
         return MlflowClient(tracking_uri=uri)
     except MlflowException as error:
@@ -116,9 +152,9 @@ class plainly:  # noqa: N801 -- a context manager, named as it reads
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from mlflow.exceptions import MlflowException, RestException
+        from mlflow.exceptions import MlflowException
 
-        if isinstance(error, RestException) and error.get_http_status_code() in (401, 403):
+        if isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403):
             raise _refused(self.where, str(error)) from error
         if isinstance(error, MlflowException):
             raise _answered(self.where, error) from error
@@ -149,6 +185,27 @@ def _answered(uri: str, error: Exception) -> Failure:
         where=where,
         remedy="mend what it says, or MLFLOW_TRACKING_URI, and run again",
     )
+
+
+def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, str]:
+    """Tags that set our run below the run that Kubeflow Pipelines made for this pipeline run, where it made one.
+
+    It injects the run of one task, whose parent is that of the pipeline run. In another experiment, or on another
+    server, a parent would not be found: there our run only names it.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    injected = os.environ.get("MLFLOW_RUN_ID")
+    if not injected:
+        return {}
+    try:
+        task = client.get_run(injected)
+    except MlflowException:
+        return {INJECTED_RUN_TAG: injected}
+    parent = task.data.tags.get(MLFLOW_PARENT_RUN_ID, injected)
+    beside = task.info.experiment_id == experiment
+    return {INJECTED_RUN_TAG: parent} | ({MLFLOW_PARENT_RUN_ID: parent} if beside else {})
 
 
 def _experiment(client: MlflowClient) -> str:
@@ -187,25 +244,30 @@ def _probe(uri: str) -> None:
     except requests.RequestException as error:
         raise Failure(
             f"MLflow does not answer: {type(error).__name__}",
-            where=uri,
-            remedy="start the server, or mend MLFLOW_TRACKING_URI",
+            where=shown(uri),
+            remedy="start the server, or fix MLFLOW_TRACKING_URI",
             exit_code=ExitCode.UNREACHABLE,
         ) from error
     if answer.status_code in (401, 403):
         raise _refused(uri, answer.text)
+    if answer.status_code in (429, 502, 503, 504):
+        raise Failure(
+            f"MLflow, or the proxy before it, answers {answer.status_code}",
+            where=shown(uri),
+            remedy="see the log of the MLflow server",
+            exit_code=ExitCode.UNREACHABLE,
+        )
 
 
 def _refused(uri: str, answer: str) -> Failure:
+    where, user = shown(uri), os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
     if "Invalid Host header" in answer or "DNS rebinding" in answer:
-        return Failure(
-            "MLflow refused the host name of this address (403)",
-            where=uri,
-            remedy="start the server with --allowed-hosts and this host in the list",
-            exit_code=ExitCode.UNAUTHORISED,
-        )
-    return Failure(
-        "MLflow refused the credentials",
-        where=uri,
-        remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or mend the Secret that holds them",
-        exit_code=ExitCode.UNAUTHORISED,
-    )
+        what = "MLflow refused the host name of this address (403)"
+        remedy = "start the server with --allowed-hosts and this host in the list"
+    elif "Permission denied" in answer:
+        what = f"MLflow does not permit this to {user}: Permission denied"
+        remedy = "let the administrator grant the permission on the experiment or the registered model"
+    else:
+        what = "MLflow refused the credentials"
+        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or fix the Secret that holds them"
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.UNAUTHORISED)

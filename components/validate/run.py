@@ -58,10 +58,11 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     with plainly(step.tracking.client):
         for file in (RESULTS, REPORT):
             step.tracking.artifact(results_dir / file, KIND)
+    step.published.update(report=step.tracking.address(f"{KIND}/{REPORT}"))
     validation = Validation.from_json((results_dir / RESULTS).read_bytes())
     _tell(validation, seconds=time.monotonic() - started)
     if validation.errors:
-        raise _failure(validation, report_path)
+        raise _failure(validation, step.published["report"])
 
 
 def _validate(
@@ -106,12 +107,12 @@ def _tell(validation: Validation, *, seconds: float) -> None:
     )
 
 
-def _failure(validation: Validation, report_path: Path) -> Failure:
+def _failure(validation: Validation, report: str) -> Failure:
     first, *others = validation.errors
     more = f" (and {len(others)} more)" if others else ""
     loosen = f", or loosen validate.{first.setting}" if first.setting else ""
     return Failure(
         f"The expectation {first.sentence}{more}",
         where=f"corpus {validation.corpus['name']}",
-        remedy=f"mend the corpus{loosen}; {report_path}, kept in the MLflow run too, shows everything",
+        remedy=f"fix the corpus{loosen}; the report {report} in MLflow shows everything",
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from kfp import dsl, kubernetes
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.liveness import DEADLINE_VARIABLE
+from components.shared.tracking import OWN_VARIABLES
 from pipelines.cluster.places import Place
 from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings, is_immutable
 
@@ -106,15 +108,17 @@ def _resources(task: dsl.PipelineTask, place: Place, cluster: ClusterSettings) -
 
 def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:
     """Addresses from the config map, credentials from Secrets, each under the name that the step reads."""
-    kubernetes.use_config_map_as_env(task, cluster.config_map, _same(REQUIRED_KEYS))
-    kubernetes.use_config_map_as_env(task, cluster.config_map, _same(OPTIONAL_KEYS), optional=True)
+    task.set_env_variable(DEADLINE_VARIABLE, str(cluster.run_deadline_seconds))
+    kubernetes.use_config_map_as_env(task, cluster.config_map, _named(REQUIRED_KEYS))
+    kubernetes.use_config_map_as_env(task, cluster.config_map, _named(OPTIONAL_KEYS), optional=True)
     if cluster.s3_secret:
-        kubernetes.use_secret_as_env(task, cluster.s3_secret, _same(S3_KEYS))
+        kubernetes.use_secret_as_env(task, cluster.s3_secret, _named(S3_KEYS))
     if cluster.mlflow_secret:
-        kubernetes.use_secret_as_env(task, cluster.mlflow_secret, _same(MLFLOW_KEYS))
+        kubernetes.use_secret_as_env(task, cluster.mlflow_secret, _named(MLFLOW_KEYS))
     if cluster.notify_secret:
-        kubernetes.use_secret_as_env(task, cluster.notify_secret, _same(NOTIFY_KEYS), optional=True)
+        kubernetes.use_secret_as_env(task, cluster.notify_secret, _named(NOTIFY_KEYS), optional=True)
 
 
-def _same(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: name for name in names}
+def _named(keys: tuple[str, ...]) -> dict[str, str]:
+    """Variables by the key that gives each its value: of the same name, save for MLflow's, see `use_own_variables`."""
+    return {key: OWN_VARIABLES.get(key, key) for key in keys}

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Kind = Literal["checkpoint", "model", "evaluation", "tokens", "heartbeats", "failures", "blob", "run"]
+Kind = Literal["checkpoint", "model", "evaluation", "tokens", "heartbeats", "steps", "logs", "blob", "run"]
 _FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
-_CLAIMS: tuple[Kind, ...] = ("heartbeats", "failures")
+_CLAIMS: tuple[Kind, ...] = ("heartbeats", "steps", "logs")
 DAY = 86400.0
 KEEP_FOR = 7 * DAY
 
@@ -160,9 +160,10 @@ def _claims(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
     for kind in _CLAIMS:
         start = f"claims/{kind}/"
         for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
-            run = entry.key[len(start) :].removesuffix(".json")
+            name = entry.key[len(start) :].removesuffix(".json")
+            run = name.partition("/")[0]
             if run not in needs.living | needs.running and entry.changed < before:
-                yield Removal(kind, run, entry.size, "its run is over, and it is old")
+                yield Removal(kind, name, entry.size, "its run is over, and it is old")
 
 
 def _old_runs(runs: list[Run], needs: _Needs, before: float) -> Iterator[Removal]:

@@ -9,7 +9,7 @@ import pytest
 from components.download.run import run
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.liveness import beating, end_heartbeat
+from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import read_manifest, write_manifest
 
 
@@ -108,7 +108,7 @@ def test_a_second_run_of_one_fingerprint_is_refused_while_the_first_lives(step, 
     here = step()
     fingerprint = run(here, tmp_path / "corpus").fingerprint
     here.store.claim(f"training/{fingerprint}/000000", {"run": "night-1"})
-    with beating(here.store, "night-1"):
+    with heartbeat(here.store, "night-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
         with pytest.raises(Failure, match="The run night-1 is training exactly this already"):
             run(step(run="night-2"), tmp_path / "other")

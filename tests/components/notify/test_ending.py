@@ -1,59 +1,144 @@
+"""How a run ended: the states are those that a real Kubeflow Pipelines 2.17 handed to the exit handler."""
+
+import json
+from pathlib import Path
+
 import pytest
 
-from components.notify.ending import Ending, Made, conclude, sentence
+from components.notify.ending import HINTS, Ending, Made, conclude, sentence
 from components.shared.failure import Failure, Interrupted
+from components.shared.run_record import StepRecord
 
-BROKEN = {"step": "validate", **Failure("The test split is empty", where="test.txt", remedy="give it text").to_dict()}
-STOPPED = {"step": "train", **Interrupted("The step was told to stop", where="SIGTERM").to_dict()}
+STATES = json.loads((Path(__file__).parent / "recorded_states.json").read_text())
+BROKEN = Failure("The loss is nan in step 7", where="step train", remedy="lower train.learning_rate")
+OOM = Failure("The kernel killed the step because it ran out of memory", where="step train", remedy="raise the limit")
+SIGTERM = Interrupted("The step was interrupted by SIGTERM", where="step train")
+
+
+def record(*finished: str, decision: str = "train", **unfinished: Failure | None) -> dict[str, StepRecord]:
+    """What the steps of a run left: those that finished, then at most one that failed, or was killed (None)."""
+    steps = {}
+    for number, name in enumerate(finished):
+        published = {"decision": decision} if name == "download" else {}
+        steps[name] = StepRecord("finished", float(number), published)
+    for name, failure in unfinished.items():
+        steps[name] = StepRecord("failed" if failure else "running", 100.0, {}, failure)
+    return steps
+
+
+UNTIL_TRAIN = ("download", "validate", "tokenize")
+ALL = (*UNTIL_TRAIN, "train", "evaluate", "register")
 
 
 @pytest.mark.parametrize(
-    ("state", "recorded", "decision", "word", "status", "step"),
+    ("recorded", "steps", "word", "status", "step"),
     [
-        ("SUCCEEDED", None, "train", "succeeded", "FINISHED", None),
-        ("SUCCEEDED", None, "skip", "skipped", "FINISHED", None),
-        ("SUCCEEDED", BROKEN, "train", "succeeded", "FINISHED", None),
-        ("FAILED", BROKEN, "train", "failed", "FAILED", "validate"),
-        ("FAILED", BROKEN, "", "failed", "FAILED", "validate"),
-        ("FAILED", None, "train", "failed", "FAILED", None),
-        ("FAILED", STOPPED, "train", "interrupted", "KILLED", "train"),
-        ("CANCELLED", STOPPED, "train", "interrupted", "KILLED", "train"),
-        ("CANCELLED", None, "", "interrupted", "KILLED", None),
-        ("CANCELLED", BROKEN, "train", "interrupted", "KILLED", "validate"),
-        ("A_STATE_OF_TOMORROW", None, "", "failed", "FAILED", None),
+        ("succeeded", record(*ALL), "succeeded", "FINISHED", None),
+        ("retried-then-succeeded", record(*ALL), "succeeded", "FINISHED", None),
+        ("replaced-schedule-run", record(*ALL), "succeeded", "FINISHED", None),
+        ("of-deleted-schedule", record(*ALL), "succeeded", "FINISHED", None),
+        ("with-mlflow-plugin", record(*ALL), "succeeded", "FINISHED", None),
+        ("skipped", record("download", decision="skip"), "skipped", "FINISHED", None),
+        ("triggered-skip", record("download", decision="skip"), "skipped", "FINISHED", None),
+        ("failed", record(*UNTIL_TRAIN, train=BROKEN), "failed", "FAILED", "train"),
+        ("failed-after-two-attempts", record(*UNTIL_TRAIN, train=BROKEN), "failed", "FAILED", "train"),
+        ("failed-in-download", record(download=BROKEN), "failed", "FAILED", "download"),
+        ("failed-in-validate", record("download", validate=BROKEN), "failed", "FAILED", "validate"),
+        ("failed-train-oom", record(*UNTIL_TRAIN, train=OOM), "failed", "FAILED", "train"),
+        ("failed-train-oom", record(*UNTIL_TRAIN, train=None), "failed", "FAILED", "train"),
+        ("failed-train-pod-deleted", record(*UNTIL_TRAIN, train=SIGTERM), "interrupted", "KILLED", "train"),
+        ("failed-train-pod-deleted", record(*UNTIL_TRAIN, train=None), "interrupted", "KILLED", "train"),
+        ("failed-train-deadline", record(*UNTIL_TRAIN, train=SIGTERM), "interrupted", "KILLED", "train"),
+        ("failed-train-deadline", record(*UNTIL_TRAIN, train=None), "interrupted", "KILLED", "train"),
+        # What `wikigpt cancel` concludes from, since Kubeflow Pipelines never starts the exit handler then.
+        ("canceled-never-delivered", record(*UNTIL_TRAIN, train=SIGTERM), "interrupted", "KILLED", "train"),
+        ("canceled-never-delivered", record(*UNTIL_TRAIN, train=None), "interrupted", "KILLED", "train"),
     ],
 )
-def test_every_way_to_end(state, recorded, decision, word, status, step):
-    ending = conclude(state, recorded, decision)
+def test_every_ending_that_was_seen_on_a_real_backend(recorded, steps, word, status, step):
+    ending = conclude(STATES[recorded]["state"], steps)
     assert (ending.word, ending.mlflow_status, ending.step) == (word, status, step)
+    assert bool(ending.failure) == (word in ("failed", "interrupted"))
+
+
+def test_every_ending_that_was_recorded_is_in_the_table_above(real_data):
+    recorded = real_data / "kfp-recorded" / "notify"
+    seen = {
+        path.stem.removeprefix("executor-input-"): json.loads(path.read_text())["inputs"]["parameterValues"]["status"]
+        for path in recorded.glob("executor-input-*.json")
+    }
+    assert seen == STATES
+    (table,) = test_every_ending_that_was_seen_on_a_real_backend.pytestmark
+    assert {case[0] for case in table.args[1]} == seen.keys()
+
+
+def test_every_state_of_the_api_is_mapped(real_data):
+    api = json.loads((real_data / "kfp-api-v2beta1.swagger.json").read_text())
+    assert set(api["definitions"]["v2beta1RuntimeState"]["enum"]) <= HINTS.keys()
+
+
+@pytest.mark.parametrize("state", [*HINTS, "A_STATE_OF_TOMORROW", ""])
+def test_no_word_turns_a_success_a_skip_or_a_recorded_failure_into_something_else(state):
+    """The record of a run wins; also over a state that nobody has heard of."""
+    assert conclude(state, record(*ALL)).word == "succeeded"
+    assert conclude(state, record("download", decision="skip")).word == "skipped"
+    if HINTS.get(state) != "succeeded":
+        failed = conclude(state, record("download", validate=BROKEN))
+        assert failed.word == ("interrupted" if HINTS.get(state) == "canceled" else "failed")
+        assert failed.failure == BROKEN
+
+
+@pytest.mark.parametrize(
+    ("hint", "word"),
+    [("succeeded", "succeeded"), ("failed", "failed"), ("canceled", "interrupted"), ("none", "interrupted")],
+)
+def test_with_the_store_away_every_state_gives_what_it_means(hint, word):
+    for state in (state for state, means in HINTS.items() if means == hint):
+        assert conclude(state, None).word == word
+    assert conclude("A_STATE_OF_TOMORROW", None).word == "interrupted"
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "A_STATE_OF_TOMORROW", "COMPLETE"])
+def test_with_the_store_away_mlflow_tells_a_skip_and_a_success(state):
+    assert conclude(state, None, decision="skip", version="4").word == "skipped"
+    assert conclude(state, None, decision="train", version="4").word == "succeeded"
+
+
+def test_a_failure_that_a_retry_repaired_is_no_failure():
+    repaired = {**record(*ALL), "train": StepRecord("finished", 3.0)}
+    assert conclude("COMPLETE", repaired) == Ending("succeeded")
 
 
 def test_a_success_names_version_verdict_and_perplexity():
     made = Made("train", "", "wikigpt", "4", ("champion",), 139.204, "promote")
-    assert sentence("night-1", Ending("succeeded"), made) == (
-        "Run night-1 succeeded: version 4 of wikigpt is registered, the gate says promote."
+    assert sentence("run-1", Ending("succeeded"), made) == (
+        "Run run-1 succeeded: version 4 of wikigpt is registered, the gate says promote."
         " Version 4: word perplexity 139.20 on test, alias champion."
     )
 
 
 def test_a_skip_says_why():
-    made = Made("skip", "version 4 is already made of these data", "wikigpt", "4", (), 139.2)
-    text = sentence("night-2", Ending("skipped"), made)
-    assert "trained nothing: version 4 is already made of these data." in text
+    made = Made("skip", "version 4 exists for these inputs", "wikigpt", "4", (), 139.2)
+    text = sentence("run-2", Ending("skipped"), made)
+    assert "trained nothing: version 4 exists for these inputs." in text
     assert "139.20" in text
 
 
 def test_a_failure_says_what_where_and_what_to_do():
-    assert sentence("night-3", conclude("FAILED", BROKEN, ""), Made()) == (
-        "Run night-3 failed in validate: The test split is empty (test.txt): give it text."
+    assert sentence("run-3", conclude("FAILED", record("download", validate=BROKEN)), Made()) == (
+        "Run run-3 failed in validate: The loss is nan in step 7 (step train): lower train.learning_rate."
     )
 
 
-def test_a_failure_that_left_no_word_points_to_the_log():
-    assert "log" in sentence("night-3", conclude("FAILED", None, ""), Made())
-
-
-def test_an_interruption_says_how_to_go_on():
-    text = sentence("night-4", conclude("CANCELLED", STOPPED, "train"), Made())
-    assert "interrupted in train" in text
-    assert "run the same command again" in text
+@pytest.mark.parametrize(
+    ("state", "steps", "words"),
+    [
+        ("FAILED", None, "no step recorded a failure; see the log"),
+        ("FAILED", record("download", "validate"), "No step began after validate"),
+        ("FAILED", record(*UNTIL_TRAIN, train=None), "failed in train: The process of the step was killed"),
+        ("RUNNING", record(*UNTIL_TRAIN, train=None), "interrupted in train: Its pod was deleted, evicted"),
+        ("RUNNING", record(*UNTIL_TRAIN, train=SIGTERM), "Start the same run again to resume it"),
+    ],
+)
+def test_what_a_person_reads_where_a_step_could_not_say_why(state, steps, words):
+    assert words in sentence("run-4", conclude(state, steps), Made())

@@ -2,20 +2,25 @@
 
 import json
 
+import mlflow
 import pytest
 
 from components.notify.run import run
 from components.notify.settings import NotifySettings
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.liveness import alive, beating, heartbeat_of
+from components.shared.liveness import alive, heartbeat, heartbeat_of
+from components.shared.run_record import record_failure, record_finish, record_start, write_log
 from components.shared.settings import parse_section
 from components.shared.step import Step
 from components.shared.step import step as step_of
 
 SUCCEEDED = {"state": "SUCCEEDED", "error_code": 0, "error_message": ""}
 FAILED = {"state": "FAILED", "error_code": 1, "error_message": "Inner task failed"}
-CANCELLED = {"state": "CANCELLED", "error_code": 0, "error_message": ""}
+CANCELED = {"state": "CANCELED", "error_code": 0, "error_message": ""}
+# The two words of Kubeflow Pipelines 2.17, see recorded_states.json.
+COMPLETE = {"state": "COMPLETE", "error_code": 0, "error_message": ""}
+RUNNING = {"state": "RUNNING", "error_code": 0, "error_message": ""}
 FAILURE = Failure("The test split is empty", where="test.txt", remedy="give it text")
 
 
@@ -25,7 +30,7 @@ def step(tmp_path, tracking_uri, monkeypatch):
     monkeypatch.delenv("WIKIGPT_WEBHOOK", raising=False)
 
     def step(**notify) -> Step:
-        return Step("notify", "night-1", {"notify": notify})
+        return Step("notify", "run-1", {"notify": notify})
 
     return step
 
@@ -52,6 +57,18 @@ def train(step: Step) -> None:
     )
 
 
+def fail(here: Step, step: str) -> None:
+    """Leaves what a step leaves that fails."""
+    record_start(here.store, here.run, step)
+    record_failure(here.store, here.run, step, FAILURE, {"report": "runs:/1/validation/report.html"})
+
+
+def finish(here: Step, step: str, **published: str) -> None:
+    """Leaves what a step leaves that finishes."""
+    record_start(here.store, here.run, step)
+    record_finish(here.store, here.run, step, published)
+
+
 def test_a_success_is_told_everywhere(step, receiver, capsys):
     here = step(webhook=receiver.url)
     train(here)
@@ -68,12 +85,12 @@ def test_a_success_is_told_everywhere(step, receiver, capsys):
 
 def test_a_failure_carries_what_where_and_remedy(step, receiver, capsys):
     here = step(webhook=receiver.url)
-    here.store.put_record("failures/night-1", {"step": "validate", **FAILURE.to_dict()})
+    fail(here, "validate")
     run(here, FAILED)
     notice = notice_of(capsys)
     assert (notice["ending"], notice["step"]) == ("failed", "validate")
     assert Failure.from_dict(notice["failure"]).args == FAILURE.args
-    assert receiver.posted[0]["text"] == f"Run night-1 failed in validate: {FAILURE}"
+    assert receiver.posted[0]["text"] == f"Run run-1 failed in validate: {FAILURE}"
     record = mlflow_run(here)
     assert record.info.status == "FAILED"
     assert str(FAILURE) in record.data.tags["wikigpt.notice"]
@@ -81,7 +98,7 @@ def test_a_failure_carries_what_where_and_remedy(step, receiver, capsys):
 
 def test_a_cancelled_run_ends_as_killed(step, capsys):
     here = step()
-    run(here, CANCELLED)
+    run(here, CANCELED)
     assert notice_of(capsys)["ending"] == "interrupted"
     assert mlflow_run(here).info.status == "KILLED"
 
@@ -96,12 +113,62 @@ def test_a_skip_says_why_and_which_version_stands(step, capsys):
     assert notice["word_perplexity"] == 139.204
 
 
+@pytest.mark.parametrize("status", [COMPLETE, RUNNING], ids=["COMPLETE", "RUNNING"])
+def test_what_the_steps_recorded_wins_over_the_word_of_the_orchestrator(step, capsys, status):
+    here = step()
+    train(here)
+    finish(here, "download", decision="train", model="wikigpt")
+    finish(here, "evaluate", report="runs:/1/reports/evaluation.html")
+    finish(here, "register", model="wikigpt", version="1", verdict="promote")
+    run(here, status)
+    notice = notice_of(capsys)
+    assert (notice["ending"], notice["version"], notice["verdict"]) == ("succeeded", "1", "promote")
+    assert notice["reports"] == {"evaluate": "runs:/1/reports/evaluation.html"}
+    assert mlflow_run(here).info.status == "FINISHED"
+
+
+def test_a_skip_on_a_cluster_is_announced_as_a_skip(step, capsys):
+    here = step()
+    train(here)
+    finish(here, "download", decision="skip", reason="version 1 exists", model="wikigpt", version="1")
+    run(here, RUNNING)
+    notice = notice_of(capsys)
+    assert (notice["ending"], notice["reason"], notice["word_perplexity"]) == ("skipped", "version 1 exists", 139.204)
+    assert mlflow_run(here).info.status == "FINISHED"
+
+
+def test_a_failed_validation_names_its_report_in_mlflow(step, capsys):
+    here = step()
+    fail(here, "validate")
+    run(here, FAILED)
+    assert notice_of(capsys)["reports"] == {"validate": "runs:/1/validation/report.html"}
+
+
+def test_the_logs_of_the_steps_are_kept_as_artifacts_of_the_mlflow_run(step):
+    here = step()
+    finish(here, "download")
+    fail(here, "train")
+    write_log(here.store, here.run, "train", "step 1 loss 9.1\n")
+    run(here, FAILED)
+    text = mlflow.artifacts.load_text(f"{mlflow_run(here).info.artifact_uri}/logs/train.txt")
+    assert text == "step 1 loss 9.1\n"
+
+
+@pytest.mark.parametrize("address", ["http://[::1", "http://host:port/x", "https://a b/c", "http:///nohost"])
+def test_a_webhook_that_is_malformed_fails_no_run_and_leaves_no_mlflow_run_open(step, monkeypatch, caplog, address):
+    monkeypatch.setenv("WIKIGPT_WEBHOOK", address)
+    here = step()
+    run(here, SUCCEEDED)
+    assert "not delivered" in caplog.text
+    assert mlflow_run(here).info.status == "FINISHED"
+
+
 def test_the_run_no_longer_lives_afterwards(step):
     here = step()
-    with beating(here.store, "night-1"):
-        assert alive(heartbeat_of(here.store, "night-1"))
-        run(here, SUCCEEDED)
-    assert not alive(heartbeat_of(here.store, "night-1"))
+    with heartbeat(here.store, "run-1"):
+        assert alive(heartbeat_of(here.store, "run-1"))
+    run(here, SUCCEEDED)
+    assert not alive(heartbeat_of(here.store, "run-1"))
 
 
 def test_a_webhook_that_fails_does_not_fail_the_run(step, receiver, caplog):
@@ -134,8 +201,9 @@ def test_a_version_that_was_deleted_is_left_out(step, capsys):
 
 def test_mlflow_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("components.shared.tracking.PATIENCE", 0.1)
     here = step(webhook=receiver.url)
-    here.store.put_record("failures/night-1", {"step": "train", **FAILURE.to_dict()})
+    fail(here, "train")
     run(here, FAILED)
     assert notice_of(capsys)["ending"] == "failed"
     assert len(receiver.posted) == 1
@@ -153,12 +221,12 @@ def test_a_store_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, 
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("WIKIGPT_STORE", "s3://bucket/x")
     monkeypatch.delenv("WIKIGPT_RUN", raising=False)
-    with step_of("notify", json.dumps({"notify": {"webhook": receiver.url}}), "night-1", lives=False) as here:
+    with step_of("notify", json.dumps({"notify": {"webhook": receiver.url}}), "run-1", recorded=False) as here:
         run(here, FAILED)
     assert notice_of(capsys)["ending"] == "failed"
     assert len(receiver.posted) == 1
     assert mlflow_run(here).info.status == "FAILED"
-    assert "Why the run ended is not known" in caplog.text
+    assert "The record of the steps cannot be read" in caplog.text
 
 
 def test_a_model_that_diverged_is_told_of_too(step, receiver):

@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 
 from components.register.claim import Claim, claim_version, settle_claim
 from components.shared.failure import ExitCode, Failure
-from components.shared.liveness import beating, end_heartbeat
+from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.store import Store, open_store
 
 MODEL, FINGERPRINT = "wikigpt", "f" * 32
@@ -45,7 +45,7 @@ def test_a_version_that_stands_is_everybodys(client: MlflowClient, objects: Stor
 
 
 def test_a_living_run_is_waited_for_and_then_named(client: MlflowClient, objects: Store) -> None:
-    with beating(objects, "a"):
+    with heartbeat(objects, "a"):
         claim(objects, client, "a")
         with pytest.raises(Failure, match="Run a lives and has claimed this fingerprint") as raised:
             claim(objects, client, "b")
@@ -58,7 +58,7 @@ def test_of_eight_heirs_of_a_dead_run_exactly_one_registers(client: MlflowClient
     heirs = [f"heir-{number}" for number in range(8)]
     with ExitStack() as stack, ThreadPoolExecutor(8) as pool:
         for heir in heirs:
-            stack.enter_context(beating(objects, heir))
+            stack.enter_context(heartbeat(objects, heir))
         futures = [pool.submit(claim, objects, client, heir) for heir in heirs]
         failures = [future.exception() for future in futures]
     assert [type(failure) for failure in failures].count(type(None)) == 1

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from components.shared.liveness import STALE_AFTER, beating
+from components.shared.liveness import STALE_AFTER, heartbeat
 from components.shared.storage.store import Store, open_store
 from components.shared.sweep import sweep
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 DIE_WHILE_BEATING = """
 import os, sys
-from components.shared.liveness import beating
+from components.shared.liveness import heartbeat
 from components.shared.storage.store import open_store
-with beating(open_store(sys.argv[1]), "killed"):
+with heartbeat(open_store(sys.argv[1]), "killed"):
     os.kill(os.getpid(), 9)
 """
 
@@ -40,7 +40,7 @@ def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: P
     names = ["killed", "silent-elsewhere", "alive-elsewhere", "alive-here", "beats-in-another-store", None]
     runs = {name: start(client, name) for name in names}
     experiment = client.get_experiment_by_name("wikigpt").experiment_id
-    with beating(store, "alive-here"):
+    with heartbeat(store, "alive-here"):
         swept = sweep(client, store, experiment, by="night-2")
         again = sweep(client, store, experiment, by="night-3")
 

@@ -32,7 +32,7 @@ def test_a_failure_crosses_a_process_boundary():
 def test_an_interruption_can_be_resumed():
     interrupted = Interrupted("Stopped at step 40", where="train")
     assert interrupted.exit_code == 75
-    assert "run the same command again" in str(interrupted)
+    assert "start the same run again" in str(interrupted)
     again = pickle.loads(pickle.dumps(interrupted))
     assert type(again) is Interrupted
     assert again.to_dict() == interrupted.to_dict()

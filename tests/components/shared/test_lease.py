@@ -9,7 +9,7 @@ import pytest
 
 from components.shared.failure import Failure
 from components.shared.lease import check_lease, lease, leases, refuse_a_second_training
-from components.shared.liveness import beating, end_heartbeat
+from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.store import Store, open_store
 
 TRAINING = "f" * 32
@@ -21,7 +21,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def test_it_is_held_for_the_block_and_then_free(store: Store) -> None:
-    with beating(store, "one"), lease(store, TRAINING, "one"):
+    with heartbeat(store, "one"), lease(store, TRAINING, "one"):
         check_lease(store, TRAINING, "one")
         refuse_a_second_training(store, TRAINING, "one")
         with pytest.raises(Failure, match="The run one is training exactly this already"):
@@ -39,7 +39,7 @@ def test_it_is_held_for_the_block_and_then_free(store: Store) -> None:
 
 def test_a_run_that_is_tried_again_holds_it_still(store: Store) -> None:
     store.claim(f"training/{TRAINING}/000000", {"run": "one"})
-    with beating(store, "one"), lease(store, TRAINING, "one"):
+    with heartbeat(store, "one"), lease(store, TRAINING, "one"):
         assert store.claims("training/") == [f"training/{TRAINING}/000000"]
     assert store.claims("training/") == []
 

@@ -5,11 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from components.shared.events import parse
+from components.shared.failure import Failure
 from components.shared.liveness import alive, heartbeat_of
+from components.shared.run_record import read_record, record_failure, record_start
 from components.shared.storage.store import open_store
 
 _STEP = """
@@ -57,7 +60,7 @@ def test_a_step_that_goes_well_says_so_and_leaves_its_heartbeat(store):
     assert [event["event"] for event in events] == ["step-started", "step-finished"]
     assert events[0]["run"] == "kfp-run"
     assert store.claimed("x") == {"seed": 0}
-    assert store.claimed("failures/kfp-run") is None
+    assert read_record(store, "kfp-run")["train"].state == "finished"
     assert heartbeat_of(store, "kfp-run") is not None
     assert not alive(heartbeat_of(store, "kfp-run"))
 
@@ -72,7 +75,7 @@ def test_a_failure_ends_the_process_with_its_code_and_stands_in_the_store(store)
     code, events, err = run(store, body)
     assert code == 6
     expected = {"what": "The token expired", "where": "hub", "remedy": "log in", "exit_code": 6}
-    assert store.claimed("failures/kfp-run") == {"step": "train", **expected}
+    assert read_record(store, "kfp-run")["train"].failure.to_dict() == expected
     assert events[-1].items() >= {"event": "step-failed", "step": "train", **expected}.items()
     assert err.splitlines() == ["The token expired (hub): log in."]
 
@@ -88,7 +91,7 @@ def test_an_unforeseen_error_is_a_failure_that_points_to_its_traceback(store):
     assert code == 1
     assert events[-1]["what"] == "KeyError: 'gone'"
     assert "Traceback" in err
-    assert store.claimed("failures/kfp-run")["where"] == "step train"
+    assert read_record(store, "kfp-run")["train"].failure.where == "step train"
 
 
 def test_sigterm_ends_a_step_resumably(store):
@@ -99,7 +102,7 @@ def test_sigterm_ends_a_step_resumably(store):
     code, events, _ = finish(process)
     assert code == 75
     assert events[-1]["event"] == "step-failed"
-    assert store.claimed("failures/kfp-run")["exit_code"] == 75
+    assert read_record(store, "kfp-run")["train"].failure.exit_code == 75
 
 
 def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
@@ -114,20 +117,70 @@ def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
     assert finish(process)[0] == 75
 
 
-def test_the_failure_of_an_attempt_is_forgotten_by_the_next_one_and_by_no_other_step(store):
-    store.put_record("failures/kfp-run", {"step": "download", "what": "503"})
+def test_what_a_step_published_is_recorded_also_where_it_fails(store):
+    run(store, "here.published.update(version='7')")
+    assert read_record(store, "kfp-run")["train"].published == {"version": "7"}
+    run(store, "here.published.update(report='runs:/1/report.html'); {}['gone']")
+    assert read_record(store, "kfp-run")["train"].published == {"report": "runs:/1/report.html"}
+
+
+def test_the_failure_of_an_attempt_is_overwritten_by_the_next_one(store):
+    failure = Failure("503", where="s3", remedy="try again")
+    for name in ("download", "train"):
+        record_start(store, "kfp-run", name)
+        record_failure(store, "kfp-run", name, failure, {})
     run(store, "pass")
-    assert store.claimed("failures/kfp-run")["step"] == "download"
-    store.put_record("failures/kfp-run", {"step": "train", "what": "503"})
-    run(store, "pass")
-    assert store.claimed("failures/kfp-run") is None
+    states = {name: step.state for name, step in read_record(store, "kfp-run").items()}
+    assert states == {"download": "failed", "train": "finished"}
+
+
+def kill_reader_then_sigterm(store, body, **variables):
+    """As on a cluster, where the launcher that reads the step's output dies at SIGTERM before the step does."""
+    process = start(store, body, **variables)
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.stdout.close()
+    process.send_signal(signal.SIGTERM)
+    process.stderr.close()
+    return process.wait(60)
+
+
+def test_a_step_whose_reader_is_gone_keeps_its_reason_and_its_exit_code(store):
+    assert kill_reader_then_sigterm(store, "print('ready', flush=True); time.sleep(60)") == 75
+    seen = read_record(store, "kfp-run")["train"]
+    assert (seen.state, seen.failure.exit_code) == ("failed", 75)
+
+
+def test_a_step_whose_reader_is_gone_succeeds_all_the_same(store):
+    body = (
+        "from components.shared.events import emit\n    time.sleep(0.5)\n"
+        "    for number in range(3):\n        emit('progress', done=number)\n        print(number, flush=True)"
+    )
+    process = start(store, body)
+    assert process.stdout.readline().startswith('{"event": "step-started"')
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert read_record(store, "kfp-run")["train"].state == "finished"
+
+
+def test_sigterm_comes_twice_from_a_parent_and_a_process_group(store):
+    body = "print('ready', flush=True)\n    try:\n        time.sleep(60)\n    finally:\n        time.sleep(0.5)"
+    process = start(store, body)
+    while process.stdout.readline() != "ready\n":
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    code, _, _ = finish(process)
+    assert code == 75
+    assert read_record(store, "kfp-run")["train"].failure.exit_code == 75
 
 
 def test_a_run_that_was_told_to_stop_begins_no_further_step(store, tmp_path):
     (tmp_path / "stop").touch()
     code, _, err = run(store, "here.store.claim('x', {})", WIKIGPT_STOP=str(tmp_path / "stop"))
     assert code == 75
-    assert "told to stop before this step began" in err
+    assert "asked to stop before this step began" in err
     assert store.claimed("x") is None
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.liveness import beating
+from components.shared.liveness import heartbeat
 from components.shared.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
@@ -169,7 +169,7 @@ def test_a_finished_training_is_reused_unless_forced(
 def test_one_training_at_a_time(here: Path, tokens_dir: Path) -> None:
     step = tiny_step()
     step.store.claim(LEASE, {"run": "other"})
-    with beating(step.store, "other"), pytest.raises(Failure, match="The run other is training exactly this already"):
+    with heartbeat(step.store, "other"), pytest.raises(Failure, match="The run other is training exactly this already"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
     assert step.store.claimed(LEASE) == {"run": "other"}
 

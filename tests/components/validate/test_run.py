@@ -1,6 +1,7 @@
 """The step: what it leaves behind, when it stops a run, what it reuses, and what it compares with."""
 
 import json
+import re
 from dataclasses import asdict
 
 import pytest
@@ -90,7 +91,7 @@ def test_a_test_split_copied_into_train_stops_the_run_and_leaves_the_report(surr
     assert "\n" not in sentence
     assert "'no article in two splits' failed in test: saw 3 of 3 articles ('Title 200'" in sentence
     assert "wanted none (and 2 more)" in sentence
-    assert str(leaky.report) in sentence
+    assert re.search(r"the report runs:/\w{32}/validation/report\.html in MLflow", sentence)
     assert caught.value.exit_code == ExitCode.FAILED
     assert "failed: nothing is trained on it" in leaky.report.read_text()
     assert leaky.logged() == {"validation/results.json", "validation/report.html"}

@@ -78,7 +78,7 @@ def test_credentials_come_from_secrets_and_addresses_from_the_config_map(compile
     ]
     needed, optional = kubernetes["configMapAsEnv"]
     assert needed["configMapName"] == optional["configMapName"] == "wikigpt"
-    assert {key["envVar"] for key in needed["keyToEnv"]} == {"WIKIGPT_STORE", "MLFLOW_TRACKING_URI"}
+    assert {key["envVar"] for key in needed["keyToEnv"]} == {"WIKIGPT_STORE", "WIKIGPT_MLFLOW_TRACKING_URI"}
     assert {key["envVar"] for key in optional["keyToEnv"]} == {
         "AWS_ENDPOINT_URL_S3",
         "AWS_REGION",

@@ -71,11 +71,11 @@ def test_nothing_of_the_machine_that_compiled_it(text):
 
 def test_no_credential(text):
     assert not re.search(r"AKIA|-----BEGIN|://[^/\s:]+:[^/\s@]+@", text)
-    # Names of keys stand there; a value would stand beside `value:`, as the only variable set in the open does.
+    # Names of keys stand there; a value would stand beside `value:`, as the only variables set in the open do.
     pipeline = next(yaml.safe_load_all(text))
     executors = pipeline["deploymentSpec"]["executors"].values()
     variables = {entry["name"] for executor in executors for entry in executor["container"].get("env", ())}
-    assert variables == {"WIKIGPT_IMAGE"}
+    assert variables == {"WIKIGPT_IMAGE", "WIKIGPT_RUN_DEADLINE_SECONDS"}
 
 
 def test_compiling_does_not_read_the_environment(text, tmp_path, monkeypatch):

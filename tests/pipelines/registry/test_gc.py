@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.failure import Failure
-from components.shared.liveness import beating, end_heartbeat
+from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
 from pipelines.registry.gc import DAY, Waste, gc
@@ -84,7 +84,7 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
     filled.create_run(experiment, tags=tags)
     store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
     age(store, days=30)
-    with beating(store, "night-3"), beating(store, "night-4"):
+    with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
         waste = gc(store, filled, apply=True)
     assert listed(waste) == {("checkpoint", "1")}
     assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)

@@ -1,0 +1,44 @@
+"""What a cancelled run leaves open, closed from here: Kubeflow Pipelines does not start its exit handler.
+
+Without this the MLflow run says RUNNING until the next run marks it KILLED, and whoever starts the same run again waits
+until its heartbeat is stale.
+"""
+
+from __future__ import annotations
+
+import os
+
+from components.shared.events import notes_on_stderr
+from components.shared.failure import Failure
+
+_NEEDED = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
+
+
+def close_run(run_id: str) -> str | None:
+    """Ends the heartbeat and the MLflow run of a cancelled run, with the notice that its exit handler would have given.
+
+    Args:
+        run_id: of the run, which must be over: a step that still runs would renew its heartbeat.
+
+    Returns:
+        Why something stays open and until when, or None where all is closed.
+    """
+    from components.notify.run import run
+    from components.shared.step import Step
+
+    missing = [name for name in _NEEDED if not os.environ.get(name)]
+    if not missing:
+        handler = Step("notify", run_id, {"notify": {}})
+        try:
+            with notes_on_stderr():
+                handler.store, handler.tracking  # noqa: B018 -- opened here, so that what is away is known
+                run(handler, {"state": "CANCELED", "error_code": 0, "error_message": ""})
+            return None
+        except Failure as failure:
+            why = str(failure)
+    else:
+        why = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set here."
+    return (
+        f"The heartbeat and the MLflow run of {run_id} stay open: {why} The next run marks it KILLED; the same run,"
+        " started again, waits up to three minutes."
+    )

@@ -1,0 +1,54 @@
+"""A cancelled run is closed from the laptop, since Kubeflow Pipelines never starts its exit handler."""
+
+import pytest
+
+from components.shared.lease import lease
+from components.shared.liveness import alive, heartbeat, heartbeat_of
+from components.shared.run_record import record_start
+from components.shared.step import Step
+from components.shared.storage.store import open_store
+from pipelines.cluster.cancellation import close_run
+from tests.registry import empty_database, tracking_uri  # noqa: F401
+
+RUN = "4e928f31-a2c6-4619-a369-7435c5f19ef7"
+
+
+@pytest.fixture
+def cancelled(tmp_path, tracking_uri, monkeypatch):  # noqa: F811
+    """A run that was killed in its training, on another machine."""
+    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+    step = Step("train", RUN, {})
+    step.tracking.tags({"wikigpt.decision": "train"})
+    with pytest.raises(KeyboardInterrupt), heartbeat(step.store, RUN):
+        record_start(step.store, RUN, "train")
+        raise KeyboardInterrupt
+    step.store.claim("training/f/000000", {"run": RUN})
+    record = {**heartbeat_of(step.store, RUN), "host": "pod/boot/pid:[1]"}
+    step.store.put_record(f"heartbeats/{RUN}", record)
+    return step
+
+
+def test_the_same_run_can_be_started_again_at_once(cancelled):
+    assert alive(heartbeat_of(cancelled.store, RUN))
+    assert close_run(RUN) is None
+    with lease(cancelled.store, "f", "the next run"):
+        pass
+
+
+def test_its_mlflow_run_is_killed_in_the_step_that_it_was_in(cancelled, capsys):
+    close_run(RUN)
+    seen = cancelled.tracking.client.get_run(cancelled.tracking.run_id)
+    assert seen.info.status == "KILLED"
+    assert seen.data.tags["wikigpt.ending"] == "interrupted"
+    assert "interrupted in train" in seen.data.tags["wikigpt.notice"]
+    assert capsys.readouterr().out == ""
+
+
+def test_what_cannot_be_reached_is_named(cancelled, monkeypatch):
+    monkeypatch.delenv("WIKIGPT_STORE")
+    assert "stay open: WIKIGPT_STORE is not set here." in close_run(RUN)
+    monkeypatch.setenv("WIKIGPT_STORE", str(open_store(cancelled.store.uri).uri))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setattr("components.shared.tracking.PATIENCE", 0.1)
+    assert "MLflow does not answer" in close_run(RUN)
+    assert alive(heartbeat_of(cancelled.store, RUN))
