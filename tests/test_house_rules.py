@@ -16,6 +16,7 @@ STORAGE = (
     {"local", "s3_transfer"},
     {"s3"},
     {"store"},
+    {"lock"},
 )
 MOST_LINES = 8
 

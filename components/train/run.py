@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from components.shared.events import emit
 from components.shared.fingerprint import identity
-from components.shared.lease import lease
 from components.shared.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
+from components.shared.training_lock import training_lock
 from components.train import keeper
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
@@ -42,13 +42,17 @@ def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None
     if not forced and step.store.fetch("model", fingerprint, model_dir):
         emit("reused", step=step.name, what="model", fingerprint=fingerprint)
         return
-    with lease(step.store, fingerprint, step.run), tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+    lock = training_lock(step.store, fingerprint).held(step.run)
+    with lock as held, tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+        if held.before:
+            emit("note", text=f"The run {held.before} that trained this is dead: its training is taken over")
         if forced:
             keeper.forget_others(step.store, fingerprint, step.run)
-        job = _prepare_job(step, settings, fingerprint, tokens, Path(scratch), (tokens_dir, model_dir))
+        job = _prepare_job(step, settings, fingerprint, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
         with told_to_stop() as stop:
             facts = _train(job, settings, stop)
         write_manifest(model_dir, "model", facts)
+        held.check()
         step.store.publish(model_dir, "model", fingerprint, replace=forced)
 
 
@@ -74,6 +78,7 @@ def _prepare_job(
     tokens: Manifest,
     scratch: Path,
     folders: tuple[Path, Path],
+    lock: int,
 ) -> Job:
     from components.train.job import Job
 
@@ -88,6 +93,7 @@ def _prepare_job(
     tokens_dir, model_dir = folders
     return Job(
         run=step.run,
+        lock=lock,
         sections=step.settings,
         fingerprint=fingerprint,
         identity=parts,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Literal
 
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
-from components.shared.lease import leases
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.storage.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.training_lock import trainings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -120,7 +120,7 @@ def _needs(store: Store, client: MlflowClient, heard: set[str], runs: list[Run])
     models = client.search_registered_models(max_results=1000)
     versions = [version for model in models for version in registry.versions(client, model.name)]
     living = frozenset(run for run in heard if alive(heartbeat_of(store, run)))
-    training = {fingerprint for fingerprint, run in leases(store) if run in living}
+    training = {fingerprint for fingerprint, run in trainings(store) if run in living}
     busy = {r.data.tags.get(registry.FINGERPRINT, "") for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living}
     return _Needs(
         fingerprints=frozenset(v.tags[registry.FINGERPRINT] for v in versions if registry.FINGERPRINT in v.tags),

@@ -11,6 +11,7 @@ from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.training_lock import training_lock
 
 
 def publish(store, folder, kind, name):
@@ -107,7 +108,7 @@ def test_a_version_of_another_corpus_or_fingerprint_does_not_count(step, tmp_pat
 def test_a_second_run_of_one_fingerprint_is_refused_while_the_first_lives(step, tmp_path):
     here = step()
     fingerprint = run(here, tmp_path / "corpus").fingerprint
-    here.store.claim(f"training/{fingerprint}/000000", {"run": "night-1"})
+    training_lock(here.store, fingerprint).acquire("night-1")
     with heartbeat(here.store, "night-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
         with pytest.raises(Failure, match="The run night-1 is training exactly this already"):

@@ -11,6 +11,7 @@ from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
+from components.shared.training_lock import training_lock
 from pipelines.registry.gc import DAY, Waste, gc
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32
@@ -82,7 +83,7 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
     tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
     filled.create_run(experiment, tags=tags)
-    store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
+    training_lock(store, OTHER).acquire("night-4")
     age(store, days=30)
     with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
         waste = gc(store, filled, apply=True)
