@@ -13,7 +13,6 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace as changed
 from pathlib import Path
 from typing import Any
 
@@ -264,8 +263,11 @@ class Store:
             return all([*map(transfer, large), *went])
 
     def _named(self, folder: str, prefix: str) -> list[Entry]:
-        found = (entry for entry in self.objects.entries(folder + prefix) if entry.key.endswith(_JSON))
-        named = (changed(entry, key=entry.key[len(folder) : -len(_JSON)]) for entry in found)
+        named = [
+            Entry(entry.key[len(folder) : -len(_JSON)], entry.size, entry.changed)
+            for entry in self.objects.entries(folder + prefix)
+            if entry.key.endswith(_JSON)
+        ]
         return sorted(named, key=lambda entry: entry.key)
 
     def _create(self, key: str, data: bytes) -> bytes:

@@ -1,0 +1,86 @@
+"""The lock on one registered model: its versions are made and its aliases moved by one run or command at a time.
+
+MLflow neither refuses a second version of one model nor moves an alias on a condition. So whoever does either holds the
+lock, and looks whether it still does before each write.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from components.shared.liveness import alive, heartbeat_of
+from components.shared.storage.lock import Lock
+from components.shared.storage.store import Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_COMMAND = "wikigpt "
+_WRITES = ("copy_", "create_", "delete_", "log_", "rename_", "set_", "update_")
+
+
+def model_lock(store: Store, model: str) -> Lock:
+    """The lock on a registered model. It is held for seconds: whatever takes long is done before."""
+    return Lock(
+        store,
+        f"registry/{model}",
+        alive=partial(_is_alive, store),
+        doing=f"changing the versions of {model}",
+        remedy="wait for that run or end it, then run again",
+    )
+
+
+def owner_of_command(command: str, user: str) -> str:
+    """The name under which a person's command holds the lock; it has no heartbeat, so a killed one is waited for."""
+    return f"{_COMMAND}{command} ({user}, {secrets.token_hex(3)})"
+
+
+def fenced(client: MlflowClient, check: Callable[[], None]) -> MlflowClient:
+    """The same client, which calls `check` (or `renew`) of the lock that is held before everything that writes."""
+    return cast("MlflowClient", _Fenced(client, check))
+
+
+def register_once(
+    client: MlflowClient, model: str, find: Callable[[], ModelVersion | None], make: Callable[[], str]
+) -> str:
+    """The version that there is, or a new one.
+
+    Args:
+        client: of the registry, fenced.
+        model: the name of the registered model.
+        find: the version that counts, where there are any.
+        make: registers a new one and gives its number.
+    """
+    if there := find():
+        return str(there.version)
+    made = make()
+    counts = find()
+    if counts is None or str(counts.version) == made:
+        return made
+    # Somebody took this run for dead while it registered, and registered the same.
+    client.delete_model_version(model, made)
+    return str(counts.version)
+
+
+def _is_alive(store: Store, owner: str) -> bool | None:
+    return None if owner.startswith(_COMMAND) else alive(heartbeat_of(store, owner))
+
+
+class _Fenced:
+    def __init__(self, client: MlflowClient, check: Callable[[], None]):
+        self._client, self._check = client, check
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._client, name)
+        if not name.startswith(_WRITES):
+            return value
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            self._check()
+            return value(*args, **kwargs)
+
+        return write
