@@ -17,22 +17,22 @@ from components.tokenize.settings import OWN
 from pipelines import doctor
 from pipelines.doctor import Finding
 from pipelines.home import Home, tracking_uri
-from pipelines.run import pin_numerics
+from pipelines.numerics import numerics_here
 from pipelines.settings import RunSettings
 
 
 def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
     """The settings were checked when they were read; here are the corpus and the surroundings that they need."""
-    pinned = pin_numerics(settings)
-    train = pinned.train
-    numerics = f"{train.device}, {train.precision}, {train.threads} threads, compile {'on' if train.compile else 'off'}"
+    here = numerics_here(settings, home)
+    precision = f"{here.precision} ({here.reason})" if here.reason else here.precision
+    compiled = "on" if settings.train.compile else "off"
     return [
         Finding("Settings", True, f"profile {settings.profile}: {settings.description}"),
-        Finding("Numerics", True, numerics),
+        Finding("Numerics", True, f"{here.device}, {precision}, {here.threads} threads, compile {compiled}"),
         corpus(settings),
         *pretrained(settings, store),
-        doctor.gpu(needed=True) if "cuda" in (train.device, settings.evaluate.device) else doctor.cores(),
-        doctor.compiler(needed=train.compile),
+        doctor.gpu(needed=True) if "cuda" in (here.device, settings.evaluate.device) else doctor.cores(),
+        doctor.compiler(needed=settings.train.compile),
         doctor.disk(home.root),
         doctor.store(store),
         doctor.tracking(tracking_uri(home)),

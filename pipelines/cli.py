@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import traceback
+from types import TracebackType
 
 import typer
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from pipelines.cluster import commands as on_cluster
 from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
 
@@ -27,6 +30,7 @@ for group in (running, registry, compiling, on_cluster, mirroring, upkeep, surro
 
 def main() -> None:
     """Runs the command; a failure is one sentence on stderr and its exit code."""
+    sys.excepthook = _show_unexpected
     try:
         app()
     except Failure as failure:
@@ -34,6 +38,11 @@ def main() -> None:
         sys.exit(int(failure.exit_code))
     except KeyboardInterrupt:
         sys.exit(int(ExitCode.CTRL_C))
+
+
+def _show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An error that nobody foresaw, with its traceback: libraries quote addresses with their credentials."""
+    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -112,11 +113,11 @@ def tracking(uri: str) -> Finding:
 
 def hub() -> Finding:
     """Whether the Hugging Face Hub can be reached, within seconds."""
-    endpoint = os.environ.get("HF_ENDPOINT", f"https://{_HUB}").partition("://")[2].rstrip("/")
-    host, _, port = endpoint.partition(":")
+    endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or f"https://{_HUB}")
+    host = endpoint.hostname or ""
     try:
-        socket.create_connection((host, int(port or 443)), timeout=3).close()
-    except OSError as error:
+        socket.create_connection((host, endpoint.port or 443), timeout=3).close()
+    except (OSError, ValueError) as error:
         seen = f"{host}: {error}"
         return Finding(
             "Hugging Face Hub", False, seen, "corpora and pretrained weights by name; folders and s3:// work"
@@ -129,6 +130,35 @@ def docker() -> Finding:
         return f"engine {engine(timeout=5).version()['Version']}"
 
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
+
+
+def server(endpoint: str | None, namespace: str | None) -> Finding:
+    """Asks Kubeflow Pipelines for its health and its version, and Kubernetes for the namespace."""
+
+    def use() -> str:
+        from pipelines.cluster.namespaces import require_namespace
+        from pipelines.cluster.options import open_cluster
+
+        cluster = open_cluster(endpoint, namespace)
+        require_namespace(cluster.access)
+        return f"{cluster.version or 'a version that it does not tell'} at {cluster.address}"
+
+    return tried("Kubeflow Pipelines", use, "`wikigpt submit` and the schedules")
+
+
+def retries() -> Finding:
+    """Whether the cluster retries a step that failed; steps retry by themselves what is transient."""
+    from pipelines.cluster.examination import retries_of
+    from pipelines.cluster.options import access_of
+
+    found = retries_of(access_of(None, None))
+    lost = "a second attempt of a step that failed; what is transient is retried within the step"
+    return Finding("Retries", bool(found.in_force), found.seen, lost, needed=False)
+
+
+def examine_cluster(endpoint: str | None, namespace: str | None) -> list[Finding]:
+    """Looks at what runs on a cluster need."""
+    return [server(endpoint, namespace), retries()]
 
 
 def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:

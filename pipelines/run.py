@@ -15,7 +15,7 @@ from typing import Any
 
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
-from components.shared.machine import cores_granted, precision_on
+from components.shared.secrets import move_out_secrets
 from components.shared.storage.files import write_atomically
 from pipelines import machine, supervisor
 from pipelines.home import Home, tracking_uri
@@ -123,20 +123,6 @@ class Stopper:
                 signal.signal(number, handler)
 
 
-def pin_numerics(settings: RunSettings) -> RunSettings:
-    """Settles what the weights depend on and a profile leaves to the machine: device, precision, threads."""
-    train = settings.train
-    device = train.device
-    if device == "auto":
-        device = "cuda" if machine.gpus() else "cpu"
-    return settings.with_values(
-        "train",
-        device=device,
-        precision=precision_on(device) if train.precision == "auto" else train.precision,
-        threads=train.threads or cores_granted(),
-    )
-
-
 def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, runner: dict[str, Any]) -> Result:
     """Runs the DAG to its end, or to a signal; leaves no process behind.
 
@@ -148,9 +134,10 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
         runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers.
     """
     folder = home.new_run()
-    write_atomically(folder / "settings.json", settings.to_json())
+    travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
+    write_atomically(folder / "settings.json", json.dumps(travelling, sort_keys=True))
     write_atomically(folder / "plan.json", json.dumps(runner))
-    environment = surroundings(home, store, folder.name)
+    environment = surroundings(home, store, folder.name) | secrets
     run = supervisor.start(folder, environment)
     result = Result(run=folder.name, log=str(run.log))
     stopper = Stopper(run, view)

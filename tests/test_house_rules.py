@@ -15,7 +15,7 @@ STORAGE = (
     {"objects", "manifest"},
     {"local", "s3_transfer"},
     {"s3"},
-    {"store"},
+    {"s3_files", "store"},
     {"lock"},
 )
 MOST_LINES = 8

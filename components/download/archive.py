@@ -1,4 +1,7 @@
-"""The splits out of a zip or tar archive that nobody vouches for."""
+"""The splits out of a zip or tar archive that nobody vouches for.
+
+No more is decompressed than text could be: neither by an archive that announces it nor by one that lies.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 from components.download.splits import KNOWN_NAMES
 from components.shared.failure import Failure
@@ -20,6 +23,8 @@ _LIMIT = 8 << 30
 # Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.
 _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
+# zipfile decompresses these piece by piece, and of the others whatever a piece expands to.
+_PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # A zip that is encrypted or packed in an unknown way is a RuntimeError.
 _DAMAGE = (
     gzip.BadGzipFile,
@@ -41,12 +46,14 @@ class _Member:
         size: unpacked bytes that it announces.
         kind: "file", "folder" or "other" (a link, a device).
         open: gives its bytes.
+        bounded: whether opening it decompresses no more than is read.
     """
 
     name: str
     size: int
     kind: str
     open: Callable[[], IO[bytes]]
+    bounded: bool = True
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
@@ -65,7 +72,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
     """
     try:
         with _members(archive, address) as members:
-            _refuse_the_dangerous(members, archive.stat().st_size, address)
+            _refuse_the_dangerous(members, archive, address)
             splits = [member for member in members if member.kind == "file" and _is_split(member)]
             homes = {PurePosixPath(member.name).parent for member in splits}
             if len(homes) != 1:
@@ -88,17 +95,44 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
     return folder
 
 
+class _Gunzipped:
+    """A gzip file as tarfile reads it, which is refused where it decompresses to more than its limit."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int, refusal: Callable[[], Failure]):
+        self.stream, self.limit, self.refusal = stream, limit, refusal
+
+    def tell(self) -> int:
+        return self.stream.tell()
+
+    def seek(self, position: int) -> int:
+        if position > self.limit:
+            raise self.refusal()
+        return self.stream.seek(position)
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(min(size, self.limit - self.tell() + 1))
+        if self.tell() > self.limit:
+            raise self.refusal()
+        return data
+
+
 @contextmanager
 def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
-    with open(archive, "rb") as stream:
-        start = stream.read(512)
+    with open(archive, "rb") as beginning:
+        start = beginning.read(512)
     if start.startswith(b"PK"):
         with zipfile.ZipFile(archive) as opened:
             yield [_zipped(opened, info) for info in opened.infolist()]
     elif start.startswith(b"\x1f\x8b"):
-        _read_to_the_end(archive)
-        with tarfile.open(archive, "r:gz") as opened_tar:
-            yield [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
+        limit = _most_bytes(archive)
+        why = f"unpacks to more than {limit:,} bytes from {archive.stat().st_size:,}"
+        with gzip.open(archive) as gunzip:
+            stream = _Gunzipped(gunzip, limit, lambda: _refused(why, address))
+            with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
+                members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
+                while stream.read(_CHUNK):  # tarfile stops short of the end, where gzip compares its checksum
+                    pass
+                yield members
     else:
         html = start.lstrip()[:1] == b"<"
         raise Failure(
@@ -108,17 +142,15 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         )
 
 
-def _read_to_the_end(archive: Path) -> None:
-    """Only at its end does gzip compare its checksum, and tarfile stops short of it."""
-    with gzip.open(archive) as stream:
-        while stream.read(_CHUNK) and stream.tell() <= _LIMIT:
-            pass
+def _most_bytes(archive: Path) -> int:
+    """What an archive of text may unpack to."""
+    return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
 
 
 def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     link = (info.external_attr >> 16) & 0o170000 == 0o120000
     kind = "folder" if info.is_dir() else "other" if link else "file"
-    return _Member(info.filename, info.file_size, kind, lambda: archive.open(info))
+    return _Member(info.filename, info.file_size, kind, lambda: archive.open(info), info.compress_type in _PACKED_BY)
 
 
 def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -130,16 +162,18 @@ def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, info.size, "folder" if info.isdir() else "file" if info.isreg() else "other", opened)
 
 
-def _refuse_the_dangerous(members: list[_Member], packed: int, address: str) -> None:
+def _refuse_the_dangerous(members: list[_Member], archive: Path, address: str) -> None:
     for member in members:
         path = PurePosixPath(member.name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
             raise _refused(f"names a file outside itself: {member.name!r}", address)
         if member.kind == "other":
             raise _refused(f"holds a link or a device: {member.name!r}", address)
+        if not member.bounded:
+            raise _refused(f"packs {member.name!r} by other means than deflate, the usual one of zip", address)
     total = sum(member.size for member in members)
-    if total > _LIMIT or (total > _SMALL and total > _RATIO * packed):
-        raise _refused(f"unpacks to {total:,} bytes from {packed:,}", address)
+    if total > _most_bytes(archive):
+        raise _refused(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
 
 
 def _refused(why: str, address: str) -> Failure:

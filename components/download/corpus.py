@@ -19,9 +19,9 @@ from components.download.corpora import (
 )
 from components.download.settings import DownloadSettings
 from components.download.splits import check_text, has_released_names
-from components.shared.address import shown
 from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from components.shared.storage.files import FileFact, disk_failure, file_fact
 from components.shared.storage.manifest import Manifest, write_manifest
 
@@ -64,7 +64,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
         Failure: a split is no text, or differs from the release that its name or `wanted` promises.
     """
     for split, path in files.items():
-        check_text(split, path.read_bytes(), f"{shown(source)}: {path.name}")
+        check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}")
     facts = {split: file_fact(path) for split, path in files.items()}
     known = recognise(facts)
     if wanted and (known is None or known.name != wanted):
@@ -84,7 +84,7 @@ def published_facts(known: Known, source: str) -> CorpusFacts:
         dataset_digest=known.dataset_digest,
         licence=LICENCE,
         attribution=ATTRIBUTION,
-        source=shown(source),
+        source=redact(source),
         published=True,
     )
 
@@ -99,7 +99,7 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts
     if name in RESERVED:
         raise Failure(
             f"The name {name!r} belongs to a corpus of the project, and this text is another",
-            where=shown(settings.corpus),
+            where=redact(settings.corpus),
             remedy="give the text a name of its own by --set download.name=NAME",
             exit_code=ExitCode.USAGE,
         )
@@ -109,7 +109,7 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings) -> CorpusFacts
         dataset_digest=dataset_digest({split: file_fact(path) for split, path in files.items()}),
         licence="not stated",
         attribution="not stated",
-        source=shown(settings.corpus),
+        source=redact(settings.corpus),
         published=False,
     )
 
@@ -152,6 +152,6 @@ def _differs(facts: dict[str, FileFact], files: dict[str, Path], release: Known,
     return Failure(
         f"{what}: {files[split].name} has {seen.size:,} bytes and sha256 {seen.sha256[:12]}…,"
         f" {release.name} has {wanted.size:,} and {wanted.sha256[:12]}…",
-        where=shown(source),
+        where=redact(source),
         remedy="fetch the release again, or call a text of your own train.txt, validation.txt, test.txt",
     )

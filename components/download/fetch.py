@@ -14,10 +14,11 @@ from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
 from components.download.web import download
-from components.shared.address import is_bucket, shown
+from components.shared.address import is_bucket
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from components.shared.storage.files import disk_failure, file_fact, write_atomically
 from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import Store
@@ -81,7 +82,7 @@ def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path
 
 
 def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
-    where = shown(settings.corpus)
+    where = redact(settings.corpus)
     if settings.sha256:
         pointer = store.claimed(_pointer(settings.sha256))
         if pointer and (stored := _stored(pointer["dataset_digest"], work, store)):

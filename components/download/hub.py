@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from components.shared.storage.files import write_atomically
 
 REPOSITORY = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
-_PATIENCE = 5.0
+_PATIENCE = 5.0  # seconds
+_PAUSE = 1.0  # seconds between two attempts
 
 
 def address(name: str) -> str:
@@ -41,7 +43,7 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
         Failure: the Hub cannot be reached, within seconds where there is no network at all, or answers nonsense.
     """
     if not _offline():
-        _knock(name)
+        _check_reachable(name)
     import datasets
 
     datasets.disable_progress_bars()
@@ -60,8 +62,10 @@ def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
-def _knock(name: str) -> None:
+def _check_reachable(name: str) -> None:
     """Asks for one header with short patience, before a library that waits and repeats for minutes.
+
+    A connection that is dropped is tried again; a name that nobody knows, as without a network, is not.
 
     Raises:
         Failure: nothing answers.
@@ -71,11 +75,16 @@ def _knock(name: str) -> None:
     def ask() -> None:
         import requests
 
-        try:
-            requests.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=_PATIENCE)
-            trouble.clear()
-        except requests.RequestException as error:
-            trouble[0] = type(error).__name__
+        until = time.monotonic() + _PATIENCE
+        while trouble:
+            try:
+                requests.head(os.environ.get("HF_ENDPOINT", "https://huggingface.co"), timeout=_PATIENCE)
+                trouble.clear()
+            except requests.RequestException as error:
+                trouble[0] = type(error).__name__
+                if "NameResolutionError" in repr(error) or time.monotonic() > until:
+                    return
+                time.sleep(_PAUSE)
 
     # In a thread, since looking up a name has no time limit of its own.
     asking = threading.Thread(target=ask, daemon=True)

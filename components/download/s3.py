@@ -7,7 +7,6 @@ from pathlib import Path
 from components.download.splits import KNOWN_NAMES
 from components.shared.events import emit
 from components.shared.failure import Failure
-from components.shared.storage.files import write_atomically
 from components.shared.storage.s3 import S3Objects
 
 
@@ -17,12 +16,13 @@ def download_prefix(address: str, folder: Path) -> Path:
     Raises:
         Failure: there are none, or the storage cannot be used.
     """
+    from components.shared.storage.s3_files import download_file
+
     objects = S3Objects(address)
     done = 0
     for name in sorted(KNOWN_NAMES):
-        if (data := objects.get(name)) is not None:
-            write_atomically(folder / name, data)
-            done += len(data)
+        if download_file(objects, name, folder / name):
+            done += (folder / name).stat().st_size
             emit("progress", step="download", done=done, total=None)
     if not done:
         raise Failure(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.address import shown
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from components.shared.storage.files import disk_failure
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def download(address: str, target: Path, *, wait: wait_base | None = None) -> No
 
 def _stream(address: str, partial: _Partial) -> None:
     import requests
+    from urllib3.exceptions import ProtocolError
 
     with requests.get(address, headers=partial.headers(), stream=True, timeout=_PATIENCE) as answer:
         answer.raise_for_status()
@@ -89,13 +91,30 @@ def _stream(address: str, partial: _Partial) -> None:
         with open(partial.path, "ab" if resumed else "wb") as stream:
             done = told = stream.tell()
             try:
-                for piece in answer.iter_content(_CHUNK):
+                for piece in _pieces(answer):
                     done += stream.write(piece)
                     if done - told >= _PROGRESS_EVERY or done == total:
                         emit("progress", step="download", done=done, total=total)
                         told = done
-            except requests.exceptions.ChunkedEncodingError as error:
+            except ProtocolError as error:
                 raise _Cut(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
+
+
+def _pieces(answer: Response) -> Iterator[bytes]:
+    """The body as the server sends it.
+
+    An encoding that nobody asked for is left in place: to decode it would fill the disk from a few bytes, and a cut
+    could not be resumed by the position in what was decoded.
+    """
+    import requests
+    from urllib3.exceptions import ReadTimeoutError, SSLError
+
+    try:
+        yield from answer.raw.stream(_CHUNK, decode_content=False)
+    except ReadTimeoutError as error:
+        raise requests.ConnectionError(error) from error
+    except SSLError as error:
+        raise requests.exceptions.SSLError(error) from error
 
 
 def _announced(answer: Response, had: int) -> int | None:
@@ -117,7 +136,7 @@ def _may_pass(error: BaseException) -> bool:
 def _failure(address: str, error: Exception) -> Failure:
     import requests
 
-    where = shown(address)
+    where = redact(address)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         status = error.response.status_code
         return Failure(

@@ -36,5 +36,6 @@ def evaluate(
 
     with step("evaluate", settings, pipeline_run) as here:
         result = run(here, fingerprint, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
+        result.write_metrics(Path(metrics.path))
     metrics.metadata.update(result.metrics)
     return result.recommendation

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.evaluate.scoring import Scorer, context_of
-from components.shared.device import pick_device
+from components.shared.device import pick_device, precision_by_capability
 from components.shared.failure import ExitCode, Failure
 from components.shared.head import has_plain_head
 from components.shared.machine import cores_granted, keep_freed_memory
@@ -84,11 +84,15 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
     """Device and dtype on this machine, nothing of it `auto`.
 
+    On a CPU `auto` is float32 whatever the CPU has: older versions keep the numbers that were measured so.
+
     Raises:
         Failure: a GPU is asked for where torch sees none.
     """
     device = pick_device(settings.device, "evaluate.device")
-    return device, settings.dtype if settings.dtype != "auto" else ("bfloat16" if device == "cuda" else "float32")
+    if settings.dtype != "auto":
+        return device, settings.dtype
+    return device, precision_by_capability("cuda") if device == "cuda" else "float32"
 
 
 def trained_reach(model: Any, facts: dict[str, Any]) -> int:

@@ -32,6 +32,9 @@ class Prefixed(nn.Module):
     def device(self) -> torch.device:
         return self.adapted.device
 
+    def get_output_embeddings(self) -> nn.Module:
+        return self.adapted.get_base_model().get_output_embeddings()
+
     def forward(
         self,
         input_ids: Tensor,

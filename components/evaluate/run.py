@@ -38,6 +38,10 @@ class Evaluated:
     recommendation: str
     metrics: dict[str, float]
 
+    def write_metrics(self, path: Path) -> None:
+        """Writes the file of KFP's artifact, which is uploaded beside the numbers that go into ML Metadata."""
+        write_atomically(path, json.dumps(self.metrics, indent=1))
+
 
 def run(
     step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path

@@ -12,6 +12,7 @@ import numpy as np
 
 from components.evaluate.windows import Window, sliding_windows
 from components.shared.failure import Failure
+from components.shared.head import head_in_float32
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class Scorer:
         model: a causal language model of transformers, in evaluation mode, on its device.
         window: tokens that it reads at once.
         stride: tokens by which the window moves.
-        dtype: `float32`, or `bfloat16` for autocast; the likelihood itself is always taken in float32.
+        dtype: `float32`, or `bfloat16` for autocast; output layer and likelihood are always in float32.
         batch_tokens: tokens computed at once.
         workers: batches computed side by side, each by one thread of a CPU: for small models faster than giving all
             threads to one batch, and the numbers do not depend on it. 1 leaves torch's own threads as they are.
@@ -95,12 +96,13 @@ class Scorer:
             [(sequences[index], index, window) for index, window in batch]
             for batch in _batches(jobs, self.batch_tokens)
         ]
-        for batch, values in zip(batches, self._side_by_side(batches), strict=True):
-            for (_, index, window), value in zip(batch, values, strict=True):
-                scores[index].nll[window.scored : window.end] = value
-                scores[index].scored[window.scored : window.end] = True
-                done += len(value)
-            progress(done, total)
+        with head_in_float32(self.model):
+            for batch, values in zip(batches, self._side_by_side(batches), strict=True):
+                for (_, index, window), value in zip(batch, values, strict=True):
+                    scores[index].nll[window.scored : window.end] = value
+                    scores[index].scored[window.scored : window.end] = True
+                    done += len(value)
+                progress(done, total)
         return scores
 
     def _side_by_side(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:

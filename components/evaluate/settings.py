@@ -26,7 +26,7 @@ class EvaluateSettings:
         bos: whether the end-of-text token stands, unscored, before the text: `auto` where the model was trained on
             texts that it separates.
         device: where to compute; `auto` takes a GPU if there is one.
-        dtype: `auto` is bfloat16 autocast on a GPU and float32 on a CPU.
+        dtype: `auto` is bfloat16 autocast on a GPU that has units for it, and float32 on others and on a CPU.
         threads: of the CPU; None: the cores that the process was granted.
         batch_tokens: tokens computed at once; None: 2,048 on a CPU, whose cache they fit, 65,536 on a GPU.
         bleu_prompts: articles of the test split that the model continues; 0 leaves BLEU out.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 # Without one of these `gpt2` would mean another thing where somebody has a folder of that name.
 _FOLDER = ("/", "./", "../", "~")
 
@@ -21,12 +19,3 @@ def is_bucket(address: str) -> bool:
 def is_on_hub(address: str) -> bool:
     """Whether pretrained weights or a tokenizer are named by a repository of the Hugging Face Hub."""
     return not is_folder(address) and not is_bucket(address)
-
-
-def shown(address: str) -> str:
-    """An address without user, password and query, which may hold a token; a folder as it is."""
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return address
-    authority, slash, path = re.split("[?#]", rest)[0].partition("/")
-    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"

@@ -16,6 +16,8 @@ from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from typing import Any
 
+from components.shared.redact import redact_values
+
 _START = '{"event": "'
 _lock = threading.Lock()
 
@@ -25,7 +27,7 @@ def emit(event: str, /, **fields: Any) -> None:
 
     An event that cannot be written changes no outcome: where nobody reads stdout any more, later output is dropped.
     """
-    line = json.dumps({"event": event, "time": round(time.time(), 3), **fields}, default=_plain)
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **redact_values(fields)}, default=_plain)
     with _lock:
         try:
             sys.stdout.write(line + "\n")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from components.shared.redact import redact
+
 
 class ExitCode(IntEnum):
     """Exit codes of the command line and of every step."""
@@ -33,8 +35,10 @@ class Failure(Exception):
     """
 
     def __init__(self, what: str, *, where: str, remedy: str, exit_code: ExitCode = ExitCode.FAILED):
-        self.what, self.where, self.remedy, self.exit_code = what, where, remedy, ExitCode(exit_code)
-        super().__init__(what, where, remedy, exit_code)
+        # Here, once: a failure reaches logs, tags, notices and screens, and often quotes an address or a library.
+        self.what, self.where, self.remedy = redact(what), redact(where), redact(remedy)
+        self.exit_code = ExitCode(exit_code)
+        super().__init__(self.what, self.where, self.remedy, exit_code)
 
     def __str__(self) -> str:
         return f"{self.what} ({self.where}): {self.remedy}."

@@ -1,14 +1,18 @@
-"""What the machine grants this process: cores, a precision, and memory that stays. Asked without importing torch."""
+"""What the machine is and grants this process: cores, the CPU, and memory that stays. Asked without importing torch."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import platform
 from functools import cache
 from math import ceil
 from pathlib import Path
 
 _QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+_CPUINFO = Path("/proc/cpuinfo")
+# Intel's and AMD's, then ARM's.
+_BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16"}
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
@@ -20,14 +24,18 @@ def cores_granted() -> int:
 
 
 @cache
-def precision_on(device: str) -> str:
-    """The precision in which a device multiplies matrices fast: bfloat16 on GPUs and on CPUs with AMX, else float32."""
-    if device == "cuda":
-        return "bfloat16"
-    try:
-        return "bfloat16" if "amx_bf16" in Path("/proc/cpuinfo").read_text() else "float32"
-    except OSError:
-        return "float32"
+def cpu_model() -> str:
+    """The CPU by the name, family, model and stepping that the kernel tells; a virtual machine's name says little."""
+    told = _cpuinfo()
+    known = [told[key] for key in ("model name", "cpu family", "model", "stepping", "CPU part") if key in told]
+    return " ".join(known) or f"{platform.machine()} {platform.processor()}".strip()
+
+
+@cache
+def bfloat16_instructions() -> tuple[str, ...]:
+    """The instructions that multiply in bfloat16 which the CPU has, by the kernel's names for them."""
+    told = _cpuinfo()
+    return tuple(sorted(_BFLOAT16 & set(told.get("flags", told.get("Features", "")).split())))
 
 
 def keep_freed_memory() -> None:
@@ -40,6 +48,16 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MMAP_THRESHOLD, 1 << 30)
         mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What the kernel says of the first CPU; nothing where there is no such file."""
+    try:
+        first = _CPUINFO.read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def _quota() -> int | None:

@@ -11,7 +11,6 @@ from typing import Literal
 
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
-from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import MANIFEST
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.store import Store
@@ -116,9 +115,10 @@ def in_cache(part: Part, name: str, revision: str) -> bool:
 
 
 def _from_bucket(part: Part, address: str, work: Path) -> Path:
+    from components.shared.storage.s3_files import download_file
+
     objects = S3Objects(address)
     for key in [entry.key for entry in objects.entries("")]:
-        wanted = "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part])
-        if wanted and (data := objects.get(key)) is not None:
-            write_atomically(work / key, data)
+        if "/" not in key and any(Path(key).match(pattern) for pattern in FILES[part]):
+            download_file(objects, key, work / key)
     return work

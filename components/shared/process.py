@@ -23,9 +23,12 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from components.shared.redact import redact
+
 _EXECUTOR = "kfp.dsl.executor_main"
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEAD, _TAIL = 64 << 10, 960 << 10  # bytes of a log that are kept
+_LONGEST_LINE = 1 << 16  # bytes
 _DRAIN = 2.0  # seconds for what grandchildren still print
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory.max")),
@@ -107,25 +110,27 @@ def _follow(child: int, streams: dict[int, int], kills: int, ended: Callable[[De
         print(f"The end of the step could not be recorded: {error}", file=sys.stderr)
     finally:
         for stream in (sys.stdout, sys.stderr):
-            _quietly(stream.flush)
+            with suppress(OSError):
+                stream.flush()
         os._exit(code if code is not None else 128 + (number or 0))
 
 
 def _relay(child: int, streams: dict[int, int], log: _Log) -> int:
     """Passes on what the child prints until it has ended; returns its wait status."""
     status: int | None = None
-    until = float("inf")
+    until, lines = float("inf"), {source: _Lines() for source in streams}
     with selectors.DefaultSelector() as selector:
         for source in streams:
             selector.register(source, selectors.EVENT_READ)
         while selector.get_map() and time.monotonic() < until:
             for key, _ in selector.select(timeout=0.1):
-                data = os.read(key.fd, 1 << 16)
-                if not data:
+                read = os.read(key.fd, 1 << 16)
+                if not read:
                     selector.unregister(key.fd)
-                    continue
+                data = lines[key.fd].cut(read)
                 log.add(data)
-                _quietly(lambda fd=streams[key.fd], data=data: _write(fd, data))  # type: ignore[misc]
+                with suppress(OSError):  # whoever reads the output may be gone; that changes nothing for the step
+                    _write(streams[key.fd], data)
             if status is None:
                 ended, seen = os.waitpid(child, os.WNOHANG)
                 if ended:
@@ -138,10 +143,20 @@ def _write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _quietly(action: Callable[[], object]) -> None:
-    """Whoever reads the output may be gone; that changes nothing for the step."""
-    with suppress(OSError):
-        action()
+class _Lines:
+    """Whole lines of a stream, without secrets: what any library printed ends up in logs that people share."""
+
+    def __init__(self) -> None:
+        self.rest = b""
+
+    def cut(self, data: bytes) -> bytes:
+        """The lines that are whole with these bytes; all that is left where there are none, at the stream's end."""
+        self.rest += data
+        end = max(self.rest.rfind(b"\n"), self.rest.rfind(b"\r")) + 1
+        if not data or len(self.rest) - end > _LONGEST_LINE:
+            end = len(self.rest)
+        whole, self.rest = self.rest[:end], self.rest[end:]
+        return redact(whole.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 class _Log:

@@ -21,6 +21,7 @@ from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import heartbeat
 from components.shared.process import Death, is_step_process, watch_this_process
 from components.shared.run_record import record_failure, record_finish, record_start, write_log
+from components.shared.secrets import fill_in_secrets
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import Tracking, use_own_variables
 
@@ -52,7 +53,7 @@ class Step:
         from components.shared.settings import parse_section
 
         section = name or self.name
-        return parse_section(kind, self.settings[section], section)
+        return parse_section(kind, fill_in_secrets(self.settings[section]), section)
 
     @cached_property
     def store(self) -> Store:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact, redact_values
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,17 +38,18 @@ class Tracking:
         self.client, self.run_id = client, run_id
 
     @classmethod
-    def open(cls, pipeline_run: str, *, uri: str | None = None) -> Tracking:
+    def open(cls, pipeline_run: str, *, uri: str | None = None, patience: float | None = None) -> Tracking:
         """Finds the MLflow run of a pipeline run by its tag, or makes it: one, whatever is retried or injected.
 
         Args:
             pipeline_run: the identity of the pipeline run, kept as a tag.
             uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
+            patience: see `connect`; by default `PATIENCE`.
 
         Raises:
             Failure: MLflow cannot be reached or refuses.
         """
-        client = connect(uri, patience=PATIENCE)
+        client = connect(uri, patience=PATIENCE if patience is None else patience)
         with plainly(client):
             experiment = _experiment(client)
             if found := find_run(client, experiment, pipeline_run):
@@ -65,7 +66,7 @@ class Tracking:
         from mlflow.entities import Param
 
         known = self.client.get_run(self.run_id).data.params
-        fresh = [Param(key, str(value)[:6000]) for key, value in params.items() if key not in known]
+        fresh = [Param(key, redact(str(value))[:6000]) for key, value in params.items() if key not in known]
         for start in range(0, len(fresh), _PARAM_BATCH):
             self.client.log_batch(self.run_id, params=fresh[start : start + _PARAM_BATCH])
 
@@ -80,7 +81,7 @@ class Tracking:
         """Sets tags, in one call."""
         from mlflow.entities import RunTag
 
-        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+        self.client.log_batch(self.run_id, tags=[RunTag(key, redact(str(value))[:5000]) for key, value in tags.items()])
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Uploads a file to the run."""
@@ -161,19 +162,13 @@ class plainly:  # noqa: N801 -- a context manager, named as it reads
 
 
 def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run without what may be secret: the notice, and user, password and query of addresses."""
-    return {
-        section: {key: shown(value) if isinstance(value, str) else value for key, value in values.items()}
-        if isinstance(values, dict)
-        else values
-        for section, values in settings.items()
-        if section != "notify"
-    }
+    """The settings of a run without what is secret: the notice, and the credentials in addresses."""
+    return {section: redact_values(values) for section, values in settings.items() if section != "notify"}
 
 
 def _answered(uri: str, error: Exception) -> Failure:
     message = str(error).splitlines()[0][:300]
-    where = shown(uri)
+    where = redact(uri)
     if found := re.search(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", message):
         return Failure(
             f"The registry has schema {found[1]}, this MLflow needs {found[2]}",
@@ -244,7 +239,7 @@ def _probe(uri: str) -> None:
     except requests.RequestException as error:
         raise Failure(
             f"MLflow does not answer: {type(error).__name__}",
-            where=shown(uri),
+            where=redact(uri),
             remedy="start the server, or fix MLFLOW_TRACKING_URI",
             exit_code=ExitCode.UNREACHABLE,
         ) from error
@@ -253,14 +248,14 @@ def _probe(uri: str) -> None:
     if answer.status_code in (429, 502, 503, 504):
         raise Failure(
             f"MLflow, or the proxy before it, answers {answer.status_code}",
-            where=shown(uri),
+            where=redact(uri),
             remedy="see the log of the MLflow server",
             exit_code=ExitCode.UNREACHABLE,
         )
 
 
 def _refused(uri: str, answer: str) -> Failure:
-    where, user = shown(uri), os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
+    where, user = redact(uri), os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
     if "Invalid Host header" in answer or "DNS rebinding" in answer:
         what = "MLflow refused the host name of this address (403)"
         remedy = "start the server with --allowed-hosts and this host in the list"

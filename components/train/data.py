@@ -22,6 +22,25 @@ def seed_of(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
+class Draw:
+    """Random numbers that are a function of a seed alone, the same in every release of NumPy.
+
+    NumPy guarantees the integers of a seeded bit generator, here the published Philox4x64-10 (Salmon et al. 2011), and
+    not what its `Generator` makes of them: `permutation` and `integers` may change.
+    """
+
+    def __init__(self, *seed: int):
+        self.bits = np.random.Philox(seed)
+
+    def permutation(self, count: int) -> np.ndarray:
+        """The numbers below `count` in a random order: that of as many integers of 64 bits."""
+        return np.argsort(self.bits.random_raw(count), kind="stable")
+
+    def below(self, bound: int) -> int:
+        """A number below a bound; the lower ones are more probable by less than bound / 2^64."""
+        return int(self.bits.random_raw()) % bound
+
+
 @dataclass(frozen=True)
 class Split:
     """The tokens of one split.
@@ -42,18 +61,22 @@ class Split:
         tokens = np.memmap(folder / f"{name}.bin", dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
         return cls(tokens, np.load(folder / f"{name}.articles.npy"), start_id)
 
-    def stream(self, order: np.ndarray) -> np.ndarray:
-        """The articles one after the other in an order, int32, each after the start token if there is one."""
-        start = [] if self.start_id is None else [np.array([self.start_id], dtype=np.int32)]
-        parts: list[np.ndarray] = []
-        for article in order:
-            parts += [*start, self.tokens[self.articles[article] : self.articles[article + 1]].astype(np.int32)]
-        return np.concatenate(parts)
-
     @property
     def text(self) -> np.ndarray:
-        """All articles in their own order, as `stream` gives them."""
-        return self.stream(np.arange(len(self.articles) - 1))
+        """The articles one after the other, int32, each after the start token if there is one."""
+        if self.start_id is None:
+            return self.tokens.astype(np.int32)
+        text = np.empty(self.stream_length, dtype=np.int32)
+        is_start = np.zeros(len(text), dtype=bool)
+        is_start[self.bounds[:-1]] = True
+        text[is_start] = self.start_id
+        text[~is_start] = self.tokens
+        return text
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """Offsets in `text` at which the articles begin with their start token, and the end, shape (articles + 1,)."""
+        return self.articles + (0 if self.start_id is None else np.arange(len(self.articles)))
 
     def counts(self, vocab_size: int) -> np.ndarray:
         """How often each token stands in `text`, shape (vocab_size,)."""
@@ -72,19 +95,29 @@ class Split:
 class Epoch:
     """One pass over the train split: its articles shuffled, cut into blocks from a random offset, the blocks shuffled.
 
+    The articles stay where they are in the text; positions in their shuffled sequence are looked up.
+
     Attributes:
-        order: the articles, in the order of this epoch.
-        stream: their tokens, on the device.
-        starts: where the blocks begin in it, in the order of training, on the device.
+        order: the articles, in the order of this epoch, shape (articles,).
+        ends: where each of them ends in the sequence, on the device.
+        shifts: the distance of each from its position in the sequence to that in the text, on the device.
+        starts: where the blocks begin in the sequence, in the order of training, on the device.
     """
 
     order: np.ndarray
-    stream: Tensor
+    ends: Tensor
+    shifts: Tensor
     starts: Tensor
+
+    def in_text(self, positions: Tensor) -> Tensor:
+        """Where positions of the sequence are in the text."""
+        return positions + self.shifts[torch.searchsorted(self.ends, positions, right=True)]
 
 
 class TrainOrder:
     """Which tokens stand in which step. Nothing is remembered: the step number alone restores the data order.
+
+    The tokens are on the device once; an epoch costs a few numbers for each article and each block.
 
     Args:
         split: the train split.
@@ -108,6 +141,7 @@ class TrainOrder:
                 remedy="lower train.batch or train.block, or take a larger corpus",
                 exit_code=ExitCode.USAGE,
             )
+        self.text = torch.from_numpy(split.text).to(device)
         self.epoch = lru_cache(maxsize=1)(self._epoch)
 
     def inputs_and_targets(self, step: int, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
@@ -119,30 +153,30 @@ class TrainOrder:
         number, position = divmod(step, self.steps_per_epoch)
         epoch = self.epoch(number)
         starts = epoch.starts[position * self.batch : (position + 1) * self.batch][part]
-        rows = epoch.stream[starts[:, None] + torch.arange(self.block + 1, device=self.device)].long()
+        positions = starts[:, None] + torch.arange(self.block + 1, device=self.device)
+        rows = self.text[epoch.in_text(positions)].long()
         return rows[:, :-1], rows[:, 1:]
 
     def place(self, step: int) -> str:
         """Where the tokens of a step stand in the corpus, for a person who has to look at them."""
         number, position = divmod(step, self.steps_per_epoch)
         epoch = self.epoch(number)
-        lengths = np.diff(self.split.articles)[epoch.order] + (self.split.start_id is not None)
-        ends = np.cumsum(lengths)
-        starts = epoch.starts[position * self.batch : (position + 1) * self.batch].cpu().numpy()
-        first, last = (np.searchsorted(ends, at, side="right") for at in (starts, starts + self.block))
+        starts = epoch.starts[position * self.batch : (position + 1) * self.batch]
+        first, last = (torch.searchsorted(epoch.ends, at, right=True).tolist() for at in (starts, starts + self.block))
         articles = sorted({int(epoch.order[i]) for a, b in zip(first, last, strict=True) for i in range(a, b + 1)})
         shown = ", ".join(map(str, articles))
         return f"epoch {number}, batch {position} of {self.steps_per_epoch}, articles {shown} of the train split"
 
     def _epoch(self, number: int) -> Epoch:
-        random = np.random.default_rng((self.seed, number))
+        random = Draw(self.seed, number)
         order = random.permutation(len(self.split.articles) - 1)
-        stream = self.split.stream(order)
-        offset = int(random.integers(self.block))
-        blocks = self.steps_per_epoch * self.batch
-        available = (len(stream) - 1 - offset) // self.block
-        starts = offset + self.block * random.permutation(available)[:blocks]
-        return Epoch(order, torch.from_numpy(stream).to(self.device), torch.from_numpy(starts).to(self.device))
+        offset = random.below(self.block)
+        available = (self.split.stream_length - 1 - offset) // self.block
+        starts = offset + self.block * random.permutation(available)[: self.steps_per_epoch * self.batch]
+        bounds = self.split.bounds
+        ends = np.cumsum(np.diff(bounds)[order])
+        shifts = bounds[1:][order] - ends
+        return Epoch(order, *(torch.from_numpy(each).to(self.device) for each in (ends, shifts, starts)))
 
 
 class ValidationBlocks:
@@ -162,7 +196,7 @@ class ValidationBlocks:
         stream = split.text
         scored = np.ones(len(stream), dtype=bool)
         if split.start_id is not None:
-            scored[split.articles[:-1] + np.arange(len(split.articles) - 1)] = False
+            scored[split.bounds[:-1]] = False
         self.stream = torch.from_numpy(stream).to(device)
         self.scored = torch.from_numpy(scored).to(device)
         bounds = list(pairwise([*range(0, len(stream) - 1, block), len(stream) - 1]))

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from components.shared.device import pick_device
-from components.shared.machine import cores_granted, keep_freed_memory, precision_on
+from components.shared.device import gpus_without_bfloat16, pick_device, precision_by_capability
+from components.shared.machine import cores_granted, keep_freed_memory
 from components.train.settings import TrainSettings
 
 
@@ -63,11 +63,24 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
 
 
 def precision_of(settings: TrainSettings, device: torch.device) -> str:
-    """`float32` or `bfloat16`: as set, else what is faster here."""
-    if settings.precision != "auto":
-        return settings.precision
-    # A CPU may know the type and have no unit for it: then products in it take half as long again, or twice.
-    return precision_on(device.type)
+    """`float32` or `bfloat16`: as set, else by what the processor has.
+
+    A command that starts a run replaces `auto` before: it may measure, and a training must not, since its numbers
+    would depend on what the machine does beside it.
+    """
+    return settings.precision if settings.precision != "auto" else precision_by_capability(device.type)
+
+
+def remark_on_precision(settings: TrainSettings, device: torch.device) -> str | None:
+    """What a person should know of the precision on GPUs without units for bfloat16, or None."""
+    if device.type != "cuda" or not (lacking := gpus_without_bfloat16()):
+        return None
+    if precision_of(settings, device) == "float32":
+        return f"{lacking[0]} has no units for bfloat16: training is in float32"
+    return (
+        f"warning: {lacking[0]} has no units for bfloat16 and emulates it, which is slower than float32;"
+        " set train.precision=float32"
+    )
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[None]:

@@ -24,7 +24,7 @@ from components.shared.training_lock import training_lock
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
 from components.train.data import open_corpus
-from components.train.device import choose_device, prepare
+from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.keeper import StoreKeeper
 from components.train.loop import budget, train
 from components.train.model import build_model, save_model
@@ -90,11 +90,12 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     trained = add_adapter(model, settings, steps).to(device)
     keeper = partial(
         StoreKeeper,
-        store=step.store,
-        fingerprint=job.fingerprint,
-        settings=step.section(CheckpointSettings, "checkpoints"),
+        step.store,
+        job.fingerprint,
+        step.section(CheckpointSettings, "checkpoints"),
         facts={"run": job.run, "identity": job.identity, "numerics": numerics},
         still_ours=partial(training_lock(step.store, job.fingerprint).check, job.lock),
+        saved=_resumed_facts(job).get("step"),
     )
     learn = partial(
         train,
@@ -108,13 +109,18 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         group=group,
     )
     if group.rank:
-        learn(keeper=keeper())
+        with keeper() as other:
+            learn(keeper=other)
         return {}
+    if remark := remark_on_precision(settings, device):
+        emit("note", text=remark)
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
     params |= {f"numerics.{name}": value for name, value in numerics.items()}
-    with Record(step, params, earlier=_take_up(job, numerics)) as record:
-        kept = partial(record.tag, registry.CHECKPOINT)
-        progress = learn(keeper=keeper(kept=kept), observe=partial(record.observe, steps=steps))
+    with (
+        Record(step, params, earlier=_take_up(job, numerics)) as record,
+        keeper(kept=partial(record.tag, registry.CHECKPOINT)) as first,
+    ):
+        progress = learn(keeper=first, observe=partial(record.observe, steps=steps))
     model = _write_model(job, trained, progress)
     return _facts(job, progress, model, numerics)
 
@@ -154,11 +160,14 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
 
 
 def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The curve of the checkpoint that is gone on from; says what its numerics mean for exactness."""
+    """The curve of the checkpoint that training resumes from; says what its numerics mean for exactness."""
     if job.resume_from is None:
         return []
-    folder = Path(job.resume_from)
-    made = json.loads((folder / MANIFEST).read_text())["facts"]
-    if unlike := differences(numerics, made["numerics"]):
+    if unlike := differences(numerics, _resumed_facts(job)["numerics"]):
         emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
-    return json.loads((folder / "progress.json").read_text())["history"]
+    return json.loads((Path(job.resume_from) / "progress.json").read_text())["history"]
+
+
+def _resumed_facts(job: Job) -> dict[str, Any]:
+    """The facts of the checkpoint that training resumes from; none where it begins anew."""
+    return json.loads((Path(job.resume_from) / MANIFEST).read_text())["facts"] if job.resume_from else {}

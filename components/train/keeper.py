@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from components.shared.events import emit
@@ -19,44 +21,114 @@ from components.train.settings import CheckpointSettings
 KIND = "checkpoint"
 
 
-@dataclass(frozen=True)
 class StoreKeeper:
-    """Keeps the states of one training.
+    """Keeps the states of one training: training waits until a state is on the disk, a thread publishes it.
 
-    Attributes:
+    Use it as a context manager around training; its end waits for the checkpoint that is being published. There is at
+    most one of those.
+
+    Args:
         store: where.
         fingerprint: of the training.
         settings: how often, how many.
         facts: what made it: identity, numerics, run.
         still_ours: raises where another run has taken the training over.
-        kept: is handed the address of every checkpoint.
+        kept: is handed the address of every checkpoint, in that thread.
+        saved: the step of the checkpoint that training resumed from.
+        now: the clock, seconds.
+
+    Attributes:
+        saved: the step of the newest checkpoint that is whole in the store, or None.
     """
 
-    store: Store
-    fingerprint: str
-    settings: CheckpointSettings
-    facts: dict[str, Any]
-    still_ours: Callable[[], object]
-    kept: Callable[[str], object] = str
+    def __init__(
+        self,
+        store: Store,
+        fingerprint: str,
+        settings: CheckpointSettings,
+        facts: dict[str, Any],
+        still_ours: Callable[[], object],
+        *,
+        kept: Callable[[str], object] = str,
+        saved: int | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ):
+        self.store, self.fingerprint, self.settings, self.facts = store, fingerprint, settings, facts
+        self.still_ours, self.kept, self.saved, self.now = still_ours, kept, saved, now
+        self._publisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._in_flight: Future[None] | None = None
+        self._last = now()
+
+    def __enter__(self) -> StoreKeeper:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._finish(quietly=kind is not None)
+        finally:
+            self._publisher.shutdown()
 
     def due(self, step: int) -> bool:
-        return self.settings.every is not None and step % self.settings.every == 0
-
-    def keep(self, state: State) -> None:
-        """Publishes a state, then removes the oldest ones.
+        """Whether a checkpoint is to be kept after this many steps; by time there is none while one is published.
 
         Raises:
-            Failure: the disk is full, the store is away, or another run has taken over.
+            Failure: the last one could not be published, see `keep`.
         """
-        self.still_ours()
-        name = f"{self.fingerprint}/{state.progress.step:08d}"
-        with tempfile.TemporaryDirectory(prefix="wikigpt-checkpoint-") as scratch:
-            write_state(state, Path(scratch), self.fingerprint)
-            write_manifest(Path(scratch), KIND, {**self.facts, "step": state.progress.step})
-            self.store.publish(Path(scratch), KIND, name, replace=True)
+        in_flight = self._in_flight is not None and not self._in_flight.done()
+        if not in_flight:
+            self._finish()
+        if self.settings.every is not None and step % self.settings.every == 0:
+            return True
+        seconds = self.settings.every_seconds
+        return seconds is not None and not in_flight and self.now() - self._last >= seconds
+
+    def keep(self, state: State, *, wait: bool = False) -> None:
+        """Writes a state to the disk; then it is published, and the oldest ones are removed, while training continues.
+
+        Args:
+            state: of the training.
+            wait: until it is published, as the last one must be. A failure of the one before is only a note then.
+
+        Raises:
+            Failure: the disk is full; or, of this one or the one before, the store is away or another run has taken
+                the training over.
+        """
+        self._finish(quietly=wait)
+        scratch = tempfile.TemporaryDirectory(prefix="wikigpt-checkpoint-")
+        try:
+            write_state(state, Path(scratch.name), self.fingerprint)
+        except BaseException:
+            scratch.cleanup()
+            raise
+        self._last = self.now()
+        self._in_flight = self._publisher.submit(self._publish, scratch, state.progress.step)
+        if wait:
+            self._finish()
+
+    def _publish(self, scratch: tempfile.TemporaryDirectory[str], step: int) -> None:
+        with scratch as folder:
+            self.still_ours()
+            name = f"{self.fingerprint}/{step:08d}"
+            write_manifest(Path(folder), KIND, {**self.facts, "step": step})
+            self.store.publish(Path(folder), KIND, name, replace=True)
+        self.saved = step
         self.kept(self.store.address(KIND, name))
         for old in self.store.names(KIND, f"{self.fingerprint}/")[: -self.settings.keep]:
             self.store.remove(KIND, old)
+
+    def _finish(self, *, quietly: bool = False) -> None:
+        """Waits for what is being published; its failure is raised once, or is a note."""
+        published, self._in_flight = self._in_flight, None
+        if published is None:
+            return
+        try:
+            published.result()
+        except Exception as error:
+            if not quietly:
+                raise
+            emit("note", text=f"warning: a checkpoint could not be published: {error}")
 
 
 def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Path) -> Path | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.shared.failure import Failure, Interrupted
+from components.shared.head import head_in_float32
 from components.train.adapters import Ranks
 from components.train.checkpoint import Progress, State, read_state
 from components.train.curve import Clock, Curve, mean_of
@@ -25,13 +26,19 @@ from components.train.settings import TrainSettings
 
 
 class Keeper(Protocol):
-    """Where checkpoints go."""
+    """Where checkpoints go.
+
+    Attributes:
+        saved: the step of the newest checkpoint that a later run would find, or None.
+    """
+
+    saved: int | None
 
     def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be kept after this many steps."""
+        """Whether a checkpoint is to be kept after this many steps; the first process asks, and all act by its word."""
 
-    def keep(self, state: State) -> None:
-        """Keeps the state."""
+    def keep(self, state: State, *, wait: bool = False) -> None:
+        """Keeps the state; waits until it is safe, or lets training continue meanwhile."""
 
 
 def train(
@@ -65,8 +72,8 @@ def train(
         How far it came, with the curve.
 
     Raises:
-        Interrupted: it was told to stop, after the state was kept.
-        Failure: the loss is not finite any more, or memory is full.
+        Interrupted: it was asked to stop, after the state was kept; the message says from which step it can resume.
+        Failure: the loss is not finite any more, memory is full, or a checkpoint could not be kept.
     """
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     average = Average(weights, settings.ema_decay)
@@ -107,10 +114,12 @@ def train(
             clock.tick()
             progress.step += 1
 
-            last, stop = progress.step == steps, group.any(told_to_stop())
+            last = progress.step == steps
+            due = keeper is not None and group.rank == 0 and keeper.due(progress.step)
+            stop, due = group.any(told_to_stop(), due)
             log = last or progress.step == 1 or progress.step % settings.log_every == 0
             judge = last or progress.step % settings.evaluate_every == 0
-            keep = keeper is not None and not last and (stop or keeper.due(progress.step))
+            keep = keeper is not None and not last and (stop or due)
             if log or judge or keep:
                 progress.pending = curve.read(group)
                 _check_finite(progress, rate, corpus.order)
@@ -126,15 +135,13 @@ def train(
                     _judge(value, state, settings.patience)
                 record(validation_loss=value, validation_perplexity=math.exp(min(value, 700)))
             progress.seconds = clock.seconds
-            if keeper and keep:
+            if keeper and keep and not stop and group.rank == 0:
                 with clock.paused():
-                    if group.rank == 0:
-                        keeper.keep(state)
-                    group.wait()  # the first process to end ends all, also one that still writes
+                    keeper.keep(state)
             if stop and not last:
-                raise Interrupted(
-                    f"Training was told to stop after step {progress.step} of {steps}", where="step train"
-                )
+                interruption = _interruption(keeper, state, steps, group)
+                group.wait()  # the first process to end ends all, also one that still writes
+                raise interruption
 
     copy_into(weights, state.best)
     model.eval()
@@ -143,12 +150,15 @@ def train(
 
 @torch.no_grad()
 def validation_loss(model: nn.Module, corpus: Corpus, settings: TrainSettings, group: Group = ALONE) -> float:
-    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens."""
+    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens.
+
+    Whatever the precision is, the output layer is in float32: the weights are chosen by this number.
+    """
     model.eval()
     part = _parts(settings, group)[0]
     total = torch.zeros(2, dtype=torch.float64, device=corpus.validation.stream.device)
     for inputs, targets, scored in corpus.validation.batches(part.stop - part.start, group.rank, group.size):
-        with autocast(settings, inputs.device):
+        with autocast(settings, inputs.device), head_in_float32(model):
             logits = model(input_ids=inputs).logits[..., : corpus.vocab_size]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         total += torch.stack([(losses.double() * scored.flatten()).sum(), scored.sum().double()])
@@ -193,6 +203,24 @@ def _loss_function(
             return chosen(inputs, targets, candidates_of(step))
 
     return loss
+
+
+def _interruption(keeper: Keeper | None, state: State, steps: int, group: Group) -> Failure:
+    """Keeps the state, and says from which step a later run will resume."""
+    what = f"Training was interrupted after step {state.progress.step} of {steps}"
+    try:
+        if keeper and group.rank == 0:
+            keeper.keep(state, wait=True)
+    except Failure as failure:
+        lost = f"{what} and its state could not be saved, {failure.what}; {_saved(keeper)}"
+        return Failure(lost, where=failure.where, remedy=failure.remedy, exit_code=failure.exit_code)
+    return Interrupted(f"{what}; {_saved(keeper)}", where="step train", remedy="run the same command again to resume")
+
+
+def _saved(keeper: Keeper | None) -> str:
+    if keeper is None or keeper.saved is None:
+        return "no checkpoint was saved yet"
+    return f"the last checkpoint is of step {keeper.saved}"
 
 
 def _judge(value: float, state: State, patience: int | None) -> None:

@@ -18,26 +18,33 @@ from components.train.settings import TrainSettings
 def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
 
-    Weight decay spares embeddings (also an output layer of its own), norms and biases.
+    An optimizer that would have no weights is left out: of LoRA's weights, all are matrices. Weight decay spares
+    embeddings (also an output layer of its own), norms and biases.
     """
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
         embeddings.add(id(head.weight))
-    matrices = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
-    chosen = {id(weight) for weight in matrices}
-    others = [weight for weight in trainable if id(weight) not in chosen]
-    groups = [{"params": others, "weight_decay": 0.0}]
-    betas = (settings.beta1, settings.beta2)
-    if settings.optimizer == "adamw":
-        groups.append({"params": matrices, "weight_decay": settings.weight_decay})
-    groups = [group for group in groups if group["params"]]
-    adamw = AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
-    if settings.optimizer == "adamw":
-        return [adamw]
-    peak = settings.matrix_learning_rate or settings.learning_rate
-    dtype = torch.bfloat16 if precision_of(settings, matrices[0].device) == "bfloat16" else torch.float32
-    return [adamw, BatchedMuon(matrices, dtype=dtype, lr=peak, weight_decay=settings.weight_decay)]
+    decayed = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
+    # AdaLoRA keeps its singular values in a column, which has no spectrum for Muon to flatten.
+    by_muon = [weight for weight in decayed if min(weight.shape) > 1] if settings.optimizer == "muon" else []
+    muon_ids, decayed_ids = ({id(weight) for weight in weights} for weights in (by_muon, decayed))
+    groups = [
+        {"params": [weight for weight in trainable if id(weight) not in decayed_ids], "weight_decay": 0.0},
+        {
+            "params": [weight for weight in decayed if id(weight) not in muon_ids],
+            "weight_decay": settings.weight_decay,
+        },
+    ]
+    optimizers: list[Optimizer] = []
+    if groups := [group for group in groups if group["params"]]:
+        betas = (settings.beta1, settings.beta2)
+        optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
+    if by_muon:
+        peak = settings.matrix_learning_rate or settings.learning_rate
+        dtype = torch.bfloat16 if precision_of(settings, by_muon[0].device) == "bfloat16" else torch.float32
+        optimizers.append(BatchedMuon(by_muon, dtype=dtype, lr=peak, weight_decay=settings.weight_decay))
+    return optimizers
 
 
 def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:

@@ -51,14 +51,14 @@ class Group:
                 dist.all_reduce(tensor)
         return tensor
 
-    def any(self, flag: bool) -> bool:
-        """Whether any process raises the flag; all of them get the same answer."""
+    def any(self, *flags: bool) -> list[bool]:
+        """For each flag whether any process raises it; all of them get the same answer."""
         if self.size == 1:
-            return flag
-        raised = torch.tensor(int(flag))
+            return list(flags)
+        raised = torch.tensor(flags, dtype=torch.int)
         with _peers_needed():
             dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
-        return bool(raised)
+        return [bool(flag) for flag in raised.tolist()]
 
     def wait(self) -> None:
         """Waits until all processes are here.

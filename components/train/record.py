@@ -6,11 +6,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
 from components.shared.events import emit
 from components.shared.step import Step
+from components.shared.tracking import Tracking
 
 _ROWS, _TAGS = 20_000, 100  # kept while MLflow is away; then the oldest go
 _ROWS_A_CALL = 50
@@ -84,6 +86,11 @@ class Record:
         self.tags.append({name: value})
         self.news.set()
 
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Of its own, without patience: the thread below tries again by itself."""
+        return Tracking.open(self.step.run, patience=0)
+
     def _deliver(self) -> None:
         wait = _FIRST_WAIT
         while True:
@@ -105,7 +112,7 @@ class Record:
         """Sends what is queued; a row or a tag leaves its queue only after it has arrived."""
         from mlflow.entities import Metric
 
-        tracking = self.step.tracking
+        tracking = self.tracking
         if self.params:
             tracking.params(self.params)
             self.params = {}
@@ -128,7 +135,7 @@ class Record:
 
     def _skip_delivered(self) -> None:
         """Forgets earlier rows that MLflow has: what the process before delivered of them, nobody kept."""
-        tracking = self.step.tracking
+        tracking = self.tracking
         points = tracking.client.get_metric_history(tracking.run_id, "loss")
         last = max((point.step for point in points), default=0)
         while self.earlier and self.rows[0][1]["step"] < last:

@@ -33,7 +33,7 @@ def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None
         model_dir: where the folder of kind model is written.
 
     Raises:
-        Interrupted: told to stop; a later run goes on where this one ended.
+        Interrupted: asked to stop; a later run resumes from the checkpoint that the message names.
         Failure: another run trains this already; or see `components.train.loop.train`.
     """
     settings = step.section(TrainSettings)

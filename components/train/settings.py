@@ -77,8 +77,8 @@ class TrainSettings:
         log_every: steps between rows of the curve.
         patience: evaluations without an improvement after which training stops; None never stops early.
         device: `auto` takes the GPU where there is one.
-        precision: bfloat16 is autocast over float32 weights; `auto` takes it where the hardware multiplies matrices
-            in it (GPUs, CPUs with AMX) and float32 elsewhere, where it would be slower.
+        precision: bfloat16 is autocast over float32 weights; `auto` takes it on GPUs that have units for it and on
+            CPUs that were measured to be fast in it, and float32 elsewhere, where it would be slower.
         compile: whether loss and gradient are compiled.
         threads: CPU threads over all processes; None takes the cores granted.
         processes: data-parallel processes; None takes one for every GPU.
@@ -174,17 +174,22 @@ class CheckpointSettings:
     """What does not change the weights.
 
     Attributes:
-        every: steps between checkpoints; None leaves only those that an interrupt makes.
+        every: steps between checkpoints; None leaves only those by time and the one that an interrupt makes.
+        every_seconds: seconds after which there is a checkpoint in any case; None leaves those by steps. A container
+            may be gone a second after SIGTERM, so on a cluster this is what an interruption can cost.
         keep: how many stay in the store.
     """
 
     every: int | None = 200
+    every_seconds: float | None = None
     keep: int = 2
 
     def __post_init__(self) -> None:
         for name, value in (("every", self.every), ("keep", self.keep)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.every_seconds is not None and not self.every_seconds > 0:
+            raise ValueError(f"every_seconds must be above 0, got {self.every_seconds}")
 
 
 def _check_ranges(settings: Any) -> None:

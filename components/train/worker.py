@@ -35,7 +35,7 @@ def work_together(job: Job, processes: int, told_to_stop: Callable[[], bool]) ->
         The facts of the model.
 
     Raises:
-        Interrupted: told to stop, after the state was kept.
+        Interrupted: asked to stop, after the state was kept.
         Failure: what a process raised; or that one died, after which a later run goes on from the last checkpoint.
     """
     with tempfile.TemporaryDirectory(prefix="wikigpt-training-") as scratch:
@@ -108,7 +108,7 @@ def _outcome(desk: Path, code: int) -> dict[str, Any]:
     if (desk / "failure.json").exists():
         failure = Failure.from_dict(json.loads((desk / "failure.json").read_text()))
         if failure.exit_code == ExitCode.RESUMABLE:
-            raise Interrupted(failure.what, where=failure.where)
+            raise Interrupted(failure.what, where=failure.where, remedy=failure.remedy)
         raise failure
     if not (desk / "facts.json").exists():
         raise Failure(

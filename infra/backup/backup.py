@@ -1,8 +1,8 @@
 """Keeps dumps of the registry's database in object storage: `backup.py put FILE`, `backup.py get FILE [NAME]`, `list`.
 
 Runs in the image of the registry, which has boto3. The environment gives BACKUP_URI (s3://bucket/prefix), BACKUP_KEEP
-(how many dumps stay) and the usual AWS variables. A dump counts as kept once it was read back and found equal; only
-then are older ones removed.
+(how many dumps stay), the usual AWS variables, and WIKIGPT_S3_PATH_STYLE in the sense of docs/storage.md. A dump counts
+as kept once it was read back and found equal; only then are older ones removed.
 """
 
 import hashlib
@@ -17,6 +17,8 @@ from botocore.config import Config
 
 # What pg_dump writes at the start of an archive in its custom format.
 MAGIC = b"PGDMP"
+# As in components/shared/store_s3.py, which is not in that image.
+STYLES = {"": "auto", "1": "path", "0": "virtual"}
 
 
 class Dumps:
@@ -25,8 +27,10 @@ class Dumps:
     def __init__(self, uri: str):
         self.bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         self.prefix = f"{prefix.rstrip('/')}/" if prefix else ""
-        style = "path" if os.environ.get("WIKIGPT_S3_PATH_STYLE") else "auto"
-        config = Config(retries={"mode": "standard", "total_max_attempts": 6}, s3={"addressing_style": style})
+        style = os.environ.get("WIKIGPT_S3_PATH_STYLE", "")
+        if style not in STYLES:
+            raise SystemExit(f"WIKIGPT_S3_PATH_STYLE is {style!r}: set it to 1 or 0, or leave it out")
+        config = Config(retries={"mode": "standard", "total_max_attempts": 6}, s3={"addressing_style": STYLES[style]})
         self.client = boto3.client("s3", config=config)
 
     def names(self) -> list[str]:

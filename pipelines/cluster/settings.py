@@ -12,6 +12,9 @@ from pipelines.steps import STEPS
 REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 
+QUEUED = ("train", "evaluate")  # the steps that wait in `queue`
+# As a value of a label it is no longer than 63 characters.
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -56,6 +59,10 @@ class ClusterSettings:
         gpu_type: the resource that the device plugin offers.
         gpu_node_selector: labels of the nodes of the GPU pool.
         gpu_tolerations: taints of the GPU pool.
+        queue: a LocalQueue of Kueue in the namespace of the runs, in which the pods of train and evaluate wait for
+            their quota; None where there is no Kueue.
+        priority: a WorkloadPriorityClass of Kueue: the place of these pods in the queue. It needs a queue, since
+            kfp-kubernetes 2.17 sets no priorityClassName on a pod.
         run_as_user: numeric user of the containers; None takes the image's, which is not root either.
         run_as_group: likewise.
         run_deadline_seconds: of the whole run, queueing included.
@@ -75,6 +82,8 @@ class ClusterSettings:
     gpu_type: str = "nvidia.com/gpu"
     gpu_node_selector: dict[str, str] = field(default_factory=dict)
     gpu_tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu"),)
+    queue: str | None = None
+    priority: str | None = None
     run_as_user: int | None = None
     run_as_group: int | None = None
     run_deadline_seconds: int = 24 * 3600
@@ -91,6 +100,14 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         if self.run_as_user == 0:
             raise ValueError("run_as_user must not be 0: the steps do not run as root, got 0")
+        for name in ("queue", "priority"):
+            value = getattr(self, name)
+            if value is not None and not _OBJECT_NAME.fullmatch(value):
+                raise ValueError(
+                    f"{name} must be a name of Kubernetes, of lower case letters and dashes, got {value!r}"
+                )
+        if self.priority and not self.queue:
+            raise ValueError(f"priority needs a queue of Kueue, whose order it decides, got {self.priority!r} alone")
         for name in ("run_deadline_seconds", "keep_success_seconds", "keep_failure_seconds"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -36,15 +36,17 @@ def run(
     What was done before is reused: a version with the same fingerprint ends the run after its first step, a model is
     only evaluated, a checkpoint is gone on from.
     """
+    from pipelines.numerics import pin_numerics
     from pipelines.progress import ProgressView
-    from pipelines.run import execute, pin_numerics
+    from pipelines.run import execute
     from pipelines.runners import engine, runner_plan
     from pipelines.summary import document, print_summary
 
-    settings = pin_numerics(options.settings_of(profile, sets, corpus))
+    asked = options.settings_of(profile, sets, corpus)
+    opened, address = options.home_and_store(home, store)
+    settings = pin_numerics(asked, opened)
     if force:
         settings = settings.with_values("download", force=True)
-    opened, address = options.home_and_store(home, store)
     plan = runner_plan(runner, image, opened, address, settings)
     if plan["runner"] == "docker":
         engine()  # or fail here, before there is a run
@@ -57,7 +59,8 @@ def run(
     elif result.exit_code == ExitCode.OK:
         print_summary(summary, Console())
     if result.interrupted:
-        console.print("Interrupted. The same command goes on from where it stopped.")
+        said = f" {result.failure['what']}." if result.failure else ""
+        console.print(f"Interrupted.{said} The same command resumes it.", markup=False, highlight=False)
         raise typer.Exit(int(result.exit_code))
     if result.failure is not None:
         raise Failure.from_dict(result.failure)

@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
+from pipelines.cluster.options import Endpoint, Namespace
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
@@ -25,12 +26,25 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(ui)
 
 
-def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json: Json = False) -> None:
+def doctor(
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Look at the cluster: the server, its version, whether a step is retried."),
+    ] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
     """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
-    from pipelines.doctor import examine, exit_code, print_findings
+    from pipelines.doctor import examine, examine_cluster, exit_code, print_findings
 
-    opened, address = options.home_and_store(home, store)
-    findings = examine(opened.root, address, tracking_uri(opened))
+    if cluster:
+        findings = examine_cluster(endpoint, namespace)
+    else:
+        opened, address = options.home_and_store(home, store)
+        findings = examine(opened.root, address, tracking_uri(opened))
     if as_json:
         found = [asdict(finding) for finding in findings]
         typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
@@ -46,14 +60,15 @@ def ui(
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
     recorded = recorded_in(home)
     if recorded.startswith(("http://", "https://")):
-        typer.echo(f"MLflow is at {shown(recorded)}", err=True)
+        typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
     _refuse_taken(port)
     artifacts = home.expanduser().resolve() / "mlartifacts"
-    typer.echo(f"MLflow on {shown(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
+    typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", recorded, "--artifacts-destination", str(artifacts)]
-    os.execv(sys.executable, command + stores)
+    # Not among the arguments, which everybody on this machine can read: the address may hold a password.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
+    os.execve(sys.executable, [*command, "--artifacts-destination", str(artifacts)], environment)
 
 
 def _refuse_taken(port: int) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from components.download.corpora import MODEL
 from components.shared import registry
-from components.shared.address import shown
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,4 +95,4 @@ def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
 
 
 def _usage(what: str, remedy: str, where: str = "the version asked for") -> Failure:
-    return Failure(what, where=shown(where), remedy=remedy, exit_code=ExitCode.USAGE)
+    return Failure(what, where=redact(where), remedy=remedy, exit_code=ExitCode.USAGE)

@@ -21,6 +21,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.docker.engine import CONFINED, docker, image, running
+from tests.e2e.conftest import TINY, wikigpt
 from tests.infra.objects import INFRA, containers, one, pod_specs
 from tests.postgres import free_port, postgres  # noqa: F401 -- a fixture
 from tests.registry import make_folders, make_model, make_step, register
@@ -90,6 +91,28 @@ def as_pipeline(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     sign_in(monkeypatch, *PIPELINE)
+
+
+def test_the_whole_pipeline_runs_as_its_own_user_on_an_empty_registry(place: Place, tmp_path: Path) -> None:
+    """The administrator, who may read everything, would hide what refuses the first run."""
+    empty_database(place)
+    migrate(place)
+    variables = {"MLFLOW_TRACKING_URI": place.uri}
+    variables |= {"MLFLOW_TRACKING_USERNAME": PIPELINE[0], "MLFLOW_TRACKING_PASSWORD": PIPELINE[1]}
+    arguments = ("run", "--json", "--profile", TINY, "--home", tmp_path / "home", "--set")
+    with serving(place):
+        make_user(place, *PIPELINE)
+        first = wikigpt(*arguments, "train.seed=1", **variables).document
+        assert (first["status"], first["version"]["version"], first["version"]["aliases"]) == (
+            "trained",
+            "1",
+            ["champion"],
+        )
+        again = wikigpt(*arguments, "train.seed=1", **variables).document
+        assert again["status"] == "skipped"
+        second = wikigpt(*arguments, "train.seed=2", **variables).document
+        assert (second["status"], second["version"]["version"]) == ("trained", "2")
+    empty_database(place)
 
 
 def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(

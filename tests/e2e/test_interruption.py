@@ -126,3 +126,16 @@ def test_two_runs_of_one_fingerprint_at_once(tmp_path):
     assert second.code == 1
     assert f"The run {folder.name} is training exactly this already" in second.stderr
     end(command, signal.SIGINT)
+
+
+def test_a_step_that_is_killed_says_by_which_signal(tmp_path):
+    home = tmp_path / "home"
+    command = start(*arguments(home))
+    folder = wait_for_training(home)
+    steps = [process for process in of_the_run(folder) if "kfp.dsl.executor_main" in " ".join(process.cmdline())]
+    (child,) = [process for process in steps if process.pid not in {other.ppid() for other in steps}]
+    child.send_signal(signal.SIGKILL)
+    _, stderr = command.communicate(timeout=120)
+    assert command.returncode == 1
+    assert "The process of the step was ended by SIGKILL (step train)" in stderr
+    assert run_status(home, folder.name) == "FAILED"

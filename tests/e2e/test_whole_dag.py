@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from components.shared.run_record import read_log
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
 from tests.e2e.conftest import TINY, wikigpt
@@ -47,6 +48,27 @@ def test_every_artifact_is_there_and_loads(local):
         page = Path(report).read_text()
         assert page.startswith("<!doctype html>") and "<svg" in page
         assert not re.search(r"""(src|href)=["']https?:""", page)
+
+
+def test_the_launcher_is_handed_the_metrics_and_a_file_of_each_output(local):
+    """What the launcher of Kubeflow Pipelines records in ML Metadata, and uploads."""
+    outcome, home = local
+    step = folders(home, outcome["run"])["evaluate"]
+    artifacts = json.loads((step / "executor_output.json").read_text())["artifacts"]
+    (metrics,) = artifacts["metrics"]["artifacts"]
+    assert metrics["metadata"]["test_word_perplexity"] == pytest.approx(outcome["version"]["word_perplexity"], rel=1e-6)
+    assert json.loads((step / "metrics").read_text()) == metrics["metadata"]
+    assert {path.name for path in step.iterdir()} >= {"evaluation", "metrics", "report"}
+
+
+def test_the_logs_of_the_steps_are_in_mlflow_and_in_the_store(local):
+    from mlflow import MlflowClient
+
+    outcome, home = local
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    logged = {artifact.path for artifact in client.list_artifacts(outcome["version"]["run_id"], "logs")}
+    assert logged == {f"logs/{step}.txt" for step in STEPS - {"notify"}}
+    assert '"step": "train"' in read_log(open_store(str(home / "store")), outcome["run"], "train")
 
 
 def test_the_registered_model_loads_and_scores_as_recorded(local, monkeypatch):

@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import boto3
 import pytest
 from moto import mock_aws
 
+from components.shared.storage.s3 import S3Objects
 from tests.infra.objects import INFRA
 
 BUCKET = "backups"
@@ -80,3 +82,26 @@ def test_a_damaged_dump_is_not_restored(backup: ModuleType, tmp_path: Path) -> N
 def test_no_dump_at_all_is_said(backup: ModuleType, tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="no dump"):
         backup.main(["get", str(tmp_path / "back")])
+
+
+@pytest.mark.parametrize("endpoint", [None, "https://storage.example"])
+@pytest.mark.parametrize("style", [None, "", "0", "1"])
+def test_the_style_of_addresses_means_to_the_backup_what_it_means_to_the_store(
+    backup: ModuleType, style: str | None, endpoint: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"WIKIGPT_S3_PATH_STYLE": style, "AWS_ENDPOINT_URL_S3": endpoint}.items():
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+    def address(client: Any) -> str:
+        signed = client.generate_presigned_url("get_object", Params={"Bucket": BUCKET, "Key": "mlflow/x"})
+        return signed.partition("?")[0]
+
+    assert address(backup.Dumps(f"s3://{BUCKET}/mlflow").client) == address(S3Objects(f"s3://{BUCKET}/mlflow").client)
+
+
+def test_another_style_is_refused(backup: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIKIGPT_S3_PATH_STYLE", "yes")
+    with pytest.raises(SystemExit, match="WIKIGPT_S3_PATH_STYLE is 'yes'"):
+        backup.main(["list"])

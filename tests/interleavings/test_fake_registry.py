@@ -69,7 +69,7 @@ def shown(version: Any) -> tuple[Any, ...]:
 
 def test_the_same_calls_have_the_same_answers(empty_database: Path, tmp_path: Path) -> None:  # noqa: F811
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
-    real, fake, draw = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), FakeRegistry(), random.Random(1)
+    real, fake, draw = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), FakeRegistry(), random.Random(2)
     seen = set()
     for number in range(400):
         call = draw_call(draw)

@@ -86,3 +86,10 @@ def test_what_does_not_change_weights_does_not_change_the_fingerprint():
     assert key("checkpoints.every=7", "evaluate.samples=1", "notify.webhook=https://x.test/") == key()
     assert key("train.seed=7") != key()
     assert key("tokenize.vocab_size=1024") != key()
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_a_profile_for_the_cluster_has_a_checkpoint_a_minute(name: str) -> None:
+    """A container may be gone a second after SIGTERM, whatever the steps of a checkpoint take."""
+    settings = load(name)
+    assert settings.checkpoints.every_seconds == (60 if settings.train.device == "cuda" else None)

@@ -18,6 +18,7 @@ class Site:
     Attributes:
         content: the bytes of the file.
         faults: "busy" answers 503, "cut" sends half and closes, "missing" 404, "forbidden" 403.
+        headers: sent with every answer that has the file in it.
         ranges: the Range header of each request.
     """
 
@@ -26,6 +27,7 @@ class Site:
     forever: Fault = "none"
     etag: str = '"v1"'
     url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     ranges: list[str | None] = field(default_factory=list)
 
 
@@ -50,6 +52,8 @@ def serving(site: Site) -> Iterator[Site]:
             self.send_response(206 if first else 200)
             self.send_header("Content-Length", str(len(body)))
             self.send_header("ETag", site.etag)
+            for name, value in site.headers.items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
             self.close_connection = fault == "cut"

@@ -5,14 +5,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from components.download.corpora import KNOWN, RAW, SAMPLE, TOKENS, dataset_digest
 from components.download.fetch import fetch_corpus
-from components.download.hub import REVISION, rebuild
+from components.download.hub import REVISION, _check_reachable, rebuild
 from components.download.settings import DownloadSettings
 from components.shared.articles import SPLITS, split_lines
 from components.shared.failure import ExitCode, Failure
@@ -52,6 +54,30 @@ def no_hub(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return open_store(str(tmp_path / "store"))
+
+
+def test_a_connection_to_the_hub_that_is_dropped_is_tried_again(monkeypatch):
+    monkeypatch.setattr("components.download.hub._PAUSE", 0.01)
+    answered = []
+
+    class DropsTwice(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            answered.append(self.path)
+            if len(answered) < 3:
+                self.connection.close()
+                return
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            return None
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), DropsTwice) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        _check_reachable("wikitext-2-v1")
+        server.shutdown()
+    assert len(answered) == 3
 
 
 @pytest.mark.parametrize("name", KNOWN)

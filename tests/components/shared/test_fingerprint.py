@@ -106,7 +106,10 @@ def test_every_shared_module_that_the_two_steps_import_was_weighed():
         "pretrained",
         "settings",
         "step",
+        "storage.s3",
+        "storage.s3_files",
         "storage.store",
+        "tracking",
         "training_lock",
     }
     steps = [ROOT / "components" / step for step in ("tokenize", "train")]

@@ -32,6 +32,7 @@ TINY: dict[str, Any] = {
     "log_every": 2,
     "threads": 1,
     "device": "cpu",
+    "precision": "float32",  # a CPU with bfloat16 units would round what tests compare
 }
 
 
@@ -63,8 +64,16 @@ def tiny(**values: Any) -> TrainSettings:
     return TrainSettings(**{**TINY, **values})
 
 
-def tiny_step(run: str = "run-1", *, force: bool = False, every: int | None = 2, **values: Any) -> Step:
-    sections = {"download": {"force": force}, "tokenize": {}, "checkpoints": {"every": every}}
+def tiny_step(
+    run: str = "run-1",
+    *,
+    force: bool = False,
+    every: int | None = 2,
+    every_seconds: float | None = None,
+    **values: Any,
+) -> Step:
+    checkpoints = {"every": every, "every_seconds": every_seconds}
+    sections = {"download": {"force": force}, "tokenize": {}, "checkpoints": checkpoints}
     return Step("train", run, {**sections, "train": {**TINY, **values}})
 
 

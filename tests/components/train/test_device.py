@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from components.shared.device import precision_by_capability
 from components.shared.failure import ExitCode, Failure
-from components.train.device import choose_device, count_processes, precision_of, prepare
+from components.train.device import choose_device, count_processes, precision_of, prepare, remark_on_precision
 from tests.components.train.conftest import tiny
 
 CPU = torch.device("cpu")
@@ -33,8 +34,30 @@ def test_the_compile_cache_is_kept_at_home(tmp_path: Path, monkeypatch: pytest.M
 def test_precision_is_as_set_or_what_the_hardware_is_fast_in() -> None:
     assert precision_of(tiny(precision="bfloat16"), CPU) == "bfloat16"
     assert precision_of(tiny(precision="float32"), torch.device("cuda")) == "float32"
-    assert precision_of(tiny(), torch.device("cuda")) == "bfloat16"
-    assert (precision_of(tiny(), CPU) == "bfloat16") == torch.cpu.get_capabilities().get("amx_bf16", False)
+    has_amx = torch.cpu.get_capabilities().get("amx_bf16", False)
+    assert (precision_of(tiny(precision="auto"), CPU) == "bfloat16") == has_amx
+
+
+@pytest.mark.parametrize(
+    ("capability", "asked", "remark"),
+    [
+        ((7, 5), "auto", "Tesla has no units for bfloat16: training is in float32"),
+        ((7, 5), "bfloat16", "warning: Tesla has no units for bfloat16 and emulates it, which is slower than float32"),
+        ((8, 0), "auto", None),
+        ((8, 0), "float32", None),
+    ],
+)
+def test_a_gpu_without_units_for_bfloat16_is_remarked_on(
+    capability: tuple[int, int], asked: str, remark: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu: "Tesla")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda gpu: capability)
+    precision_by_capability.cache_clear()
+    said = remark_on_precision(tiny(precision=asked), torch.device("cuda"))
+    assert said is None if remark is None else said and said.startswith(remark)
+    assert remark_on_precision(tiny(precision=asked), CPU) is None
+    precision_by_capability.cache_clear()
 
 
 @without_gpu

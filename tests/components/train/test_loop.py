@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.shared.failure import Failure
+from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.storage.manifest import Manifest
+from components.train.checkpoint import State
 from components.train.data import Split, TrainOrder
 from components.train.loop import budget, train, validation_loss
 from components.train.settings import TrainSettings
@@ -180,3 +181,88 @@ def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) ->
     split = Split.open(tokens_dir, "train", tokens.facts["dtype"], tokens.facts["eos_id"])
     order = TrainOrder(split, block=16, batch=4, seed=1, device=CPU)
     assert order.steps_per_epoch == (split.stream_length - 16) // 16 // 4
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+def test_validation_in_bfloat16_has_a_float32_output_layer(
+    architecture: str, tokens: Manifest, tokens_dir: Path
+) -> None:
+    settings = tiny(precision="bfloat16", architecture=architecture)
+    model, corpus = open_tiny(settings, tokens, tokens_dir)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(20)  # logits of the size that a trained model has
+    losses, rounded, counts = [], [], []
+    for inputs, targets, scored in corpus.validation.batches(settings.batch):
+        with torch.no_grad():
+            with torch.autocast("cpu", torch.bfloat16):
+                hidden = model.eval().base_model(input_ids=inputs).last_hidden_state
+            logits = model.get_output_embeddings()(hidden.float())[..., : corpus.vocab_size]
+        for each, found in ((logits, losses), (logits.bfloat16().float(), rounded)):
+            log = each.double().log_softmax(-1)
+            found.append(-log.gather(-1, targets[..., None])[..., 0][scored].sum().item())
+        counts.append(int(scored.sum()))
+    expected = sum(losses) / sum(counts)
+    assert validation_loss(model, corpus, settings) == pytest.approx(expected, abs=1e-6)
+    assert abs(sum(rounded) / sum(counts) - expected) > 1e-5, "rounding would be seen"
+
+
+class Kept:
+    """A keeper in memory.
+
+    Args:
+        due: the steps at which a checkpoint is to be kept.
+        fails: from which step on keeping fails.
+    """
+
+    def __init__(self, *due: int, fails: int = 1000, saved: int | None = None):
+        self.steps, self.fails, self.saved = due, fails, saved
+
+    def due(self, step: int) -> bool:
+        return step in self.steps
+
+    def keep(self, state: State, *, wait: bool = False) -> None:
+        if state.progress.step >= self.fails:
+            raise Failure("The store is away", where="s3://bucket", remedy="look at it", exit_code=ExitCode.UNREACHABLE)
+        self.saved = state.progress.step
+
+
+@pytest.mark.parametrize(
+    ("keeper", "kind", "sentence"),
+    [
+        (None, Interrupted, "Training was interrupted after step 3 of 8; no checkpoint was saved yet"),
+        (Kept(), Interrupted, "Training was interrupted after step 3 of 8; the last checkpoint is of step 3"),
+        (
+            Kept(2, fails=3),
+            Failure,
+            "Training was interrupted after step 3 of 8 and its state could not be saved, The store is away;"
+            " the last checkpoint is of step 2",
+        ),
+        (
+            Kept(fails=3),
+            Failure,
+            "Training was interrupted after step 3 of 8 and its state could not be saved, The store is away;"
+            " no checkpoint was saved yet",
+        ),
+    ],
+)
+def test_an_interruption_says_from_which_step_training_resumes(
+    keeper: Kept | None, kind: type[Failure], sentence: str, tokens: Manifest, tokens_dir: Path
+) -> None:
+    asked = iter([False, False, True])
+    with pytest.raises(Failure) as caught:
+        run(tiny(), tokens, tokens_dir, keeper=keeper, told_to_stop=lambda: next(asked))
+    assert (type(caught.value), caught.value.what) == (kind, sentence)
+    away = kind is Failure
+    assert caught.value.exit_code == (ExitCode.UNREACHABLE if away else ExitCode.RESUMABLE)
+
+
+@pytest.mark.parametrize("due", [(), (1,), (3, 5), (1, 2, 3, 4, 5, 6, 7)])
+def test_no_checkpoint_changes_the_training_whenever_it_is(due: tuple, tokens: Manifest, tokens_dir: Path) -> None:
+    settings = tiny(log_every=3, ema_decay=0.9, dropout=0.1)
+    (plain, rows), (model, kept) = (
+        run(settings, tokens, tokens_dir),
+        run(settings, tokens, tokens_dir, keeper=Kept(*due)),
+    )
+    for name in ("loss", "gradient_norm", "validation_loss"):
+        assert column(kept, name) == column(rows, name)
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))

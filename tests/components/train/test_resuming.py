@@ -9,7 +9,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,29 +86,67 @@ def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir:
     assert list(trainings(step.store)) == []
     names = step.store.names("checkpoint")
     assert len(names) == 2, "the last two are kept"
-    assert f"after step {int(names[-1][-8:])} of 9" in stopped.what
+    step_reached = int(names[-1][-8:])
+    assert stopped.what == (
+        f"Training was interrupted after step {step_reached} of 9; the last checkpoint is of step {step_reached}"
+    )
     run(tiny_step("run-2", every=1, **RICH), FINGERPRINT, tokens_dir, here / "model")
     assert_same(here / "model", untouched)
 
 
-def test_sigterm_alone_makes_a_checkpoint(
-    here: Path, tokens_dir: Path, untouched: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At the end of the step that it comes in, between two log points."""
-    step = tiny_step(every=None, **RICH)
+def sigterm_at_step_3(step: Step, tokens_dir: Path, model_dir: Path, fingerprint: str = FINGERPRINT) -> Interrupted:
+    """Comes when the row of step 3 is observed, and is looked for at the end of step 4."""
     observe = Record.observe
 
-    def stop_at_step_3(record: Record, row: dict, steps: int) -> None:
+    def observe_and_stop(record: Record, row: dict, steps: int) -> None:
         observe(record, row, steps)
         if row["step"] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 4 of 9"):
-        patch.setattr(Record, "observe", stop_at_step_3)
-        run(step, FINGERPRINT, tokens_dir, here / "model")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) as caught:
+        patch.setattr(Record, "observe", observe_and_stop)
+        run(step, fingerprint, tokens_dir, model_dir)
+    return caught.value
+
+
+def test_sigterm_alone_makes_a_checkpoint(here: Path, tokens_dir: Path, untouched: Path) -> None:
+    """At the end of the step that it comes in, between two log points."""
+    step = tiny_step(every=None, **RICH)
+    stopped = sigterm_at_step_3(step, tokens_dir, here / "model")
+    assert stopped.what == "Training was interrupted after step 4 of 9; the last checkpoint is of step 4"
     assert step.store.names("checkpoint") == [f"{FINGERPRINT}/00000004"]
     run(step, FINGERPRINT, tokens_dir, here / "model")
     assert_same(here / "model", untouched)
+
+
+def test_checkpoints_by_time_change_nothing_and_are_resumed_from(here: Path, tokens_dir: Path, untouched: Path) -> None:
+    """In so little time that there is a checkpoint whenever none is being published."""
+    values = {"every": None, "every_seconds": 1e-6, **RICH}
+    run(tiny_step(**values), FINGERPRINT, tokens_dir, here / "model")
+    assert_same(here / "model", untouched)
+    assert tiny_step().store.names("checkpoint"), "also without an interruption"
+    other = "d" * 32
+    stopped = sigterm_at_step_3(tiny_step("run-2", **values), tokens_dir, here / "again", other)
+    assert "the last checkpoint is of step 4" in stopped.what
+    assert tiny_step().store.names("checkpoint", other)[-1] == f"{other}/00000004"
+    run(tiny_step("run-3", **values), other, tokens_dir, here / "again")
+    assert_same(here / "again", untouched)
+
+
+def test_a_run_that_resumed_says_so_when_it_cannot_save_again(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last checkpoint is then the one that it resumed from."""
+    step = tiny_step(every=None, **RICH)
+    sigterm_at_step_3(step, tokens_dir, here / "model")
+
+    def full(*_: object) -> None:
+        raise Failure("Could not write: No space left on device", where="/tmp", remedy="free some space")
+
+    monkeypatch.setattr("components.train.keeper.write_state", full)
+    monkeypatch.setattr("components.train.run.told_to_stop", lambda: nullcontext(lambda: True))
+    with pytest.raises(Failure, match="No space left on device; the last checkpoint is of step 4"):
+        run(tiny_step("run-2", every=None, **RICH), FINGERPRINT, tokens_dir, here / "model")
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(
@@ -227,8 +267,11 @@ class Processes:
 
 
 @pytest.mark.slow
-def test_death_at_any_write_changes_nothing(here: Path, tokens_dir: Path, untouched: Path) -> None:
-    processes = Processes(here, tokens_dir, {**RICH, "every": 1})
+@pytest.mark.parametrize("checkpoints", [{"every": 1}, {"every": None, "every_seconds": 1e-6}])
+def test_death_at_any_write_changes_nothing(
+    here: Path, tokens_dir: Path, untouched: Path, checkpoints: dict[str, Any]
+) -> None:
+    processes = Processes(here, tokens_dir, {**RICH, **checkpoints})
     writes = 0
     while processes.train(die_at_write=(writes := writes + 1)) == -signal.SIGKILL:
         assert processes.runs < 120

@@ -112,13 +112,15 @@ def test_the_whole_vocabulary_as_a_sample_gives_the_plain_loss(architecture: str
 
 @BOTH
 def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Manifest, tokens_dir: Path) -> None:
+    """At a rate and with a warm-up by which five of five seeds come within two per cent of each other."""
     reached = []
+    values = {"architecture": architecture, "steps": 150, "evaluate_every": 150}
     for size in (None, 128):
-        settings = tiny(architecture=architecture, steps=150, evaluate_every=150, sampled_softmax=size)
+        settings = tiny(learning_rate=5e-3, warmup_steps=20, sampled_softmax=size, **values)
         model, corpus = open_tiny(settings, tokens, tokens_dir)
         reached.append(train(model, corpus, settings, steps=150, device=CPU).best_loss)
     assert reached[1] != reached[0]
-    assert reached[1] == pytest.approx(reached[0], rel=0.1)
+    assert reached[1] == pytest.approx(reached[0], rel=0.05)
 
 
 def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -> None:

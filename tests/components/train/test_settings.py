@@ -51,6 +51,14 @@ def test_a_wrong_setting_of_a_run_is_one_sentence(values: dict, words: str) -> N
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
+def test_the_time_between_checkpoints_is_above_zero(seconds: float) -> None:
+    with pytest.raises(ValueError, match="every_seconds must be above 0, got"):
+        CheckpointSettings(every_seconds=seconds)
+    assert CheckpointSettings(every_seconds=60).every_seconds == 60
+    assert CheckpointSettings().every_seconds is None
+
+
 def test_checkpoints_are_kept_one_at_least() -> None:
     with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
         CheckpointSettings(keep=0)

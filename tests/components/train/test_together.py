@@ -15,6 +15,7 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.step import Step
+from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.train.run import run
 from tests.components.train.conftest import losses_of, tiny_step
@@ -89,6 +90,22 @@ def test_sigterm_stops_both_at_a_step_and_they_go_on_exactly(here: Path, tokens_
     assert losses_of(here / "model") == losses_of(here / "untouched")
 
 
+def test_checkpoints_by_time_are_made_at_one_step_of_all(here: Path, tokens_dir: Path) -> None:
+    """The clock of the first process decides; were it every process's own, they would wait for each other for ever."""
+    values = {"processes": 2, "threads": 2, "steps": 40, "dropout": 0.1, "every": None, "log_every": 7}
+    run(tiny_step(**values), "a" * 32, tokens_dir, here / "untouched")
+    assert not tiny_step().store.names("checkpoint")
+    step = tiny_step("run-2", every_seconds=0.01, **values)
+    thread = when_there_are_checkpoints(step, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="the last checkpoint is of step") as caught:
+        run(step, FINGERPRINT, tokens_dir, here / "model")
+    thread.join()
+    assert f"of step {int(step.store.names('checkpoint')[-1][-8:])}" in caught.value.what
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert losses_of(here / "model") == losses_of(here / "untouched")
+    assert file_fact(here / "model" / "model.safetensors") == file_fact(here / "untouched" / "model.safetensors")
+
+
 def test_sigterm_waits_for_the_checkpoint_that_it_makes(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +136,7 @@ def test_sigterm_waits_for_the_checkpoint_that_it_makes(
     said = process.stderr.read()
     process.wait()
     (name,) = tiny_step().store.names("checkpoint")
-    assert f"Training was told to stop after step {int(name[-8:])} of 4000" in said
+    assert f"Training was interrupted after step {int(name[-8:])} of 4000" in said
 
 
 def test_what_nobody_thought_of_in_a_worker_is_no_interruption(
