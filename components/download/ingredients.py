@@ -1,7 +1,7 @@
 """What the settings only point to and a training depends on: pretrained weights and tokenizers.
 
-A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the fingerprint;
-else new weights at an old address would be taken for the model that the old ones made.
+A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the reuse key;
+else the model that old weights made would be taken for that of new ones at the same address.
 """
 
 from __future__ import annotations

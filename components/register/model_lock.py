@@ -11,13 +11,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from components.shared import registry
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.storage.lock import Lock
 from components.shared.storage.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _COMMAND = "wikigpt "
 _WRITES = ("copy_", "create_", "delete_", "log_", "rename_", "set_", "update_")
@@ -45,25 +45,41 @@ def fenced(client: MlflowClient, check: Callable[[], None]) -> MlflowClient:
 
 
 def register_once(
-    client: MlflowClient, model: str, find: Callable[[], ModelVersion | None], make: Callable[[], str]
+    client: MlflowClient, check: Callable[[], None], model: str, weights_digest: str, make: Callable[[], str]
 ) -> str:
-    """The version that there is, or a new one.
+    """The version that has these weights, or a new one.
+
+    A run that is stopped in the middle of making one and taken for dead leaves a second version of the same weights. It
+    counts for nobody, since it is not complete and its number is higher, and it is deleted here: by that run when it
+    goes on, or by the next one.
 
     Args:
-        client: of the registry, fenced.
+        client: of the registry, not fenced.
+        check: whether the lock on the model is held still.
         model: the name of the registered model.
-        find: the version that counts, where there are any.
+        weights_digest: of the version.
         make: registers a new one and gives its number.
+
+    Returns:
+        The number of the version.
+
+    Raises:
+        Failure: the lock was lost.
     """
-    if there := find():
-        return str(there.version)
-    made = make()
-    counts = find()
-    if counts is None or str(counts.version) == made:
-        return made
-    # Somebody took this run for dead while it registered, and registered the same.
-    client.delete_model_version(model, made)
-    return str(counts.version)
+    found = registry.versions_of(client, model, weights_digest)
+    if not found:
+        check()
+        made = make()
+        counts = registry.version_of(client, model, weights_digest)
+        if counts is None or str(counts.version) == made:
+            return made
+        client.delete_model_version(model, made)
+        return str(counts.version)
+    for double in found[1:]:
+        if not registry.is_complete(double) and not client.get_model_version(model, double.version).aliases:
+            check()
+            client.delete_model_version(model, double.version)
+    return str(found[0].version)
 
 
 def _is_alive(store: Store, owner: str) -> bool | None:

@@ -12,11 +12,11 @@ from components.shared.storage.store import Store
 _PREFIX = "training/"
 
 
-def training_lock(store: Store, fingerprint: str) -> Lock:
-    """The lock on the training of a fingerprint."""
+def training_lock(store: Store, reuse_key: str) -> Lock:
+    """The lock on the training of a reuse key."""
     return Lock(
         store,
-        f"{_PREFIX}{fingerprint}",
+        f"{_PREFIX}{reuse_key}",
         alive=partial(observe, store),
         doing="training exactly this",
         remedy="wait until it has ended, or cancel it; then run again to use what it made",
@@ -24,6 +24,6 @@ def training_lock(store: Store, fingerprint: str) -> Lock:
 
 
 def trainings(store: Store) -> Iterator[tuple[str, str]]:
-    """The fingerprint and the run of every training whose lock is not released, also where its run is dead."""
+    """The reuse key and the run of every training whose lock is not released, also where its run is dead."""
     for name, run in locks(store, _PREFIX):
         yield name.removeprefix(_PREFIX), run

@@ -71,7 +71,7 @@ def write_state(state: State, folder: Path, training: str) -> None:
     Args:
         state: of the training.
         folder: where it goes.
-        training: the fingerprint; with the step it is named in every file, so that the store keeps each checkpoint
+        training: the reuse key; with the step it is named in every file, so that the store keeps each checkpoint
             apart and damage to one leaves the others whole.
 
     Raises:

@@ -1,6 +1,7 @@
 """What may go: checkpoints, folders, blobs and runs that no version needs, old enough and used by no living run.
 
-Versions are never removed, and what a version's fingerprint names in the store stays: its model, tokens and evaluation.
+Versions are never removed, and what a version names in the store stays: its model and evaluations, which are under the
+digest of its weights, its tokens, and what an earlier wikigpt kept under its fingerprint.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from components.shared import registry
+from components.shared import registry, trained
 from components.shared.failure import ExitCode, Failure
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.storage.store import Store
@@ -21,9 +22,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Kind = Literal["checkpoint", "model", "evaluation", "tokens", "heartbeats", "steps", "logs", "blob", "run"]
+Kind = Literal["checkpoint", "model", "evaluation", "tokens", "models", "heartbeats", "steps", "logs", "blob", "run"]
 _FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
 _CLAIMS: tuple[Kind, ...] = ("heartbeats", "steps", "logs")
+_OF_VERSIONS = (registry.WEIGHTS_DIGEST, registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
+_OF_RUNS = (registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
 DAY = 86400.0
 KEEP_FOR = 7 * DAY
 
@@ -55,9 +58,9 @@ class Waste:
 
 @dataclass(frozen=True)
 class _Needs:
-    """What must stay: fingerprints and MLflow runs of versions, what living runs work on, what is RUNNING."""
+    """What must stay: what versions name, their MLflow runs, what living runs work on, what is RUNNING."""
 
-    fingerprints: frozenset[str]
+    names: frozenset[str]
     runs: frozenset[str]
     sources: frozenset[str]
     busy: frozenset[str]
@@ -87,7 +90,7 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     needs = _needs(store, client, heard, runs)
     before = time.time() - keep_for
     folders = list(_folders(store, needs, before))
-    removals = [*folders, *_claims(store, needs, before), *_old_runs(runs, needs, before)]
+    removals = [*folders, *_records(store, folders), *_claims(store, needs, before), *_old_runs(runs, needs, before)]
     notes = []
     if needs.living:
         notes.append(f"Blobs are left alone while a run lives: {', '.join(sorted(needs.living))}.")
@@ -120,13 +123,15 @@ def _needs(store: Store, client: MlflowClient, heard: set[str], runs: list[Run])
     models = client.search_registered_models(max_results=1000)
     versions = [version for model in models for version in registry.versions(client, model.name)]
     living = frozenset(run for run in heard if alive(heartbeat_of(store, run)))
-    training = {fingerprint for fingerprint, run in trainings(store) if run in living}
-    busy = {r.data.tags.get(registry.FINGERPRINT, "") for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living}
+    busy = {reuse_key for reuse_key, run in trainings(store) if run in living}
+    ours = (r.data.tags for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living)
+    busy |= {tags[tag] for tags in ours for tag in _OF_RUNS if tag in tags}
+    busy |= {made.weights_digest for made in trained.made_by(store) if made.reuse_key in busy}
     return _Needs(
-        fingerprints=frozenset(v.tags[registry.FINGERPRINT] for v in versions if registry.FINGERPRINT in v.tags),
+        names=frozenset(v.tags[tag] for v in versions for tag in _OF_VERSIONS if tag in v.tags),
         runs=frozenset(run for v in versions for run in (v.run_id, v.tags.get(registry.EVALUATION_RUN)) if run),
         sources=frozenset(v.source or "" for v in versions),
-        busy=frozenset(busy | training),
+        busy=frozenset(busy),
         living=living,
         running=frozenset(r.data.tags.get(PIPELINE_RUN_TAG, "") for r in runs if r.info.status == "RUNNING"),
     )
@@ -142,18 +147,27 @@ def _runs(client: MlflowClient, experiments: list[str]) -> Iterator[Run]:
 
 
 def _folders(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
-    trained = needs.fingerprints | set(store.names("model"))
+    over = needs.names | set(store.names("model")) | {made.reuse_key for made in trained.made_by(store)}
     for kind in _FOLDERS:
         start = f"manifests/{kind}/"
         for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
             name = entry.key[len(start) :].removesuffix(".json")
-            fingerprint = name.partition("/")[0]
-            if fingerprint in needs.busy:
+            key = name.partition("/")[0]
+            if key in needs.busy:
                 continue
-            if kind == "checkpoint" and fingerprint in trained:
+            if kind == "checkpoint" and key in over:
                 yield Removal(kind, name, entry.size, "its training is over")
-            elif fingerprint not in needs.fingerprints and entry.changed < before:
-                yield Removal(kind, name, entry.size, "no version has its fingerprint, and it is old")
+            elif key not in needs.names and entry.changed < before:
+                yield Removal(kind, name, entry.size, "no version names it, and it is old")
+
+
+def _records(store: Store, folders: list[Removal]) -> Iterator[Removal]:
+    """Records of what trainings ended in, whose models are gone."""
+    records = list(trained.made_by(store))  # first, since a training publishes its model before its record
+    left = set(store.names("model")) - {folder.name for folder in folders if folder.kind == "model"}
+    for made in records:
+        if made.weights_digest not in left:
+            yield Removal("models", f"{made.reuse_key}/{made.refined_key}", 0, "the model that it names is gone")
 
 
 def _claims(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
@@ -177,7 +191,7 @@ def _remove(store: Store, client: MlflowClient, removals: list[Removal], needs: 
     for removal in removals:
         if removal.kind == "run":
             _remove_run(client, removal.name, needs)
-        elif removal.kind in _CLAIMS:
+        elif removal.kind in ("models", *_CLAIMS):
             store.release(f"{removal.kind}/{removal.name}")
         elif removal.kind == "blob":
             store.objects.delete(removal.name)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Seconds to wait for a run or a command that changes the same model; longer than a dead one is taken for alive.
 _PATIENCE = 240.0
+_COPIED_FROM = "wikigpt.copied_from"
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
 
 
@@ -155,15 +156,15 @@ def _champion_before(client: MlflowClient, champion: ModelVersion) -> str | None
 
 
 def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
-    fingerprint = version.tags.get(registry.FINGERPRINT)
-    if fingerprint and (copied := registry.version_of(client, to, fingerprint)):
-        return copied
-    copy = client.copy_model_version(f"models:/{version.name}/{version.version}", to)
+    weights, address = version.tags.get(registry.WEIGHTS_DIGEST), f"models:/{version.name}/{version.version}"
+    copy = (weights and registry.version_of(client, to, weights)) or client.copy_model_version(address, to)
+    if copy.source != address or _COPIED_FROM in copy.tags:
+        return copy
     number = str(copy.version)
     # What another environment decided is not decided here.
     for tag in {APPROVAL, registry.CHAMPION_BEFORE, registry.ROLLED_BACK, *_PROMOTED} & copy.tags.keys():
         client.delete_model_version_tag(to, number, tag)
-    client.set_model_version_tag(to, number, "wikigpt.copied_from", f"models:/{version.name}/{version.version}")
+    client.set_model_version_tag(to, number, _COPIED_FROM, address)
     return client.get_model_version(to, number)
 
 

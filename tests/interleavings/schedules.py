@@ -110,9 +110,15 @@ def _promote(world: World, actor: Actor) -> None:
     world.promoted = moved.before != moved.version
 
 
-def drawn(seed: int, scenario: Scenario) -> tuple[Plan, Pick]:
-    """A schedule that is drawn: one actor goes on for a few calls, then another; crashes, a click and a doubt."""
-    draw = random.Random(seed)
+def drawn(seed: int, scenario: Scenario, *, doubts: int | None = None) -> tuple[Plan, Pick]:
+    """A schedule that is drawn: one actor goes on for a few calls, then another; crashes, a click and a doubt.
+
+    Args:
+        seed: of the draw.
+        scenario: who takes part.
+        doubts: the step up to which a run is taken for dead in each schedule, instead of now and then.
+    """
+    draw, rate = random.Random(seed), 0.3 if doubts is None else 1.0
     names = [*scenario.runs, *(["wikigpt promote"] if scenario.command else [])]
     crash_at: dict[str, set[int]] = {}
     for name in names:
@@ -122,7 +128,7 @@ def drawn(seed: int, scenario: Scenario) -> tuple[Plan, Pick]:
         crash_at=crash_at,
         retried=frozenset(name for name in scenario.runs if draw.random() < 0.75),
         click=(draw.randint(0, 140), str(draw.randint(1, len(scenario.levels) + 2))) if draw.random() < 0.5 else None,
-        doubt=(draw.randint(0, 120), draw.choice(list(scenario.runs))) if draw.random() < 0.3 else None,
+        doubt=(draw.randint(0, doubts or 120), draw.choice(list(scenario.runs))) if draw.random() < rate else None,
     )
     left, chosen = 0, ""
 
@@ -177,8 +183,13 @@ def _verify(world: World, scenario: Scenario) -> None:
     by_identity: dict[str, list[str]] = {}
     for number, version in model.versions.items():
         by_identity.setdefault(version.tags[IDENTITY], []).append(number)
-    if double := {identity: numbers for identity, numbers in by_identity.items() if len(numbers) > 1}:
-        raise Violation(f"more than one version of the same weights: {double}")
+    for identity, numbers in by_identity.items():
+        counting = [number for number in numbers if registry.REGISTERED in model.versions[number].tags] or numbers[:1]
+        # A run that was taken for dead while it made a version, and then died for good, leaves one that does not count.
+        excused = any(actor.crashed and actor.ever_doubted for actor in world.actors)
+        if len(counting) > 1 or (len(numbers) > 1 and not excused):
+            raise Violation(f"more than one version of the same weights, {identity}: {numbers}")
+        by_identity[identity] = counting
     if lost := {str(number + 1) for number in range(len(scenario.levels))} - model.versions.keys():
         raise Violation(f"versions {lost} are lost")
     made: dict[str, str] = {}
@@ -210,8 +221,8 @@ def _verify_champion(world: World, scenario: Scenario, made: dict[str, str]) -> 
         return  # what it chose stays, however bad
     since = clicks[-1].at if clicks else -1
     decided = {move.version for move in moves[: moves.index(clicks[-1])]} if clicks else set()
-    later = {actor.name for actor in world.actors if actor.locked_at >= since}
-    rivals = [number for run, number in made.items() if run in later and number not in decided]
+    decided |= {number for number in made.values() if world.judged_at.get(number, -2) < since}
+    rivals = [number for number in made.values() if number not in decided]
     rivals += ["1"] if scenario.levels and not clicks else []
     for rival in rivals:
         if not champion or world.level(champion) > world.level(rival):

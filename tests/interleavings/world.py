@@ -5,18 +5,21 @@ right after a write, without any cleaning up; a retry begins the same run anew. 
 waits for the lock.
 
 A run may also be taken for dead while it lives, as one is whose machine slept. It is spared in one place, which the
-documentation of the lock names: between a check and the write that follows it nobody takes the lock over.
+documentation of the lock names: between a check and a write to an alias or a tag nobody takes the lock over. Making a
+version is not spared, for which that instant has a remedy of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from greenlet import getcurrent, greenlet
+from mlflow.exceptions import MlflowException
 
 from components.register import model_lock, promotion
 from components.register.promotion import ANNOUNCED
@@ -30,7 +33,7 @@ from components.shared.storage.store import Store
 from tests.interleavings.fake_registry import FakeRegistry
 
 MODEL = "wikigpt"
-IDENTITY, LEVEL = "wikigpt.weights_digest", "level"
+IDENTITY, LEVEL = registry.WEIGHTS_DIGEST, "level"
 _READS = ("get_", "search_")
 _MOST_STEPS = 3000
 
@@ -54,7 +57,7 @@ class Actor:
         pending: the call that it makes next, and whether that writes to the registry.
         waits_since: the number of writes of anybody when it began to wait, or None where it does not.
         writes: that it has made, over all attempts.
-        read_at: when it last read who is champion, in writes of anybody.
+        read_at: when it last looked who is champion, in writes of anybody.
     """
 
     def __init__(self, world: World, name: str, work: Callable[[World, Actor], None]):
@@ -69,7 +72,7 @@ class Actor:
         self.pending: Any = "start"
         self.fenced_write = False
         self.waits_since: int | None = None
-        self.read_at = self.locked_at = -1
+        self.read_at = -1
         self.attempts += 1
         self.thread = greenlet(self._run, parent=self.world.hub)
         self.thread.actor = self
@@ -126,6 +129,7 @@ class World:
         self.moves: list[Move] = []
         self.announced_at, self.announced_by_command = -1, False
         self.clicks: list[Move] = []
+        self.judged_at: dict[str, int] = {}
         self.log: list[tuple[str, Any]] = []
         self.promoted = False  # whether the command says that it moved the alias
         if self.levels:
@@ -204,11 +208,20 @@ class World:
     def level(self, version: str) -> float:
         return float(self.registry.models[MODEL].versions[version].tags[LEVEL])
 
-    def before_alias(self, alias: str, version: str) -> None:
-        """Looks at a move of the alias champion before it is made by a run or a command."""
-        if alias != registry.CHAMPION:
-            return
+    def before_call(self, method: str, *args: Any) -> None:
+        """Notes what is called, just before it is done."""
         actor: Actor = getcurrent().actor
+        if method == "get_model_version_by_alias" and args[0] == registry.CHAMPION:
+            actor.read_at = self.writes
+        elif method == "set_registered_model_alias" and args[0] == registry.CHAMPION:
+            self._move(actor, args[1])
+        elif method == "set_registered_model_tag" and args[0] == ANNOUNCED:
+            self.announced_at, self.announced_by_command = self.writes + 1, actor.name.startswith("wikigpt")
+        elif method == "set_model_version_tag" and args[1] == registry.VERDICT:
+            self.judged_at[args[0]] = actor.read_at
+
+    def _move(self, actor: Actor, version: str) -> None:
+        """Looks at a move of the alias champion that a run or a command is about to make."""
         before = self.champion
         self.moves.append(Move(actor.name, before, version, self.writes, by_gate=not self.announced_by_command))
         if before == version or any(click.at > actor.read_at for click in self.clicks):
@@ -240,22 +253,11 @@ class Client:
 
         def call(*args: Any, **kwargs: Any) -> Any:
             def act() -> Any:
-                if method == "set_registered_model_alias":
-                    world.before_alias(args[1], args[2])
-                result = answer(*args, **kwargs)
-                if method == "set_registered_model_tag" and args[1] == ANNOUNCED:
-                    world.announced_at = world.writes + 1
-                    world.announced_by_command = getcurrent().actor.name.startswith("wikigpt")
-                return result
+                self._world.before_call(method, *args[1:])
+                return answer(*args, **kwargs)
 
-            if method == "get_model_version_by_alias" and args[1] == registry.CHAMPION:
-                act_ = act
-
-                def act() -> Any:
-                    getcurrent().actor.read_at = world.writes
-                    return act_()
-
-            return world.call((method, *args[1:]), write=writes, act=act, fenced=writes)
+            fenced = writes and not method.startswith("create_")
+            return world.call((method, *args[1:3]), write=writes, act=act, fenced=fenced)
 
         return call
 
@@ -319,22 +321,18 @@ def registration(identity: str, level: float) -> Callable[[World, Actor], None]:
 
     def work(world: World, actor: Actor) -> None:
         with world.lock(world.store, MODEL).held(actor.name, patience=1e9) as held:
-            actor.locked_at = world.writes
             client = model_lock.fenced(world.client, held.check)
 
             def make() -> str:
-                if not any(model.name == MODEL for model in client.search_registered_models()):
-                    client.create_registered_model(MODEL)
+                with suppress(MlflowException):  # as `mlflow.register_model` does
+                    world.client.create_registered_model(MODEL)
                 tags = {IDENTITY: identity, LEVEL: str(level)}
-                return str(client.create_model_version(MODEL, "", tags=tags).version)
+                return str(world.client.create_model_version(MODEL, "", tags=tags).version)
 
-            def find() -> Any:
-                found = registry.versions(client, MODEL, where=f"tags.`{IDENTITY}`='{identity}'")
-                return found[-1] if found else None
-
-            version = model_lock.register_once(client, MODEL, find, make)
-            promotion.place(client, MODEL, version, judge)
-            client.set_model_version_tag(MODEL, version, registry.REGISTERED, actor.name)
+            version = model_lock.register_once(world.client, held.check, MODEL, identity, make)
+            if not registry.is_complete(client.get_model_version(MODEL, version)):
+                promotion.place(client, MODEL, version, judge)
+                client.set_model_version_tag(MODEL, version, registry.REGISTERED, actor.name)
 
     work.identity, work.level = identity, level  # type: ignore[attr-defined]
     return work

@@ -96,14 +96,14 @@ def write_corpus(folder: Path, texts: dict[str, str]) -> Path:
     return folder
 
 
-def write_model(folder: Path, model: Any, tokenizer: Any, fingerprint: str, **identity: Any) -> Path:
+def write_model(folder: Path, model: Any, tokenizer: Any, **identity: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     rows = [{"step": step, "tokens": step * 512, "loss": 6 - step / 50} for step in range(0, 100, 10)]
     rows += [{"step": step, "validation_loss": 5.5 - step / 60, "validation_perplexity": 90.0} for step in (50, 100)]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     facts = {
-        "fingerprint": fingerprint,
+        "reuse_key": "k" * 32,
         "identity": {"train.block": 32, "train.document_start": True, **identity},
         "best_step": 100,
         "steps": 100,

@@ -119,8 +119,8 @@ def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_
     client.set_registered_model_alias(NAME, "champion", "1")
 
     def judge(rival: object) -> object:
-        scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None)
-        return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30), scores)
+        scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None, "")
+        return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30, "w", "w"), scores)
 
     placed = place(client, NAME, make_version(client, NAME, 6.0), judge)
     assert (placed.word, placed.alias, champion(client)) == ("incomparable", "challenger", "1")

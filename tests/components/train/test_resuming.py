@@ -21,6 +21,7 @@ from components.shared.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
+from components.shared.trained import fetch_model, fetch_same, made_by, weights_digest
 from components.shared.training_lock import training_lock, trainings
 from components.train.record import Record
 from components.train.run import run
@@ -204,6 +205,57 @@ def test_a_finished_training_is_reused_unless_forced(
     said = capsys.readouterr().out
     assert '"done": 1, "total": 8' in said
     assert "goes on" not in said
+
+
+def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = tiny_step(every=None)
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    capsys.readouterr()
+    monkeypatch.setattr("components.train.device.cpu_model", lambda: "another CPU")
+    run(tiny_step("run-2", every=None), FINGERPRINT, tokens_dir, here / "again")
+    assert '"done": 1, "total": 8' in capsys.readouterr().out
+    run(tiny_step("run-3", every=None), FINGERPRINT, tokens_dir, here / "third")
+    assert '{"event": "reused"' in capsys.readouterr().out
+    assert len(list(made_by(step.store, FINGERPRINT))) == 2
+
+
+def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are those of both processors, so neither may take them for what it makes alone."""
+    step = tiny_step(every=1)
+    interrupt(step, tokens_dir, here / "model")
+    capsys.readouterr()
+    monkeypatch.setattr("components.train.device.cpu_model", lambda: "another CPU")
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert "not exact to the bit, since numerics differ: processor: " in capsys.readouterr().out
+    model = read_manifest(here / "model", "model")
+    assert model.facts["numerics_changed"]
+    (made,) = made_by(step.store, FINGERPRINT)
+    assert made.weights_digest == weights_digest(model)
+    assert fetch_same(step.store, FINGERPRINT, model.facts["numerics"], here / "fetched") is None
+    assert fetch_model(step.store, made.weights_digest, here / "fetched") == model
+    for name in step.store.names("checkpoint"):
+        kept = step.store.peek("checkpoint", name)
+        assert kept and kept.facts["numerics_changed"], "also where it is resumed on this processor once more"
+
+
+def test_a_forced_training_with_other_weights_leaves_the_model_before_it(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose arithmetic differs is stood for by another seed under the same reuse key."""
+    step = tiny_step()
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    first = read_manifest(here / "model", "model")
+    run(tiny_step("run-2", force=True, seed=7), FINGERPRINT, tokens_dir, here / "forced")
+    forced = read_manifest(here / "forced", "model")
+    assert weights_digest(forced) != weights_digest(first)
+    assert step.store.find("model", weights_digest(first)) == first
+    assert step.store.find("model", weights_digest(forced)) == forced
+    run(tiny_step("run-3"), FINGERPRINT, tokens_dir, here / "third")
+    assert read_manifest(here / "third", "model") == forced, "the newest is what a run finds"
 
 
 def test_one_training_at_a_time(here: Path, tokens_dir: Path) -> None:

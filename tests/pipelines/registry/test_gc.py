@@ -11,6 +11,7 @@ from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
+from components.shared.trained import keep_model, made_by
 from components.shared.training_lock import training_lock
 from pipelines.registry.gc import DAY, Waste, gc
 
@@ -81,7 +82,7 @@ def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: Ml
 
 def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
+    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": UNFINISHED}
     filled.create_run(experiment, tags=tags)
     training_lock(store, OTHER).acquire("night-4")
     age(store, days=30)
@@ -89,6 +90,38 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
         waste = gc(store, filled, apply=True)
     assert listed(waste) == {("checkpoint", "1")}
     assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
+
+
+def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_their_records(
+    filled: MlflowClient, store: Store, tmp_path: Path
+) -> None:
+    version = filled.get_model_version("wikigpt-sample", "1").tags
+    weights, tokens = version["wikigpt.weights_digest"], version["wikigpt.tokens_key"]
+    for kind, name in {("model", weights), ("evaluation", f"{weights}/k"), ("tokens", tokens)}:
+        publish(store, tmp_path / "named" / kind, kind, name)
+    lost, worked_on = (keep(store, tmp_path / f"{key}-model", key) for key in ("lost", "worked on"))
+    experiment = filled.get_experiment_by_name("wikigpt").experiment_id
+    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": "worked on"})
+    age(store, days=30)
+    with heartbeat(store, "night-3"):
+        gc(store, filled, apply=True)
+    assert {weights, worked_on} <= set(store.names("model"))
+    assert lost not in store.names("model")
+    assert {f"{weights}/k"} <= set(store.names("evaluation")) and tokens in store.names("tokens")
+    assert [made.reuse_key for made in made_by(store)] == ["worked on"]
+
+
+def keep(store: Store, folder: Path, reuse_key: str) -> str:
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(reuse_key)
+    return keep_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
+
+
+def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_version(
+    filled: MlflowClient, store: Store, tmp_path: Path
+) -> None:
+    keep(store, tmp_path / "ended", UNFINISHED)
+    assert ("checkpoint", "9") in listed(gc(store, filled))
 
 
 def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: Store) -> None:

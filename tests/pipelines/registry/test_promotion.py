@@ -96,7 +96,7 @@ def test_a_version_is_promoted_to_another_environment_once(filled: MlflowClient)
     copy = filled.get_model_version_by_alias("wikigpt-prod", "champion")
     assert copy.tags["wikigpt.copied_from"] == "models:/wikigpt-sample/1"
     assert copy.tags["wikigpt.promoted_reason"] == "approved"
-    assert "wikigpt.approval" not in copy.tags
+    assert "wikigpt.champion_before" not in copy.tags
     assert {(row.name, row.version) for row in models(filled)} == {
         ("wikigpt-sample", "1"),
         ("wikigpt-sample", "2"),
