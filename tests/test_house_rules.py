@@ -81,6 +81,17 @@ def test_the_storage_package_imports_downwards_and_hides_no_import_in_a_function
         assert all(name in below or rows[name] < rows[module] for name in everywhere), path
 
 
+def test_nothing_but_the_storage_package_looks_below_the_store():
+    """Where things are kept in object storage is the store's own affair."""
+    for path in [*sources("components"), *sources("pipelines")]:
+        if ROOT / "components/shared/storage" in path.parents:
+            continue
+        below = [
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute) and n.attr == "objects"
+        ]
+        assert not below, path
+
+
 def test_components_never_import_pipelines():
     for path in sources("components"):
         assert not any(within(name, "pipelines") for name in imports_of(path)), path

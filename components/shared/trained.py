@@ -37,6 +37,11 @@ class Made:
     refined_key: str
     weights_digest: str
 
+    @property
+    def record(self) -> str:
+        """The name of its record in the store."""
+        return f"{_PREFIX}{self.reuse_key}/{self.refined_key}"
+
 
 def weights_digest(model: Manifest) -> str:
     """sha256 over the names and digests of a model's weights: equal weights, equal digest.

@@ -17,7 +17,7 @@ from rich.table import Table
 from components.shared.failure import Failure
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
-from pipelines.home import open_home, recorded_in
+from pipelines.home import existing_home, recorded_in
 from pipelines.run import QUIET
 
 if TYPE_CHECKING:
@@ -63,8 +63,9 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
     if address is None and "MLFLOW_TRACKING_URI" in os.environ:
         why = "MLFLOW_TRACKING_URI names a registry, and no --store or WIKIGPT_STORE the store of its runs"
     else:
+        address = address or str(existing_home(home).store)
         try:
-            return open_store(address or str(open_home(home).store))
+            return open_store(address)
         except Failure as failure:
             why = str(failure)
     typer.echo(f"Done without the lock, so a run that registers right now may overwrite it: {why}", err=True)
@@ -115,8 +116,9 @@ def promote(
     """Make a version the champion, here or as a copy in another registered model."""
     from pipelines.registry.promotion import promote as move
 
+    locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reference, reason=reason, model=model, to=to, store=_store_with_locks(home, store))
+        moved = move(client, reference, reason=reason, model=model, to=to, store=locks)
     before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
     typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
 
@@ -130,8 +132,9 @@ def rollback(
     """Give the alias champion back to the version that had it before."""
     from pipelines.registry.promotion import rollback as move
 
+    locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reason=reason, model=model, store=_store_with_locks(home, store))
+        moved = move(client, reason=reason, model=model, store=locks)
     typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
 
 

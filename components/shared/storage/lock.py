@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.storage.objects import Entry
 from components.shared.storage.store import Store
 
 _LOCKS = "locks/"
@@ -244,6 +245,19 @@ class _Waiting:
         if last != self.seen:
             self.seen, self.since = last, self.lock.clock()
         return self.lock.clock() - self.since >= self.lock.stale_after
+
+
+def idle(store: Store, living: Collection[str]) -> list[Entry]:
+    """The records of locks that are released, or whose owner is none of the living; the keys of the entries are names.
+
+    The last record of a lock tells the next holder its number, so it may be removed (by `Store.release`) only when
+    nobody can be acting on what it said any more: after days.
+    """
+    return [
+        entry
+        for entry in store.records(_LOCKS)
+        if (record := store.claimed(entry.key)) and (record.get("released") or record["run"] not in living)
+    ]
 
 
 def locks(store: Store, prefix: str = "") -> Iterator[tuple[str, str]]:

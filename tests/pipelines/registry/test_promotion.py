@@ -1,5 +1,6 @@
 """Promotion by a person, and the way back."""
 
+import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,12 @@ from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import heartbeat
 from components.shared.storage.store import open_store
+from pipelines.commands import registry as commands
+from pipelines.home import open_home
 from pipelines.registry.models import models
 from pipelines.registry.promotion import Moved, promote, rollback
 from tests.registry import judge_of, make_version
+from tests.s3_servers import environment, free_port
 
 NAME = "wikigpt"
 
@@ -173,6 +177,57 @@ def test_a_rollback_that_was_cut_off_is_not_made_twice(client: MlflowClient) -> 
     client.set_registered_model_alias = set_alias  # type: ignore[method-assign]
     assert rollback(client, reason="a") == Moved(NAME, "2", "3")
     assert rollback(client, reason="b") == Moved(NAME, "1", "2")
+
+
+def test_the_commands_lock_the_model_in_the_store_that_is_named(
+    client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    store = str(tmp_path / "store")
+    commands.promote("2", reason="a", home=tmp_path / "none", store=store)
+    assert open_store(store).claims("locks/") == ["locks/registry/wikigpt/00000000"]
+    commands.rollback(reason="b", home=tmp_path / "none", store=store)
+    assert open_store(store).claims("locks/") == ["locks/registry/wikigpt/00000001"]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_commands_lock_the_model_in_the_store_of_the_home(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    home = open_home(tmp_path / "home")
+    shutil.copyfile(tmp_path / "mlflow.db", home.root / "mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    commands.promote("2", reason="a", home=home.root, store=None)
+    assert open_store(str(home.store)).claims("locks/") == ["locks/registry/wikigpt/00000000"]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [(None, "no --store or WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
+    ids=["no store", "a store that is away"],
+)
+def test_without_a_store_the_commands_do_their_work_and_say_that_nothing_was_locked(
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    store: str | None,
+    why: str,
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    away = environment(f"http://127.0.0.1:{free_port()}", "us-east-1", "key", "secret")
+    for name, value in {**away, "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    commands.promote("2", reason="a", home=tmp_path / "none", store=store)
+    said = capsys.readouterr()
+    assert "Version 2 of wikigpt is champion" in said.out
+    assert "Done without the lock" in said.err and why in said.err
+    assert champion(client) == "2"
 
 
 def test_without_a_champion_there_is_nothing_to_roll_back(client: MlflowClient) -> None:
