@@ -78,7 +78,7 @@ def test_a_stride_of_one_gives_each_token_all_the_context_there_is(model, tokeni
 
 
 def test_a_text_that_spells_a_special_token_is_encoded_as_for_training(tmp_path, model, tokenizer):
-    folder = write_model(tmp_path / "model", make_model(), tokenizer, "a" * 32)
+    folder = write_model(tmp_path / "model", make_model(), tokenizer)
     loaded = load_model(folder, read_manifest(folder, "model").facts, EvaluateSettings())
     text = " \n = Castle = \n \n one <|endoftext|> two \n"
     trained = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), text, np.dtype(np.uint16)).ids
