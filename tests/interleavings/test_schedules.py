@@ -23,7 +23,7 @@ TWO = Scenario((6.0, 7.0), {"night-1": ("one", 5.0), "night-2": ("two", 4.0)})
 FIRST = Scenario((), {"night-1": ("one", 4.0), "night-2": ("two", 5.0)})
 COMMAND = Scenario((6.0, 7.0), {"night-1": ("one", 5.0)}, command=True)
 SCENARIOS = {"same weights": SAME, "two models": TWO, "the first models": FIRST, "a command": COMMAND}
-DRAWN = 2400  # a scenario
+DRAWN = 2200  # a scenario
 
 
 def schedules(scenario: Scenario, count: int) -> Iterator[tuple[Plan, Pick]]:

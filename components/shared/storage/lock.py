@@ -7,8 +7,8 @@ is all that is asked of the storage, and the last one counts:
 
 - To acquire it is to make the record after the last one, where that was released or its run is dead, and then to find
   it the last one still. The nonce tells who made a record where the answer to the write was lost.
-- The last record is never removed, so no number is given out twice while it matters: a run that was slow to act on
-  what it saw makes a record that is taken, or one that is not the last.
+- The last record stays when the lock is released, so no number is given out twice: a run that was slow to act on what
+  it saw makes a record that is taken, or one that is not the last. See `idle` for when it may go.
 - A run that was taken for dead and lives does not notice by itself. It must `check` before whatever it writes under the
   lock; what remains is a process that is stopped between the check and the write for as long as it takes to be taken
   for dead.
@@ -95,8 +95,8 @@ class Lock:
                 mine = Record(0 if last is None else last.number + 1, owner, nonce)
                 if self._make(mine) and self._number() == mine.number:
                     self._remove_before(mine.number)
-                    robbed = last is not None and not last.released and last.owner != owner
-                    return Held(self, mine, before=last.owner if last and robbed else None)
+                    dead = last is not None and not last.released and last.owner != owner
+                    return Held(self, mine, before=last.owner if last and dead else None)
             elif self.clock() >= deadline:
                 raise self._busy(last.owner, waited=patience > 0)
             else:

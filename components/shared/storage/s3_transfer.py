@@ -56,7 +56,12 @@ def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> Non
         _again(lambda: client.put_object(Body=body, **target), _garbled)
         return
     piece = max(PIECE, -(-fact.size // _MOST_PARTS))
-    pieces = TransferConfig(multipart_threshold=piece, multipart_chunksize=piece, max_concurrency=LANES)
+    pieces = TransferConfig(
+        multipart_threshold=piece,
+        multipart_chunksize=piece,
+        max_concurrency=LANES,
+        preferred_transfer_client="classic",  # that of the CRT, where it is installed, knows no client's settings
+    )
 
     def upload() -> None:
         with Verified(path, fact) as stream:
