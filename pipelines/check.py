@@ -14,7 +14,7 @@ from components.shared.events import notes_on_stderr
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import KIND, Part, in_cache, mirrored_name, require_files
 from components.shared.redact import redact
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines import doctor

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 
 LAYOUT = 1
 _MARKER = "layout"

@@ -15,8 +15,8 @@ from typing import Any
 
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import write_atomically
 from components.shared.secrets import move_out_secrets
+from components.shared.storage.files import write_atomically
 from pipelines import machine, supervisor
 from pipelines.home import Home, tracking_uri
 from pipelines.local import GRACE

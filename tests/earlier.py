@@ -12,8 +12,8 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from components.shared.manifest import read_manifest, write_manifest
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.store import Store, open_store
 from components.shared.trained import weights_digest
 
 OUTLINE = Path(__file__).with_name("earlier_home.json")
@@ -112,8 +112,8 @@ def _fill_store(store: Store, root: Path, corpus: Path, model: Path, evaluation:
     store.publish(model, "model", FINGERPRINT)
     store.publish(evaluation, "evaluation", f"{FINGERPRINT}/{EVALUATION_KEY}")
     beat = {"beat": 1767225600.0, "ended": True, "host": "a host", "pid": 1, "process_started": "1"}
-    store.renew(f"heartbeats/{RUN}", beat)
-    store.renew(f"versions/{name}/{FINGERPRINT}", {"run": RUN, "version": "1"})
+    store.put_record(f"heartbeats/{RUN}", beat)
+    store.put_record(f"versions/{name}/{FINGERPRINT}", {"run": RUN, "version": "1"})
 
 
 def _register(

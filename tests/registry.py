@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from components.shared.manifest import digest_of, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import digest_of, write_manifest
 from components.shared.trained import weights_digest
 
 TEXT = (

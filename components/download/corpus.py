@@ -25,8 +25,9 @@ from components.download.splits import has_released_names
 from components.shared.articles import SPLIT_FILE
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_atomically, write_manifest
 from components.shared.redact import redact
+from components.shared.storage.files import FileFact, disk_failure, file_fact, write_atomically
+from components.shared.storage.manifest import Manifest, write_manifest
 
 # Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
 Owner = Callable[[str, str], str | None]

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 from components.download.address import identity_of, is_archive
 from components.shared import registry
 from components.shared.address import is_bucket
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

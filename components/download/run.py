@@ -15,12 +15,12 @@ from components.download.settings import DownloadSettings
 from components.download.standing import Standing, look_up
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.lease import refuse_a_second_training
-from components.shared.manifest import Manifest
 from components.shared.reuse import Request, request_of
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest
 from components.shared.sweep import sweep
 from components.shared.tracking import plainly, settings_for_the_record
+from components.shared.training_lock import training_lock
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     step.published.update(decision=decision.word, reason=decision.reason, model=corpus.facts["model_name"])
     step.published.update(version=standing.version if decision.word == "skip" else None)
     if decision.word == "train":
-        refuse_a_second_training(step.store, key, step.run)
+        training_lock(step.store, key).refuse(step.run)
     emit(
         "decision",
         word=decision.word,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.shared import registry, trained
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

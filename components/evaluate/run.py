@@ -21,8 +21,9 @@ from components.shared import registry
 from components.shared.articles import HELD_OUT, read_splits
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
-from components.shared.manifest import read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.trained import weights_digest
 
 

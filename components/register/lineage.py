@@ -11,7 +11,7 @@ from components.shared import registry
 from components.shared.articles import HELD_OUT
 from components.shared.failure import Failure
 from components.shared.gate import PROTOCOL
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.shared.tracking import PIPELINE_RUN_TAG
 from components.shared.trained import weights_digest
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.card import card
-from components.register.claim import claim_version, settle_claim
 from components.register.lineage import Made, evaluation_tags, lineage_tags
 from components.register.logged_model import log_model
+from components.register.model_lock import fenced, model_lock, register_once
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
 from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.gate import Rule, Scores, Verdict, gate
-from components.shared.manifest import read_manifest
 from components.shared.step import Step
+from components.shared.storage.lock import Held
+from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import plainly, settings_for_the_record
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 
     Raises:
         Failure: a folder is damaged, the model has no tokenizer, the evaluation is of other weights, MLflow refuses, or
-            another run holds the claim.
+            another run does not let go of the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
     made = _made(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
@@ -53,17 +55,26 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
         if known and registry.is_complete(known):
             return _leave(step, client, made, known, files)
         _keep(step, client, made, files)
-        version = _register(step, client, made, model_dir, settings.patience)
-        if registry.is_complete(known := client.get_model_version(made.name, version)):
-            return _leave(step, client, made, known, files)  # another run has registered these weights meanwhile
-        _own(client, made, known)
-        placed = place(client, made.name, version, _judge(client, made, step.settings["evaluate"]))
-        rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
-        tags = client.get_model_version(made.name, version).tags
-        client.update_model_version(made.name, version, card(made, version, placed, rival, tags))
-        _tell(step, made, version, placed)
-        client.set_model_version_tag(made.name, version, registry.REGISTERED, step.run)
+        # It uploads the weights: not under the lock, for which others wait.
+        model_id = "" if known else log_model(client, made, model_dir)
+        with model_lock(step.store, made.name).held(step.run, patience=settings.patience) as held:
+            version = _register(client, held, made, lambda: model_id or log_model(client, made, model_dir))
+            if registry.is_complete(known := client.get_model_version(made.name, version)):
+                return _leave(step, client, made, known, files)  # another run has registered these weights meanwhile
+            _place(step, fenced(client, held.check), made, known)
     return version
+
+
+def _place(step: Step, client: MlflowClient, made: Made, version: ModelVersion) -> None:
+    """Gives a version everything that belongs to it; the tag that says so comes last."""
+    number = str(version.version)
+    _own(client, made, version)
+    placed = place(client, made.name, number, _judge(client, made, step.settings["evaluate"]))
+    rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
+    tags = client.get_model_version(made.name, number).tags
+    client.update_model_version(made.name, number, card(made, number, placed, rival, tags))
+    _tell(step, made, number, placed)
+    client.set_model_version_tag(made.name, number, registry.REGISTERED, step.run)
 
 
 def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path) -> Made:
@@ -94,19 +105,18 @@ def _leave(step: Step, client: MlflowClient, made: Made, version: ModelVersion, 
     return number
 
 
-def _register(step: Step, client: MlflowClient, made: Made, folder: Path, patience: float) -> str:
-    claim = claim_version(step.store, client, made.name, made.weights_digest, step.run, patience=patience)
-    version = claim.version
-    if version is None:
-        import mlflow
+def _register(client: MlflowClient, held: Held, made: Made, log: Callable[[], str]) -> str:
+    import mlflow
 
-        model_id = log_model(client, made, folder)
+    def make() -> str:
+        model_id = log()
         tags = lineage_tags(made) | evaluation_tags(made)
         if before := registry.versions_of_request(client, made.name, made.reuse_key):
             tags[registry.REPEATS] = str(before[0].version)
-        version = str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
-    settle_claim(step.store, claim, step.run, version)
-    return version
+        held.check()
+        return str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
+
+    return register_once(client, held.check, made.name, made.weights_digest, make)
 
 
 def _own(client: MlflowClient, made: Made, version: ModelVersion) -> None:

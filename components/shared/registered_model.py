@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.manifest import write_manifest
+from components.shared.storage.manifest import write_manifest
 from components.shared.trained import KIND, weights_digest
 
 if TYPE_CHECKING:

@@ -87,8 +87,13 @@ def versions(client: MlflowClient, model: str, *, where: str = "") -> list[Model
 
 def version_of(client: MlflowClient, model: str, weights_digest: str) -> ModelVersion | None:
     """The version that has these weights; of several, one that is registered to its end, else the first."""
+    return next(iter(versions_of(client, model, weights_digest)), None)
+
+
+def versions_of(client: MlflowClient, model: str, weights_digest: str) -> list[ModelVersion]:
+    """All versions that have these weights, the one that counts first; there are more only where a run lost a lock."""
     found = versions(client, model, where=f"tags.`{WEIGHTS_DIGEST}`='{weights_digest}'")[::-1]
-    return next((version for version in found if is_complete(version)), found[0] if found else None)
+    return sorted(found, key=lambda version: not is_complete(version))
 
 
 def versions_of_request(client: MlflowClient, model: str, reuse_key: str) -> list[ModelVersion]:

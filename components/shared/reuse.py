@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.code import ROOT, code_of
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 
 _LENGTH = 32  # hex digits
 

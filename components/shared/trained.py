@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest, digest_of
 from components.shared.reuse import refined
-from components.shared.store import Store
+from components.shared.storage.manifest import Manifest, digest_of
+from components.shared.storage.store import Store
 
 KIND = "model"
 _PREFIX = "models/"
@@ -36,6 +36,11 @@ class Made:
     reuse_key: str
     refined_key: str
     weights_digest: str
+
+    @property
+    def record(self) -> str:
+        """The name of its record in the store."""
+        return f"{_PREFIX}{self.reuse_key}/{self.refined_key}"
 
 
 def weights_digest(model: Manifest) -> str:
@@ -70,7 +75,7 @@ def keep_model(store: Store, folder: Path, model: Manifest, reuse_key: str) -> s
     store.publish(folder, KIND, digest)
     # What was resumed under other numerics is not what these numerics give, so nobody is to take it for that.
     name = f"{_MIXED}{digest}" if model.facts.get("numerics_changed") else refined(reuse_key, numerics)
-    store.renew(f"{_PREFIX}{reuse_key}/{name}", {"weights_digest": digest, "numerics": numerics})
+    store.put_record(f"{_PREFIX}{reuse_key}/{name}", {"weights_digest": digest, "numerics": numerics})
     return digest
 
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from components.shared.articles import SPLITS, count_lines, count_words, read_splits
 from components.shared.events import emit
-from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
-from components.shared.store import Store
+from components.shared.storage.files import file_fact, write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.store import Store
 from components.tokenize import bpe
 from components.tokenize.encode import dtype_for, encode
 from components.tokenize.pretrained import load_pretrained

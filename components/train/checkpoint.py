@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from components.shared.manifest import disk_failure, write_atomically
+from components.shared.storage.files import disk_failure, write_atomically
 from components.train.adapters import Ranks
 from components.train.optimizer import Average, copy_into
 

@@ -16,10 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.lease import check_lease
-from components.shared.manifest import MANIFEST, write_atomically
 from components.shared.reuse import deciding_numerics, differences
 from components.shared.step import Step
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import MANIFEST
+from components.shared.training_lock import training_lock
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
 from components.train.data import open_corpus
@@ -39,6 +40,7 @@ class Job:
 
     Attributes:
         run, sections: identity and settings of the pipeline run.
+        lock: number of the lock on the training, as this attempt holds it.
         reuse_key, identity: of the training, as it is asked for.
         tokens: the facts of the folder of tokens.
         tokens_dir, model_dir: what is read and written.
@@ -47,6 +49,7 @@ class Job:
     """
 
     run: str
+    lock: int
     sections: dict[str, Any]
     reuse_key: str
     identity: dict[str, Any]
@@ -92,7 +95,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         job.reuse_key,
         step.section(CheckpointSettings, "checkpoints"),
         facts={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
-        still_ours=partial(check_lease, step.store, job.reuse_key, job.run),
+        still_ours=partial(training_lock(step.store, job.reuse_key).check, job.lock),
         saved=_resumed_facts(job).get("step"),
     )
     learn = partial(

@@ -12,9 +12,9 @@ from typing import Any
 
 from components.shared.events import emit
 from components.shared.failure import Damaged
-from components.shared.manifest import write_manifest
 from components.shared.reuse import differences
-from components.shared.store import Store
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import Store
 from components.train.checkpoint import State, write_state
 from components.train.settings import CheckpointSettings
 

@@ -11,11 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from components.shared.events import emit
-from components.shared.lease import lease
-from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.reuse import request_of
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.shared.trained import fetch_same, keep_model, made_by
+from components.shared.training_lock import training_lock
 from components.train import keeper
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
@@ -43,13 +43,17 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
     if not forced and _made_before(step, settings, reuse_key, model_dir):
         emit("reused", step=step.name, what="model", reuse_key=reuse_key)
         return
-    with lease(step.store, reuse_key, step.run), tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+    lock = training_lock(step.store, reuse_key).held(step.run)
+    with lock as held, tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+        if held.before:
+            emit("note", text=f"The run {held.before} that trained this is dead: its training is taken over")
         if forced:
             keeper.forget_others(step.store, reuse_key, step.run)
-        job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir))
+        job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
         with told_to_stop() as stop:
             facts = _train(job, settings, stop)
         model = write_manifest(model_dir, "model", facts)
+        held.check()
         keep_model(step.store, model_dir, model, reuse_key)
 
 
@@ -85,6 +89,7 @@ def _prepare_job(
     tokens: Manifest,
     scratch: Path,
     folders: tuple[Path, Path],
+    lock: int,
 ) -> Job:
     from components.train.job import Job
 
@@ -99,6 +104,7 @@ def _prepare_job(
     tokens_dir, model_dir = folders
     return Job(
         run=step.run,
+        lock=lock,
         sections=step.settings,
         reuse_key=reuse_key,
         identity=parts,

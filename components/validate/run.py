@@ -10,9 +10,10 @@ from typing import Any
 
 from components.shared.events import emit
 from components.shared.failure import Failure
-from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.reuse import key_of, made_by
 from components.shared.step import Step
+from components.shared.storage.files import file_fact, write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.tracking import plainly
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus

@@ -33,7 +33,7 @@ def gc(
     store: Store = None,
 ) -> None:
     """List what no version or alias needs: checkpoints, blobs, runs and their folders; remove it with --apply."""
-    from components.shared.store import open_store
+    from components.shared.storage.store import open_store
     from pipelines.registry.gc import DAY
     from pipelines.registry.gc import gc as collect
     from pipelines.run_folders import remove_steps, spent_steps
@@ -56,8 +56,8 @@ def reproduce(
     """Train a version again from its lineage and compare the weights, bit for bit; the registry stays as it is."""
     import shutil
 
-    from components.shared.manifest import read_manifest
-    from components.shared.store import open_store
+    from components.shared.storage.manifest import read_manifest
+    from components.shared.storage.store import open_store
     from pipelines.progress import ProgressView
     from pipelines.registry.references import resolve
     from pipelines.registry.reproduction import check_reproducible, compare, lend, lineage_of, own_home

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import disk_failure
 from components.shared.registered_model import plain_folder
+from components.shared.storage.files import disk_failure
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -17,11 +17,11 @@ from components.download.ingredients import ingredients
 from components.shared import registry
 from components.shared.address import is_on_hub
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
 from components.shared.pretrained import KIND as PRETRAINED
 from components.shared.registered_model import recorded_identity
 from components.shared.reuse import deciding_numerics, differences, request_of
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import Store, open_store
 from components.shared.trained import weights_digest
 from pipelines.home import Home, open_home
 

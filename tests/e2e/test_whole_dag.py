@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.manifest import read_manifest
 from components.shared.run_record import read_log
-from components.shared.store import open_store
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
 from tests.e2e.conftest import TINY, wikigpt
 
 pytestmark = pytest.mark.slow

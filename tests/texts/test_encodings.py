@@ -19,8 +19,8 @@ from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.articles import split_articles
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
-from components.shared.store import open_store
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import open_store
 from pipelines.check import corpus as look_at_corpus
 from pipelines.settings import load
 from tests.texts.corpora import SPLITS, wikitext, without_blanks, write, write_wikitext

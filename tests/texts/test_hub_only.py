@@ -30,7 +30,7 @@ from pathlib import Path
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.failure import Failure
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 if sys.argv[2:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 root = Path(sys.argv[1])

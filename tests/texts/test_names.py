@@ -14,8 +14,8 @@ from components.download.run import run
 from components.download.settings import DownloadSettings
 from components.shared import registry
 from components.shared.failure import Failure
-from components.shared.manifest import read_manifest
 from components.shared.settings import parse_section
+from components.shared.storage.manifest import read_manifest
 from tests.components.download.conftest import own_folder, step  # noqa: F401
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 from tests.texts.corpora import wikitext, write

@@ -10,8 +10,9 @@ from components.download.run import run
 from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
-from components.shared.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.trained import keep_model
+from components.shared.training_lock import training_lock
 
 
 def publish(store, folder, kind, name):
@@ -135,7 +136,7 @@ def test_a_version_of_another_corpus_or_reuse_key_does_not_count(step, tmp_path)
 def test_a_second_run_of_one_reuse_key_is_refused_while_the_first_lives(step, tmp_path):
     here = step()
     reuse_key = run(here, tmp_path / "corpus").reuse_key
-    here.store.claim(f"training/{reuse_key}/000000", {"run": "night-1"})
+    training_lock(here.store, reuse_key).acquire("night-1")
     with heartbeat(here.store, "night-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
         with pytest.raises(Failure, match="The run night-1 is training exactly this already"):
@@ -154,7 +155,8 @@ def test_tokens_in_an_address_are_not_shown(step, tmp_path):
 def test_a_step_that_needs_no_hub_imports_neither_torch_nor_datasets(tmp_path):
     code = (
         "import sys; from pathlib import Path; from components.download.fetch import fetch_corpus;"
-        "from components.download.settings import DownloadSettings; from components.shared.store import open_store;"
+        "from components.download.settings import DownloadSettings;"
+        "from components.shared.storage.store import open_store;"
         "import components.download.run;"
         f"fetch_corpus(DownloadSettings(corpus='sample'), Path({str(tmp_path / 'out')!r}),"
         f" open_store({str(tmp_path / 'store')!r}));"

@@ -12,7 +12,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from components.shared.manifest import digest_of, file_fact, write_manifest
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, write_manifest
 
 CONTEXT = 64
 _SENTENCES = """the castle was built in a valley of the river and its tower fell during the siege , when snow came

@@ -15,8 +15,8 @@ from components.evaluate.model import load_model
 from components.evaluate.run import Evaluated, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.failure import Failure
-from components.shared.manifest import read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.trained import keep_model, weights_digest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
 from tests.registry import empty_database, tracking_uri  # noqa: F401

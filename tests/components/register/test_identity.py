@@ -17,8 +17,8 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared import registry
-from components.shared.manifest import read_manifest, write_manifest
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.store import Store, open_store
 from components.shared.trained import keep_model, weights_digest
 from pipelines.registry.promotion import promote, rollback
 from tests.components.register.test_killed import run_until_write

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from components.download.standing import look_up
 from components.shared import registry
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
 
 NAME = "wikigpt-sample"

@@ -130,7 +130,7 @@ def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
-    from components.shared.manifest import read_manifest, write_manifest
+    from components.shared.storage.manifest import read_manifest, write_manifest
 
     facts = read_manifest(folders.model, "model").facts
     (folders.model / "tokenizer.json").unlink()

@@ -108,8 +108,8 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "address", "events", "failure", "gate", "lease", "liveness", "machine", "manifest", "pretrained", "registry",
-    "reuse", "step", "store", "store_s3", "tracking", "trained",
+    "address", "events", "failure", "gate", "liveness", "machine", "pretrained", "registry", "reuse", "step",
+    "storage", "tracking", "trained", "training_lock",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.

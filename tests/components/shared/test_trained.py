@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest, write_manifest
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import Manifest, write_manifest
+from components.shared.storage.store import Store, open_store
 from components.shared.trained import KIND, Made, fetch_model, fetch_same, keep_model, made_by, weights_digest
 
 CPU = {"device": "cpu", "processor": "a CPU", "threads": 2}

@@ -7,10 +7,10 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.failure import Failure
-from components.shared.manifest import digest_of, read_manifest, write_manifest
 from components.shared.reuse import request_of
 from components.shared.step import Step
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
+from components.shared.storage.store import Store, open_store
 from pipelines.home import open_home
 from pipelines.registry.references import resolve
 from pipelines.registry.reproduction import check_reproducible, compare, lend, lineage_of
