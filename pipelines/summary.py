@@ -11,10 +11,17 @@ from rich.console import Console
 from rich.table import Table
 
 from components.download.corpora import MODEL
+from components.shared.measures import shown
 from pipelines.home import Home, tracking_uri
 from pipelines.run import Result
 from pipelines.settings import RunSettings
 from pipelines.steps import TITLES
+
+_MEASURES = {
+    "word_perplexity": ("Word perplexity", 2),
+    "token_perplexity": ("Token perplexity", 2),
+    "bits_per_byte": ("Bits per byte", 4),
+}
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
@@ -47,9 +54,9 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     if version := summary["version"]:
         aliases = ", ".join(version["aliases"]) or "no alias"
         table.add_row("Model", f"{version['name']} version {version['version']} ({aliases})")
-        table.add_row("Word perplexity", f"{version['word_perplexity']:.2f} on test")
-        table.add_row("Token perplexity", f"{version['token_perplexity']:.2f} on test")
-        table.add_row("Bits per byte", f"{version['bits_per_byte']:.4f} on test")
+        for measure, (name, places) in _MEASURES.items():
+            if (value := version[measure]) is not None:
+                table.add_row(name, f"{shown(value, places)} on test")
     table.add_row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
         table.add_row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))

@@ -1,4 +1,4 @@
-"""What a perplexity is held against: a unigram model of the train split, and published results."""
+"""What a perplexity is held against: unigram models of the train split, and published results."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from components.shared.articles import count_lines
 
@@ -76,16 +78,42 @@ class Unigram:
         return math.exp(nll / words.total()) if words else math.nan
 
 
+@dataclass(frozen=True)
+class ByteUnigram:
+    """Frequencies of bytes with add-one smoothing, for a text whose words mean nothing.
+
+    Attributes:
+        counts: int64 [256].
+    """
+
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, text: str) -> ByteUnigram:
+        return cls(_bytes(text))
+
+    def bits_per_byte(self, text: str) -> float:
+        """Bits that a byte of a text takes on average."""
+        seen = _bytes(text)
+        bits = np.log2(self.counts.sum() + 256) - np.log2(self.counts + 1)
+        return float((seen * bits).sum() / seen.sum()) if seen.sum() else math.nan
+
+
 def baselines(train: str, validation: str, test: str) -> dict[str, Any]:
-    """The unigram's word perplexities, as protocol `wikitext-word` counts words."""
-    unigram = Unigram.of(train)
+    """The word perplexities of a unigram, as protocol `wikitext-word` counts words, and the bits of one of bytes."""
+    unigram, of_bytes = Unigram.of(train), ByteUnigram.of(train)
     return {
         "unigram": {
             "validation": unigram.perplexity(validation),
             "test": unigram.perplexity(test),
             "types": len(unigram.counts),
-        }
+        },
+        "byte_unigram": {"validation": of_bytes.bits_per_byte(validation), "test": of_bytes.bits_per_byte(test)},
     }
+
+
+def _bytes(text: str) -> np.ndarray:
+    return np.bincount(np.frombuffer(text.encode(), dtype=np.uint8), minlength=256)
 
 
 def _words(text: str) -> Counter[str]:

@@ -12,9 +12,13 @@ from components.evaluate.generate import continue_batch, greedy, sampling
 from components.evaluate.model import LoadedModel
 from components.evaluate.texts import scored_units
 from components.shared.articles import split_lines
+from components.shared.units import Unit
 
-# Tokens allowed for a word: byte-level vocabularies of 4,000 and more need 1.5.
-_TOKENS_PER_WORD = 2
+# What lengths are counted in: words, or characters where blanks do not part words.
+_PARTS: dict[Unit, re.Pattern[str]] = {"word": re.compile(r"\S+"), "byte": re.compile(r"\S")}
+# Tokens allowed for each: byte-level vocabularies of 4,000 and more need 1.5 for a word; a character has four bytes at
+# most.
+_TOKENS: dict[Unit, int] = {"word": 2, "byte": 4}
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,21 @@ class Continuation:
     drawn: str
 
 
-def choose_prompts(text: str, count: int, prompt_words: int, continuation_words: int) -> list[Prompt]:
+def choose_prompts(
+    text: str, count: int, prompt_words: int, continuation_words: int, unit: Unit = "word"
+) -> list[Prompt]:
     """The first long enough paragraph of each article, from articles spread evenly over the split.
 
-    Words, not tokens, set the lengths, so that models with other tokenizers continue the same prompts.
+    Words, not tokens, set the lengths, so that models with other tokenizers continue the same prompts; of a text whose
+    words mean nothing, characters do.
     """
     found = []
-    for unit in scored_units(text):
-        for line in split_lines(unit.text):
-            words = list(re.finditer(r"\S+", line))
+    for piece in scored_units(text):
+        for line in split_lines(piece.text):
+            words = list(_PARTS[unit].finditer(line))
             if not line.lstrip().startswith("=") and len(words) >= prompt_words + continuation_words:
                 cut, end = words[prompt_words - 1].end(), words[prompt_words + continuation_words - 1].end()
-                found.append(Prompt(unit.title, line[:cut], line[cut:end]))
+                found.append(Prompt(piece.title, line[:cut], line[cut:end]))
                 break
     chosen = min(count, len(found))
     return [found[index * len(found) // chosen] for index in range(chosen)]
@@ -63,18 +70,19 @@ def continue_prompts(
     temperature: float,
     top_k: int,
     seed: int,
+    unit: Unit = "word",
 ) -> list[Continuation]:
     """Continues every prompt greedily, and the first few by drawing too."""
     if not prompts:
         return []
-    tokenizer, budget = loaded.tokenizer, _TOKENS_PER_WORD * continuation_words
+    tokenizer, budget = loaded.tokenizer, _TOKENS[unit] * continuation_words
 
     def texts(chosen: Sequence[Prompt], choose: Any) -> list[str]:
         ids = [tokenizer.backend_tokenizer.encode(prompt.text, add_special_tokens=False).ids for prompt in chosen]
         reach = loaded.scorer.window
         made = continue_batch(loaded.model, tokenizer, ids, budget, choose, context=reach) if ids else []
         decoded = tokenizer.batch_decode(made, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [first_words(text, continuation_words) for text in decoded]
+        return [first_words(text, continuation_words, unit) for text in decoded]
 
     likeliest = texts(prompts, greedy)
     drawn = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
@@ -85,7 +93,7 @@ def continue_prompts(
     ]
 
 
-def quality(continuations: Sequence[Continuation]) -> dict[str, Any]:
+def quality(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
     """BLEU by sacrebleu with its signature, and how varied the text is, beside the same of the real text.
 
     `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` the share of
@@ -94,21 +102,21 @@ def quality(continuations: Sequence[Continuation]) -> dict[str, Any]:
     from sacrebleu.metrics import BLEU
 
     made, real = [each.greedy for each in continuations], [each.real for each in continuations]
-    bleu = BLEU()
+    bleu = BLEU(tokenize="13a" if unit == "word" else "char")
     score = bleu.corpus_score(made, [real]).score
     return {
         "bleu": score,
         "signature": str(bleu.get_signature()),
         "prompts": len(continuations),
         "decoding": "greedy, free-running",
-        **variety(made),
-        "real": variety(real),
+        **variety(made, unit),
+        "real": variety(real, unit),
     }
 
 
-def variety(texts: Sequence[str]) -> dict[str, float]:
+def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
     """distinct_1, distinct_2 and repetition of some texts."""
-    words = [text.split() for text in texts]
+    words = [_PARTS[unit].findall(text) for text in texts]
     return {
         "distinct_1": _distinct(part for each in words for part in each),
         "distinct_2": _distinct(part for each in words for part in pairwise(each)),
@@ -122,9 +130,9 @@ def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[s
     return [{key: getattr(each, name) for key, name in names.items()} for each in continuations[:count]]
 
 
-def first_words(text: str, count: int) -> str:
+def first_words(text: str, count: int, unit: Unit = "word") -> str:
     """The text up to and with its `count`-th word, white space as it is."""
-    words = list(re.finditer(r"\S+", text))
+    words = list(_PARTS[unit].finditer(text))
     return text if len(words) <= count else text[: words[count - 1].end()]
 
 

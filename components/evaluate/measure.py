@@ -77,7 +77,8 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
     scores = perplexities(loaded, texts, protocols, progress)
     finite = all(math.isfinite(score.nll) for splits in scores.values() for score in splits.values())
     count = max(settings.bleu_prompts, settings.samples) if finite else 0  # nothing can be drawn from NaN
-    prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words)
+    unit = scores[PROTOCOL]["test"].unit
+    prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words, unit)
     made = continue_prompts(
         loaded,
         prompts,
@@ -86,10 +87,11 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
         temperature=settings.temperature,
         top_k=settings.top_k,
         seed=settings.seed,
+        unit=unit,
     )
     judged = made[: settings.bleu_prompts]
     return Measured(
-        scores, loaded.tokenizer_digest, quality(judged) if judged else {}, samples_of(made, settings.samples)
+        scores, loaded.tokenizer_digest, quality(judged, unit) if judged else {}, samples_of(made, settings.samples)
     )
 
 

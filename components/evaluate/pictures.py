@@ -7,10 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.shared.report import BAD, GOOD, INK, LINE, MUTED, SERIES, Html, figure, logarithmic, plain_text, plots
+from components.shared.report import (
+    BAD,
+    GOOD,
+    INK,
+    LINE,
+    MUTED,
+    SERIES,
+    Html,
+    figure,
+    logarithmic,
+    number,
+    plain_text,
+    plots,
+)
+from components.shared.units import Unit
 
 Row = Mapping[str, Any]
 Kind = Literal["this", "champion", "baseline", "published"]
+MEASURES: dict[Unit, str] = {"word": "word perplexity", "byte": "bits per byte"}
 _NAMED = 3
 _TITLE_LENGTH = 34
 
@@ -21,7 +36,7 @@ class Rung:
 
     Attributes:
         name: of the model.
-        value: its perplexity.
+        value: its measure.
         kind: decides how it is drawn.
     """
 
@@ -30,26 +45,31 @@ class Rung:
     kind: Kind
 
 
-def ladder(rungs: Sequence[Rung]) -> Html:
-    """Word perplexities one below the other, on a logarithmic axis; the lowest stands at the bottom."""
+def ladder(rungs: Sequence[Rung], unit: Unit) -> Html:
+    """Word perplexities, or bits per byte, one below the other; the lowest stands at the bottom.
+
+    Perplexities are on a logarithmic axis, as bits are logarithms already.
+    """
     colours = {"this": SERIES[0], "champion": SERIES[1], "baseline": MUTED, "published": MUTED}
     ordered = sorted(rungs, key=lambda rung: rung.value)
     with plots("", height=0.7 + 0.3 * len(ordered)) as [axes]:
-        start = 0.8 * ordered[0].value
+        start = 0.8 * ordered[0].value if unit == "word" else 0.0
         for place, rung in enumerate(ordered):
             ours = rung.kind in ("this", "champion")
             axes.plot([start, rung.value], [place, place], color=colours[rung.kind], linewidth=1.6 if ours else 0.8)
             axes.plot(rung.value, place, "o", color=colours[rung.kind], markersize=8 if ours else 5)
             axes.annotate(
-                f"{rung.value:,.1f}", (rung.value, place), (8, 0), textcoords="offset points", va="center", color=INK
+                number(rung.value), (rung.value, place), (8, 0), textcoords="offset points", va="center", color=INK
             )
-        logarithmic(axes, "x")
+        if unit == "word":
+            logarithmic(axes, "x")
         axes.set_xlim(start, 1.35 * ordered[-1].value)
         axes.set_ylim(-0.7, len(ordered) - 0.3)
         axes.set_yticks(range(len(ordered)), [plain_text(rung.name) for rung in ordered], color=INK)
         axes.grid(False)
-    shown = "; ".join(f"{rung.name} {rung.value:.1f}" for rung in ordered)
-    return figure(axes, "Word perplexity on the test split, logarithmic; lower is better.", alt=shown)
+    shown = "; ".join(f"{rung.name} {number(rung.value)}" for rung in ordered)
+    what = "Word perplexity on the test split, logarithmic" if unit == "word" else "Bits per byte on the test split"
+    return figure(axes, f"{what}; lower is better.", alt=shown)
 
 
 def training_curves(history: Sequence[Row], candidates: int | None = None) -> Html | None:
@@ -72,7 +92,7 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
             right.plot(steps, values, "o-", color=SERIES[1], markersize=3.5)
             best = min(range(len(values)), key=values.__getitem__)
             right.annotate(
-                f"{values[best]:,.1f}", (steps[best], values[best]), (0, 9), textcoords="offset points", ha="center"
+                number(values[best]), (steps[best], values[best]), (0, 9), textcoords="offset points", ha="center"
             )
             logarithmic(right, "y")
         left.legend()
@@ -84,10 +104,10 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
     return figure(left, f"How training went. Perplexity on a logarithmic axis.{among}", alt=alt + best_loss)
 
 
-def by_article(articles: Sequence[Row]) -> Html:
-    """Word perplexity of each article, sorted, the easiest and hardest named."""
-    scored = sorted(articles, key=word_perplexity)
-    values = [word_perplexity(article) for article in scored]
+def by_article(articles: Sequence[Row], unit: Unit) -> Html:
+    """The measure of each article, sorted, the easiest and hardest named."""
+    scored = sorted(articles, key=lambda article: measure(article, unit))
+    values = [measure(article, unit) for article in scored]
     with plots("", height=3.4) as [axes]:
         axes.vlines(range(len(values)), values[len(values) // 2], values, color=SERIES[0], alpha=0.35, linewidth=1)
         axes.scatter(range(len(values)), values, s=16, color=SERIES[0], zorder=3)
@@ -95,17 +115,19 @@ def by_article(articles: Sequence[Row]) -> Html:
             last = len(values) - 1 - rank
             _name(axes, rank, values[rank], scored[rank]["title"], GOOD, (0.38, 0.06 + 0.1 * rank), "left")
             _name(axes, last, values[last], scored[last]["title"], BAD, (0.62, 0.94 - 0.1 * rank), "right")
-        logarithmic(axes, "y")
+        if unit == "word":
+            logarithmic(axes, "y")
         axes.set_xticks([])
-        axes.set_ylabel("word perplexity")
-    alt = f"{len(values)} articles from {values[0]:.1f} to {values[-1]:.1f}, median {values[len(values) // 2]:.1f}"
+        axes.set_ylabel(MEASURES[unit])
+    low, middle, high = (number(values[place]) for place in (0, len(values) // 2, -1))
+    alt = f"{len(values)} articles from {low} to {high}, median {middle}"
     return figure(axes, f"Every article of the test split, from easiest to hardest: {alt}.", alt=alt)
 
 
 def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -> Html:
     """The difference of each validation article, sorted, with the interval of the mean."""
-    pairs = zip(ours, theirs, strict=True)
-    gains = sorted((our["nll"] - their["nll"]) / our["words"] for our, their in pairs if our["words"])
+    pairs, size = zip(ours, theirs, strict=True), f"{verdict['unit']}s"
+    gains = sorted((our["nll"] - their["nll"]) / our[size] for our, their in pairs if our[size])
     low, high = verdict["interval"]
     with plots("", height=2.6) as [axes]:
         axes.bar(range(len(gains)), gains, color=[GOOD if gain < 0 else BAD for gain in gains], alpha=0.75)
@@ -113,7 +135,7 @@ def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -
         axes.axhline(verdict["difference"], color=SERIES[0], linewidth=1.2)
         axes.axhline(0, color=MUTED, linewidth=0.8)
         axes.set_xticks([])
-        axes.set_ylabel("nats per word")
+        axes.set_ylabel(f"nats per {verdict['unit']}")
     better = sum(gain < 0 for gain in gains)
     caption = (
         f"Article by article on validation: below zero it is better than the champion ({better} of {len(gains)})."
@@ -122,9 +144,12 @@ def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -
     return figure(axes, caption, alt=f"Mean difference {verdict['difference']:+.4f}, from {low:+.4f} to {high:+.4f}")
 
 
-def word_perplexity(article: Row) -> float:
-    """Of one article."""
-    return math.exp(min(article["nll"] / article["words"], 500)) if article["words"] else math.nan
+def measure(article: Row, unit: Unit) -> float:
+    """Word perplexity or bits per byte of one article."""
+    if not article[f"{unit}s"]:
+        return math.nan
+    nats = article["nll"] / article[f"{unit}s"]
+    return math.exp(min(nats, 500)) if unit == "word" else nats / math.log(2)
 
 
 def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tuple[float, float], align: str) -> None:
@@ -132,7 +157,7 @@ def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tupl
     short = title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1].rstrip() + "…"
     axes.scatter([place], [value], s=26, color=colour, zorder=4)
     axes.annotate(
-        f"{plain_text(short)}  {value:,.0f}",
+        f"{plain_text(short)}  {number(round(value) if value >= 100 else value)}",
         (place, value),
         at,
         textcoords="axes fraction",

@@ -8,16 +8,18 @@ from typing import Any
 
 from components.evaluate.baselines import REFERENCES
 from components.evaluate.pictures import (
+    MEASURES,
     Kind,
     Rung,
     against_champion,
     by_article,
     ladder,
+    measure,
     training_curves,
-    word_perplexity,
 )
 from components.shared.gate import PROTOCOL
 from components.shared.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
+from components.shared.units import Unit
 
 _TONES: dict[str, Tone] = {"promote": "good", "keep": "plain", "incomparable": "warn", "invalid": "bad"}
 _EXTREMES = 5
@@ -34,6 +36,8 @@ _MEASURED = {
     "stride": "stride, tokens",
     "bos": "token before the text, unscored",
     "dtype": "computed in",
+    "unit": "compared by",
+    "cut": "cut into",
     "text_sha256": "sha256 of the text",
 }
 
@@ -52,12 +56,13 @@ def evaluation_page(
         history: rows of the model's history.jsonl.
     """
     verdict = evaluation["verdict"]
-    sound = math.isfinite(evaluation["protocols"][PROTOCOL]["test"]["word_perplexity"])
+    test = evaluation["protocols"][PROTOCOL]["test"]
+    sound = _positive(test["nll"])
     sections = [prose(verdict["reason"]), _headline(evaluation, model), _standing(evaluation, corpus, sound=sound)]
     if curves := training_curves(history, model.get("candidates")):
         sections.append(section("How it was trained", curves))
     if sound:
-        sections.append(_articles(evaluation["protocols"][PROTOCOL]["test"]["articles"]))
+        sections.append(_articles(test["articles"], test["unit"]))
     if evaluation["samples"]:
         sections.append(_writing(evaluation))
     sections.append(_method(evaluation))
@@ -79,6 +84,9 @@ def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
         "Token perplexity, test": test["token_perplexity"],
         "Bits per byte, test": test["bits_per_byte"],
     }
+    if test["unit"] == "byte":
+        del values["Word perplexity, test"], values["Word perplexity, validation"]
+        values["Bits per byte, validation"] = validation["bits_per_byte"]
     if evaluation["bleu"]:
         values["BLEU of continuations"] = evaluation["bleu"]["bleu"]
     return facts(values | {"Parameters": model["parameters"], "Best step": model["best_step"]})
@@ -86,13 +94,14 @@ def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
 
 def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
     champion, verdict = evaluation["champion"], evaluation["verdict"]
+    unit: Unit = evaluation["protocols"][PROTOCOL]["test"]["unit"]
     kinds, rows = zip(*_rows(evaluation, corpus), strict=True)
     parts = [
-        table(["model", "word perplexity, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
+        table(["model", f"{MEASURES[unit]}, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
     ]
     rungs = [Rung(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
     if sound:
-        parts.insert(0, ladder(rungs))
+        parts.insert(0, ladder(rungs, unit))
     others = [
         [each.name, each.protocol, _ours(evaluation, each.protocol, each.measure), each.value, each.note, each.source]
         for each in REFERENCES
@@ -111,14 +120,20 @@ def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound
 
 def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[tuple[Kind, list[Any]]]:
     """This model, the champion, the unigram, and results published on the same text; each with its kind."""
-    test = evaluation["protocols"][PROTOCOL]["test"]
-    yield "this", ["this model", test["word_perplexity"], "", "this run"]
+    test, baselines = evaluation["protocols"][PROTOCOL]["test"], evaluation["baselines"]
+    of_words = test["unit"] == "word"
+    name = "word_perplexity" if of_words else "bits_per_byte"
+    yield "this", ["this model", test[name], "", "this run"]
     if champion := evaluation["champion"]:
-        value = champion["test_word_perplexity"]
-        yield "champion", [f"champion, version {champion['version']}", value, champion["origin"], "MLflow"]
-    unigram = evaluation["baselines"]["unigram"]
-    note = f"word frequencies of train, add one, {unigram['types']:,} words"
-    yield "baseline", ["unigram", unigram["test"], note, "this run"]
+        yield (
+            "champion",
+            [f"champion, version {champion['version']}", champion[f"test_{name}"], champion["origin"], "MLflow"],
+        )
+    if of_words:
+        note = f"word frequencies of train, add one, {baselines['unigram']['types']:,} words"
+        yield "baseline", ["unigram", baselines["unigram"]["test"], note, "this run"]
+    else:
+        yield "baseline", ["unigram", baselines["byte_unigram"]["test"], "frequencies of bytes in train", "this run"]
     for each in REFERENCES:
         if each.protocol == PROTOCOL and corpus["name"].startswith("wikitext-2"):
             same = "" if each.corpus == corpus["name"] else f"; on {each.corpus}, so not the same text"
@@ -129,17 +144,17 @@ def _ours(evaluation: Mapping[str, Any], protocol: str, measure: str) -> float |
     return evaluation["protocols"].get(protocol, {}).get("test", {}).get(measure)
 
 
-def _articles(articles: Sequence[Mapping[str, Any]]) -> Html:
-    ordered = sorted(articles, key=word_perplexity)
+def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
+    ordered = sorted(articles, key=lambda article: measure(article, unit))
     few = min(_EXTREMES, len(ordered) // 2)
 
     def rows(chosen: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-        return [[each["title"], word_perplexity(each), each["words"], each["tokens"]] for each in chosen]
+        return [[each["title"], measure(each, unit), each[f"{unit}s"], each["tokens"]] for each in chosen]
 
-    columns = ["article", "word perplexity", "words", "tokens"]
+    columns = ["article", MEASURES[unit], f"{unit}s", "tokens"]
     return section(
         "Article by article",
-        by_article(articles),
+        by_article(articles, unit),
         table(columns, rows(ordered[::-1][:few]), "The hardest"),
         table(columns, rows(ordered[:few]), "The easiest"),
         details(f"All {len(ordered)} articles", table(columns, rows(ordered), "From easiest to hardest")),
@@ -177,7 +192,8 @@ def _method(evaluation: Mapping[str, Any]) -> Html:
     text = (
         "Each number comes from one sum of negative log-likelihood in float64, to which each token contributes once."
         " Word perplexity is exp(nats / words) and can be compared between models with different tokenizers; token"
-        " perplexity is exp(nats / tokens) and cannot."
+        " perplexity is exp(nats / tokens) and cannot. Of a text without blanks, whose words are lines, bits per byte"
+        " are compared in its place."
     )
     return section("How it was measured", prose(text), table(["", *(name for name, _ in scored)], rows, "All of it"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from components.shared import registry
 from components.shared.articles import HELD_OUT, read_splits
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
+from components.shared.measures import finite, without_infinities
 from components.shared.step import Step
 from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
@@ -75,7 +75,8 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     evaluation["verdict"] = asdict(verdict)
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
-    write_atomically(evaluation_dir / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
+    content = json.dumps(without_infinities(evaluation), indent=1, allow_nan=False)
+    write_atomically(evaluation_dir / "evaluation.json", content + "\n")
     page = evaluation_page(evaluation, corpus.facts, model.facts, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
     facts = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
@@ -120,32 +121,37 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
         return None
     known = champion.evaluation or {}
     validation = known.get("protocols", {}).get(PROTOCOL, {}).get("validation")
-    perplexity = champion.tags.get(registry.score_tag("test", "word_perplexity"))
     return {
         "version": champion.version,
         "weights_digest": known.get("weights_digest", ""),
         "origin": champion.origin,
         "tokenizer_digest": known.get("tokenizer_digest", ""),
         "merged": known.get("merged", True),
-        "test_word_perplexity": float(perplexity) if perplexity else None,
+        **{
+            f"test_{measure}": finite(champion.tags.get(registry.score_tag("test", measure)))
+            for measure in registry.MEASURES
+        },
         "protocols": {PROTOCOL: {"validation": validation}} if validation else {},
     }
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """The finite numbers for MLflow and the pipeline's metrics; another protocol than the first carries its name."""
-    metrics = {}
+    metrics: dict[str, Any] = {}
     for protocol, splits in evaluation["protocols"].items():
         suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"
         for split, score in splits.items():
-            found = {f"{split}_{name}{suffix}": score[name] for name in registry.MEASURES if score[name] is not None}
-            metrics.update(found)
+            metrics |= {f"{split}_{name}{suffix}": score[name] for name in registry.MEASURES}
     if bleu := evaluation["bleu"]:
         metrics |= {name: bleu[name] for name in ("bleu", "distinct_1", "distinct_2", "repetition")}
-    metrics["unigram_test_word_perplexity"] = evaluation["baselines"]["unigram"]["test"]
-    if evaluation["verdict"]["difference"] is not None:
-        metrics["champion_difference_nats_per_word"] = evaluation["verdict"]["difference"]
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}
+    baselines, verdict = evaluation["baselines"], evaluation["verdict"]
+    if evaluation["protocols"][PROTOCOL]["test"]["unit"] == "word":
+        metrics["unigram_test_word_perplexity"] = baselines["unigram"]["test"]
+    else:
+        metrics["unigram_test_bits_per_byte"] = baselines["byte_unigram"]["test"]
+    metrics[f"champion_difference_nats_per_{verdict['unit']}"] = verdict["difference"]
+    numbers = {name: finite(value) for name, value in metrics.items()}
+    return {name: value for name, value in numbers.items() if value is not None}
 
 
 def _history(model_dir: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.measures import shown
 from components.shared.run_record import StepRecord
 
 Word = Literal["succeeded", "skipped", "failed", "interrupted"]
@@ -64,8 +65,9 @@ class Made:
         decision, reason: of the first step.
         model, version: of the registry; also where the run found them made already.
         aliases: that stand on the version.
-        word_perplexity: on the test split.
+        word_perplexity: on the test split; None where words mean nothing.
         verdict: of the gate.
+        bits_per_byte: on the test split.
     """
 
     decision: str = ""
@@ -75,6 +77,7 @@ class Made:
     aliases: tuple[str, ...] = ()
     word_perplexity: float | None = None
     verdict: str = ""
+    bits_per_byte: float | None = None
 
 
 def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str = "", version: str = "") -> Ending:
@@ -150,6 +153,8 @@ def _version(made: Made) -> str:
 
 def _scores(made: Made) -> str:
     aliases = f", alias {' and '.join(made.aliases)}" if made.aliases else ""
-    if made.word_perplexity is None:
-        return ""
-    return f" Version {made.version}: word perplexity {made.word_perplexity:.2f} on test{aliases}."
+    if made.word_perplexity is not None:
+        return f" Version {made.version}: word perplexity {shown(made.word_perplexity)} on test{aliases}."
+    if made.bits_per_byte is not None:
+        return f" Version {made.version}: bits per byte {made.bits_per_byte:.4f} on test{aliases}."
+    return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat
+from components.shared.measures import finite
 from components.shared.run_record import StepRecord, read_log, read_record
 from components.shared.step import Step
 from components.shared.tracking import Tracking, plainly
@@ -88,14 +88,15 @@ def _made(record: Record, tracking: Tracking | None) -> Made:
         published |= step.published
     tags, version = _in_mlflow(tracking, published)
     model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
-    perplexity = version.tags.get(registry.score_tag("test", "word_perplexity")) if version else None
+    measured = version.tags if version else {}
     return Made(
         decision=published.get("decision", tags.get(registry.DECISION, "")),
         reason=published.get("reason", tags.get(registry.DECISION_REASON, "")),
         model=published.get("model", model),
         version=published.get("version") or number,
         aliases=tuple(sorted(version.aliases)) if version else (),
-        word_perplexity=float(perplexity) if perplexity and math.isfinite(float(perplexity)) else None,
+        word_perplexity=finite(measured.get(registry.score_tag("test", "word_perplexity"))),
+        bits_per_byte=finite(measured.get(registry.score_tag("test", "bits_per_byte"))),
         verdict=published.get("verdict", tags.get(registry.VERDICT, "")),
     )
 
@@ -132,6 +133,7 @@ def _document(
         "version": made.version,
         "aliases": list(made.aliases),
         "word_perplexity": made.word_perplexity,
+        "bits_per_byte": made.bits_per_byte,
         "verdict": made.verdict,
         "reports": {name: step.published["report"] for name, step in record.items() if "report" in step.published},
         "mlflow_run": tracking.run_id if tracking else None,

@@ -8,6 +8,7 @@ from components.register.lineage import Made
 from components.register.promotion import Placed
 from components.shared import registry
 from components.shared.articles import HELD_OUT
+from components.shared.measures import finite, shown
 
 _NAMES = {
     "word_perplexity": "word perplexity",
@@ -57,12 +58,15 @@ def _table(made: Made, placed: Placed, champion: Mapping[str, str] | None) -> It
     yield "|---|---:|" + ("---:|" if champion else "")
     for split in HELD_OUT:
         for name in registry.MEASURES:
-            theirs = f" {_number(champion.get(registry.score_tag(split, name)))} |" if champion else ""
-            yield f"| {split}, {_NAMES[name]} | {_number(made.measure(split, name))} |{theirs}"
+            ours = made.measure(split, name)
+            theirs = finite(champion.get(registry.score_tag(split, name))) if champion else None
+            if ours is not None or theirs is not None:
+                beside = f" {_number(theirs)} |" if champion else ""
+                yield f"| {split}, {_NAMES[name]} | {_number(ours)} |{beside}"
 
 
-def _number(value: float | str | None) -> str:
-    return "unknown" if value is None else f"{float(value):.4g}" if float(value) < 10 else f"{float(value):.2f}"
+def _number(value: float | None) -> str:
+    return f"{value:.4g}" if value is not None and value < 10 else shown(value)
 
 
 def _samples(samples: list[dict]) -> Iterable[str]:

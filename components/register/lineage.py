@@ -11,6 +11,7 @@ from components.shared import registry
 from components.shared.articles import HELD_OUT
 from components.shared.failure import Failure
 from components.shared.gate import PROTOCOL
+from components.shared.measures import finite
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import PIPELINE_RUN_TAG
 from components.shared.trained import weights_digest
@@ -76,9 +77,14 @@ class Made:
             scores=scores,
         )
 
-    def measure(self, split: str, name: str) -> float:
-        """One number of the headline protocol."""
-        return float(self.scores["protocols"][PROTOCOL][split][name])
+    def measure(self, split: str, name: str) -> float | None:
+        """One number of the headline protocol; None where the text has no such measure, or it is not finite."""
+        return finite(self.scores["protocols"][PROTOCOL][split][name])
+
+    def measures(self) -> dict[tuple[str, str], float]:
+        """Those that there are, by split and name."""
+        names = ((split, name) for split in HELD_OUT for name in registry.MEASURES)
+        return {each: value for each in names if (value := self.measure(*each)) is not None}
 
 
 def lineage_tags(made: Made) -> dict[str, str]:
@@ -105,11 +111,7 @@ def lineage_tags(made: Made) -> dict[str, str]:
 
 def evaluation_tags(made: Made) -> dict[str, str]:
     """What a version scored, and by which evaluation."""
-    tags = {
-        registry.score_tag(split, name): f"{made.measure(split, name):.8g}"
-        for split in HELD_OUT
-        for name in registry.MEASURES
-    }
+    tags = {registry.score_tag(*each): f"{value:.8g}" for each, value in made.measures().items()}
     return tags | {
         registry.EVALUATION_RUN: made.run_id,
         registry.EVALUATION_KEY: made.evaluation["evaluation_key"],

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from components.register.lineage import Made, lineage_tags
 from components.shared import registry
-from components.shared.articles import HELD_OUT
 from components.shared.failure import Failure
 from components.shared.tracking import PIPELINE_RUN_TAG
 
@@ -130,9 +129,8 @@ def _attach(client: MlflowClient, made: Made, model_id: str) -> None:
     if client.get_logged_model(model_id).metrics:
         return
     metrics = [
-        Metric(f"{split}_{name}", made.measure(split, name), run.info.start_time, 0, model_id=model_id)
-        for split in HELD_OUT
-        for name in registry.MEASURES
+        Metric(f"{split}_{name}", value, run.info.start_time, 0, model_id=model_id)
+        for (split, name), value in made.measures().items()
     ]
     client.log_batch(made.run_id, metrics=metrics)
 

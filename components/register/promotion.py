@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-PERPLEXITY = registry.score_tag("validation", "word_perplexity")
 # Of a version: that it has had the alias, so that what the gate said of it is not asked again.
 APPROVAL, SETTLED = "wikigpt.approval", "settled"
 # Of a registered model: a move of the alias champion that was decided and may not be finished, as "<from>:<to>".

@@ -36,6 +36,8 @@ INK, MUTED, LINE = _STAND_IN["ink"], _STAND_IN["muted"], _STAND_IN["line"]
 GOOD, WARN, BAD = _STAND_IN["good"], _STAND_IN["warn"], _STAND_IN["bad"]
 SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
 
+_LARGE = 1e9  # from here on a measure is shown by its power of ten
+
 # Nothing may be loaded and no script may run, should a text ever get past the escaping.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
@@ -157,19 +159,24 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
     def between(value: float, _: object) -> str:
         low, high = axis.get_view_interval()
         shown = "123456789" if high < 10 * low else "235" if high < 50 * low else "25"
-        return f"{value:,.0f}" if str(value)[0] in shown else ""
+        return whole(value) if str(value)[0] in shown else ""
 
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    axis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axis.set_major_formatter(lambda value, _: whole(value))
     axis.set_minor_formatter(between)
     axes.tick_params(axis=which, which="both", colors=MUTED, length=0)
 
 
 def number(value: float | int) -> str:
-    """A number for people: thousands apart, about four significant digits."""
-    if isinstance(value, int) or (abs(value) < 1e15 and value == int(value)):
+    """A number for people: thousands apart, about four significant digits, never longer than a line of a table."""
+    if isinstance(value, int) or (abs(value) < _LARGE and value == int(value)):
         return f"{int(value):,}"
-    return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.1f}" if 1000 <= abs(value) < _LARGE else f"{value:.4g}"
+
+
+def whole(value: float) -> str:
+    """A number for the scale of a picture, where there is room for few digits."""
+    return f"{value:,.0f}" if abs(value) < _LARGE else f"{value:.0e}".replace("e+", "e")
 
 
 def _svg(drawing: Axes | Figure) -> str:

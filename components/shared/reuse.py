@@ -27,8 +27,14 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "components/shared/articles.py",
         "components/shared/device.py",
         "components/shared/head.py",
+        "components/shared/units.py",
     ),
-    "validation": ("components/validate", "components/shared/articles.py", "components/shared/report.py"),
+    "validation": (
+        "components/validate",
+        "components/shared/articles.py",
+        "components/shared/report.py",
+        "components/shared/units.py",
+    ),
 }
 UNDECIDING: dict[str, frozenset[str]] = {
     "tokens": frozenset({"component", "settings"}),

@@ -93,12 +93,13 @@ def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | No
         found += _counts(corpus, name, known.get(name), settings)
         rules = [*_ALWAYS, *(_WITH_TITLES if corpus.has_titles else ()), *(_HELD_OUT if name != SPLITS[0] else ())]
         if len(split.words):  # of nothing there is nothing more to say
-            found += [_check(name, rule, settings) for rule in rules]
+            found += [_check(name, rule, settings, corpus.words_are) for rule in rules]
     return [*found, *(_drift(reference, settings) if reference else ())]
 
 
-def _check(split: str, rule: Rule, settings: ValidateSettings) -> Check:
+def _check(split: str, rule: Rule, settings: ValidateSettings, words: str) -> Check:
     name, table, measure, column, unit, most, severity = rule
+    unit = unit.replace("words", words)
     setting = most if isinstance(most, str) else ""
     high = getattr(settings, most) if isinstance(most, str) else most
     return Check(name, split, table, measure, column, None, high, unit, setting, severity)
@@ -113,9 +114,9 @@ def _counts(corpus: Corpus, split: str, known: Counts | None, settings: Validate
         yield Check("articles as published", split, "articles", "rows", "", known.articles, known.articles, "articles")
         yield Check("words as published", split, "lines", "sum", "words", least, most, "words")
         return
-    words = partial(Check, split=split, table="lines", measure="sum", column="words", unit="words")
+    words = partial(Check, split=split, table="lines", measure="sum", column="words", unit=corpus.words_are)
     setting = "min_train_words" if split == SPLITS[0] else "min_heldout_words"
-    yield words("enough words", low=getattr(settings, setting), setting=setting)
+    yield words(f"enough {corpus.words_are}", low=getattr(settings, setting), setting=setting)
     if split == SPLITS[0]:
         others = max(len(each.words) for name, each in corpus.splits.items() if name != split)
         yield words("train is the largest split", low=others, severity="warning")

@@ -1,4 +1,8 @@
-"""The corpus as the checks see it: per split the text, its words as numbers, and where lines and articles lie."""
+"""The corpus as the checks see it: per split the text, its words as numbers, and where lines and articles lie.
+
+Where a text is written without blanks, what stands between them is a line or a phrase that never comes again; there a
+character counts as a word, so that what is repeated, leaked or of another language is found all the same.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.articles import SPLIT_FILE, SPLITS, Article, count_lines, split_articles, split_lines
+from components.shared.articles import (
+    SPLIT_FILE,
+    SPLITS,
+    Article,
+    count_lines,
+    count_words,
+    split_articles,
+    split_lines,
+)
 from components.shared.failure import Failure
+from components.shared.units import Unit, unit_of
 
 UNKNOWN = "<unk>"
 _UNREADABLE = "�"
@@ -25,12 +38,14 @@ class Split:
         text: decoded as UTF-8, with U+FFFD where that failed.
         unreadable: line numbers, from 1, to the number of places on that line that are not UTF-8.
         words: (words,) int64, the words of the text in order as numbers into `Corpus.vocabulary`.
+        unit: of the corpus, see `Corpus`.
     """
 
     name: str
     text: str
     unreadable: dict[int, int]
     words: np.ndarray
+    unit: Unit = "word"
 
     @cached_property
     def lines(self) -> list[str]:
@@ -43,7 +58,7 @@ class Split:
     @cached_property
     def line_words(self) -> np.ndarray:
         """(lines,) the number of words on each line."""
-        return np.array([len(line.split()) for line in self.lines], dtype=np.int64)
+        return np.array([count_parts(line, self.unit) for line in self.lines], dtype=np.int64)
 
     @cached_property
     def article_bounds(self) -> np.ndarray:
@@ -59,12 +74,19 @@ class Corpus:
     Attributes:
         facts: what the step that fetched it found out.
         splits: by name, in the order of `SPLITS`.
-        vocabulary: every word of the corpus, in order of appearance.
+        vocabulary: every word of the corpus.
+        unit: "byte" where a character counts as a word, by the train split.
     """
 
     facts: dict[str, Any]
     splits: dict[str, Split]
     vocabulary: list[str]
+    unit: Unit = "word"
+
+    @property
+    def words_are(self) -> str:
+        """What is counted as words, for people."""
+        return "words" if self.unit == "word" else "characters"
 
     @property
     def has_titles(self) -> bool:
@@ -91,16 +113,35 @@ def read_corpus(folder: Path, facts: dict[str, Any]) -> Corpus:
             remedy="mend the corpus and run again",
         )
     read = {split: _decode((folder / SPLIT_FILE[split]).read_bytes()) for split in SPLITS}
-    words = {split: text.split() for split, (text, _) in read.items()}
+    train = read[SPLITS[0]][0]
+    unit = unit_of(count_words(train), len(train.encode()))
     number: dict[str, int] = {}
-    for split in SPLITS:
-        for word in dict.fromkeys(words[split]):
-            number.setdefault(word, len(number))
-    splits = {
-        split: Split(split, text, unreadable, np.fromiter(map(number.__getitem__, words[split]), np.int64))
-        for split, (text, unreadable) in read.items()
-    }
-    return Corpus(facts=facts, splits=splits, vocabulary=list(number))
+    splits = {}
+    for split, (text, unreadable) in read.items():
+        words = _words(text, number) if unit == "word" else _characters(text, number)
+        splits[split] = Split(split, text, unreadable, words, unit)
+    return Corpus(facts=facts, splits=splits, vocabulary=list(number), unit=unit)
+
+
+def count_parts(text: str, unit: Unit) -> int:
+    """The words of a text, or its characters that are no blanks."""
+    return len(text.split()) if unit == "word" else sum(map(len, text.split()))
+
+
+def _words(text: str, number: dict[str, int]) -> np.ndarray:
+    """The words of a text as numbers; new ones are given the next."""
+    words = text.split()
+    for word in dict.fromkeys(words):
+        number.setdefault(word, len(number))
+    return np.fromiter(map(number.__getitem__, words), np.int64, len(words))
+
+
+def _characters(text: str, number: dict[str, int]) -> np.ndarray:
+    """The same of its characters, without an object for each."""
+    codes = np.frombuffer("".join(text.split()).encode("utf-32-le"), np.uint32)
+    known, inverse = np.unique(codes, return_inverse=True)
+    numbers = [number.setdefault(chr(code), len(number)) for code in known]
+    return np.array(numbers, np.int64)[inverse]
 
 
 def _decode(data: bytes) -> tuple[str, dict[int, int]]:

@@ -12,6 +12,7 @@ from components.shared import registry
 from components.shared.events import emit
 from components.shared.storage.store import Store
 from components.shared.tracking import plainly
+from components.shared.units import Unit
 from components.validate.statistics import STATISTICS, divergence
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ class Reference:
         dataset_digest: of its corpus.
         statistics: as `text_statistics` gives them.
         words: as `word_shares` gives them.
+        unit: what counts as a word in both, see `Corpus`.
     """
 
     version: str
     dataset_digest: str
     statistics: dict[str, float]
     words: dict[str, float]
+    unit: Unit = "word"
 
     def compare(self, statistics: dict[str, float], words: dict[str, float]) -> dict[str, float]:
         """Our statistics, and how far our words diverge from the champion's."""
@@ -56,9 +59,22 @@ def champions_corpus(client: MlflowClient, store: Store, model_name: str, datase
         return None
     results = _results(store, digest)
     if results is None or set(results["statistics"]) != set(STATISTICS):
-        emit("note", text=f"the corpus of champion {champion.version} was never measured like this: drift not judged")
+        _say_unmeasured(str(champion.version))
         return None
-    return Reference(str(champion.version), digest, results["statistics"], results["frequent_words"])
+    unit = results.get("unit", "word")  # earlier results knew words only
+    return Reference(str(champion.version), digest, results["statistics"], results["frequent_words"], unit)
+
+
+def comparable(reference: Reference | None, unit: Unit) -> Reference | None:
+    """The reference, where it was measured in the same unit as our corpus."""
+    if reference and reference.unit != unit:
+        _say_unmeasured(reference.version)
+        return None
+    return reference
+
+
+def _say_unmeasured(version: str) -> None:
+    emit("note", text=f"the corpus of champion {version} was never measured like this: drift not judged")
 
 
 def _results(store: Store, dataset_digest: str) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from components.shared.articles import SPLITS, Article
-from components.validate.corpus import Corpus
+from components.shared.units import Unit
+from components.validate.corpus import Corpus, count_parts
 from components.validate.drift import Reference
 from components.validate.overlap import RUN, overlaps
 from components.validate.settings import ValidateSettings
@@ -21,7 +22,7 @@ from components.validate.statistics import text_statistics, word_shares
 if TYPE_CHECKING:
     import pandas as pd
 
-LONG_LINE = 10
+LONG_LINE: dict[Unit, int] = {"word": 10, "byte": 20}
 _DAMAGED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _HEADING = re.compile(r"((?:= )+)(?!=).+?((?: =)+)")
@@ -51,7 +52,10 @@ def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
     tables, before = {}, set[str]()
     for name, split in corpus.splits.items():
         words = split.line_words
-        long = [line.strip() if count >= LONG_LINE else None for line, count in zip(split.lines, words, strict=True)]
+        long = [
+            line.strip() if count >= LONG_LINE[split.unit] else None
+            for line, count in zip(split.lines, words, strict=True)
+        ]
         broken, skipped = _headings(split.lines if corpus.has_titles else [""] * len(split.lines))
         columns = {
             "line": np.arange(1, len(words) + 1),
@@ -77,7 +81,7 @@ def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd
     tables, before = {}, set[str]()
     overlap_of = overlaps(list(corpus.splits.values()))
     for name, split in corpus.splits.items():
-        bodies = [_body(article) for article in split.articles]
+        bodies = [_body(article, split.unit) for article in split.articles]
         words = np.diff(split.article_bounds)
         unknown = np.concatenate([[0], np.cumsum(split.words == corpus.unknown)])
         overlap = overlap_of[name]
@@ -104,10 +108,10 @@ def _code_points(line: str) -> str:
     return " ".join(f"U+{ord(character):04X}" for character in dict.fromkeys(found))
 
 
-def _body(article: Article) -> str | None:
+def _body(article: Article, unit: Unit) -> str | None:
     """The words of an article below its title, in small letters; None where they are too few to say anything."""
-    words = article.body.casefold().split()
-    return " ".join(words) if len(words) >= RUN else None
+    body = article.body.casefold()
+    return " ".join(body.split()) if count_parts(body, unit) >= RUN[unit] else None
 
 
 def _headings(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -8,9 +8,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from components.shared.units import Unit
 from components.validate.corpus import Split
 
-RUN = 8
+# Words of a run; a word of Chinese has one character and a half.
+RUN: dict[Unit, int] = {"word": 8, "byte": 16}
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _NONE = np.empty(0, np.uint64)
 
@@ -73,16 +75,17 @@ def _overlap(runs: np.ndarray, earlier: list[_Index]) -> Overlap:
 
 
 def _runs(split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """The hash of every run of eight words that lies in one article, and the index of that article, in order."""
-    count = len(split.words) - RUN + 1
+    """The hash of every run of words that lies in one article, and the index of that article, in order."""
+    length = RUN[split.unit]
+    count = len(split.words) - length + 1
     if count <= 0:
         return _NONE, np.empty(0, np.int64)
     mixed = _mix(split.words.astype(np.uint64))
     hashes = np.zeros(count, np.uint64)
-    for offset in range(RUN):
+    for offset in range(length):
         hashes = hashes * _ODD + mixed[offset : offset + count]
     article_of = np.repeat(np.arange(len(split.articles)), np.diff(split.article_bounds))
-    whole = article_of[:count] == article_of[RUN - 1 :]
+    whole = article_of[:count] == article_of[length - 1 :]
     return hashes[whole], article_of[:count][whole]
 
 

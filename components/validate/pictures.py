@@ -23,11 +23,14 @@ _COLOURS = dict(zip(SPLITS, SERIES, strict=False))
 _GOLDEN = 0.6180339887  # its multiples spread evenly over the unit interval, however many there are
 
 
-def lengths(tables: Tables) -> Html:
-    """Words per line and per article, by split."""
+def lengths(tables: Tables, word: str) -> Html:
+    """Words per line and per article, by split; `word` is what counts as one, in the plural."""
     longest = max(tables[split, "lines"]["words"].max() for split in SPLITS)
     bins = np.unique(np.geomspace(1, max(longest, 2), 40).round())
-    with plots("Words per line that is not blank", "Words per article", height=2.8) as (lines, articles):
+    with plots(f"{word.title()} per line that is not blank", f"{word.title()} per article", height=2.8) as (
+        lines,
+        articles,
+    ):
         for row, split in enumerate(SPLITS):
             words = tables[split, "lines"]["words"].to_numpy()
             counts = np.histogram(words[words > 0], bins)[0]
@@ -47,7 +50,9 @@ def lengths(tables: Tables) -> Html:
 
 def vocabulary(corpus: Corpus) -> Html:
     """How the vocabulary grows, and the words that the train split does not teach."""
-    with plots("Distinct words by words read", "Words that train does not teach", height=2.6) as (growth, rates):
+    words = corpus.words_are
+    titles = (f"Distinct {words} by {words} read", f"{words.title()} that train does not teach")
+    with plots(*titles, height=2.6) as (growth, rates):
         for row, split in enumerate(SPLITS):
             growth.plot(*distinct_words(corpus, split), color=_COLOURS[split], label=split)
             unknown, unseen = 100 * unknown_rate(corpus, split), 100 * unseen_rate(corpus, split)
@@ -64,7 +69,7 @@ def vocabulary(corpus: Corpus) -> Html:
         rates.spines["bottom"].set_visible(False)
     return figure(
         growth,
-        "Right: the share of words that are <unk> and, paler, of words that never stand in train.",
+        f"Right: the share of {words} that are <unk> and, paler, of {words} that never stand in train.",
         alt="Growth of the vocabulary, and the rates of unknown and of unseen words, by split",
     )
 
@@ -90,7 +95,7 @@ def overlap(tables: Tables, settings: ValidateSettings) -> Html:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
     return figure(
         axes,
-        "A dot for each article: the share of its runs of eight words that stand in a split before its own.",
+        "A dot for each article: the share of its runs of words that stand in a split before its own.",
         alt="Overlap of each article of validation and test with the splits before, and the limits",
     )
 

@@ -12,6 +12,7 @@ from components.shared.articles import SPLITS
 from components.shared.report import Html, badge, facts, page, prose, sample, section, table
 from components.validate import pictures
 from components.validate.corpus import Corpus, Split
+from components.validate.overlap import RUN
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
 from components.validate.statistics import unknown_rate, unseen_rate
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SAMPLE_WORDS = 70
+_SAMPLE_CHARACTERS = 700
 _CLOSEST = 5
 
 
@@ -34,7 +36,7 @@ def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame],
     settings = ValidateSettings(**validation.settings)
     parts = [_facts(validation), *_complaints(validation), _text(corpus)]
     if all(len(split.words) for split in corpus.splits.values()):
-        parts += [_shape(corpus, tables), _leakage(tables, settings)]
+        parts += [_shape(corpus, tables), _leakage(corpus, tables, settings)]
     if validation.champion:
         parts.append(_drift(validation))
     parts.append(_expectations(validation.expectations))
@@ -97,7 +99,8 @@ def _text(corpus: Corpus) -> Html:
         ]
         for split in corpus.splits.values()
     ]
-    columns = ["split", "lines", "articles", "words", "distinct words", "<unk>", "not in train"]
+    words = corpus.words_are
+    columns = ["split", "lines", "articles", words, f"distinct {words}", "<unk>", "not in train"]
     openings = (opening for split in corpus.splits.values() for opening in _opening(split))
     return section("The text", table(columns, rows, "What each split holds."), *openings)
 
@@ -107,17 +110,18 @@ def _opening(split: Split) -> list[Html]:
     if not len(split.words):
         return []
     article = split.articles[len(split.articles) // 2]
-    body = article.body.split()
-    more = " …" if len(body) > _SAMPLE_WORDS else ""
-    text = " ".join(body[:_SAMPLE_WORDS]) + more
+    body = " ".join(article.body.split())
+    text = " ".join(body.split()[:_SAMPLE_WORDS])[:_SAMPLE_CHARACTERS]
+    text += " …" if len(text) < len(body) else ""
     return [sample(text, prompt=f"{article.title}\n" if article.title else "", note=f"from {split.name}")]
 
 
 def _shape(corpus: Corpus, tables: pictures.Tables) -> Html:
-    return section("Its shape", pictures.lengths(tables), pictures.vocabulary(corpus))
+    return section("Its shape", pictures.lengths(tables, corpus.words_are), pictures.vocabulary(corpus))
 
 
-def _leakage(tables: pictures.Tables, settings: ValidateSettings) -> Html:
+def _leakage(corpus: Corpus, tables: pictures.Tables, settings: ValidateSettings) -> Html:
+    run = f"{RUN[corpus.unit]} {corpus.words_are}"
     rows = [
         [split, article.title or "(no title)", article.twin, f"{100 * article.overlap:.1f} %"]
         for split in SPLITS[1:]
@@ -129,7 +133,7 @@ def _leakage(tables: pictures.Tables, settings: ValidateSettings) -> Html:
         "What the splits have in common",
         prose(
             "A model that has read the test text in training looks better than it is. A copy that was edited here and"
-            " there keeps most of its runs of eight words; two articles about one thing share few."
+            f" there keeps most of its runs of {run}; two articles about one thing share few."
         ),
         pictures.overlap(tables, settings),
         *([closest] if rows else []),

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from components.shared.units import Unit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -55,6 +57,7 @@ class Validation:
         statistics: of the train split, as `text_statistics` gives them.
         frequent_words: of the train split, as `word_shares` gives them.
         champion: version and dataset digest of what it was compared with, or None.
+        unit: "byte" where a character counts as a word.
     """
 
     corpus: dict[str, Any]
@@ -63,6 +66,7 @@ class Validation:
     statistics: dict[str, float]
     frequent_words: dict[str, float]
     champion: dict[str, str] | None
+    unit: Unit = "word"
 
     @property
     def errors(self) -> list[Result]:

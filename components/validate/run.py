@@ -17,7 +17,7 @@ from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.tracking import plainly
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
-from components.validate.drift import KIND, RESULTS, Reference, champions_corpus
+from components.validate.drift import KIND, RESULTS, Reference, champions_corpus, comparable
 from components.validate.expectations import judge
 from components.validate.measures import measure
 from components.validate.report import write_report
@@ -69,6 +69,7 @@ def _validate(
     corpus_dir: Path, results_dir: Path, facts: dict[str, Any], settings: ValidateSettings, reference: Reference | None
 ) -> bool:
     corpus = read_corpus(corpus_dir, facts)
+    reference = comparable(reference, corpus.unit)
     tables = measure(corpus, settings, reference)
     validation = Validation(
         corpus=facts,
@@ -77,6 +78,7 @@ def _validate(
         statistics=text_statistics(corpus),
         frequent_words=word_shares(corpus),
         champion={"version": reference.version, "dataset_digest": reference.dataset_digest} if reference else None,
+        unit=corpus.unit,
     )
     write_atomically(results_dir / RESULTS, validation.to_json())
     write_atomically(results_dir / REPORT, write_report(corpus, tables, validation))

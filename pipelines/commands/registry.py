@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from components.shared.failure import Failure
+from components.shared.measures import shown
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import existing_home, recorded_in
@@ -92,9 +93,7 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
 
     def numbers(row: ModelRow) -> list[str]:
         values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
-        return [
-            "–" if value is None else f"{value:.{places}f}" for value, places in zip(values, (2, 2, 4), strict=True)
-        ]
+        return ["–" if value is None else shown(value, places) for value, places in zip(values, (2, 2, 4), strict=True)]
 
     for row in rows:
         table.add_row(row.name, row.version, ", ".join(row.aliases), *numbers(row), row.corpus)

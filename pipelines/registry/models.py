@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.shared import registry
+from components.shared.measures import finite
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
@@ -69,9 +70,9 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
         name=version.name,
         version=str(version.version),
         aliases=aliases,
-        word_perplexity=_number(tags.get(registry.score_tag("test", "word_perplexity"))),
-        token_perplexity=_number(tags.get(registry.score_tag("test", "token_perplexity"))),
-        bits_per_byte=_number(tags.get(registry.score_tag("test", "bits_per_byte"))),
+        word_perplexity=finite(tags.get(registry.score_tag("test", "word_perplexity"))),
+        token_perplexity=finite(tags.get(registry.score_tag("test", "token_perplexity"))),
+        bits_per_byte=finite(tags.get(registry.score_tag("test", "bits_per_byte"))),
         corpus=tags.get(registry.CORPUS, ""),
         dataset_digest=tags.get(registry.DATASET_DIGEST, ""),
         reuse_key=registry.reuse_key_of(version),
@@ -85,7 +86,3 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
 def aliases_of(aliases: dict[str, str], version: str) -> list[str]:
     """The aliases of a model that stand on a version."""
     return sorted(alias for alias, holder in aliases.items() if str(holder) == str(version))
-
-
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -12,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from components.register.model_lock import fenced, model_lock, owner_of_command
-from components.register.promotion import APPROVAL, PERPLEXITY, finish_move, move_champion
+from components.register.promotion import APPROVAL, finish_move, move_champion
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
+from components.shared.measures import finite
 from components.shared.storage.store import Store
 from pipelines.registry.references import model_name, resolve
 
@@ -172,10 +172,15 @@ def _refuse_unfit(version: ModelVersion) -> None:
     where = f"version {version.version} of {version.name}"
     if version.status != "READY":
         raise Failure(f"The version is {version.status}", where=where, remedy="promote one that is READY")
-    perplexity = version.tags.get(PERPLEXITY)
-    if perplexity is not None and not math.isfinite(float(perplexity)):
+    measured = {measure: version.tags.get(registry.score_tag("validation", measure)) for measure in registry.MEASURES}
+    # Bits per byte are there for every text. Versions of before carry a `nan`; later ones carry no such number.
+    value = measured["bits_per_byte"] or measured["word_perplexity"]
+    unmeasured = value is None and version.tags.get(registry.VERDICT) == "invalid"
+    if unmeasured or (value is not None and finite(value) is None):
         raise Failure(
-            f"The word perplexity of this version is {perplexity}", where=where, remedy="promote one that is sound"
+            f"The model of this version is not sound: its perplexity on validation is {value or 'no number'}",
+            where=where,
+            remedy="promote one that is sound",
         )
 
 

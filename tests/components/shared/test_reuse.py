@@ -89,7 +89,7 @@ MODULES: dict[str, dict[str, bool]] = {
         **dict.fromkeys(
             (
                 "__init__", "baselines", "continuations", "generate", "measure", "model", "perplexity", "prefix",
-                "run", "scoring", "texts", "windows", "shared/articles", "shared/device", "shared/head",
+                "run", "scoring", "texts", "windows", "shared/articles", "shared/device", "shared/head", "shared/units",
             ),
             True,
         ),
@@ -99,7 +99,7 @@ MODULES: dict[str, dict[str, bool]] = {
         **dict.fromkeys(
             (
                 "__init__", "checks", "corpus", "drift", "expectations", "known", "measures", "overlap", "pictures",
-                "report", "results", "run", "statistics", "shared/articles", "shared/report",
+                "report", "results", "run", "statistics", "shared/articles", "shared/report", "shared/units",
             ),
             True,
         ),
@@ -108,8 +108,8 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "address", "events", "failure", "gate", "liveness", "machine", "pretrained", "registry", "reuse", "step",
-    "storage", "tracking", "trained", "training_lock",
+    "address", "events", "failure", "gate", "liveness", "machine", "measures", "pretrained", "registry", "reuse",
+    "step", "storage", "tracking", "trained", "training_lock",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.
