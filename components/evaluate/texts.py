@@ -168,8 +168,9 @@ def cut_text(text: str) -> tuple[Cut, list[Article]]:
     if len(articles) >= _FEW_ARTICLES:
         return "articles", articles
     of_lines, of_blocks = _of_lines(text), _of_blocks(text)
-    even = max((len(piece.text) for piece in of_lines), default=0) <= _LARGEST_SHARE * len(text)
-    if len(of_blocks) > len(of_lines) or (not even and len(of_blocks) >= _FEW_ARTICLES):
+    largest = max((len(piece.text) for piece in of_lines), default=0)
+    enough = len(of_lines) >= _FEW_ARTICLES and largest <= _LARGEST_SHARE * len(text)
+    if not enough and len(of_blocks) > min(len(of_lines), _FEW_ARTICLES):
         return "blocks", of_blocks
     return "lines", of_lines or [Article("", text)]
 
