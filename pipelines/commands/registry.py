@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from components.shared.ranges import Range
 from pipelines.commands import options
+from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Json
 from pipelines.home import recorded_in
 from pipelines.run import QUIET
@@ -26,6 +28,9 @@ Model = Annotated[
     str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
 ]
 Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")]
+_TOKENS = Range(1, 10_000_000)
+_TEMPERATURE = Range(0.01, 100, also=0)
+_SEED = Range(0, 2**64 - 1)
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
@@ -132,10 +137,12 @@ def generate(
         str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
     ] = "champion",
     model: Model = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 60,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Likeliest tokens to draw from.")] = 40,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Tokens to add at most.")] = 60,
+    temperature: Annotated[
+        float, typer.Option(callback=within(_TEMPERATURE), help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(callback=within(_TOKENS), help="Likeliest tokens to draw from.")] = 40,
+    seed: Annotated[int, typer.Option(callback=within(_SEED), help="The same seed gives the same text.")] = 0,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
     """Write text with the champion, or another version."""

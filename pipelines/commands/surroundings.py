@@ -13,8 +13,10 @@ import typer
 from rich.console import Console
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.commands import options
+from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
 
@@ -41,7 +43,9 @@ def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json
 
 def ui(
     home: HomeFolder = options.DEFAULT_HOME,
-    port: Annotated[int, typer.Option(help="Where MLflow listens, on 127.0.0.1.")] = 5000,
+    port: Annotated[
+        int, typer.Option(callback=within(Range(1, 65_535)), help="Where MLflow listens, on 127.0.0.1.")
+    ] = 5000,
 ) -> None:
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
     recorded = recorded_in(home)

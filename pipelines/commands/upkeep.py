@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.ranges import Range
 from pipelines.commands import options
+from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
 
 _MANY = 20
+_DAYS = Range(0, 36_500)
 _DIGEST = re.compile(r"([0-9a-f]{12})[0-9a-f]{20,}")
 
 
@@ -28,7 +31,9 @@ def gc(
     apply: Annotated[
         bool, typer.Option("--apply", help="Remove what is listed. Without it nothing is removed.")
     ] = False,
-    days: Annotated[float, typer.Option(min=0, help="Keep what is younger, also where nothing needs it.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(callback=within(_DAYS), help="Keep what is younger, also where nothing needs it.")
+    ] = 7.0,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:

@@ -33,8 +33,8 @@ def test_every_step_has_a_place():
         ({"train": {"memory_request": "64Gi"}}, "memory_request must not be above memory_limit 24Gi, got 64Gi"),
         ({"train": {"memory_limit": "20 GB"}}, "memory_limit must be a quantity of memory, as in 8Gi, got '20 GB'"),
         ({"train": {"shared_memory": "24Gi"}}, "shared_memory must be below memory_limit 24Gi"),
-        ({"train": {"retries": -1}}, "retries must be at least 0, got -1"),
-        ({"train": {"timeout_seconds": 0}}, "timeout_seconds must be at least 1, got 0"),
+        ({"train": {"retries": -1}}, "retries must be from 0 to 100, got -1; the nearest is 0"),
+        ({"train": {"timeout_seconds": 0}}, "timeout_seconds must be from 1 to 2147483647, got 0; the nearest is 1"),
         (
             {"run_deadline_seconds": 3600},
             "must not be below the time-out of train, 43200, got 3600",
