@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from types import TracebackType
@@ -12,6 +13,8 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.redact import redact
 from pipelines.cluster import commands as on_cluster
 from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
+from pipelines.commands.encoding import require_text
+from pipelines.screen import correct_widths
 
 app = typer.Typer(
     name="wikigpt",
@@ -31,7 +34,9 @@ for group in (running, registry, compiling, on_cluster, mirroring, upkeep, surro
 def main() -> None:
     """Runs the command; a failure is one sentence on stderr and its exit code."""
     sys.excepthook = _show_unexpected
+    correct_widths()
     try:
+        require_text(sys.argv, os.environ)
         app()
     except Failure as failure:
         print(f"wikigpt: {failure}", file=sys.stderr)

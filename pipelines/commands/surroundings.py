@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.ranges import Range
@@ -19,6 +16,7 @@ from pipelines.commands import options
 from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
+from pipelines.screen import console, print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -34,10 +32,9 @@ def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json
     opened, address = options.home_and_store(home, store)
     findings = examine(opened.root, address, tracking_uri(opened))
     if as_json:
-        found = [asdict(finding) for finding in findings]
-        typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
+        print_json({"ok": not exit_code(findings), "findings": findings})
     else:
-        print_findings(findings, Console())
+        print_findings(findings, console())
     raise typer.Exit(exit_code(findings))
 
 

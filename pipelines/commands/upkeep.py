@@ -6,15 +6,17 @@ import re
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.ranges import Range
+from components.shared.redact import redact
 from pipelines.commands import options
 from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
+from pipelines.screen import console
 
 _MANY = 20
 _DAYS = Range(0, 36_500)
@@ -46,7 +48,7 @@ def gc(
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
-        Console(stderr=True).print(f"Store {address}, registry {client.tracking_uri}", highlight=False, soft_wrap=True)
+        typer.echo(redact(f"Store {address}, registry {client.tracking_uri}"), err=True)
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
@@ -74,7 +76,7 @@ def reproduce(
         check_reproducible(client, lineage)
     settings = compose(lineage.settings, name=f"reproduce {lineage.version}").with_values("download", force=True)
     settings = settings.with_values("evaluate", policy="never")  # whatever comes of it moves no alias
-    with ProgressView(Console(stderr=True)) as view:
+    with ProgressView(console(stderr=True)) as view:
         result = execute(settings, opened, address, view, runner_plan("subprocess", None, opened, address))
     if result.failure is not None:
         raise Failure.from_dict(result.failure)
@@ -92,16 +94,18 @@ def reproduce(
 
 
 def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
-    table = Table("What", "Name", "Bytes", "Why", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Bytes", justify="right")
+    table.add_column("What and why", overflow="fold")
     for kind, name, size, reason in rows[:_MANY]:
-        table.add_row(kind, _DIGEST.sub(r"\1…", name), f"{size:,}", reason)
+        table.add_row(f"{size:,}", Text.assemble(kind, " ", (_DIGEST.sub(r"\1…", name), "bold"), f": {reason}"))
     if len(rows) > _MANY:
-        table.add_row("…", f"{len(rows) - _MANY} more", "", "")
-    console = Console()
+        table.add_row("…", f"{len(rows) - _MANY} more")
+    screen = console()
     if rows:
-        console.print(table)
+        screen.print(table)
     for note in notes:
-        console.print(note)
+        screen.print(note)
     total = sum(size for _, _, size, _ in rows)
     said = "Removed" if removed else "To be removed by --apply"
-    console.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")
+    screen.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")
