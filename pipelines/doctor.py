@@ -18,7 +18,7 @@ from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from pipelines import machine
 from pipelines.runners import engine
 
@@ -85,9 +85,12 @@ def store(address: str) -> Finding:
 
     def use() -> str:
         opened = open_store(address)
-        opened.renew("doctor", {"by": "wikigpt doctor"})
+        for time in ("first", "second"):
+            opened.put_record("doctor", {"by": "wikigpt doctor", "time": time})
         opened.claimed("doctor")
         opened.release("doctor")
+        if opened.keeps_versions:
+            return f"{address}, which keeps old versions that these credentials may not delete: see docs/storage.md"
         return address
 
     return tried("Store", use, "every run: the steps hand their artifacts over there")
@@ -128,6 +131,35 @@ def docker() -> Finding:
         return f"engine {engine(timeout=5).version()['Version']}"
 
     return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
+
+
+def server(endpoint: str | None, namespace: str | None) -> Finding:
+    """Asks Kubeflow Pipelines for its health and its version, and Kubernetes for the namespace."""
+
+    def use() -> str:
+        from pipelines.cluster.namespaces import require_namespace
+        from pipelines.cluster.options import open_cluster
+
+        cluster = open_cluster(endpoint, namespace)
+        require_namespace(cluster.access)
+        return f"{cluster.version or 'a version that it does not tell'} at {cluster.address}"
+
+    return tried("Kubeflow Pipelines", use, "`wikigpt submit` and the schedules")
+
+
+def retries() -> Finding:
+    """Whether the cluster retries a step that failed; steps retry by themselves what is transient."""
+    from pipelines.cluster.examination import retries_of
+    from pipelines.cluster.options import access_of
+
+    found = retries_of(access_of(None, None))
+    lost = "a second attempt of a step that failed; what is transient is retried within the step"
+    return Finding("Retries", bool(found.in_force), found.seen, lost, needed=False)
+
+
+def examine_cluster(endpoint: str | None, namespace: str | None) -> list[Finding]:
+    """Looks at what runs on a cluster need."""
+    return [server(endpoint, namespace), retries()]
 
 
 def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:

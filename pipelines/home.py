@@ -5,6 +5,7 @@ mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and 
 store/            the store, unless --store names another
 runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
 compile-cache/    what torch.compile made
+reproductions/    a home for each version that is being made again, until it was compared
 precision/        how fast each CPU of this home multiplies in bfloat16; remove a file to have its CPU measured again
 """
 
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 
 LAYOUT = 1
 _MARKER = "layout"
@@ -36,6 +37,10 @@ class Home:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def reproductions(self) -> Path:
+        return self.root / "reproductions"
 
     @property
     def precision(self) -> Path:

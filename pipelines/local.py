@@ -28,7 +28,7 @@ def main(folder: Path) -> None:
     threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
     from kfp import local
 
-    from pipelines.training import anywhere, build
+    from pipelines.training import anywhere, build, build_reproduction
 
     if in_containers:
         place = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
@@ -41,7 +41,8 @@ def main(folder: Path) -> None:
     root.mkdir()  # or a container engine makes it, as root's
     local.init(runner=runner, pipeline_root=str(root))
     try:
-        build(place=place)(settings=(folder / "settings.json").read_text())
+        pipeline = build_reproduction() if plan.get("reproduction") else build(place=place)
+        pipeline(settings=(folder / "settings.json").read_text())
     except RuntimeError as error:
         sys.exit(str(error))
 

@@ -13,7 +13,7 @@ class RegisterSettings:
     """How a model is registered. What moves the alias is among the settings of the evaluation.
 
     Attributes:
-        patience: seconds to wait for another run that is registering the same fingerprint.
+        patience: seconds to wait for another run or command that changes the same registered model.
     """
 
     patience: Annotated[float, Range(0, 86_400)] = 600.0

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, Literal
 
 HIDDEN = "[redacted]"
+Secret = Literal["credential", "query", "webhook"]
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\|]+", re.IGNORECASE)
 # Keys of a query or a fragment whose value is a credential, or a part of a signature.
@@ -21,10 +22,11 @@ _SECRET_KEY = re.compile(
 )
 # A pair of a query that stands without its address, as libraries quote it.
 _PAIR = re.compile(r"(?<=[?&#;])([A-Za-z0-9._-]+)=([^\s&;#\"'<>|)]+)")
-# Services whose whole path is the secret.
+# Services whose whole path is the secret, and paths under which servers of one's own take webhooks.
 _WEBHOOK = re.compile(
-    r"^(hooks\.slack\.com|discord(app)?\.com/api/webhooks|.*\.webhook\.office\.com|.*\.logic\.azure\.com"
-    r"|chat\.googleapis\.com|hooks\.zapier\.com|maker\.ifttt\.com|api\.telegram\.org|events\.pagerduty\.com)(/|$)",
+    r"(hooks\.slack\.com|discord(app)?\.com/api/webhooks|.*\.webhook\.office\.com|.*\.logic\.azure\.com"
+    r"|chat\.googleapis\.com|hooks\.zapier\.com|maker\.ifttt\.com|api\.telegram\.org|events\.pagerduty\.com)/."
+    r"|[^/]+/(.*/)?(hooks|webhooks?|integrations?|incoming-webhook)/.",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
@@ -60,25 +62,39 @@ def redact_values(value: Any) -> Any:
     return value
 
 
-def holds_secret(text: str) -> bool:
-    """Whether an address or another value carries a credential by its own form, whatever the environment holds."""
-    return bool(_TOKEN.search(text)) or any(_redact_url(match[0]) != match[0] for match in _URL.finditer(text))
+def find_secret(text: str) -> Secret | None:
+    """What kind of credential an address or another value carries by its own form, whatever the environment holds."""
+    for match in _URL.finditer(text):
+        url = match[0]
+        if _is_webhook(url):
+            return "webhook"
+        if (shown := _redact_url(url)) != url:
+            return "query" if _authority(shown) == _authority(url) else "credential"
+    return "credential" if _TOKEN.search(text) else None
+
+
+def _authority(url: str) -> str:
+    """User, password, host and port."""
+    return re.split(r"[/?#]", url.partition("://")[2])[0]
+
+
+def _is_webhook(url: str) -> bool:
+    scheme, _, rest = url.partition("://")
+    authority = _authority(url)
+    host = re.sub(r":\d*$", "", authority.rpartition("@")[2])
+    return scheme.lower() in ("http", "https") and bool(_WEBHOOK.match(host + rest[len(authority) :]))
 
 
 def _redact_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
-    authority = re.split(r"[/?#]", rest)[0]
+    authority = _authority(url)
     _, at, host = authority.rpartition("@")
-    tail = rest[len(authority) :]
     if at:
-        host = host if scheme == "s3" else f"{HIDDEN}@{host}"
-    if _WEBHOOK.match(host + tail) and tail.strip("/"):
+        host = f"{HIDDEN}@{host}"
+    if _is_webhook(url):
         return f"{scheme}://{host}/{HIDDEN}"
-    path, marks, pairs = re.match(r"([^?#]*)([?#]?)(.*)", tail, re.DOTALL).groups()  # type: ignore[union-attr]
-    if not pairs:
-        return f"{scheme}://{host}{tail}"
-    parts = re.split(r"([&;#?])", pairs)
-    return f"{scheme}://{host}{path}{marks}{''.join(map(_redact_pair, parts))}"
+    path, marks, pairs = re.match(r"([^?#]*)([?#]?)(.*)", rest[len(authority) :], re.DOTALL).groups()  # type: ignore[union-attr]
+    return f"{scheme}://{host}{path}{marks}{''.join(map(_redact_pair, re.split(r'([&;#?])', pairs)))}"
 
 
 def _redact_pair(pair: str) -> str:

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.redact import holds_secret
+from components.shared.redact import find_secret
 
 _ALWAYS = {("notify", "webhook")}  # the path of many is the secret
 _REFERENCE = re.compile(r"\$\{(WIKIGPT_SECRET_[A-Z0-9_]+)\}")
@@ -28,7 +28,7 @@ def move_out_secrets(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str
     variables: dict[str, str] = {}
 
     def refer(section: str, key: str, value: Any) -> Any:
-        if not isinstance(value, str) or not (holds_secret(value) or (section, key) in _ALWAYS):
+        if not isinstance(value, str) or not (find_secret(value) or (section, key) in _ALWAYS):
             return value
         name = f"WIKIGPT_SECRET_{section}_{key}".upper()
         variables[name] = value

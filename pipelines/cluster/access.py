@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
 import warnings
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kfp
 import kfp_server_api
@@ -85,12 +88,31 @@ def open_client(access: Access) -> Client:
         )
 
 
+def speaks_tls(access: Access, address: str) -> bool:
+    """Whether a server that does not answer at an http:// address answers a TLS greeting there."""
+    parts = urlsplit(address)
+    if parts.scheme != "http" or not parts.hostname:
+        return False
+    greeting = ssl.create_default_context()
+    greeting.check_hostname, greeting.verify_mode = False, ssl.CERT_NONE
+    seconds = min(access.timeout, 3.0)
+    try:
+        with socket.create_connection((parts.hostname, parts.port or 80), timeout=seconds) as plain:
+            greeting.wrap_socket(plain, server_hostname=parts.hostname).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _require_surroundings(access: Access) -> None:
-    if access.endpoint and "://" in access.endpoint and not access.endpoint.startswith(("http://", "https://")):
+    if access.endpoint and not access.endpoint.startswith(("http://", "https://")):
+        scheme, separator, rest = access.endpoint.rpartition("://")
+        what = f"begins with {scheme}://" if separator else "has no scheme"
+        host = rest.rpartition("@")[2]
         raise Failure(
-            f"The address of Kubeflow Pipelines begins with {access.endpoint.partition('://')[0]}://",
-            where=access.endpoint,
-            remedy="give one that begins with http:// or https://",
+            f"The address of Kubeflow Pipelines {what}",
+            where=host,
+            remedy=f"give http://{host} or https://{host}",
             exit_code=ExitCode.USAGE,
         )
     kubeconfig = os.environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config")

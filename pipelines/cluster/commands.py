@@ -67,19 +67,15 @@ def submit(
 
 
 def status(run: RunId, endpoint: Endpoint = None, namespace: Namespace = None, as_json: Json = False) -> None:
-    """Show the steps of a run: states, durations, and what a pod waits for."""
-    from pipelines.cluster.pods import explain, look_at_pods
-    from pipelines.cluster.runs import fetch
+    """Show the steps of a run: states, durations, what a pod waits for, why a step failed."""
+    from pipelines.cluster.inspection import inspect
     from pipelines.cluster.words import status_lines
 
-    cluster = open_cluster(endpoint, namespace)
-    seen = fetch(cluster, run)
-    pods = look_at_pods(cluster.access, run)
-    seen = explain(seen, pods)
+    seen, note = inspect(open_cluster(endpoint, namespace), run)
     if as_json:
-        print_json({**asdict(seen), "note": pods.note})
+        print_json({**asdict(seen), "note": note})
     else:
-        typer.echo("\n".join(status_lines(seen, pods.note)))
+        typer.echo("\n".join(status_lines(seen, note)))
 
 
 def logs(
@@ -90,14 +86,14 @@ def logs(
     endpoint: Endpoint = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print what a step of a run has printed, as long as its pod or an archive has it."""
+    """Print what a step of a run has printed: from its pod, the server, or the copy in object storage."""
     from pipelines.cluster.logs import read_log, step_to_read
     from pipelines.cluster.pods import look_at_pods
-    from pipelines.cluster.runs import fetch
+    from pipelines.cluster.runs import ask, describe
 
     cluster = open_cluster(endpoint, namespace)
-    seen = fetch(cluster, run)
-    chosen = step_to_read(seen, step)
+    seen = ask(cluster, run)
+    chosen = step_to_read(describe(seen), step)
     typer.echo(f"step {chosen.name}, {chosen.state}", err=True)
     typer.echo(read_log(cluster, seen, chosen, look_at_pods(cluster.access, run)), nl=False)
 
@@ -105,11 +101,23 @@ def logs(
 def cancel(
     run: RunId, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
 ) -> None:
-    """End a run. Training goes on from its last checkpoint when the same is submitted again."""
+    """End a run, and close its heartbeat and its MLflow run where WIKIGPT_STORE and MLFLOW_TRACKING_URI lead to them.
+
+    Submitted again, the same run resumes from its last checkpoint.
+    """
     from pipelines.cluster import watching
+    from pipelines.cluster.cancellation import close_run
 
     cluster = open_cluster(endpoint, namespace)
-    state = watching.cancel(cluster, run).state
+    seen = watching.cancel(cluster, run)
     if wait:
-        state = watching.wait(cluster, run, limit=timeout).state
-    typer.echo(f"{run}: {state.lower()}", err=True)
+        seen = watching.wait(cluster, run, limit=timeout)
+    elif not seen.over:
+        seen = watching.wait_for_a_moment(cluster, run)
+    typer.echo(f"{run}: {seen.word}", err=True)
+    # A step that still runs would renew the heartbeat.
+    remains = (
+        close_run(run) if seen.over else f"It is not over yet; `wikigpt cancel {run} --wait` closes what it leaves."
+    )
+    if remains:
+        typer.echo(remains, err=True)

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.access import Access, open_client
-from pipelines.cluster.errors import CAUGHT, Exists, failure_of, web_page
+from components.shared.redact import redact
+from pipelines.cluster.access import Access, open_client, speaks_tls
+from pipelines.cluster.errors import (
+    CAUGHT,
+    Exists,
+    Missing,
+    failure_of,
+    is_page,
+    tls_expected,
+    web_page,
+    wrong_path,
+)
 
 NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _ATTEMPTS = 4
@@ -28,15 +38,17 @@ class Cluster:
 
     Attributes:
         client: kfp's; its generated calls are handed to `read` and `change`.
-        address: of the server, for sentences.
+        address: of the server, for sentences; it holds no password.
         namespace: of the runs, or None on a server for one user.
         access: how it was reached.
+        version: of the server, as it names its release or its commit; empty where it tells neither.
     """
 
     client: Any
     address: str
     namespace: str | None
     access: Access
+    version: str = ""
 
     def read(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
         """Asks for something, again where the server or the way to it stumbles.
@@ -72,7 +84,7 @@ class Cluster:
         """Reads plain text that the server has at a path, with `values` in the path.
 
         Raises:
-            Failure: no answer, or one that refuses.
+            Failure: no answer, one that refuses, or a web page.
         """
         response = self._asked(
             subject,
@@ -84,7 +96,10 @@ class Cluster:
             _preload_content=False,
             _return_http_data_only=True,
         )
-        return response.data.decode(errors="replace")
+        text = response.data.decode(errors="replace")
+        if is_page(text):
+            raise web_page(self.address, redirected=_was_redirected(response))
+        return text
 
     def make(
         self, subject: str, call: Callable[..., Answer], find: Callable[[], Answer | None], **arguments: Any
@@ -123,8 +138,37 @@ class Cluster:
         try:
             json.loads(response.data)
         except ValueError:
-            hops = response.urllib3_response.retries.history if response.urllib3_response.retries else ()
-            raise web_page(self.address, redirected=bool(hops)) from None
+            raise web_page(self.address, redirected=_was_redirected(response.urllib3_response)) from None
+
+
+def _health(cluster: Cluster) -> dict[str, Any]:
+    """What the server says of itself; its description knows less than it says.
+
+    Raises:
+        Failure: it cannot be asked, or it is no Kubeflow Pipelines.
+    """
+    try:
+        cluster.read("health of Kubeflow Pipelines", cluster.client.healthzs.healthz_service_get_healthz)
+    except Missing:
+        raise wrong_path(cluster.address) from None
+    except Failure as failure:
+        unexplained = failure.exit_code in (ExitCode.UNREACHABLE, ExitCode.FAILED)
+        if unexplained and speaks_tls(cluster.access, cluster.client.transport.configuration.host):
+            raise tls_expected(cluster.address) from failure
+        raise
+    health = json.loads(cluster.client.transport.last_response.data)
+    if not isinstance(health, dict) or "multi_user" not in health:
+        raise wrong_path(cluster.address)
+    return health
+
+
+def _told(health: dict[str, Any], *names: str) -> list[str]:
+    """The values that the server knows itself."""
+    return [health[name] for name in names if health.get(name) not in (None, "", "unknown")]
+
+
+def _was_redirected(response: Any) -> bool:
+    return bool(response.retries and response.retries.history)
 
 
 def connect(access: Access) -> Cluster:
@@ -135,13 +179,14 @@ def connect(access: Access) -> Cluster:
             for several users and no namespace is given.
     """
     client = open_client(access)
-    address = client.transport.configuration.host.rstrip("/")
+    address = redact(client.transport.configuration.host.rstrip("/"))
     cluster = Cluster(client, address, access.namespace or client.get_user_namespace() or None, access)
-    health = cluster.read("health of Kubeflow Pipelines", client.healthzs.healthz_service_get_healthz)
-    if not health.multi_user or cluster.namespace:
+    health = _health(cluster)
+    cluster = replace(cluster, version=" ".join(_told(health, "tag_name", "commit_sha")))
+    if not health["multi_user"] or cluster.namespace:
         return cluster
     if NAMESPACE_FILE.is_file():
-        return Cluster(client, address, NAMESPACE_FILE.read_text().strip(), access)
+        return replace(cluster, namespace=NAMESPACE_FILE.read_text().strip())
     raise Failure(
         "The server is for several users, and no namespace is given",
         where=address,

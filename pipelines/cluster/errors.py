@@ -21,6 +21,10 @@ from urllib3.exceptions import (
 from components.shared.failure import ExitCode, Failure
 
 CAUGHT = (ApiException, HTTPError)
+_PATH = "give the address below which /apis/v2beta1 is, as https://host/pipeline is on a full Kubeflow"
+_AUTHORITY = "name the file of its authority by KF_PIPELINES_CA_CERT"
+# OpenSSL's words, of several versions, for an answer that is no TLS.
+_NO_TLS = re.compile(r"wrong.version.number|record.layer.failure|unknown.protocol|http.request", re.IGNORECASE)
 
 
 class Exists(Failure):
@@ -50,12 +54,11 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
             exit_code=ExitCode.USAGE,
         )
     if isinstance(reason, SSLError):
-        what = f"The certificate of the server is not trusted: {_first_line(str(reason))}"
-        remedy = "name the file of its authority by KF_PIPELINES_CA_CERT"
+        what, remedy = _of_tls(_first_line(str(reason)))
     elif isinstance(reason, NameResolutionError):
-        what, remedy = "The host name of Kubeflow Pipelines is unknown", "mend --endpoint or KF_PIPELINES_ENDPOINT"
+        what, remedy = "The host name of Kubeflow Pipelines is unknown", "fix --endpoint or KF_PIPELINES_ENDPOINT"
     elif "refused" in str(reason):
-        what, remedy = "Nothing listens at the address", "start the port-forward to ml-pipeline or mend --endpoint"
+        what, remedy = "Nothing listens at the address", "start the port-forward to ml-pipeline or fix --endpoint"
     elif isinstance(reason, (ReadTimeoutError, ConnectTimeoutError)):
         what, remedy = "Kubeflow Pipelines did not answer in time", "look whether ml-pipeline is well, then try again"
     else:
@@ -75,9 +78,40 @@ def web_page(address: str, *, redirected: bool) -> Failure:
     return Failure(
         "The address answers with a web page, not with the API of Kubeflow Pipelines",
         where=address,
-        remedy="give the address below which /apis/v2beta1 stands, as https://host/pipeline does on a full Kubeflow",
+        remedy=_PATH,
         exit_code=ExitCode.UNREACHABLE,
     )
+
+
+def wrong_path(address: str) -> Failure:
+    """A server answers there, and not with the API."""
+    return Failure(
+        "The address answers, but there is no API of Kubeflow Pipelines below it",
+        where=address,
+        remedy=_PATH,
+        exit_code=ExitCode.UNREACHABLE,
+    )
+
+
+def tls_expected(address: str) -> Failure:
+    """The address begins with http://, and the server speaks TLS."""
+    return Failure(
+        "The server speaks TLS, and the address begins with http://",
+        where=address,
+        remedy=f"give https://{address.removeprefix('http://')}",
+        exit_code=ExitCode.UNREACHABLE,
+    )
+
+
+def _of_tls(said: str) -> tuple[str, str]:
+    """What goes wrong between us and a server behind https://, and what helps."""
+    if _NO_TLS.search(said):
+        return "The server speaks plain HTTP, and the address begins with https://", "give it with http://"
+    if "hostname mismatch" in said.lower() or "doesn't match" in said:
+        return f"The certificate of the server is for another name: {said}", "give the name that it is for"
+    if "certificate" in said.lower():
+        return f"The certificate of the server is not trusted: {said}", _AUTHORITY
+    return f"No TLS connection to the server comes about: {said}", "look at the server, then try again"
 
 
 def _answered(error: ApiException, address: str, subject: str) -> Failure:
@@ -96,7 +130,7 @@ def _answered(error: ApiException, address: str, subject: str) -> Failure:
             remedy="name the right --namespace, or ask its owner for the right",
             exit_code=ExitCode.UNAUTHORISED,
         )
-    if _is_page(error):
+    if is_page(error.body or ""):
         return web_page(address, redirected=False)
     if error.status == 404:
         return Missing(
@@ -117,7 +151,7 @@ def _answered(error: ApiException, address: str, subject: str) -> Failure:
     return Failure(
         f"Kubeflow Pipelines refused: {message}",
         where=f"{subject} at {address}",
-        remedy="mend what the sentence names",
+        remedy="fix what the sentence names",
     )
 
 
@@ -130,8 +164,9 @@ def _message(error: ApiException) -> str:
     return _first_line(str(said or error.reason or f"status {error.status}"))
 
 
-def _is_page(error: ApiException) -> bool:
-    return bool(re.match(r"\s*<(!doctype|html)", error.body or "", re.IGNORECASE))
+def is_page(body: str) -> bool:
+    """Whether the body of an answer is a web page."""
+    return bool(re.match(r"\s*<(!doctype|html)", body, re.IGNORECASE))
 
 
 def _first_line(text: str) -> str:

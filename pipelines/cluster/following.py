@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import typer
 
 from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.inspection import inspect
 from pipelines.cluster.watching import require_success, wait
 
 if TYPE_CHECKING:
@@ -29,7 +31,11 @@ def follow(cluster: Cluster, run_id: str, timeout: float | None) -> None:
             said[step.name] = step.state
 
     try:
-        require_success(wait(cluster, run_id, limit=timeout, tell=tell))
+        ended = wait(cluster, run_id, limit=timeout, tell=tell)
+        if ended.state == "FAILED":
+            with suppress(Failure):
+                ended, _ = inspect(cluster, run_id)
+        require_success(ended)
     except KeyboardInterrupt:
         raise Failure(
             "Stopped waiting; the run goes on",

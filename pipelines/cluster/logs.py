@@ -1,12 +1,16 @@
-"""What a step printed, as long as anybody still has it."""
+"""What a step printed: from its pod, from the server, or from the copy that the launcher leaves in object storage."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.nodes import pod_name, template_of
 from pipelines.cluster.pods import Pods
 from pipelines.cluster.runs import RunStatus, StepStatus
+from pipelines.cluster.stored_logs import StoredLogs
+from pipelines.cluster.versions import document_of
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -32,9 +36,9 @@ def step_to_read(status: RunStatus, name: str | None) -> StepStatus:
     if name:
         chosen = [status.step(name)]
     else:
-        by_state = {state: [step for step in status.steps if step.state == state] for state in ("failed", "running")}
         ran = [step for step in status.steps if step.seconds is not None and step.name != "notify"]
-        chosen = by_state["failed"] or by_state["running"] or ran[-1:]
+        by_state = [[step for step in ran if step.state == state] for state in ("failed", "cancelled", "running")]
+        chosen = next(filter(None, by_state), ran[-1:])
     if not chosen or chosen[0].seconds is None:
         raise Failure(
             f"{'Step ' + name if name else 'The run'} has printed nothing: it did not start",
@@ -44,24 +48,60 @@ def step_to_read(status: RunStatus, name: str | None) -> StepStatus:
     return chosen[0]
 
 
-def read_log(cluster: Cluster, status: RunStatus, step: StepStatus, pods: Pods) -> str:
-    """What a step printed, from its pod or from the archive of the server.
+def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
+    """What a step printed.
+
+    Args:
+        cluster: the server.
+        run: its answer about the run.
+        step: of the run.
+        pods: of the run.
 
     Raises:
-        Failure: it is gone with the pod.
+        Failure: nobody has the log, or nobody shows it to us; the sentence says where it is.
     """
     if (text := pods.log(step.name)) is not None:
         return text
-    for pod in step.pods:
+    document = document_of(cluster, run)
+    if (text := _from_the_server(cluster, run.run_id, step, document)) is not None:
+        return text
+    stored = StoredLogs(run, step.name, document, pods)
+    try:
+        if (text := stored.newest()) is not None:
+            return text
+        why = "the launcher left no copy in object storage, as for a step that was killed"
+    except Failure as failure:
+        why = f"object storage does not give the copy: {failure.what}"
+    gone = pods.note or ("its pod is gone" if not pods.by_step.get(step.name) else "Kubernetes does not give it")
+    raise Failure(
+        f"The log of step {step.name} cannot be read: {gone}, the server does not have it, and {why}",
+        where=f"run {run.run_id}",
+        remedy=stored.remedy,
+    )
+
+
+def error_of(text: str) -> str | None:
+    """The error that the server gives, with status 200, in place of a log; None where the text is a log."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    is_error = isinstance(document, dict) and "error_message" in document
+    return document["error_message"] if is_error and document.keys() <= {"error_message", "error_details"} else None
+
+
+def _from_the_server(cluster: Cluster, run_id: str, step: StepStatus, document: dict[str, Any]) -> str | None:
+    """The log that the server has of the newest pod; None where it has none."""
+    if (template := template_of(step.name, document)) is None:
+        return None
+    for node in reversed(step.nodes):
+        pod = pod_name(node, template)
         try:
-            return cluster.text(f"log of {pod}", _PATH, run_id=status.run_id, node_id=pod)
+            text = cluster.text(f"log of {pod}", _PATH, run_id=run_id, node_id=pod)
         except Failure as failure:
             if failure.exit_code is ExitCode.UNAUTHORISED:
                 raise
-    what = f"The log of step {step.name} is gone with its pod"
-    raise Failure(
-        f"The server does not have the log of step {step.name}, and {pods.note}" if pods.note else what,
-        where=f"run {status.run_id}",
-        remedy="see the run's record in MLflow: its metrics, its two reports and how it ended; logs outlive their pods"
-        " where Argo archives them",
-    )
+        else:
+            if error_of(text) is None:
+                return text
+    return None

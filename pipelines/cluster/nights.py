@@ -31,6 +31,7 @@ class Standing:
         last_state: state of that run.
         last_time: when that run was created.
         overdue: what is wrong, in words; None where nothing is.
+        outdated: by which other version of the server it was made, in words; None where by this one.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Standing:
     last_state: str | None
     last_time: datetime | None
     overdue: str | None
+    outdated: str | None
 
 
 def standings(cluster: Cluster, now: datetime | None = None) -> list[Standing]:
@@ -54,7 +56,8 @@ def standings(cluster: Cluster, now: datetime | None = None) -> list[Standing]:
     schedules = recurring_runs(cluster)
     last = _last_runs(cluster, schedules)
     return sorted(
-        (_standing(run, last.get(run.recurring_run_id), now) for run in schedules), key=lambda standing: standing.name
+        (_standing(run, last.get(run.recurring_run_id), cluster.version, now) for run in schedules),
+        key=lambda standing: standing.name,
     )
 
 
@@ -73,7 +76,7 @@ def overdue(cron: Cron, since: datetime, last: datetime | None, now: datetime) -
     return due
 
 
-def _standing(schedule: Any, run: Any | None, now: datetime) -> Standing:
+def _standing(schedule: Any, run: Any | None, server: str, now: datetime) -> Standing:
     about, paused = content(schedule), schedule.status == "DISABLED"
     cron = parse(schedule.trigger.cron_schedule.cron, about["time_zone"], where=f"schedule {schedule.display_name}")
     created = run.created_at if run else None
@@ -88,7 +91,15 @@ def _standing(schedule: Any, run: Any | None, now: datetime) -> Standing:
         last_state=run.state if run else None,
         last_time=created,
         overdue=_in_words(due, run) if due else None,
+        outdated=_made_by(about["server"], server),
     )
+
+
+def _made_by(made: str | None, server: str) -> str | None:
+    if not server or made == server:
+        return None
+    before = f"Kubeflow Pipelines {made}" if made else "an earlier version of `wikigpt`"
+    return f"made for {before}, whose launcher it keeps, and the server is {server}: apply it again"
 
 
 def _in_words(due: datetime, run: Any | None) -> str:

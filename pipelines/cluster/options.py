@@ -10,6 +10,7 @@ import typer
 from pipelines.commands.numbers import SECONDS, within
 
 if TYPE_CHECKING:
+    from pipelines.cluster.access import Access
     from pipelines.cluster.connection import Cluster
 
 Endpoint = Annotated[
@@ -40,21 +41,29 @@ RunId = Annotated[str, typer.Argument(metavar="RUN", help="Identity of the run, 
 def open_cluster(endpoint: str | None, namespace: str | None) -> Cluster:
     """The server that the options and the environment name.
 
+    Raises:
+        Failure: it cannot be reached.
+    """
+    from pipelines.cluster.connection import connect
+
+    return connect(access_of(endpoint, namespace))
+
+
+def access_of(endpoint: str | None, namespace: str | None) -> Access:
+    """How the options and the environment say that a server is reached, and as whom.
+
     KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES say who we are; they are no options, since every process of this
     machine could read them there.
     """
     from pipelines.cluster.access import Access
-    from pipelines.cluster.connection import connect
 
-    return connect(
-        Access(
-            endpoint=endpoint,
-            namespace=namespace,
-            token=os.environ.get("KF_PIPELINES_TOKEN"),
-            cookies=os.environ.get("KF_PIPELINES_COOKIES"),
-            ca_cert=os.environ.get("KF_PIPELINES_CA_CERT"),
-            kube_context=os.environ.get("KF_PIPELINES_KUBE_CONTEXT"),
-        )
+    return Access(
+        endpoint=endpoint,
+        namespace=namespace,
+        token=os.environ.get("KF_PIPELINES_TOKEN"),
+        cookies=os.environ.get("KF_PIPELINES_COOKIES"),
+        ca_cert=os.environ.get("KF_PIPELINES_CA_CERT"),
+        kube_context=os.environ.get("KF_PIPELINES_KUBE_CONTEXT"),
     )
 
 

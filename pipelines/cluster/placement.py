@@ -10,7 +10,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.liveness import DEADLINE_VARIABLE
 from components.shared.tracking import OWN_VARIABLES
 from pipelines.cluster.places import Place
-from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings, is_immutable
+from pipelines.cluster.settings import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, ClusterSettings, is_immutable
 
 APP = "wikigpt"
 # Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training
@@ -73,6 +73,7 @@ def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
         kubernetes.set_image_pull_secrets(task, list(cluster.image_pull_secrets))
     kubernetes.add_pod_label(task, "app.kubernetes.io/name", APP)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", step)
+    _queue(task, step, cluster)
     kubernetes.set_timeout(task, place.timeout_seconds)
     task.set_retry(place.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=RETRY_WINDOW)
 
@@ -104,6 +105,14 @@ def _resources(task: dsl.PipelineTask, place: Place, cluster: ClusterSettings) -
             value=taint.value,
             effect=taint.effect,  # type: ignore[arg-type]
         )
+
+
+def _queue(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
+    """Kueue's labels, on the pods for whose GPU one may have to wait; it admits them one by one."""
+    if step in QUEUED and cluster.queue:
+        kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", cluster.queue)
+        if cluster.priority:
+            kubernetes.add_pod_label(task, "kueue.x-k8s.io/priority-class", cluster.priority)
 
 
 def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:

@@ -83,7 +83,8 @@ class Place:
         memory_request: that the scheduler reserves, as in `8Gi`.
         memory_limit: above which the kernel kills; the memory volume at /dev/shm counts too.
         gpus: of the cluster's `gpu_type`; with any, the step runs in the GPU pool.
-        shared_memory: size of /dev/shm, which the workers of a data loader share; None leaves the runtime's 64 MiB.
+        shared_memory: most that /dev/shm may hold, through which NCCL moves data between the processes of one pod; it
+            reserves nothing, and what is written counts as memory. None leaves the runtime's 64 MiB.
         timeout_seconds: of one attempt, after which Kubernetes ends its pod.
         retries: after the first attempt. An attempt goes on from what the one before it published.
     """
@@ -126,28 +127,31 @@ class TokenizePlace(Place):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPlace(Place):
-    """The only step that takes hours; it goes on from its checkpoints, so a retry loses minutes."""
+    """The only step that takes hours; it resumes from its checkpoints, so a retry loses minutes.
+
+    With several GPUs it is one process a GPU, and NCCL fails on the runtime's 64 MiB of shared memory: NVIDIA advises
+    1 GiB. Nothing else uses it, since batches are read without worker processes.
+    """
 
     cpu_request: Annotated[str, _CORES] = "4"
     cpu_limit: Annotated[str, _CORES] = "8"
     memory_request: Annotated[str, _BYTES] = "12Gi"
     memory_limit: Annotated[str, _BYTES] = "24Gi"
     gpus: Annotated[int, _GPUS] = 1
-    shared_memory: Annotated[str | None, _BYTES] = "8Gi"
+    shared_memory: Annotated[str | None, _BYTES] = "1Gi"
     timeout_seconds: Annotated[int, SECONDS] = 12 * 3600
     retries: Annotated[int, _RETRIES] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatePlace(Place):
-    """Scores two splits and writes samples: minutes on a GPU."""
+    """Scores two splits and writes samples, in one process: minutes on a GPU."""
 
     cpu_request: Annotated[str, _CORES] = "2"
     cpu_limit: Annotated[str, _CORES] = "4"
     memory_request: Annotated[str, _BYTES] = "6Gi"
     memory_limit: Annotated[str, _BYTES] = "12Gi"
     gpus: Annotated[int, _GPUS] = 1
-    shared_memory: Annotated[str | None, _BYTES] = "2Gi"
     timeout_seconds: Annotated[int, SECONDS] = 2 * 3600
 
 

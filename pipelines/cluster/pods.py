@@ -1,23 +1,19 @@
-"""The pods of a run, where Kubernetes lets us see them: why one waits, what one printed.
-
-Kubeflow Pipelines tells neither (kubeflow/pipelines#14007), so this asks Kubernetes, as far as the kubeconfig or the
-service account of this pod reaches. It is an extra: whatever goes wrong here becomes a note, never a failure.
-"""
+"""The pods of a run, where Kubernetes lets us see them: why one waits or ended, what one printed."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cluster.kube import Kubernetes, Unseen
 from pipelines.cluster.runs import RunStatus, StepStatus
 
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access
 
-RUN_LABEL = "pipeline/runid"
 STEP_LABEL = "app.kubernetes.io/component"
-_MAIN = "main"
-_TIMEOUT = (5.0, 30.0)
 _WAITING = {
     "ErrImagePull": "its image cannot be pulled",
     "ImagePullBackOff": "its image cannot be pulled",
@@ -33,6 +29,17 @@ _ENDED = {
     "Evicted": "evicted from its node",
     "Preempted": "preempted by a pod of higher priority",
 }
+_UNSCHEDULED = {"SchedulingGated": "it waits in its queue"}
+_TERMINATED = "ended by a signal (exit code 143): its pod was deleted, or the run was cancelled"
+# Argo's words for the end of a pod, which outlive the pod: as in `main: OOMKilled (exit code 1)`.
+_ARGO = (
+    (re.compile(r"OOMKilled"), _ENDED["OOMKilled"]),
+    (re.compile(r"longer than the specified deadline"), _ENDED["DeadlineExceeded"]),
+    (re.compile(r"evicted|low on resource", re.IGNORECASE), _ENDED["Evicted"]),
+    (re.compile(r"pod deleted"), "its pod was deleted"),
+    (re.compile(r"exit code 143"), _TERMINATED),
+    (re.compile(r"is invalid: (?P<why>.*)"), "Kubernetes refuses its pod: {why}"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,64 +47,58 @@ class Pods:
     """Pods of a run by step, oldest first.
 
     Attributes:
+        run_id: of the run.
         by_step: Kubernetes' pods.
-        note: why nothing could be seen, or what a driver of Kubeflow Pipelines waits for; None where all is plain.
-        api: Kubernetes' API, None where it cannot be reached.
-        namespace: of the pods.
+        note: why nothing can be seen, or what a driver of Kubeflow Pipelines waits for; None where nothing is amiss.
+        kubernetes: None where it cannot be reached.
     """
 
+    run_id: str
     by_step: dict[str, list[Any]] = field(default_factory=dict)
     note: str | None = None
-    api: Any = None
-    namespace: str = "kubeflow"
+    kubernetes: Kubernetes | None = None
 
     def log(self, step: str) -> str | None:
         """What the newest pod of a step printed; None where it is gone or tells nothing."""
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
         for pod in reversed(self.by_step.get(step, [])):
             try:
-                return self.api.read_namespaced_pod_log(
-                    pod.metadata.name, self.namespace, container=_MAIN, _request_timeout=_TIMEOUT
-                )
-            except (ApiException, HTTPError):
+                if self.kubernetes and (text := self.kubernetes.log(pod.metadata.name)) is not None:
+                    return text
+            except Unseen:
                 continue
         return None
+
+    def end_of(self, step: str) -> str | None:
+        """How the last pod of a step ended in the words of the workflow, which outlives single pods."""
+        name = re.compile(rf"\.{re.escape(step)}(\(\d+\))?\.executor(\(\d+\))?")
+        nodes = [node for node in self._nodes if node.get("type") == "Pod" and name.search(node.get("name", ""))]
+        newest = max(nodes, key=lambda node: node.get("startedAt") or "", default={})
+        return reason_of_node(newest.get("message"))
+
+    @cached_property
+    def _nodes(self) -> list[dict[str, Any]]:
+        try:
+            return self.kubernetes.workflow_nodes(self.run_id) if self.kubernetes else []
+        except Unseen:
+            return []
 
 
 def look_at_pods(access: Access, run_id: str) -> Pods:
     """The pods of a run."""
-    from kubernetes import client, config
-    from urllib3.exceptions import HTTPError
-
-    settings, namespace = client.Configuration(), access.namespace or "kubeflow"
     try:
-        config.load_incluster_config(client_configuration=settings)
-    except config.ConfigException:
-        try:
-            config.load_kube_config(client_configuration=settings, context=access.kube_context)
-        except config.ConfigException:
-            return Pods(note="no kubeconfig is here, so the pods cannot be seen")
-    settings.retries = 1
-    api = client.CoreV1Api(client.ApiClient(settings))
-    try:
-        listed = api.list_namespaced_pod(
-            namespace, label_selector=f"{RUN_LABEL}={run_id}", _request_timeout=_TIMEOUT
-        ).items
-    except client.ApiException as error:
-        return Pods(note=f"Kubernetes does not show the pods of {namespace}: {error.status} {error.reason}")
-    except HTTPError:
-        return Pods(note=f"Kubernetes cannot be reached at {settings.host}, so the pods cannot be seen")
+        kubernetes = Kubernetes(access)
+        listed = kubernetes.pods(run_id)
+    except Unseen as unseen:
+        return Pods(run_id, note=f"{unseen}, so the pods cannot be seen")
     by_step: dict[str, list[Any]] = {}
-    for pod in sorted(listed, key=lambda pod: pod.metadata.creation_timestamp):
+    for pod in listed:
         by_step.setdefault((pod.metadata.labels or {}).get(STEP_LABEL, ""), []).append(pod)
-    return Pods(by_step, _driver_note(by_step.pop("", [])), api, namespace)
+    return Pods(run_id, by_step, _driver_note(by_step.pop("", [])), kubernetes)
 
 
 def explain(status: RunStatus, pods: Pods) -> RunStatus:
     """The status with the reasons that the pods tell."""
-    return replace(status, steps=tuple(_explain(step, pods.by_step.get(step.name, [])) for step in status.steps))
+    return replace(status, steps=tuple(_explain(step, pods) for step in status.steps))
 
 
 def reason(pod: Any) -> str | None:
@@ -107,15 +108,33 @@ def reason(pod: Any) -> str | None:
         return _sentence(_ENDED[status.reason], status.message)
     for condition in status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
-            return _sentence("no node takes it", condition.message)
+            return _sentence(_UNSCHEDULED.get(condition.reason, "no node takes it"), condition.message)
     for container in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
         waiting, ended = container.state.waiting, container.state.terminated
         if waiting and waiting.reason in _WAITING:
             return _sentence(_WAITING[waiting.reason], waiting.message)
         if ended and ended.exit_code:
-            words = _ENDED.get(ended.reason, f"container {container.name} ended with exit code {ended.exit_code}")
-            return _sentence(words, ended.message)
+            return _sentence(_ended(container.name, ended), ended.message)
     return "its container is being made" if status.phase == "Pending" else None
+
+
+def reason_of_node(message: str | None) -> str | None:
+    """What the workflow's message about a pod means; None where it only names an exit code, or there is none."""
+    for pattern, words in _ARGO:
+        if message and (match := pattern.search(message)):
+            return words.format(**match.groupdict())
+    return None
+
+
+def is_bare(reason: str | None) -> bool:
+    """Whether a reason says no more than an exit code, so that the failure which the step recorded says more."""
+    return reason is None or reason.startswith("container ")
+
+
+def _ended(container: str, ended: Any) -> str:
+    if ended.reason in _ENDED:
+        return _ENDED[ended.reason]
+    return _TERMINATED if ended.exit_code == 143 else f"container {container} ended with exit code {ended.exit_code}"
 
 
 def _driver_note(pods: list[Any]) -> str | None:
@@ -124,11 +143,13 @@ def _driver_note(pods: list[Any]) -> str | None:
     return f"the driver pod {pods[-1].metadata.name} waits: {waits}" if waits else None
 
 
-def _explain(step: StepStatus, pods: list[Any]) -> StepStatus:
-    if step.reason or not pods or step.state in ("succeeded", "skipped", "canceled"):
+def _explain(step: StepStatus, pods: Pods) -> StepStatus:
+    if step.reason or step.state not in ("running", "pending", "failed", "not finished"):
         return step
-    waits = pods[-1].status.phase == "Pending"
-    return replace(step, state="pending" if waits else step.state, reason=reason(pods[-1]))
+    if not (own := pods.by_step.get(step.name)):
+        return replace(step, reason=pods.end_of(step.name) if step.state == "failed" else None)
+    waits = step.state == "running" and own[-1].status.phase == "Pending"
+    return replace(step, state="pending" if waits else step.state, reason=reason(own[-1]))
 
 
 def _sentence(words: str, message: str | None) -> str:

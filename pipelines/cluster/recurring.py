@@ -2,7 +2,8 @@
 
 A recurring run cannot be changed, and a second one of the same name would run beside the first. So each carries the
 digest of its content in its description: an unchanged one is left alone, a changed one is replaced, the new one enabled
-before the old one goes.
+before the old one goes. The version of the server is part of the content: a recurring run keeps the launcher and driver
+images of the day on which it was made, also after an upgrade (kubeflow/pipelines#13933).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
+from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, new_name, send, start
 from pipelines.cluster.versions import Version, equals, experiment_id, find_experiment
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
 _CONTENT = re.compile(
-    r"\((?P<time_zone>\S+)\)\. Profile (?P<profile>\S+)\. Applied by wikigpt, content (?P<digest>\w+)\."
+    r"\((?P<time_zone>\S+)\)\. Profile (?P<profile>\S+)\."
+    r" Applied by wikigpt( to Kubeflow Pipelines (?P<server>[^,]+))?, content (?P<digest>\w+)\."
 )
 
 
@@ -52,7 +55,7 @@ def apply_schedule(cluster: Cluster, schedule: Schedule, sent: Package) -> Appli
     from pipelines.training import NAME
 
     version, experiment = send(cluster, sent, NAME), experiment_id(cluster, EXPERIMENT)
-    digest = _digest(schedule, sent, version)
+    digest = _digest(schedule, sent, version, cluster.version)
     before = recurring_runs(cluster, schedule.name)
     same = [run for run in before if content(run)["digest"] == digest]
     paused = bool(before) and all(run.status == "DISABLED" for run in before)
@@ -86,7 +89,7 @@ def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
 
 
 def content(run: Any) -> dict[str, str]:
-    """What the description of a recurring run says of its content: time_zone, profile, digest."""
+    """What the description of a recurring run says of its content: time_zone, profile, server, digest."""
     match = _CONTENT.search(run.description)
     assert match is not None
     return match.groupdict()
@@ -128,6 +131,7 @@ def delete(cluster: Cluster, name: str) -> None:
 
 def trigger(cluster: Cluster, name: str) -> str:
     """Starts a run now, with what the schedule would start, and gives its identity."""
+    require_namespace(cluster.access)
     run = named(cluster, name)[0]
     reference = run.pipeline_version_reference
     version = Version(reference.pipeline_id, reference.pipeline_version_id, "", uploaded=False)
@@ -167,10 +171,11 @@ def _create(
 ) -> Any:
     import kfp_server_api as api
 
+    server = f" to Kubeflow Pipelines {cluster.version}" if cluster.version else ""
     wanted = api.V2beta1RecurringRun(
         display_name=schedule.name,
         description=f"{schedule.cron.words} ({schedule.cron.time_zone}). Profile {sent.profile}."
-        f" Applied by wikigpt, content {digest}.",
+        f" Applied by wikigpt{server}, content {digest}.",
         experiment_id=experiment,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
@@ -194,6 +199,6 @@ def _create(
     )
 
 
-def _digest(schedule: Schedule, sent: Package, version: Version) -> str:
-    parts = [schedule.cron.expression, schedule.cron.time_zone, version.name, sent.settings, sent.service_account]
-    return digest_of(parts)[:16]
+def _digest(schedule: Schedule, sent: Package, version: Version, server: str) -> str:
+    cron = schedule.cron
+    return digest_of([cron.expression, cron.time_zone, version.name, sent.settings, sent.service_account, server])[:16]

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, leads_somewhere, secret_in
 
 if TYPE_CHECKING:
     from pipelines.settings import RunSettings
 
-_KEY = re.compile(
-    r"(^|[._-])(password|passwd|secret|token|credentials?|apikey|(api|access|private|secret)[_-]?key)$", re.IGNORECASE
-)
-_VALUE = re.compile(
-    r"\b(AKIA|ASIA)[0-9A-Z]{16}\b"
-    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\b(hf_|ghp_|gho_|glpat-|xox[abp]-)[A-Za-z0-9_-]{16,}"
-    r"|\b[a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@"
-    r"|\bhttps://hooks\.slack\.com/services/\S"
-)
+_WEBHOOK_KEY = "notify.webhook"
 
 
 def refuse_secrets(overrides: Iterable[str]) -> None:
@@ -34,9 +25,10 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
     for override in overrides:
         key, _, value = override.partition("=")
         key = key.strip()
-        called_one = _KEY.search(key) and not key.startswith("cluster.")  # those give the names of Secrets
-        if value and (called_one or _VALUE.search(value)):
-            raise _secret(key, "--set")
+        if value and is_called_a_secret(key):
+            raise _secret(key, CREDENTIAL, "--set")
+        if found := _found_in(key, value):
+            raise _secret(key, found, "--set")
 
 
 def refuse_secret_values(settings: dict[str, Any]) -> None:
@@ -46,8 +38,8 @@ def refuse_secret_values(settings: dict[str, Any]) -> None:
         Failure: a value looks like a credential.
     """
     for key, value in _leaves(settings):
-        if isinstance(value, str) and _VALUE.search(value):
-            raise _secret(key, "the settings of the run")
+        if isinstance(value, str) and (found := _found_in(key, value)):
+            raise _secret(key, found, "the settings of the run")
 
 
 def refuse_folders(settings: RunSettings) -> None:
@@ -78,12 +70,27 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _secret(key: str, where: str) -> Failure:
+def _found_in(key: str, value: str) -> str | None:
+    """What in a value looks like a credential. A webhook's address is one wherever it leads past its host."""
+    if key == _WEBHOOK_KEY and leads_somewhere(value.strip().strip("\"'")):
+        return WEBHOOK
+    return secret_in(value)
+
+
+def _secret(key: str, found: str, where: str) -> Failure:
+    if key == _WEBHOOK_KEY:
+        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK"
+    elif found == SIGNED:
+        remedy = "copy the file to object storage (`wikigpt mirror`) and give its s3:// address"
+    else:
+        remedy = (
+            "put it into a Secret of the cluster and name that (cluster.s3_secret, cluster.mlflow_secret,"
+            " cluster.notify_secret)"
+        )
     return Failure(
-        f"The setting {key} holds what looks like a credential, and everybody who sees the run could read it",
+        f"The setting {key} holds what looks like {found}, and everybody who sees the run could read it",
         where=where,
-        remedy="put it into a Secret of the cluster and name that (cluster.s3_secret, cluster.mlflow_secret,"
-        " cluster.notify_secret)",
+        remedy=remedy,
         exit_code=ExitCode.USAGE,
     )
 

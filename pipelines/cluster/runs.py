@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cluster.nodes import pods_below
 from pipelines.steps import STEPS
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
 OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+_UNSPECIFIED = (None, "RUNTIME_STATE_UNSPECIFIED")
 
 
 @dataclass(frozen=True)
@@ -22,16 +23,17 @@ class StepStatus:
 
     Attributes:
         name: of the step.
-        state: succeeded, failed, running, pending, skipped, canceled, "not started".
+        state: succeeded, failed, cancelled, running, pending, skipped (there was nothing to train), omitted (a step
+            before it did not succeed), "not started", or "not finished" in a run that has ended.
         seconds: that it took, or takes so far; None before it started.
-        pods: names of its pods as far as the server says them, the newest last.
+        nodes: identities of its pods in the Argo workflow, the newest last.
         reason: why it waits or failed, where that is known.
     """
 
     name: str
     state: str
     seconds: float | None = None
-    pods: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
     reason: str | None = None
 
 
@@ -52,6 +54,11 @@ class RunStatus:
         """Whether the run has ended, in whatever way."""
         return self.state in OVER
 
+    @property
+    def word(self) -> str:
+        """The state as a person reads it."""
+        return {"CANCELED": "cancelled", "CANCELING": "cancelling"}.get(self.state, self.state.lower())
+
     def step(self, name: str) -> StepStatus:
         """The step of a name."""
         return next(step for step in self.steps if step.name == name)
@@ -63,8 +70,7 @@ def fetch(cluster: Cluster, run_id: str) -> RunStatus:
     Raises:
         Failure: there is no such run, or the server cannot be asked.
     """
-    run = ask(cluster, run_id)
-    return describe(run, titles_of(cluster, run))
+    return describe(ask(cluster, run_id))
 
 
 def ask(cluster: Cluster, run_id: str) -> Any:
@@ -76,96 +82,84 @@ def ask(cluster: Cluster, run_id: str) -> Any:
     return cluster.read(f"run {run_id}", cluster.client.runs.run_service_get_run, run_id=run_id)
 
 
-def titles_of(cluster: Cluster, run: Any) -> dict[str, str]:
-    """Step by the title that the DAG gives it, from the pipeline that the run runs."""
-    from pipelines.cluster.errors import Missing
-
-    spec, reference = run.pipeline_spec or {}, run.pipeline_version_reference
-    if reference:
-        with suppress(Missing):  # a version that was deleted since
-            version = cluster.read(
-                f"version {reference.pipeline_version_id}",
-                cluster.client.pipelines.pipeline_service_get_pipeline_version,
-                pipeline_id=reference.pipeline_id,
-                pipeline_version_id=reference.pipeline_version_id,
-            )
-            spec = version.pipeline_spec or {}
-    spec = spec.get("pipeline_spec", spec)
-    components: Iterable[dict[str, Any]] = [spec.get("root", {}), *spec.get("components", {}).values()]
-    tasks = [task for component in components for task in component.get("dag", {}).get("tasks", {}).items()]
-    return {_plain(task["taskInfo"]["name"]): key for key, task in tasks if key in STEPS}
-
-
-def describe(run: Any, titles: dict[str, str], now: datetime | None = None) -> RunStatus:
+def describe(run: Any, now: datetime | None = None) -> RunStatus:
     """Reads the server's answer.
-
-    The server lists the nodes of the Argo workflow: `train-driver`, `train`, and the pods below it, all called
-    `executor`. The node of a step has the step's name or its title.
 
     Args:
         run: as the client gives it.
-        titles: step by title.
         now: for the time that a running step has taken so far.
     """
     now = now or datetime.now(UTC)
     details = (run.run_details.task_details if run.run_details else None) or []
-    nodes = {titles.get(_plain(node.display_name), _plain(node.display_name)): node for node in details}
     state = _state(run)
-    ended = state in OVER
-    steps = tuple(_step(name, nodes, state, now) for name in STEPS)
     return RunStatus(
         run_id=run.run_id,
         name=run.display_name,
         state=state,
         created=_moment(run.created_at),
-        seconds=_seconds(run.created_at, run.finished_at if ended else None, now),
+        seconds=_seconds(run.created_at, run.finished_at if state in OVER else None, now),
         error=run.error.message if run.error else None,
-        steps=steps,
+        steps=tuple(_step(name, details, state, _cancelled_at(run), now) for name in STEPS),
     )
 
 
 def _state(run: Any) -> str:
     """The state of a run; one that failed while it was being cancelled was cancelled."""
-    passed = {status.state for status in run.state_history or ()}
-    return "CANCELED" if run.state == "FAILED" and "CANCELING" in passed else run.state or "PENDING"
+    return "CANCELED" if run.state == "FAILED" and _cancelled_at(run) else run.state or "PENDING"
 
 
-def _step(name: str, nodes: dict[str, Any], run_state: str, now: datetime) -> StepStatus:
-    node = nodes.get(name)
+def _cancelled_at(run: Any) -> datetime | None:
+    """When somebody asked for the end of the run, the last time."""
+    return max((entry.update_time for entry in run.state_history or () if entry.state == "CANCELING"), default=None)
+
+
+def _step(
+    name: str, details: Sequence[Any], run_state: str, cancelled_at: datetime | None, now: datetime
+) -> StepStatus:
+    node, driver = _node(details, name), _node(details, f"{name}-driver")
+    over = run_state in OVER
     if node is None:
-        waiting = "skipped" if run_state == "SUCCEEDED" else "not started"
-        return StepStatus(name, "pending" if f"{name}-driver" in nodes and run_state not in OVER else waiting)
-    state = (node.state or "PENDING").lower()
+        if over:
+            return StepStatus(name, "skipped" if run_state == "SUCCEEDED" else "omitted")
+        started = driver is not None and driver.state not in _UNSPECIFIED
+        return StepStatus(name, "pending" if started else "not started")
+    if node.state in _UNSPECIFIED:
+        return StepStatus(name, "omitted")
     return StepStatus(
         name=name,
-        state="skipped" if state == "runtime_state_unspecified" else state,
+        state=_word(node, details, run_state, cancelled_at),
         seconds=_seconds(node.start_time, node.end_time, now),
-        pods=tuple(dict.fromkeys(_pods(node))),
+        nodes=tuple(pods_below(node, details)),
         reason=node.error.message if node.error else None,
     )
 
 
-def _pods(node: Any) -> Iterator[str]:
-    """Names that the pods of a step may have.
-
-    Kubeflow Pipelines 2.17 leaves `pod_name` empty (kubeflow/pipelines#14007) and lists the children by the identity
-    of their Argo node, `<workflow>-<hash>`; the pod is called `<workflow>-<template>-<hash>`.
-    """
-    for child in node.child_tasks or ():
-        if child.pod_name:
-            workflow, _, suffix = child.pod_name.rpartition("-")
-            yield f"{workflow}-system-container-impl-{suffix}"
-            yield child.pod_name
-    if node.pod_name:
-        yield node.pod_name
+def _word(node: Any, details: Sequence[Any], run_state: str, cancelled_at: datetime | None) -> str:
+    """The state of a step that has begun."""
+    ended = _moment(node.end_time)
+    if run_state in OVER and not ended:
+        return "cancelled" if run_state == "CANCELED" else "not finished"
+    if node.state == "FAILED" and run_state == "CANCELED" and cancelled_at and ended and ended >= cancelled_at:
+        return "cancelled"
+    if node.state == "RUNNING" and any(_waits(detail, node.start_time) for detail in details):
+        return "pending"
+    return node.state.lower()
 
 
-def _plain(name: str | None) -> str:
-    return "-".join((name or "").lower().replace("_", " ").replace("-", " ").split())
+def _waits(detail: Any, since: datetime) -> bool:
+    """Whether a node is a pod that waits, of a step that began then: one step runs at a time."""
+    is_pod = (detail.display_name or "").startswith("executor(")
+    return is_pod and detail.state == "PENDING" and not _moment(detail.end_time) and detail.start_time >= since
+
+
+def _node(details: Sequence[Any], name: str) -> Any | None:
+    """The node of a name. Of two reports on it (seen after a cancel) the one that knows its end is the newer."""
+    found = [detail for detail in details if detail.display_name == name]
+    return max(found, key=lambda node: _moment(node.end_time) is not None) if found else None
 
 
 def _moment(value: datetime | None) -> datetime | None:
-    """The server writes the beginning of 1970 for a time that has not come."""
+    """A time that has come: for one that has not, the server writes the beginning of 1970 or of the year 1."""
     return None if value is None or value.year <= 1970 else value
 
 

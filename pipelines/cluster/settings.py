@@ -27,6 +27,11 @@ _VALUE = Text(
 )
 _IMAGE = Text(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
 _ID = 2**31 - 1  # the largest of a user or a group that Kubernetes takes
+# Also a value of a label, which is no longer than 63 characters.
+_LABELLED = Text(
+    r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", "a name of Kubernetes, of at most 63 lower case letters, digits and dashes"
+)
+QUEUED = ("train", "evaluate")  # the steps that wait in `queue`
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -74,6 +79,10 @@ class ClusterSettings:
         gpu_type: the resource that the device plugin offers.
         gpu_node_selector: labels of the nodes of the GPU pool.
         gpu_tolerations: taints of the GPU pool.
+        queue: a LocalQueue of Kueue in the namespace of the runs, in which the pods of train and evaluate wait for
+            their quota; None where there is no Kueue.
+        priority: a WorkloadPriorityClass of Kueue: the place of these pods in the queue. It needs a queue, since
+            kfp-kubernetes 2.17 sets no priorityClassName on a pod.
         run_as_user: numeric user of the containers; None takes the image's, which is not root either.
         run_as_group: likewise.
         run_deadline_seconds: of the whole run, queueing included.
@@ -93,6 +102,8 @@ class ClusterSettings:
     gpu_type: Annotated[str, _KEY] = "nvidia.com/gpu"
     gpu_node_selector: dict[str, str] = field(default_factory=dict)
     gpu_tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu"),)
+    queue: Annotated[str | None, _LABELLED] = None
+    priority: Annotated[str | None, _LABELLED] = None
     run_as_user: Annotated[int | None, Range(1, _ID)] = None
     run_as_group: Annotated[int | None, Range(0, _ID)] = None
     run_deadline_seconds: Annotated[int, SECONDS] = 24 * 3600
@@ -113,6 +124,10 @@ class ClusterSettings:
         for key, value in self.gpu_node_selector.items():
             if problem := _KEY.problem(key) or _VALUE.problem(value):
                 raise ValueError(f"gpu_node_selector.{key} {problem}")
+        if self.priority and not self.queue:
+            raise ValueError(
+                f"priority needs a queue of Kueue, whose order it decides, got {shown(self.priority)} alone"
+            )
         for step in STEPS:
             if (seconds := self.place_of(step).timeout_seconds) > self.run_deadline_seconds:
                 raise ValueError(

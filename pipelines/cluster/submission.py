@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.refusals import refuse_folders, refuse_secrets
 from pipelines.cluster.versions import Version, equals, experiment_id, upload
 
@@ -91,7 +92,12 @@ def submit(cluster: Cluster, sent: Package) -> Submitted:
 
 
 def send(cluster: Cluster, sent: Package, pipeline: str) -> Version:
-    """Uploads the compiled pipeline of a package, where the server does not hold it."""
+    """Uploads the compiled pipeline of a package, where the server does not hold it.
+
+    Raises:
+        Failure: the namespace does not exist, the server cannot be asked, or it refuses.
+    """
+    require_namespace(cluster.access)
     with tempfile.TemporaryDirectory() as folder:
         ir = Path(folder) / "pipeline.yaml"
         ir.write_bytes(sent.ir)

@@ -66,6 +66,24 @@ def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
     return Version(pipeline_id, version.pipeline_version_id, name, uploaded=True)
 
 
+def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
+    """What a run runs, as it was compiled: the pipeline and what the platform adds; empty where that was deleted."""
+    from pipelines.cluster.errors import Missing
+
+    if not (reference := run.pipeline_version_reference):
+        return run.pipeline_spec or {}
+    try:
+        version = cluster.read(
+            f"version {reference.pipeline_version_id}",
+            cluster.client.pipelines.pipeline_service_get_pipeline_version,
+            pipeline_id=reference.pipeline_id,
+            pipeline_version_id=reference.pipeline_version_id,
+        )
+    except Missing:
+        return {}
+    return version.pipeline_spec or {}
+
+
 def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
     import kfp_server_api
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.runs import RunStatus, ask, describe, fetch, titles_of
+from pipelines.cluster.runs import RunStatus, fetch
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
 PATIENCE = 600.0  # seconds
+CANCELING_TAKES = 30.0  # seconds
 
 
 def wait(
@@ -38,12 +39,9 @@ def wait(
         Failure: the limit was reached, the run does not exist, or the server stays out of reach.
     """
     begun = reached = time.monotonic()
-    titles: dict[str, str] | None = None
     while True:
         try:
-            run = ask(cluster, run_id)
-            titles = titles_of(cluster, run) if titles is None else titles
-            status, reached = describe(run, titles), time.monotonic()
+            status, reached = fetch(cluster, run_id), time.monotonic()
         except Failure as failure:
             if failure.exit_code is not ExitCode.UNREACHABLE or time.monotonic() - reached > patience:
                 raise
@@ -61,6 +59,16 @@ def wait(
         time.sleep(every)
 
 
+def wait_for_a_moment(cluster: Cluster, run_id: str) -> RunStatus:
+    """Waits for the end of a run that is being cancelled, which takes about ten seconds; then it is as it is."""
+    try:
+        return wait(cluster, run_id, limit=CANCELING_TAKES, every=1.0)
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.TIMED_OUT:
+            raise
+        return fetch(cluster, run_id)
+
+
 def require_success(status: RunStatus) -> None:
     """Turns the end of a run into the exit code of the command.
 
@@ -71,7 +79,7 @@ def require_success(status: RunStatus) -> None:
         raise Failure(
             "The run was cancelled",
             where=f"run {status.run_id}",
-            remedy="submit it again; training goes on from its last checkpoint",
+            remedy="submit it again; training resumes from its last checkpoint",
             exit_code=ExitCode.CANCELLED,
         )
     if status.state == "FAILED":

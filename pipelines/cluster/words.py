@@ -29,11 +29,13 @@ def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
         status: of the run.
         note: of the pods, or None.
     """
-    yield f"{status.name}  {status.state.lower()}  {duration(status.seconds)}".rstrip()
+    yield f"{status.name}  {status.word}  {duration(status.seconds)}".rstrip()
     if status.error:
         yield f"  {status.error}"
     for step in status.steps:
-        yield f"  {step.name:<9} {step.state:<11} {duration(step.seconds):<11} {step.reason or ''}".rstrip()
+        yield f"  {step.name:<9} {step.state:<12} {duration(step.seconds):<11} {step.reason or ''}".rstrip()
+        if step.state == "failed" and not step.reason:
+            yield f"    see `wikigpt logs {status.run_id} {step.name}` for why it failed"
     if note and not status.over:
         yield f"  {note}; `kubectl get pods -l pipeline/runid={status.run_id}` shows the pods of the run"
 
@@ -52,3 +54,5 @@ def standing_lines(standing: Standing) -> Iterator[str]:
         yield f"  last run {standing.last_time:%Y-%m-%d %H:%M}, {standing.last_state.lower()}: {standing.last_run}"
     if standing.overdue:
         yield f"  OVERDUE: {standing.overdue}"
+    if standing.outdated:
+        yield f"  {standing.outdated}"

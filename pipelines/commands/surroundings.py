@@ -12,6 +12,7 @@ import typer
 from components.shared.failure import ExitCode, Failure
 from components.shared.ranges import Range
 from components.shared.redact import redact
+from pipelines.cluster.options import Endpoint, Namespace
 from pipelines.commands import options
 from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Json, Store
@@ -25,12 +26,25 @@ def add_commands(app: typer.Typer) -> None:
     app.command()(ui)
 
 
-def doctor(home: HomeFolder = options.DEFAULT_HOME, store: Store = None, as_json: Json = False) -> None:
+def doctor(
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Look at the cluster: the server, its version, whether a step is retried."),
+    ] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
     """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
-    from pipelines.doctor import examine, exit_code, print_findings
+    from pipelines.doctor import examine, examine_cluster, exit_code, print_findings
 
-    opened, address = options.home_and_store(home, store)
-    findings = examine(opened.root, address, tracking_uri(opened))
+    if cluster:
+        findings = examine_cluster(endpoint, namespace)
+    else:
+        opened, address = options.home_and_store(home, store)
+        findings = examine(opened.root, address, tracking_uri(opened))
     if as_json:
         print_json({"ok": not exit_code(findings), "findings": findings})
     else:

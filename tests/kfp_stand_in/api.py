@@ -11,6 +11,10 @@ from typing import Any
 
 from jsonschema import Draft4Validator, FormatChecker
 
+# What the published description has about the operations that we use, without its prose.
+PUBLISHED = Path(__file__).parent / "swagger.json"
+_UNDESCRIBED = {"HealthzService_GetHealthz": ("commit_sha", "tag_name")}
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -63,8 +67,16 @@ class Api:
             if query[name] not in known[name].get("enum", [query[name]])
         ]
         if "filter" in query:
-            wrong += self.wrong_in({"$ref": "#/definitions/v2beta1Filter"}, json.loads(query["filter"]))
+            try:
+                wrong += self.wrong_in({"$ref": "#/definitions/v2beta1Filter"}, json.loads(query["filter"]))
+            except ValueError:
+                wrong.append(f"query: the filter is no JSON: {query['filter']!r}")
         return wrong
+
+    def wrong_in_answer(self, operation: Operation, message: Any) -> list[str]:
+        """What does not fit in an answer; a real server's health says more than its description."""
+        beside = _UNDESCRIBED.get(operation.name, ())
+        return self.wrong_in(operation.answer, {key: value for key, value in message.items() if key not in beside})
 
     def wrong_in(self, schema: dict[str, Any], message: Any) -> list[str]:
         """What does not fit the schema in a message."""

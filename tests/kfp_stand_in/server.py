@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tests.kfp_stand_in.api import Api
-from tests.kfp_stand_in.state import Refusal, State
+from tests.kfp_stand_in.api import PUBLISHED, Api
+from tests.kfp_stand_in.kubernetes import log_through_pipelines
+from tests.kfp_stand_in.recorded import recorded, recorded_log
+from tests.kfp_stand_in.refusals import Refusal, as_recorded, refusal
+from tests.kfp_stand_in.state import State
 
 READING = ("Get", "List")
 PAGE = b"<!doctype html><title>Log in</title><form></form>"
@@ -76,9 +78,9 @@ class StandIn:
 
 
 @contextmanager
-def serving(swagger: Path) -> Iterator[StandIn]:
+def serving() -> Iterator[StandIn]:
     """A stand-in on a free port of this machine, for the time of the block."""
-    stand_in = StandIn(_api(swagger))
+    stand_in = StandIn(_api())
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
     server.daemon_threads = True
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
@@ -93,8 +95,8 @@ def serving(swagger: Path) -> Iterator[StandIn]:
 
 
 @functools.cache
-def _api(swagger: Path) -> Api:
-    return Api(swagger)
+def _api() -> Api:
+    return Api(PUBLISHED)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -121,7 +123,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(address.query, keep_blank_values=True))
         if path == "/login":
             self._send(200, PAGE, "text/html")
-        elif path.startswith("/api/v1/"):
+        elif path.startswith(("/api/v1/", "/apis/apps/", "/apis/argoproj.io/")):
             self._kubernetes(path, query)
         elif self._allowed():
             self._pipelines(path, query, body)
@@ -131,18 +133,18 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(302, b"", "text/html", Location="/login")
             return False
         if self.stand_in.token and self.headers.get("authorization") != f"Bearer {self.stand_in.token}":
-            self._refuse(Refusal(401, 16, "the token has expired"))
+            self._refuse(refusal(401, 16, "the token has expired", "the token has expired"))
             return False
         return True
 
     def _pipelines(self, path: str, query: dict[str, str], body: bytes) -> None:
-        if match := re.fullmatch(r"/apis/v1alpha1/runs/[^/]+/nodes/([^/]+)/log", path):
+        if match := re.fullmatch(r"/apis/v1alpha1/runs/([^/]+)/nodes/([^/]+)/log", path):
             self.stand_in.requests.append("GetLog")
-            return self._log(match[1])
+            return self._log(match[1], match[2])
         operation = self.stand_in.api.operation(self.command, path)
         if operation is None:
             self.stand_in.violations.append(f"no operation {self.command} {path}")
-            return self._refuse(Refusal(404, 5, "Not Found"))
+            return self._refuse(Refusal(404, {"code": 5, "message": "Not Found", "details": []}))
         self.stand_in.requests.append(operation.name)
         fault = self.stand_in.fault_for(operation.name)
         if fault and fault.kind == "slow":
@@ -152,17 +154,22 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.kind == "page":
             return self._send(200, PAGE, "text/html")
         if fault and fault.kind == "error":
-            return self._refuse(Refusal(fault.status, 13, "injected by the test"))
+            return self._refuse(refusal(fault.status, 13, "injected by the test", "injected by the test"))
         wrong = self.stand_in.api.wrong_in_query(operation, {key: value for key, value in query.items() if value})
-        message = self._message(body)
+        try:
+            message = self._message(body)
+        except ValueError:
+            return self._refuse(as_recorded("bad-json", 400))
+        if operation.name.startswith("UploadPipeline") and message is None:
+            return self._send(400, json.dumps(recorded("rest/pipeline-upload-nothing")).encode(), "application/json")
         if operation.body:
             wrong += self.stand_in.api.wrong_in(operation.body, message)
         self._note(operation.name, wrong)
         try:
             answer = self.stand_in.state.answer(operation.name, {**query, **operation.path_values}, message)
-        except Refusal as refusal:
-            return self._refuse(refusal)
-        self._note(operation.name, self.stand_in.api.wrong_in(operation.answer, answer))
+        except Refusal as refused:
+            return self._refuse(refused)
+        self._note(operation.name, self.stand_in.api.wrong_in_answer(operation, answer))
         if fault and fault.kind == "lost":
             return self._cut()
         return self._send(200, json.dumps(answer).encode(), "application/json")
@@ -177,24 +184,20 @@ class _Handler(BaseHTTPRequestHandler):
         parts = email.message_from_bytes(f"Content-Type: {kind}\r\n\r\n".encode() + body).get_payload()
         return next(part.get_payload(decode=True) for part in parts)  # type: ignore[union-attr]
 
-    def _log(self, pod: str) -> None:
-        if (text := self.stand_in.state.logs.get(pod)) is not None:
-            return self._send(200, text.encode(), "text/plain")
-        answer = {"error_message": f"failed to read pod log: pods {pod!r} not found", "error_details": ""}
-        return self._send(500, json.dumps(answer).encode(), "application/json")
+    def _log(self, run_id: str, pod: str) -> None:
+        state = self.stand_in.state
+        text = log_through_pipelines(state.kubernetes, run_id, pod, run_exists=run_id in state.runs)
+        self._send(200, text.encode(), recorded_log("log-of-missing-run")[0]["Content-Type"])
 
     def _kubernetes(self, path: str, query: dict[str, str]) -> None:
-        if match := re.fullmatch(r"/api/v1/namespaces/[^/]+/pods/([^/]+)/log", path):
-            return self._send(200, self.stand_in.state.logs[match[1]].encode(), "text/plain")
-        wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
-        pods = [pod for pod in self.stand_in.state.pods if wanted.items() <= pod["metadata"]["labels"].items()]
-        answer = {"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods}
-        return self._send(200, json.dumps(answer).encode(), "application/json")
+        status, answer = self.stand_in.state.kubernetes.answer(path, query)
+        if isinstance(answer, str):
+            return self._send(status, answer.encode(), "text/plain")
+        return self._send(status, json.dumps(answer).encode(), "application/json")
 
-    def _refuse(self, refusal: Refusal) -> None:
-        answer = {"code": refusal.code, "message": refusal.message, "details": []}
-        self.stand_in.violations += self.stand_in.api.wrong_in_error(answer)
-        self._send(refusal.status, json.dumps(answer).encode(), "application/json")
+    def _refuse(self, refused: Refusal) -> None:
+        self.stand_in.violations += self.stand_in.api.wrong_in_error(refused.body)
+        self._send(refused.status, json.dumps(refused.body).encode(), "application/json")
 
     def _send(self, status: int, body: bytes, kind: str, **headers: str) -> None:
         self.send_response(status)

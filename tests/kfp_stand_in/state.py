@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import uuid
 from collections.abc import Callable, Iterable
@@ -10,25 +11,23 @@ from typing import Any
 
 import yaml
 
+from tests.kfp_stand_in import refusals
+from tests.kfp_stand_in.kubernetes import Kubernetes
+from tests.kfp_stand_in.recorded import recorded
+
 Message = dict[str, Any]
-NEVER = "1970-01-01T00:00:00Z"
-
-
-class Refusal(Exception):
-    """An error of the API: HTTP status, code of google.rpc, message."""
-
-    def __init__(self, status: int, code: int, message: str):
-        super().__init__(message)
-        self.status, self.code, self.message = status, code, message
+NEVER = "1970-01-01T00:00:00Z"  # of a run that has not ended; of a node it is the year 1
+OVER = ("SUCCEEDED", "FAILED")
 
 
 class State:
     """Pipelines, versions, experiments, runs and recurring runs.
 
     Attributes:
-        lifecycle: the states that a new run goes through, one further at each look at it; the last one stays.
-        logs: text by the name of a pod.
-        pods: Kubernetes pods, as its API gives them.
+        lifecycle: what a new run looks like, one further at each look at it; the last one stays. Each is a recorded
+            run, as in `succeeded` for `rest/run-succeeded`, or `pending`, before there are nodes.
+        kubernetes: the cluster below.
+        canceling: the same for a run that is being cancelled.
     """
 
     def __init__(self) -> None:
@@ -37,55 +36,63 @@ class State:
         self.experiments: dict[str, Message] = {}
         self.runs: dict[str, Message] = {}
         self.recurring: dict[str, Message] = {}
-        self.lifecycle: tuple[str, ...] = ("PENDING", "RUNNING", "SUCCEEDED")
+        self.canceling: tuple[str, ...] = ("canceling", "canceled")
+        self.lifecycle: tuple[str, ...] = ("pending", "running", "succeeded")
         self._ahead: dict[str, list[str]] = {}
-        self.logs: dict[str, str] = {}
-        self.pods: list[Message] = []
-        self.multi_user = False
+        self.kubernetes = Kubernetes()
+        self.health: Message = recorded("rest/healthz")
 
     def answer(self, operation: str, values: dict[str, str], body: Any) -> Message:
         """Does what an operation asks. `values` are those of path and query."""
         return _OPERATIONS[operation](self, values, body)
 
-    def add_run(self, **fields: Any) -> Message:
+    def add_run(self, *lifecycle: str, **fields: Any) -> Message:
         """A run that something else than a request started: a schedule, another person."""
         run = {
             "run_id": str(uuid.uuid4()),
             "display_name": "run",
+            "storage_state": "AVAILABLE",
             "created_at": now(),
             "scheduled_at": now(),
             "finished_at": NEVER,
-            "state": "RUNNING",
-            "storage_state": "AVAILABLE",
+            "state": "PENDING",
+            "state_history": [{"update_time": now(), "state": "PENDING"}],
             **fields,
         }
         self.runs[run["run_id"]] = run
+        self.kubernetes.start_workflow(run["run_id"], run.get("recurring_run_id"))
+        self._ahead[run["run_id"]] = list(lifecycle)
         return run
 
     def _get_healthz(self, values: dict[str, str], body: Any) -> Message:
-        return {"multi_user": self.multi_user}
+        return self.health
 
     def _create_pipeline(self, values: dict[str, str], body: Message) -> Message:
         if any(entry["name"] == body["name"] for entry in self.pipelines.values()):
-            raise Refusal(409, 6, f"a pipeline {body['name']} exists")
-        made = {**body, "pipeline_id": str(uuid.uuid4()), "created_at": now()}
+            raise refusals.taken("pipeline", body["name"])
+        kept = {key: body[key] for key in ("display_name", "name")}
+        made = {"pipeline_id": str(uuid.uuid4()), **kept, "created_at": now()}
         self.pipelines[made["pipeline_id"]] = made
         return made
+
+    def _get_pipeline(self, values: dict[str, str], body: Any) -> Message:
+        if values["pipeline_id"] not in self.pipelines:
+            raise refusals.missing_pipeline(values["pipeline_id"])
+        return self.pipelines[values["pipeline_id"]]
 
     def _list_pipelines(self, values: dict[str, str], body: Any) -> Message:
         return page(self.pipelines.values(), "pipelines", values)
 
-    def _upload_version(self, values: dict[str, str], body: bytes) -> Message:
+    def _upload_version(self, values: dict[str, str], body: bytes | None) -> Message:
         named = [entry for entry in self.versions.values() if entry["pipeline_id"] == values["pipelineid"]]
         if any(entry["name"] == values["name"] for entry in named):
-            raise Refusal(409, 6, f"a version {values['name']} exists")
-        documents = list(yaml.safe_load_all(body))
+            raise refusals.taken("pipeline version", values["name"])
+        documents = list(yaml.safe_load_all(body or b""))
         made = {
             "pipeline_id": values["pipelineid"],
             "pipeline_version_id": str(uuid.uuid4()),
-            "name": values["name"],
             "display_name": values.get("display_name", values["name"]),
-            "description": values.get("description", ""),
+            "name": values["name"],
             "created_at": now(),
             "pipeline_spec": dict(zip(("pipeline_spec", "platform_spec"), documents, strict=False)),
         }
@@ -97,12 +104,16 @@ class State:
         return page(own, "pipeline_versions", values)
 
     def _get_version(self, values: dict[str, str], body: Any) -> Message:
-        return known(self.versions, values["pipeline_version_id"], "pipeline version")
+        if values["pipeline_version_id"] not in self.versions:
+            raise refusals.missing_pipeline(values["pipeline_version_id"])
+        return self.versions[values["pipeline_version_id"]]
 
     def _create_experiment(self, values: dict[str, str], body: Message) -> Message:
         if any(entry["display_name"] == body["display_name"] for entry in self.experiments.values()):
-            raise Refusal(409, 6, f"an experiment {body['display_name']} exists")
-        made = {**body, "experiment_id": str(uuid.uuid4()), "created_at": now(), "storage_state": "AVAILABLE"}
+            raise refusals.taken("experiment", body["display_name"])
+        kept = {key: body[key] for key in ("display_name", "description") if key in body}
+        made = {"experiment_id": str(uuid.uuid4()), **kept, "created_at": now(), "storage_state": "AVAILABLE"}
+        made["last_run_created_at"] = NEVER
         self.experiments[made["experiment_id"]] = made
         return made
 
@@ -110,40 +121,44 @@ class State:
         return page(self.experiments.values(), "experiments", values)
 
     def _create_run(self, values: dict[str, str], body: Message) -> Message:
-        known(self.experiments, body["experiment_id"], "experiment")
-        known(self.versions, body["pipeline_version_reference"]["pipeline_version_id"], "pipeline version")
-        run = self.add_run(**body, state="PENDING")
-        self._ahead[run["run_id"]] = list(self.lifecycle)
-        return run
+        if "pipeline_version_reference" not in body:
+            raise refusals.as_recorded("bad-create", 500)
+        self.experiments[body["experiment_id"]]["last_run_created_at"] = now()
+        return self.add_run(*self.lifecycle, **body)
 
     def _get_run(self, values: dict[str, str], body: Any) -> Message:
-        run = known(self.runs, values["run_id"], "run")
-        if ahead := self._ahead.get(run["run_id"]):
-            run["state"] = ahead.pop(0)
-        if run["state"] in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED") and run["finished_at"] == NEVER:
-            run["finished_at"] = now()
+        run = self._run(values["run_id"])
+        # Who reports on a run is its Workflow: without one nothing changes any more.
+        if run["run_id"] in self.kubernetes.workflows and (ahead := self._ahead.get(run["run_id"])):
+            _show(run, ahead.pop(0))
         return run
 
     def _list_runs(self, values: dict[str, str], body: Any) -> Message:
         return page(self.runs.values(), "runs", values)
 
     def _terminate_run(self, values: dict[str, str], body: Any) -> Message:
-        run = known(self.runs, values["run_id"], "run")
-        if run["state"] not in ("PENDING", "RUNNING"):
-            raise Refusal(400, 3, f"run {run['run_id']} cannot be terminated: {run['state']}")
-        run["state"] = "CANCELING"
-        self._ahead[run["run_id"]] = ["CANCELING", "CANCELED"]
+        run = self._run(values["run_id"])
+        if run["state"] in OVER:
+            raise refusals.ended_run(run["run_id"])
+        _show(run, "canceling")
+        self._ahead[run["run_id"]] = list(self.canceling)
         return {}
 
+    def _run(self, identity: str) -> Message:
+        if identity not in self.runs:
+            raise refusals.missing_run(identity)
+        return self.runs[identity]
+
     def _create_recurring(self, values: dict[str, str], body: Message) -> Message:
-        if not 1 <= int(body["max_concurrency"]) <= 10:
-            raise Refusal(400, 3, "max concurrency must be at least 1 and at most 10")
+        if not 1 <= (given := int(body.get("max_concurrency", 0))) <= 10:
+            raise refusals.bad_concurrency(given)
         made = {
             **body,
             "recurring_run_id": str(uuid.uuid4()),
             "created_at": now(),
             "updated_at": now(),
             "status": "ENABLED" if body.get("mode") == "ENABLE" else "DISABLED",
+            "namespace": "kubeflow",
         }
         self.recurring[made["recurring_run_id"]] = made
         return made
@@ -152,25 +167,26 @@ class State:
         return page(self.recurring.values(), "recurringRuns", values)
 
     def _get_recurring(self, values: dict[str, str], body: Any) -> Message:
-        return known(self.recurring, values["recurring_run_id"], "recurring run")
+        return self._schedule(values["recurring_run_id"])
 
     def _enable(self, values: dict[str, str], body: Any) -> Message:
-        known(self.recurring, values["recurring_run_id"], "recurring run").update(status="ENABLED", mode="ENABLE")
+        self._schedule(values["recurring_run_id"]).update(status="ENABLED", mode="ENABLE")
         return {}
 
     def _disable(self, values: dict[str, str], body: Any) -> Message:
-        known(self.recurring, values["recurring_run_id"], "recurring run").update(status="DISABLED", mode="DISABLE")
+        self._schedule(values["recurring_run_id"]).update(status="DISABLED", mode="DISABLE")
         return {}
 
     def _delete_recurring(self, values: dict[str, str], body: Any) -> Message:
-        gone = known(self.recurring, values["recurring_run_id"], "recurring run")["recurring_run_id"]
+        gone = self._schedule(values["recurring_run_id"], deleting=True)["recurring_run_id"]
         del self.recurring[gone]
-        if values.get("propagation_policy") != "ORPHAN":
-            # The workflows of a recurring run belong to it: Kubernetes collects them with their owner.
-            for run in self.runs.values():
-                if run.get("recurring_run_id") == gone and run["state"] == "RUNNING":
-                    run["state"] = "FAILED"
+        self.kubernetes.delete_owner(gone, orphan=values.get("propagation_policy") == "ORPHAN")
         return {}
+
+    def _schedule(self, identity: str, *, deleting: bool = False) -> Message:
+        if identity not in self.recurring:
+            raise refusals.missing_schedule(identity, deleting=deleting)
+        return self.recurring[identity]
 
 
 def now() -> str:
@@ -178,36 +194,66 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def known(entries: dict[str, Message], identity: str, kind: str) -> Message:
-    """The entry with an identity.
-
-    Raises:
-        Refusal: there is none.
-    """
-    if identity not in entries:
-        raise Refusal(404, 5, f"{kind} {identity} not found")
-    return entries[identity]
+def details_of(name: str, run_id: str) -> list[Message]:
+    """The nodes of a recorded run as those of another run; what the excerpt leaves out is filled in."""
+    return [
+        {
+            "run_id": run_id,
+            "create_time": node["start_time"],
+            "state_history": [
+                {"update_time": node["start_time"], **({"state": node["state"]} if "state" in node else {})}
+            ],
+            **node,
+        }
+        for node in recorded(f"rest/run-{name}")["run_details"]["task_details"]
+    ]
 
 
 def page(entries: Iterable[Message], key: str, values: dict[str, str]) -> Message:
-    """One page of a list: filtered, sorted and cut as the query asks."""
-    predicates = json.loads(values["filter"])["predicates"] if values.get("filter") else []
-    chosen = [entry for entry in entries if all(entry.get(p["key"]) == p["string_value"] for p in predicates)]
-    if values.get("experiment_id"):
-        chosen = [entry for entry in chosen if entry.get("experiment_id") == values["experiment_id"]]
-    if values.get("sort_by"):
-        field, _, direction = values["sort_by"].partition(" ")
-        chosen.sort(key=lambda entry: entry[field], reverse=direction == "desc")
-    start, size = int(values.get("page_token") or 0), int(values.get("page_size") or 20)
+    """One page of a list: filtered, sorted and cut as the query asks. A list of nothing is an empty object."""
+    if (size := int(values.get("page_size") or 20)) < 0:
+        raise refusals.bad_page_size(size)
+    wanted = _wanted(values)
+    chosen = [entry for entry in entries if all(entry.get(field) == value for field, value in wanted.items())]
+    field, _, direction = (values.get("sort_by") or "created_at").partition(" ")
+    chosen.sort(key=lambda entry: entry[field], reverse=direction == "desc")
+    if not chosen:
+        return {}
+    start = int(base64.b64decode(token)) if (token := values.get("page_token")) else 0
     answer: Message = {key: chosen[start : start + size], "total_size": len(chosen)}
     if start + size < len(chosen):
-        answer["next_page_token"] = str(start + size)
+        answer["next_page_token"] = base64.b64encode(str(start + size).encode()).decode()
     return answer
+
+
+def _wanted(values: dict[str, str]) -> dict[str, str]:
+    """What the filter of a list asks of its entries."""
+    predicates = []
+    if text := values.get("filter"):
+        try:
+            predicates = json.loads(text)["predicates"]
+        except ValueError:
+            raise refusals.bad_filter(text) from None
+    wanted = {predicate["key"]: predicate.get("string_value") for predicate in predicates}
+    return {**wanted, **({"experiment_id": values["experiment_id"]} if values.get("experiment_id") else {})}
+
+
+def _show(run: Message, name: str) -> None:
+    """Makes a run look like a recorded one."""
+    if name == "pending":
+        return
+    shown = recorded(f"rest/run-{name}")
+    run["state"] = shown["state"]
+    run["state_history"] = shown["state_history"]
+    if run["state"] in OVER and run["finished_at"] == NEVER:
+        run["finished_at"] = now()
+    run["run_details"] = {"task_details": details_of(name, run["run_id"])}
 
 
 _OPERATIONS: dict[str, Callable[[State, dict[str, str], Any], Message]] = {
     "HealthzService_GetHealthz": State._get_healthz,
     "PipelineService_CreatePipeline": State._create_pipeline,
+    "PipelineService_GetPipeline": State._get_pipeline,
     "PipelineService_ListPipelines": State._list_pipelines,
     "UploadPipelineVersion": State._upload_version,
     "PipelineService_ListPipelineVersions": State._list_versions,

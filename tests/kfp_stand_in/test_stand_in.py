@@ -1,7 +1,5 @@
 """The judge is judged: what does not fit the published API is noticed, in requests and in answers."""
 
-from pathlib import Path
-
 import pytest
 import urllib3
 
@@ -9,8 +7,8 @@ from tests.kfp_stand_in.server import serving
 
 
 @pytest.fixture
-def server(real_data: Path):
-    with serving(real_data / "kfp-api-v2beta1.swagger.json") as stand_in:
+def server():
+    with serving() as stand_in:
         yield stand_in
 
 

@@ -109,7 +109,7 @@ def test_a_folder_as_corpus_is_refused(tmp_path, command):
 
 def test_a_credential_is_not_compiled_in(tmp_path):
     webhook = "notify.webhook=https://hooks.slack.com/services/T0/hunter2"
-    with pytest.raises(Failure, match=r"notify\.webhook holds what looks like a credential"):
+    with pytest.raises(Failure, match=r"notify\.webhook holds what looks like the address of a webhook"):
         compile_to(tmp_path / "x.yaml", load("quick", [webhook]))
     assert not (tmp_path / "x.yaml").exists()
 

@@ -53,7 +53,7 @@ def test_the_doctor_returns_what_failed(command: Command, home: Path, monkeypatc
 
 
 def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from components.shared.store_local import LocalObjects
+    from components.shared.storage.local import LocalObjects
 
     def refused(self: LocalObjects, key: str) -> bytes:
         raise PermissionError(13, "Permission denied", key)
@@ -64,15 +64,15 @@ def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pyte
 
 
 def served(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[str]:
-    """The server that `wikigpt ui` would become."""
+    """The arguments of the server that `wikigpt ui` would become, and the address of its database."""
 
     class BecameServer(Exception):
         pass
 
-    def become(program: str, arguments: list[str]) -> None:
-        raise BecameServer(arguments)
+    def become(program: str, arguments: list[str], environment: dict[str, str]) -> None:
+        raise BecameServer([*arguments, environment["MLFLOW_BACKEND_STORE_URI"]])
 
-    monkeypatch.setattr(os, "execv", become)
+    monkeypatch.setattr(os, "execve", become)
     with pytest.raises(BecameServer) as caught:
         command("ui", *arguments)
     return caught.value.args[0]
@@ -91,7 +91,7 @@ def test_the_ui_of_a_server_is_where_the_server_is(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example")
-    assert command("ui", "--home", home) == (0, "", "MLflow is at https://mlflow.example\n")
+    assert command("ui", "--home", home) == (0, "", "MLflow is at https://[redacted]@mlflow.example\n")
 
 
 def test_a_port_that_is_taken_is_said_before_mlflow_starts(command: Command, home: Path) -> None:

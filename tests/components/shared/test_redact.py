@@ -7,7 +7,7 @@ import pytest
 
 from components.shared.events import emit, parse
 from components.shared.failure import Failure
-from components.shared.redact import HIDDEN, holds_secret, redact
+from components.shared.redact import HIDDEN, find_secret, redact
 from components.shared.secrets import fill_in_secrets, move_out_secrets
 from components.shared.tracking import settings_for_the_record
 
@@ -28,6 +28,8 @@ SIGNED = "https://b.s3.amazonaws.com/a.zip?versionId=7&X-Amz-Credential=AK&X-Amz
         ("Max retries with url: /x (http://a:b@h/x)", f"Max retries with url: /x (http://{HIDDEN}@h/x)"),
         ("with url: /a.zip?part=1&token=x (Caused by", f"with url: /a.zip?part=1&token={HIDDEN} (Caused by"),
         ("https://hooks.slack.com/services/T0/B0/abc", f"https://hooks.slack.com/{HIDDEN}"),
+        ("https://hooks.slack.com:443/services/T0/B0/abc", f"https://hooks.slack.com:443/{HIDDEN}"),
+        ("https://chat.example/hooks/9f8e7d", f"https://chat.example/{HIDDEN}"),
         ("https://discord.com/api/webhooks/1/abc", f"https://discord.com/{HIDDEN}"),
         ("Authorization: Bearer abcdefghijkl", f"Authorization: Bearer {HIDDEN}"),
         ("AKIAABCDEFGHIJKLMNOP", HIDDEN),
@@ -37,7 +39,7 @@ SIGNED = "https://b.s3.amazonaws.com/a.zip?versionId=7&X-Amz-Credential=AK&X-Amz
 def test_credentials_are_taken_out(text: str, without_secrets: str) -> None:
     assert redact(text) == without_secrets
     assert redact(without_secrets) == without_secrets
-    assert holds_secret(text) or "with url" in text
+    assert find_secret(text) or "with url" in text
 
 
 @pytest.mark.parametrize(
@@ -57,14 +59,14 @@ def test_credentials_are_taken_out(text: str, without_secrets: str) -> None:
 )
 def test_what_identifies_data_stays(text: str) -> None:
     assert redact(text) == text
-    assert not holds_secret(text)
+    assert not find_secret(text)
 
 
 def test_values_of_secret_variables_are_taken_out_wherever_they_are_quoted(monkeypatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
-    monkeypatch.setenv("WIKIGPT_WEBHOOK", "https://chat.example/hooks/9f8e7d")
+    monkeypatch.setenv("WIKIGPT_WEBHOOK", "https://chat.example/9f8e7d")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "abc")
-    seen = redact("boto said wJalrXUtnFEMI/K7MDENG; posted to https://chat.example/hooks/9f8e7d; the alphabet is abc")
+    seen = redact("boto said wJalrXUtnFEMI/K7MDENG; posted to https://chat.example/9f8e7d; the alphabet is abc")
     assert seen == f"boto said {HIDDEN}; posted to {HIDDEN}; the alphabet is abc"
 
 

@@ -11,6 +11,7 @@ from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
 
 ROOT = Path(__file__).parents[3]
+SIGNED = "https://corpora.example/c.zip?X-Amz-Signature="
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def wikigpt(command, stand_in, monkeypatch):
 
 
 def test_submit_look_and_cancel(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("RUNNING",)
+    stand_in.state.lifecycle = ("running",)
     code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--set", "train.steps=20")
     assert code == 0
     run_id = out.strip()
@@ -32,17 +33,30 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
 
     lines = wikigpt("status", run_id)[1].splitlines()
     assert lines[0].split()[:2] == [run["display_name"], "running"]
-    assert [line.split() for line in lines[1:3]] == [["download", "not", "started"], ["validate", "not", "started"]]
+    assert [line.split()[:2] for line in lines[1:6:3]] == [["download", "succeeded"], ["train", "running"]]
     document = json.loads(wikigpt("status", run_id, "--json")[1])
     assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
-    assert wikigpt("logs", run_id)[0] == 1
-    assert wikigpt("cancel", run_id)[2] == f"{run_id}: canceling\n"
-    assert wikigpt("cancel", run_id, "--wait")[2] == f"{run_id}: canceled\n"
+    code, out, err = wikigpt("logs", run_id)
+    assert (code, out) == (1, "")
+    assert "The log of step train cannot be read" in err
+    first, second = wikigpt("cancel", run_id)[2].splitlines()
+    assert first == f"{run_id}: cancelled"
+    assert "stay open: WIKIGPT_STORE and MLFLOW_TRACKING_URI are not set here." in second
+    assert wikigpt("cancel", run_id, "--wait")[2].startswith(f"{run_id}: cancelled\n")
+
+
+def test_a_cancel_that_takes_long_says_how_to_close_the_run_later(wikigpt, stand_in, monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.watching.CANCELING_TAKES", 0.0)
+    stand_in.state.lifecycle, stand_in.state.canceling = ("running",), ("canceling-for-ever",)
+    run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
+    first, second = wikigpt("cancel", run_id)[2].splitlines()
+    assert first == f"{run_id}: cancelling"
+    assert f"`wikigpt cancel {run_id} --wait` closes what it leaves" in second
 
 
 @pytest.mark.slow
 def test_submit_and_wait(wikigpt, stand_in):
-    stand_in.state.lifecycle = ("SUCCEEDED",)
+    stand_in.state.lifecycle = ("skipped",)
     code, out, err = wikigpt("submit", "-p", "quick", "--image", IMAGE, "--wait", "--json")
     assert code == 0
     assert json.loads(out)["run_id"] in stand_in.state.runs
@@ -51,13 +65,14 @@ def test_submit_and_wait(wikigpt, stand_in):
 
 def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
     wikigpt("schedule", "apply", "--image", IMAGE)
-    for state, expected, sentence in [
-        ("SUCCEEDED", 0, ""),
-        ("FAILED", 1, "wikigpt: The run failed"),
-        ("CANCELED", 4, "wikigpt: The run was cancelled"),
-        ("RUNNING", 5, "wikigpt: The run is not over after 0 s; it goes on"),
+    for ending, expected, sentence in [
+        ("succeeded", 0, ""),
+        ("skipped", 0, ""),
+        ("failed", 1, "wikigpt: The run failed in train"),
+        ("canceled", 4, "wikigpt: The run was cancelled"),
+        ("running", 5, "wikigpt: The run is not over after 0 s; it goes on"),
     ]:
-        stand_in.state.lifecycle = (state,)
+        stand_in.state.lifecycle = (ending,)
         code, _, err = wikigpt("schedule", "trigger", "nightly", "--wait", "--timeout", "0")
         assert (code, err.splitlines()[-1:] == [] or err.splitlines()[-1].startswith(sentence)) == (expected, True)
 
@@ -68,6 +83,9 @@ def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
         (["submit", "--image", "registry.example/wikigpt:latest"], 2, "named by a tag"),
         (["submit", "--image", IMAGE, "--set", "notify.password=hunter2"], 2, "looks like a credential"),
         (["submit", "--image", IMAGE, "--corpus", "/data/wikitext-2"], 2, "no pod of a cluster sees"),
+        (["submit", "--image", IMAGE, "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
+        (["compile", "-o", "p.yaml", "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
+        (["compile", "-o", "p.yaml", "--set", "notify.webhook=https://x.example/hunter2"], 2, "address of a webhook"),
         (["status", "4711"], 2, "There is no run 4711"),
         (["logs", "4711", "train"], 2, "There is no run 4711"),
         (["cancel", "4711"], 2, "There is no run 4711"),
@@ -83,6 +101,16 @@ def test_wrong_input_is_one_sentence_and_changes_nothing(wikigpt, stand_in, argu
     assert len(err.strip().splitlines()) == 1
     assert "hunter2" not in err
     assert stand_in.changes == []
+
+
+def test_a_schedule_with_a_secret_among_its_parameters(wikigpt, stand_in, tmp_path):
+    parameters = f"{{download.corpus: '{SIGNED}hunter2'}}"
+    text = f'{{name: nightly, cron: "0 0 2 * * *", profile: nightly, parameters: {parameters}}}'
+    (tmp_path / "nightly.yaml").write_text(text)
+    code, out, err = wikigpt("schedule", "apply", "--from", str(tmp_path), "--image", IMAGE)
+    assert (code, out, stand_in.requests) == (2, "", [])
+    assert "download.corpus holds what looks like an address with a secret in its query" in err
+    assert "hunter2" not in err
 
 
 def test_a_cron_with_five_fields(wikigpt, stand_in, tmp_path):
@@ -126,6 +154,7 @@ def test_the_life_of_a_schedule(wikigpt, stand_in):
     assert wikigpt("schedule", "resume", "nightly")[0] == 0
     run_id = wikigpt("schedule", "trigger", "nightly")[1].strip()
     assert stand_in.state.runs[run_id]["state"] == "PENDING"
+    assert stand_in.state.kubernetes.workflows[run_id]
     assert wikigpt("schedule", "delete", "nightly")[0] == 0
     assert stand_in.state.recurring == {}
     assert run_id in stand_in.state.runs

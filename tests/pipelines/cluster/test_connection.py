@@ -1,14 +1,28 @@
 """Reaching Kubeflow Pipelines: each way in, and each way to fail, in one sentence with its exit code."""
 
+import json
 import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from urllib3.exceptions import MaxRetryError, SSLError
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.errors import failure_of
+from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
 
@@ -18,10 +32,145 @@ def test_an_open_server(stand_in):
     assert stand_in.requests == ["HealthzService_GetHealthz"]
 
 
-def test_an_address_of_another_kind():
-    with pytest.raises(Failure, match="begins with ftp://") as caught:
-        connect(Access(endpoint="ftp://pipelines.example"))
+@pytest.mark.parametrize(
+    ("endpoint", "sentence"),
+    [
+        (
+            "ftp://pipelines.example",
+            "begins with ftp:// (pipelines.example): give http://pipelines.example or https://",
+        ),
+        ("localhost:8888", "has no scheme (localhost:8888): give http://localhost:8888 or https://localhost:8888"),
+        ("pipelines.example/pipeline", "has no scheme (pipelines.example/pipeline): give http://pipelines.example/"),
+        ("me:hunter2@pipelines.example", "has no scheme (pipelines.example): give http://pipelines.example or https:"),
+        ("not a url", "has no scheme"),
+    ],
+)
+def test_an_address_without_http_or_https(endpoint, sentence):
+    with pytest.raises(Failure) as caught:
+        connect(Access(endpoint=endpoint))
+    assert str(caught.value).startswith(f"The address of Kubeflow Pipelines {sentence}")
     assert caught.value.exit_code is ExitCode.USAGE
+    assert "hunter2" not in str(caught.value)
+
+
+def test_https_on_a_plain_port(stand_in):
+    with pytest.raises(Failure) as caught:
+        connect(Access(endpoint=stand_in.url.replace("http://", "https://"), timeout=5))
+    assert str(caught.value).startswith("The server speaks plain HTTP, and the address begins with https:// (https://")
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A key and a certificate for 127.0.0.1 that nobody vouches for, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubeflow")])
+    now, address = datetime.now(UTC), x509.IPAddress(ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, SHA256())
+    )
+    plain = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    path.write_bytes(key.private_bytes(*plain) + made.public_bytes(Encoding.PEM))
+    return path
+
+
+@contextmanager
+def answering(status: int, body: bytes, certificate: Path | None = None) -> Iterator[str]:
+    """A server that gives one answer to every GET, behind TLS or not; gives host and port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+HEALTH = json.dumps(recorded("rest/healthz")).encode()
+
+
+@pytest.fixture
+def quickly(monkeypatch):
+    monkeypatch.setattr("pipelines.cluster.connection._FIRST_PAUSE", 0.01)
+
+
+def test_http_on_a_port_that_speaks_tls(quickly, certificate):
+    with answering(200, HEALTH, certificate) as host, pytest.raises(Failure) as caught:
+        connect(Access(endpoint=f"http://{host}", timeout=5))
+    assert str(caught.value) == (
+        f"The server speaks TLS, and the address begins with http:// (http://{host}): give https://{host}."
+    )
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+def test_a_certificate_that_nobody_vouches_for(quickly, certificate):
+    with answering(200, HEALTH, certificate) as host:
+        with pytest.raises(Failure, match=r"certificate of the server is not trusted.*KF_PIPELINES_CA_CERT") as caught:
+            connect(Access(endpoint=f"https://{host}", timeout=5))
+        assert caught.value.exit_code is ExitCode.UNREACHABLE
+        assert (
+            connect(Access(endpoint=f"https://{host}", ca_cert=str(certificate), timeout=5)).version
+            == "2.17.0 4a3592cb2dd0"
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (404, b"404 page not found\n"),  # Go's server, as behind the wrong path of an ingress
+        (404, b'{"code":5,"message":"Not Found","details":[]}'),
+        (200, b'{"status": "ok"}'),
+        (200, b"[]"),
+        (200, b"7"),
+    ],
+)
+def test_a_server_that_is_something_else(quickly, status, body):
+    with answering(status, body) as host, pytest.raises(Failure) as caught:
+        connect(Access(endpoint=f"http://{host}/wrong", timeout=5))
+    assert str(caught.value) == (
+        f"The address answers, but there is no API of Kubeflow Pipelines below it (http://{host}/wrong): give the"
+        " address below which /apis/v2beta1 is, as https://host/pipeline is on a full Kubeflow."
+    )
+    assert caught.value.exit_code is ExitCode.UNREACHABLE
+
+
+def test_a_password_in_the_address_is_not_shown(stand_in):
+    endpoint = stand_in.url.replace("http://", "http://me:hunter2@")
+    stand_in.faults.append(Fault("error", times=9))
+    with pytest.raises(Failure) as caught:
+        connect(Access(endpoint=endpoint, timeout=5))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_server_s_version(stand_in):
+    assert connect(Access(endpoint=stand_in.url)).version == "2.17.0 4a3592cb2dd0"
+    stand_in.state.health.update(commit_sha="unknown")
+    assert connect(Access(endpoint=stand_in.url)).version == "2.17.0"
+    stand_in.state.health.update(tag_name="unknown")
+    assert connect(Access(endpoint=stand_in.url)).version == ""
 
 
 def test_a_token(stand_in):
@@ -58,25 +207,13 @@ def test_the_token_of_a_service_account_is_read_anew_for_each_request(stand_in, 
     cluster.read("health", cluster.client.healthzs.healthz_service_get_healthz)
 
 
-def test_the_kubeconfig_leads_through_the_proxy_of_kubernetes(stand_in, tmp_path):
-    config = tmp_path / ".kube" / "config"
-    config.parent.mkdir()
-    config.write_text(
-        f"""
-apiVersion: v1
-kind: Config
-current-context: here
-contexts: [{{name: here, context: {{cluster: here, user: me}}}}]
-clusters: [{{name: here, cluster: {{server: {stand_in.url}}}}}]
-users: [{{name: me, user: {{token: mine}}}}]
-"""
-    )
+def test_the_kubeconfig_leads_through_the_proxy_of_kubernetes(stand_in, kubeconfig):
     stand_in.token = "mine"
     assert "/services/ml-pipeline:http/proxy" in connect(Access()).address
 
 
 def test_a_server_for_several_users_needs_a_namespace(stand_in):
-    stand_in.state.multi_user = True
+    stand_in.state.health["multi_user"] = True
     with pytest.raises(Failure, match="for several users, and no namespace") as caught:
         connect(Access(endpoint=stand_in.url))
     assert caught.value.exit_code is ExitCode.USAGE
@@ -107,7 +244,7 @@ def test_an_unknown_host(monkeypatch):
     assert caught.value.exit_code is ExitCode.UNREACHABLE
 
 
-@pytest.mark.parametrize("endpoint", ["not a url", "http://", "http://[::1", "http://host:99999"])
+@pytest.mark.parametrize("endpoint", ["http://not a url", "http://", "http://[::1", "http://host:99999"])
 def test_an_address_that_cannot_be_read(endpoint):
     with pytest.raises(Failure, match="The address cannot be read") as caught:
         connect(Access(endpoint=endpoint))
@@ -118,12 +255,20 @@ def test_an_address_copied_from_the_browser(stand_in):
     assert connect(Access(endpoint=f"{stand_in.url}/#/runs")).address == stand_in.url
 
 
-def test_a_certificate_that_nobody_vouches_for():
-    error = MaxRetryError(None, "/", SSLError("certificate verify failed: self-signed certificate"))
-    failure = failure_of(error, "https://kubeflow.example", "run 4711")
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)", "The server speaks plain HTTP"),
+        ("[SSL: RECORD_LAYER_FAILURE] record layer failure (_ssl.c:1006)", "The server speaks plain HTTP"),
+        ("certificate verify failed: Hostname mismatch, certificate is not valid for", "is for another name"),
+        ("certificate verify failed: self-signed certificate", "is not trusted"),
+        ("[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version", "No TLS connection to the server comes"),
+    ],
+)
+def test_what_openssl_says_in_one_sentence(said, sentence):
+    failure = failure_of(MaxRetryError(None, "/", SSLError(said)), "https://kubeflow.example", "run 4711")
     assert failure.exit_code is ExitCode.UNREACHABLE
-    assert "not trusted: certificate verify failed" in str(failure)
-    assert "KF_PIPELINES_CA_CERT" in str(failure)
+    assert sentence in str(failure)
 
 
 def test_a_web_page(stand_in):

@@ -105,6 +105,41 @@ def test_time_out_labels_and_pull_secrets(compiled):
     assert [entry["secretName"] for entry in kubernetes["imagePullSecret"]] == ["registry"]
 
 
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ({"queue": "gpus"}, {"kueue.x-k8s.io/queue-name": "gpus"}),
+        (
+            {"queue": "gpus", "priority": "scheduled"},
+            {"kueue.x-k8s.io/queue-name": "gpus", "kueue.x-k8s.io/priority-class": "scheduled"},
+        ),
+    ],
+)
+def test_the_queue_and_its_order_are_labels_of_the_pods_that_need_a_gpu(compiled, values, labels):
+    documents = compiled(**values)
+    own = {"app.kubernetes.io/name": "wikigpt"}
+    train = train_of(documents)[2]["podMetadata"]["labels"]
+    assert train == {**own, "app.kubernetes.io/component": "train", **labels}
+    assert notice_of(documents)[1]["podMetadata"]["labels"] == {**own, "app.kubernetes.io/component": "notify"}
+
+
+def test_kfp_kubernetes_has_no_field_for_a_priority_class():
+    """When it gets one, `cluster.priority` can mean the pod's own."""
+    from kfp.kubernetes import kubernetes_executor_config_pb2 as platform
+
+    fields = platform.DESCRIPTOR.message_types_by_name["KubernetesExecutorConfig"].fields_by_name
+    assert not [name for name in fields if "priority" in name]
+
+
+def test_kfp_has_no_field_for_the_policy_of_a_retry():
+    """So what is retried is decided by the defaults of the server's administrator."""
+    from kfp.pipeline_spec import pipeline_spec_pb2 as pipeline
+
+    task = pipeline.DESCRIPTOR.message_types_by_name["PipelineTaskSpec"]
+    fields = task.nested_types_by_name["RetryPolicy"].fields_by_name
+    assert set(fields) == {"max_retry_count", "backoff_duration", "backoff_factor", "backoff_max_duration"}
+
+
 def test_retries_have_a_window_of_a_day(compiled):
     _, task, _ = train_of(compiled())
     assert task["retryPolicy"] == {

@@ -1,234 +1,126 @@
-"""What a run's nodes, pods and logs say, in the words of our steps."""
+"""What the server says of a run in the words of our steps: every recorded run, in whatever way it ended."""
 
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import kfp_server_api
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.access import Access
-from pipelines.cluster.connection import connect
-from pipelines.cluster.logs import read_log, step_to_read
-from pipelines.cluster.pods import explain, look_at_pods
-from pipelines.cluster.runs import fetch
-from pipelines.cluster.submission import Package, submit
+from pipelines.cluster.runs import RunStatus, describe
 from pipelines.cluster.watching import require_success
-from tests.pipelines.cluster.argo import RUN, container, node, pod, run
+from pipelines.cluster.words import status_lines
+from tests.kfp_stand_in.recorded import FOLDER, recorded
 
-
-@pytest.fixture
-def kubernetes(stand_in, tmp_path):
-    """A kubeconfig that leads to the stand-in."""
-    config = tmp_path / ".kube" / "config"
-    config.parent.mkdir()
-    config.write_text(
-        f"""
-apiVersion: v1
-kind: Config
-current-context: here
-contexts: [{{name: here, context: {{cluster: here, user: me}}}}]
-clusters: [{{name: here, cluster: {{server: {stand_in.url}}}}}]
-users: [{{name: me, user: {{token: mine}}}}]
-"""
-    )
-    return Access(endpoint=stand_in.url)
-
-
-def shown(stand_in, message):
-    stand_in.state.runs[RUN] = message
-    return fetch(connect(Access(endpoint=stand_in.url)), RUN)
-
-
-def test_steps_durations_and_states(stand_in):
-    status = shown(
-        stand_in,
-        run(
-            "FAILED",
-            [
-                node("download", "SUCCEEDED", "02:00:10", "02:00:40"),
-                node("validate", "SUCCEEDED", "02:00:40", "02:01:00"),
-                node("tokenize", "SUCCEEDED", "02:01:00", "02:02:00"),
-                node("train", "FAILED", "02:02:00", "02:09:00"),
-                node("notify", "SUCCEEDED", "02:09:00", "02:10:00"),
-            ],
-        ),
-    )
-    assert (status.state, status.seconds, status.over) == ("FAILED", 600.0, True)
-    assert [(step.name, step.state, step.seconds) for step in status.steps] == [
-        ("download", "succeeded", 30.0),
-        ("validate", "succeeded", 20.0),
-        ("tokenize", "succeeded", 60.0),
-        ("train", "failed", 420.0),
-        ("evaluate", "not started", None),
-        ("register", "not started", None),
-        ("notify", "succeeded", 60.0),
-    ]
-    with pytest.raises(Failure, match=f"The run failed in train .*`wikigpt logs {RUN} train`"):
-        require_success(status)
-
-
-def test_a_night_without_news_skips_the_rest(stand_in):
-    nodes = [node("download", "SUCCEEDED", "02:00:10", "02:00:40"), node("notify", "SUCCEEDED", "02:00:40", "02:01:00")]
-    status = shown(stand_in, run("SUCCEEDED", nodes))
-    assert {step.name for step in status.steps if step.state == "skipped"} == {
-        "validate",
-        "tokenize",
-        "train",
-        "evaluate",
-        "register",
-    }
-
-
-def test_a_step_whose_driver_runs_is_pending(stand_in):
-    message = run("RUNNING", [])
-    message["run_details"]["task_details"].append(node("download-driver", "RUNNING"))
-    assert shown(stand_in, message).step("download").state == "pending"
-
-
-def test_a_node_is_known_by_the_title_of_its_task(cluster, stand_in, ir):
-    submitted = submit(cluster, Package(ir.read_bytes().replace(b"work-2", b"train"), "{}", None, "nightly"))
-    details = {"task_details": [node("Train the model", "RUNNING")]}
-    stand_in.state.runs[submitted.run_id]["run_details"] = details
-    assert fetch(cluster, submitted.run_id).step("train").state == "running"
-
-
-def test_a_run_whose_pipeline_was_deleted(cluster, stand_in, ir):
-    submitted = submit(cluster, Package(ir.read_bytes(), "{}", None, "nightly"))
-    stand_in.state.versions.clear()
-    assert fetch(cluster, submitted.run_id).run_id == submitted.run_id
-
-
-def test_a_run_that_failed_while_it_was_cancelled_was_cancelled(stand_in):
-    history = [{"update_time": "2026-11-22T02:00:00Z", "state": state} for state in ("RUNNING", "CANCELING", "FAILED")]
-    status = shown(stand_in, run("FAILED", [], state_history=history))
-    with pytest.raises(Failure) as caught:
-        require_success(status)
-    assert caught.value.exit_code is ExitCode.CANCELLED
-
-
-THIRD = {"exitCode": 3, "reason": "Error"}
-UNSCHEDULABLE = {
-    "conditions": [
-        {
-            "type": "PodScheduled",
-            "status": "False",
-            "reason": "Unschedulable",
-            "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
-        }
-    ]
+NOW = datetime(2026, 11, 27, 3, tzinfo=UTC)
+DONE = "succeeded"
+# Run, its state, and its steps: download, validate, tokenize, train, evaluate, register, notify.
+TABLE = {
+    "succeeded": ("SUCCEEDED", [DONE] * 7),
+    "skipped": ("SUCCEEDED", [DONE, *["skipped"] * 5, DONE]),
+    "failed": ("FAILED", [DONE, DONE, DONE, "failed", "omitted", "omitted", DONE]),
+    "failed-pod-deleted": ("FAILED", [DONE, DONE, DONE, "failed", "omitted", "omitted", DONE]),
+    "running": ("RUNNING", [DONE, DONE, DONE, "running", *["not started"] * 3]),
+    "of-deleted-schedule": ("RUNNING", [DONE, DONE, DONE, "running", *["not started"] * 3]),
+    "pending-unschedulable": ("RUNNING", [DONE, DONE, DONE, "pending", *["not started"] * 3]),
+    "canceling": ("CANCELING", [DONE, DONE, DONE, "running", *["not started"] * 3]),
+    "canceled-seconds-after": ("CANCELED", [DONE, DONE, DONE, "cancelled", *["omitted"] * 3]),
+    "canceled": ("CANCELED", [DONE, DONE, DONE, "cancelled", *["omitted"] * 3]),
+    "canceled-while-unschedulable": ("CANCELED", [DONE, DONE, DONE, "cancelled", *["omitted"] * 3]),
+    "canceling-for-ever": ("CANCELING", [DONE, DONE, DONE, "failed", *["omitted"] * 3]),
 }
+SECONDS = {"succeeded": [10, 15, 10, 717, 26, 21, 10], "failed": [10, 10, 12, 77, None, None, 24]}
 
 
-@pytest.mark.parametrize(
-    ("phase", "status", "words"),
-    [
-        ("Pending", UNSCHEDULABLE, "no node takes it: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu"),
-        (
-            "Pending",
-            {"containerStatuses": [container(waiting={"reason": "ImagePullBackOff", "message": "not found"})]},
-            "its image cannot be pulled: not found",
-        ),
-        (
-            "Pending",
-            {
-                "containerStatuses": [
-                    container(waiting={"reason": "CreateContainerConfigError", "message": "secret s3 not found"})
-                ]
-            },
-            "a Secret or a ConfigMap that it needs is missing: secret s3 not found",
-        ),
-        (
-            "Pending",
-            {"initContainerStatuses": [container("init", waiting={"reason": "ErrImagePull"})]},
-            "its image cannot be pulled",
-        ),
-        ("Pending", {}, "its container is being made"),
-        (
-            "Failed",
-            {"containerStatuses": [container(terminated={"exitCode": 137, "reason": "OOMKilled"})]},
-            "killed for its memory: it reached the limit",
-        ),
-        (
-            "Failed",
-            {
-                "containerStatuses": [
-                    container("wait", terminated={"exitCode": 0}),
-                    container(terminated={"exitCode": 3}),
-                ]
-            },
-            "container main ended with exit code 3",
-        ),
-        ("Failed", {"reason": "DeadlineExceeded"}, "ended by its time-out"),
-        (
-            "Failed",
-            {"reason": "Evicted", "message": "The node was low on memory."},
-            "evicted from its node: The node was",
-        ),
-        ("Running", {"containerStatuses": [container(running={})]}, None),
-    ],
-)
-def test_the_reason_of_a_pod_in_words(stand_in, kubernetes, phase, status, words):
-    stand_in.state.pods = [pod("train", phase, **status)]
-    seen = shown(stand_in, run("RUNNING", [node("train", "RUNNING")]))
-    train = explain(seen, look_at_pods(kubernetes, RUN)).step("train")
-    assert (train.reason or "").startswith(words or "") and bool(train.reason) == bool(words)
-    assert train.state == ("pending" if phase == "Pending" else "running")
+def as_run(document: dict) -> kfp_server_api.V2beta1Run:
+    """A recorded run as the client gives it."""
+    return kfp_server_api.ApiClient().deserialize(SimpleNamespace(data=json.dumps(document)), "V2beta1Run")
 
 
-def test_without_kubernetes_the_status_says_so(stand_in):
-    pods = look_at_pods(Access(endpoint=stand_in.url), RUN)
-    assert pods.note == "no kubeconfig is here, so the pods cannot be seen"
-    status = shown(stand_in, run("RUNNING", [node("train", "RUNNING")]))
-    assert explain(status, pods) == status
+def described(name: str) -> RunStatus:
+    return describe(as_run(recorded(f"rest/run-{name}")), NOW)
 
 
-def test_a_driver_that_waits_is_named(stand_in, kubernetes):
-    driver = pod("", "Pending", name="wikigpt-x7k2p-system-container-driver-7", **UNSCHEDULABLE)
-    del driver["metadata"]["labels"]["app.kubernetes.io/component"]
-    stand_in.state.pods = [driver]
-    note = look_at_pods(kubernetes, RUN).note
-    assert note.startswith("the driver pod wikigpt-x7k2p-system-container-driver-7 waits: no node takes it: 0/3 nodes")
+@pytest.fixture(params=TABLE)
+def case(request, real_data: Path) -> tuple[str, RunStatus]:
+    """A recorded run, whole."""
+    path = real_data / "kfp-recorded" / "rest" / f"run-{request.param}.json"
+    if not path.is_file():
+        pytest.skip(f"no recording here: {path}")
+    return request.param, describe(as_run(json.loads(path.read_text())), NOW)
 
 
-def failed_in_training(stand_in):
-    nodes = [node("download", "SUCCEEDED", end="02:00:40"), node("train", "FAILED", children=("wikigpt-x7k2p-42",))]
-    return shown(stand_in, run("FAILED", nodes))
+def test_every_recorded_run_is_described(case):
+    name, status = case
+    assert (status.state, [step.state for step in status.steps]) == TABLE[name]
 
 
-def test_the_log_of_a_pod(cluster, stand_in, kubernetes):
-    status = failed_in_training(stand_in)
-    stand_in.state.pods = [pod("train", "Failed", name="pod-of-train")]
-    stand_in.state.logs = {"pod-of-train": "step 1 loss 9.1\n"}
-    step = step_to_read(status, None)
-    assert step.name == "train"
-    assert read_log(cluster, status, step, look_at_pods(kubernetes, RUN)) == "step 1 loss 9.1\n"
+@pytest.mark.parametrize("name", [name for name in TABLE if (FOLDER / f"rest/run-{name}.json").is_file()])
+def test_an_excerpt_says_the_same(name):
+    assert (described(name).state, [step.state for step in described(name).steps]) == TABLE[name]
 
 
-def test_the_log_that_the_server_has(cluster, stand_in):
-    status = failed_in_training(stand_in)
-    stand_in.state.logs = {"wikigpt-x7k2p-system-container-impl-42": "von Grund auf: größer\n"}
-    pods = look_at_pods(Access(endpoint=stand_in.url), RUN)
-    assert read_log(cluster, status, status.step("train"), pods) == "von Grund auf: größer\n"
+def test_a_run_that_ended_shows_no_step_that_waits_or_runs(case):
+    _, status = case
+    if status.over:
+        assert not {step.state for step in status.steps} & {"pending", "running", "not started", "not finished"}
 
 
-def test_a_log_that_is_gone_is_said_to_be_gone(cluster, stand_in, kubernetes):
-    status = failed_in_training(stand_in)
-    with pytest.raises(Failure, match=r"The log of step train is gone with its pod .* record in MLflow"):
-        read_log(cluster, status, status.step("train"), look_at_pods(kubernetes, RUN))
+@pytest.mark.parametrize("name", SECONDS)
+def test_durations(name):
+    assert [step.seconds for step in described(name).steps] == SECONDS[name]
 
 
-def test_a_log_that_may_be_with_a_pod_that_cannot_be_seen(cluster, stand_in):
-    status = failed_in_training(stand_in)
-    with pytest.raises(Failure, match="The server does not have the log of step train, and no kubeconfig is here"):
-        read_log(cluster, status, status.step("train"), look_at_pods(Access(endpoint=stand_in.url), RUN))
+def test_the_lines_of_a_failed_run():
+    lines = list(status_lines(described("failed"), "no kubeconfig is here"))
+    assert lines[0] == "quick-20261127-015907-94a7  failed  3 min 8 s"
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "download succeeded 10 s",
+        "validate succeeded 10 s",
+        "tokenize succeeded 12 s",
+        "train failed 1 min 17 s",
+        "see `wikigpt logs 85c316dd-0636-44c6-a0c2-b3b5b0ebfbe5 train` for why it failed",
+        "evaluate omitted",
+        "register omitted",
+        "notify succeeded 24 s",
+    ]
+
+
+def test_a_step_that_failed_before_somebody_cancelled_the_run_failed_by_itself():
+    document = recorded("rest/run-canceled")
+    (asked,) = [entry for entry in document["state_history"] if entry["state"] == "CANCELING"]
+    asked["update_time"] = "2026-11-27T02:02:08Z"  # a second after the end of train, while the exit handler began
+    assert describe(as_run(document), NOW).step("train").state == "failed"
+
+
+def test_a_run_that_ended_without_a_report_on_its_step():
+    """As after a Workflow that was deleted; the server's run was then set to an end by hand."""
+    document = recorded("rest/run-running")
+    document.update(state="FAILED", finished_at="2026-11-27T02:10:00Z")
+    assert describe(as_run(document), NOW).step("train").state == "not finished"
+
+
+def test_a_run_without_nodes_yet():
+    document = {**recorded("rest/run-running"), "run_details": {}, "state": "PENDING"}
+    assert {step.state for step in describe(as_run(document), NOW).steps} == {"not started"}
 
 
 @pytest.mark.parametrize(
     ("name", "sentence", "code"),
     [
-        ("trian", "There is no step 'trian' .*the steps are download, validate", ExitCode.USAGE),
-        ("register", "Step register has printed nothing: it did not start", ExitCode.FAILED),
+        ("failed", "The run failed in train .*`wikigpt logs 85c316dd-.* train`", ExitCode.FAILED),
+        ("canceled", "The run was cancelled", ExitCode.CANCELLED),
+        ("canceled-while-unschedulable", "The run was cancelled", ExitCode.CANCELLED),
     ],
 )
-def test_a_log_that_never_was(stand_in, name, sentence, code):
-    status = failed_in_training(stand_in)
+def test_what_an_end_means_for_the_command(name, sentence, code):
     with pytest.raises(Failure, match=sentence) as caught:
-        step_to_read(status, name)
+        require_success(described(name))
     assert caught.value.exit_code is code
+
+
+@pytest.mark.parametrize("name", ["succeeded", "skipped"])
+def test_a_run_that_succeeded_or_had_nothing_to_do_is_a_success(name):
+    require_success(described(name))

@@ -7,11 +7,17 @@ import pytest
 import yaml
 
 from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.access import Access
+from pipelines.cluster.connection import connect
 from pipelines.cluster.cron import parse
 from pipelines.cluster.nights import overdue, standings
 from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
+from pipelines.cluster.runs import fetch
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
+from pipelines.cluster.watching import wait
+from pipelines.cluster.words import standing_lines
+from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
 OURS = Path(__file__).parents[3] / "infra" / "schedules"
@@ -83,7 +89,10 @@ def test_a_new_schedule(nightly):
     assert (nightly["no_catchup"], nightly["max_concurrency"], nightly["mode"]) == (True, "1", "ENABLE")
     assert nightly["runtime_config"]["parameters"] == {"settings": '{"train": {}}'}
     assert nightly["service_account"] == "wikigpt"
-    assert nightly["description"].startswith("At 02:00 every day (UTC). Profile nightly. Applied by wikigpt, content ")
+    assert nightly["description"].startswith(
+        "At 02:00 every day (UTC). Profile nightly."
+        " Applied by wikigpt to Kubeflow Pipelines 2.17.0 4a3592cb2dd0, content "
+    )
 
 
 def test_applying_twice_changes_nothing(cluster, stand_in, sent, nightly):
@@ -112,6 +121,30 @@ def test_a_change_enables_the_new_before_it_retires_the_old(cluster, stand_in, s
         "DisableRecurringRun",
         "DeleteRecurringRun",
     ]
+
+
+@pytest.mark.parametrize("upgrade", [{"tag_name": "2.18.0"}, {"commit_sha": "0123456789ab"}])
+def test_an_upgrade_of_the_server_replaces_a_schedule(stand_in, sent, nightly, upgrade):
+    """It keeps the images of launcher and driver of the day on which it was made."""
+    stand_in.state.health.update(upgrade)
+    upgraded = connect(Access(endpoint=stand_in.url, timeout=5))
+    (before,) = standings(upgraded)
+    assert before.outdated == (
+        "made for Kubeflow Pipelines 2.17.0 4a3592cb2dd0, whose launcher it keeps, and the server is "
+        f"{upgraded.version}: apply it again"
+    )
+    assert "\n".join(standing_lines(before)).endswith("apply it again")
+    assert apply_schedule(upgraded, NIGHTLY, sent).action == "replaced"
+    assert [standing.outdated for standing in standings(upgraded)] == [None]
+    assert apply_schedule(upgraded, NIGHTLY, sent).action == "unchanged"
+
+
+def test_a_schedule_of_an_earlier_release_is_ours_and_is_replaced(cluster, stand_in, sent, nightly):
+    """The recorded description, which names no server."""
+    nightly["description"] = recorded("rest/recurring-run-get")["description"]
+    (seen,) = standings(cluster)
+    assert seen.outdated.startswith("made for an earlier version of `wikigpt`")
+    assert (apply_schedule(cluster, NIGHTLY, sent).action, len(stand_in.state.recurring)) == ("replaced", 1)
 
 
 def test_a_change_that_fails_leaves_the_old_one(cluster, stand_in, sent, nightly):
@@ -153,10 +186,28 @@ def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, 
     assert len(stand_in.state.recurring) == 1
 
 
-def test_a_night_that_goes_on_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly):
-    run = stand_in.state.add_run(recurring_run_id=nightly["recurring_run_id"], state="RUNNING")
-    apply_schedule(cluster, LATER, sent)
-    assert run["state"] == "RUNNING"
+@pytest.mark.parametrize("change", ["replace", "delete"])
+def test_a_run_in_progress_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly, change):
+    """Kubernetes takes the Workflow of a run along with its schedule, unless that is orphaned."""
+    identity = nightly["recurring_run_id"]
+    run_id = stand_in.state.add_run("running", "running", "succeeded", recurring_run_id=identity)["run_id"]
+    assert fetch(cluster, run_id).state == "RUNNING"
+    if change == "replace":
+        assert apply_schedule(cluster, LATER, sent).action == "replaced"
+    else:
+        delete(cluster, "nightly")
+    assert identity not in stand_in.state.recurring
+    assert wait(cluster, run_id, every=0.01, limit=5).state == "SUCCEEDED"
+
+
+def test_a_deletion_that_does_not_orphan_would_be_noticed(cluster, stand_in, sent, nightly):
+    """The API's own default: the run is never heard of again."""
+    identity = nightly["recurring_run_id"]
+    run_id = stand_in.state.add_run("running", "succeeded", recurring_run_id=identity)["run_id"]
+    fetch(cluster, run_id)
+    cluster.client.recurring_runs.recurring_run_service_delete_recurring_run(recurring_run_id=identity)
+    with pytest.raises(Failure, match="The run is not over"):
+        wait(cluster, run_id, every=0.01, limit=0.1)
 
 
 def test_a_paused_schedule_stays_paused(cluster, stand_in, sent, nightly):
@@ -212,6 +263,44 @@ def moment(text: str) -> datetime:
 def test_overdue(since, last, now, due):
     seen = overdue(NIGHTLY.cron, moment(since), moment(last) if last else None, moment(now))
     assert seen == (moment(due) if due else None)
+
+
+@pytest.fixture
+def recorded_schedule(stand_in) -> dict:
+    """A recorded schedule, due every second minute, with the recorded runs of which one is its own and goes on."""
+    (schedule,) = recorded("rest/recurring-runs-list-after-replace")["recurringRuns"]
+    runs = recorded("rest/list-runs")["runs"]
+    (own,) = [run for run in runs if "recurring_run_id" in run]
+    schedule["recurring_run_id"] = own["recurring_run_id"]
+    stand_in.state.recurring[own["recurring_run_id"]] = schedule
+    stand_in.state.runs = {run["run_id"]: run for run in runs}
+    stand_in.state.experiments = {
+        entry["experiment_id"]: entry for entry in recorded("rest/experiments")["experiments"]
+    }
+    return own
+
+
+def test_a_recorded_schedule_becomes_overdue(cluster, recorded_schedule):
+    """The run of 02:10 was seen to go on; with one run at a time that of 02:12 does not come."""
+    assert recorded_schedule["created_at"] == "2026-11-27T02:10:05Z"
+    in_time, late = (datetime(2026, 11, 27, 2, minute, 30, tzinfo=UTC) for minute in (24, 27))
+    (standing,) = standings(cluster, in_time)
+    assert (standing.name, standing.last_run, standing.overdue) == ("tiny", recorded_schedule["run_id"], None)
+    (standing,) = standings(cluster, late)
+    assert standing.overdue == (
+        f"no run came at 2026-11-27 02:12 UTC, since the run before it goes on: {recorded_schedule['run_id']}"
+    )
+    recorded_schedule.update(state="SUCCEEDED", finished_at="2026-11-27T02:11:00Z")
+    (standing,) = standings(cluster, late)
+    assert standing.overdue == "no run came at 2026-11-27 02:12 UTC; see the log of ml-pipeline-scheduledworkflow"
+
+
+def test_a_paused_recorded_schedule_is_never_overdue(cluster, stand_in, recorded_schedule):
+    schedule = stand_in.state.recurring[recorded_schedule["recurring_run_id"]]
+    disabled = recorded("rest/recurring-run-get-disabled")
+    schedule.update(mode=disabled["mode"], status=disabled["status"])
+    (standing,) = standings(cluster, datetime(2026, 11, 28, tzinfo=UTC))
+    assert (standing.paused, standing.overdue) == (True, None)
 
 
 def test_how_the_schedules_stand(cluster, stand_in, nightly):

@@ -40,6 +40,8 @@ def test_every_step_has_a_place():
             "must not be below the time-out of train, 43200, got 3600",
         ),
         ({"run_as_user": 0}, "run_as_user must not be 0"),
+        ({"priority": "high"}, "priority needs a queue of Kueue, whose order it decides, got 'high' alone"),
+        ({"queue": "GPU pool"}, "queue must be a name of Kubernetes, of lower case letters and dashes, got 'GPU pool'"),
         ({"gpu_tolerations": [{"key": "gpu", "operator": "Is"}]}, "operator must be Exists or Equal, got 'Is'"),
     ],
 )

@@ -1,10 +1,13 @@
 """Starting a run: what is refused before anything is sent, what is uploaded, and that it starts once."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.access import Access
+from pipelines.cluster.connection import connect
 from pipelines.cluster.submission import Package, package, submit
 from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
@@ -60,6 +63,25 @@ def test_an_answer_that_is_lost_makes_nothing_twice(cluster, stand_in, sent, ope
     assert submitted.run_id in state.runs
 
 
+def test_a_namespace_that_does_not_exist_is_refused_before_anything_is_made(stand_in, kubeconfig, sent):
+    with pytest.raises(Failure, match=r"There is no namespace 'nowhere' .*KF_PIPELINES_KUBE_CONTEXT") as caught:
+        submit(connect(replace(kubeconfig, namespace="nowhere")), sent)
+    assert caught.value.exit_code is ExitCode.USAGE
+    assert stand_in.changes == []
+    assert submit(connect(replace(kubeconfig, namespace="kubeflow")), sent).run_id in stand_in.state.runs
+
+
+def test_a_namespace_that_nobody_can_tell_about_is_accepted(stand_in, kubeconfig, sent):
+    stand_in.state.kubernetes.forbidden = {"namespaces"}
+    assert submit(connect(replace(kubeconfig, namespace="nowhere")), sent).run_id in stand_in.state.runs
+
+
+def test_without_a_kubeconfig_a_server_for_one_user_accepts_any_namespace(stand_in, sent):
+    """So it was seen; the server starts the run in its own namespace."""
+    cluster = connect(Access(endpoint=stand_in.url, namespace="nowhere", timeout=5))
+    assert submit(cluster, sent).run_id in stand_in.state.runs
+
+
 @pytest.mark.parametrize("kind", ["error", "drop"])
 def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
     stand_in.faults.append(Fault(kind, "CreateRun", times=9))
@@ -86,7 +108,7 @@ def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
         ),
         (
             [f"cluster.image={IMAGE}", "notify.webhook=https://hooks.slack.com/services/T0/hunter2"],
-            "notify.webhook holds what looks like a credential",
+            "notify.webhook holds what looks like the address of a webhook",
         ),
     ],
 )

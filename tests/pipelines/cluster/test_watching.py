@@ -18,7 +18,7 @@ def submit_with(cluster, stand_in, ir):
 
 
 def test_a_run_that_succeeds(cluster, submit_with):
-    run_id, seen = submit_with("PENDING", "RUNNING", "RUNNING", "SUCCEEDED"), []
+    run_id, seen = submit_with("pending", "running", "running", "succeeded"), []
     status = wait(cluster, run_id, every=0.01, tell=lambda status: seen.append(status.state))
     assert seen == ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     require_success(status)
@@ -27,8 +27,10 @@ def test_a_run_that_succeeds(cluster, submit_with):
 @pytest.mark.parametrize(
     ("lifecycle", "code", "sentence"),
     [
-        (("RUNNING", "FAILED"), ExitCode.FAILED, "The run failed"),
-        (("RUNNING", "CANCELING", "CANCELED"), ExitCode.CANCELLED, "The run was cancelled"),
+        (("running", "failed"), ExitCode.FAILED, "The run failed in train"),
+        (("running", "failed-pod-deleted"), ExitCode.FAILED, "The run failed in train"),
+        (("running", "canceling", "canceled"), ExitCode.CANCELLED, "The run was cancelled"),
+        (("pending-unschedulable", "canceled-while-unschedulable"), ExitCode.CANCELLED, "The run was cancelled"),
     ],
 )
 def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
@@ -39,7 +41,7 @@ def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
 
 
 def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
-    run_id = submit_with("RUNNING")
+    run_id = submit_with("running")
     with pytest.raises(Failure, match=r"not over after 0.05 s; it goes on") as caught:
         wait(cluster, run_id, limit=0.05, every=0.01)
     assert caught.value.exit_code is ExitCode.TIMED_OUT
@@ -47,13 +49,13 @@ def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
 
 
 def test_a_server_that_is_away_for_a_while_is_waited_for(cluster, stand_in, submit_with):
-    run_id = submit_with("RUNNING", "SUCCEEDED")
+    run_id = submit_with("running", "succeeded")
     stand_in.faults += [Fault("error", "GetRun", times=5), Fault("drop", "GetRun", times=1)]
     assert wait(cluster, run_id, every=0.01).state == "SUCCEEDED"
 
 
 def test_a_server_that_stays_away_is_not(cluster, stand_in, submit_with):
-    run_id = submit_with("RUNNING")
+    run_id = submit_with("running")
     stand_in.faults.append(Fault("error", "GetRun", times=99))
     with pytest.raises(Failure, match="answered 500") as caught:
         wait(cluster, run_id, every=0.01, patience=0.1)
@@ -61,7 +63,7 @@ def test_a_server_that_stays_away_is_not(cluster, stand_in, submit_with):
 
 
 def test_a_token_that_expires_meanwhile(cluster, stand_in, submit_with):
-    run_id = submit_with("RUNNING")
+    run_id = submit_with("running")
     stand_in.token = "renewed"
     with pytest.raises(Failure, match="the token has expired") as caught:
         wait(cluster, run_id, every=0.01)
@@ -77,20 +79,20 @@ def test_a_run_that_does_not_exist(cluster, stand_in):
 
 
 def test_cancelling(cluster, submit_with):
-    run_id = submit_with("RUNNING")
+    run_id = submit_with("running")
     assert cancel(cluster, run_id).state == "CANCELING"
     assert wait(cluster, run_id, every=0.01).state == "CANCELED"
     assert cancel(cluster, run_id).state == "CANCELED"
 
 
 def test_cancelling_although_the_answer_is_lost(cluster, stand_in, submit_with):
-    run_id = submit_with("RUNNING")
+    run_id = submit_with("running")
     stand_in.faults.append(Fault("lost", "TerminateRun"))
     assert cancel(cluster, run_id).state == "CANCELING"
 
 
 def test_a_run_that_is_over_cannot_be_cancelled(cluster, stand_in, submit_with):
-    run_id = submit_with("SUCCEEDED")
+    run_id = submit_with("succeeded")
     with pytest.raises(Failure, match="The run is over: succeeded") as caught:
         cancel(cluster, run_id)
     assert caught.value.exit_code is ExitCode.USAGE

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pipelines.cluster.settings import QUEUED
 from pipelines.compiling import compile_to
 from pipelines.settings import load
 from pipelines.steps import STEPS
 from tests.pipelines.cluster.conftest import IMAGE
+
+KUEUE = "kueue.x-k8s.io"
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,31 @@ def test_every_step_is_placed(placed):
 def test_only_training_and_evaluation_ask_for_a_gpu(placed):
     with_gpu = {step for step, (container, _) in placed.items() if "accelerator" in container["resources"]}
     assert with_gpu == {"train", "evaluate"}
-    assert {step for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes} == with_gpu
+
+
+def test_only_training_has_shared_memory(placed):
+    """Its processes exchange gradients by NCCL; nothing reads batches in processes of their own."""
+    mounts = {
+        step: kubernetes["emptyDirMounts"] for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes
+    }
+    shared = {"volumeName": "dshm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "1Gi"}
+    assert mounts == {"train": [shared]}
+    sources = [path.read_text() for path in (Path(__file__).parents[3] / "components").rglob("*.py")]
+    assert not [text for text in sources if re.search(r"DataLoader\(|num_workers|multiprocessing|share_memory", text)]
+    assert any('init_process_group("nccl"' in text for text in sources)
+
+
+def test_only_training_and_evaluation_wait_in_the_queue(tmp_path):
+    path = tmp_path / "pipeline.yaml"
+    compile_to(path, load("nightly", [f"cluster.image={IMAGE}", "cluster.queue=gpus", "cluster.priority=scheduled"]))
+    _, platform = yaml.safe_load_all(path.read_text())
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {label.removeprefix("exec-"): pod["podMetadata"]["labels"] for label, pod in executors.items()}
+    queued = {
+        step: (own.get(f"{KUEUE}/queue-name"), own.get(f"{KUEUE}/priority-class")) for step, own in labels.items()
+    }
+    assert queued == {**dict.fromkeys(STEPS, (None, None)), **dict.fromkeys(QUEUED, ("gpus", "scheduled"))}
+    assert set(QUEUED) == {"train", "evaluate"}
 
 
 def test_every_task_is_retried_in_a_window_of_a_day_and_never_cached(text):

@@ -1,0 +1,102 @@
+"""A folder that a step hands on: its files, a `manifest.json` written last, and nothing else.
+
+A folder without a manifest does not exist: whatever died while writing it left nothing that a later step would read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from components.shared.failure import Failure
+from components.shared.storage.files import PARTIAL, FileFact, file_fact, write_atomically
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a folder and what made it.
+
+    Attributes:
+        kind: corpus, tokens, checkpoint, model, evaluation, validation.
+        files: name relative to the folder, with `/` between parts, to its size and digest.
+        facts: what the step found out that later steps need (JSON values).
+    """
+
+    kind: str
+    files: dict[str, FileFact]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the names and digests of the files: equal folders have equal digests."""
+        return digest_of({name: fact.sha256 for name, fact in self.files.items()})
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: it is no manifest, or names a file outside its folder.
+        """
+        try:
+            fields = json.loads(data)
+            files = {name: FileFact(**fact) for name, fact in fields["files"].items()}
+            manifest = cls(kind=fields["kind"], files=files, facts=fields["facts"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a manifest, {type(error).__name__} {error}") from error
+        for name in files:
+            parts = PurePosixPath(name).parts
+            if not parts or parts[0] == "/" or ".." in parts:
+                raise ValueError(f"it names a file outside its folder, {name!r}")
+        return manifest
+
+
+def digest_of(value: Any) -> str:
+    """sha256 (hex) of a JSON value in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, kind: str, facts: dict[str, Any] | None = None) -> Manifest:
+    """Digests every file of a finished folder and writes its manifest, last."""
+    files = {
+        path.relative_to(folder).as_posix(): file_fact(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / MANIFEST and not path.name.endswith(PARTIAL)
+    }
+    manifest = Manifest(kind=kind, files=files, facts=facts or {})
+    write_atomically(folder / MANIFEST, manifest.to_json())
+    return manifest
+
+
+def read_manifest(folder: Path, kind: str) -> Manifest:
+    """The manifest of a folder that a step was handed, after every file was compared with it.
+
+    Raises:
+        Failure: there is no manifest, it is of another kind, or a file is missing or differs.
+    """
+    remedy = "run again; the step before it makes the folder anew"
+    try:
+        manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
+    except FileNotFoundError:
+        raise Failure(
+            "The folder has no manifest, so it was never finished", where=str(folder), remedy=remedy
+        ) from None
+    except ValueError as error:
+        raise Failure(f"The manifest cannot be read: {error}", where=str(folder / MANIFEST), remedy=remedy) from error
+    if manifest.kind != kind:
+        raise Failure(f"Expected a folder of kind {kind!r}, got {manifest.kind!r}", where=str(folder), remedy=remedy)
+    for name, fact in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise Failure("A file that the manifest names is missing", where=str(path), remedy=remedy)
+        if file_fact(path) != fact:
+            raise Failure("A file differs from what the manifest says", where=str(path), remedy=remedy)
+    return manifest

@@ -1,0 +1,55 @@
+"""Objects of a bucket that are no part of a store, brought to files in bounded memory by boto3's managed transfer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.shared.failure import ExitCode, Failure
+from components.shared.storage.files import disk_failure
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.s3_errors import code_of, plainly
+
+_LANES = 4
+# Pieces read and not yet written, of a quarter of a mebibyte each: by default they may be a thousand.
+_QUEUED = 16
+
+
+def download_file(objects: S3Objects, key: str, path: Path) -> bool:
+    """Downloads an object to a file, which has its name when all of it is there.
+
+    Args:
+        objects: the prefix that it is below.
+        key: its name there.
+        path: the file; its folder is made.
+
+    Returns:
+        False where there is no such object.
+
+    Raises:
+        Failure: the storage cannot be used, the object changed meanwhile, or the disk is full.
+    """
+    from boto3.exceptions import Boto3Error
+    from boto3.s3.transfer import TransferConfig
+    from botocore.exceptions import ClientError
+
+    where = f"{objects.uri}/{key}"
+    config = TransferConfig(max_concurrency=_LANES, max_io_queue=_QUEUED)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with plainly(where):
+            try:
+                objects.client.download_file(objects.bucket, objects.prefix + key, str(path), Config=config)
+            except ClientError as error:
+                if code_of(error) in ("404", "NoSuchKey"):
+                    return False
+                raise
+    except Boto3Error as error:
+        raise Failure(
+            f"The object could not be read to its end: {error}",
+            where=where,
+            remedy="look at the network and that nothing writes to the object, then run again",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    except OSError as error:
+        raise disk_failure(error, path) from error
+    return True

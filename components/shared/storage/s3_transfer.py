@@ -1,0 +1,219 @@
+"""Bytes to and from S3 in pieces: side by side, in bounded memory, compared with their sha256 on the way.
+
+Uploads are boto3's managed transfer, fed by a stream that ends in an error unless its sha256 is right. Downloads are
+written here: no library that we know of resumes one from what is on the disk and compares the whole with its sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from components.shared.failure import Failure
+from components.shared.storage.files import PARTIAL, FileFact, disk_failure, place
+from components.shared.storage.objects import damaged, differing, side_by_side
+from components.shared.storage.s3_errors import code_of
+
+PIECE = 8 << 20
+LANES = 8
+_MOST_PARTS = 10_000
+_ATTEMPTS = 4
+# A piece that arrived with other bytes than those that were sent.
+_GARBLED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody", "RequestTimeout"}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Cut(Exception):
+    """The connection ended in the middle of an answer."""
+
+
+def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> None:
+    """Uploads a file: in one request, or by boto3's managed transfer where it is larger than a piece.
+
+    Args:
+        client: of boto3.
+        target: `Bucket` and `Key`.
+        path: the file.
+        fact: what it must hold.
+
+    Raises:
+        Failure: it holds something else by now; nothing is left under the key.
+    """
+    from boto3.s3.transfer import TransferConfig
+
+    if fact.size <= PIECE:
+        with Verified(path, fact) as stream:
+            body = stream.read()
+        _again(lambda: client.put_object(Body=body, **target), _garbled)
+        return
+    piece = max(PIECE, -(-fact.size // _MOST_PARTS))
+    pieces = TransferConfig(
+        multipart_threshold=piece,
+        multipart_chunksize=piece,
+        max_concurrency=LANES,
+        preferred_transfer_client="classic",  # that of the CRT, where it is installed, knows no client's settings
+    )
+
+    def upload() -> None:
+        with Verified(path, fact) as stream:
+            client.upload_fileobj(stream, **target, Config=pieces)
+
+    # The managed transfer repeats no piece that arrived garbled, so the file is sent again.
+    _again(upload, _garbled)
+
+
+class Verified:
+    """A file as a stream that cannot be rewound and whose last bytes are given out only if the whole is as it must be.
+
+    Raises:
+        Failure: the file holds something else.
+    """
+
+    def __init__(self, path: Path, fact: FileFact):
+        self._path, self._fact, self._stream = path, fact, open(path, "rb")  # noqa: SIM115 -- closed by the block
+        self._sha, self._size = hashlib.sha256(), 0
+
+    def __enter__(self) -> Verified:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._sha.update(data)
+        self._size += len(data)
+        if self._size >= self._fact.size or len(data) != size:
+            seen = FileFact(size=self._size, sha256=self._sha.hexdigest())
+            if seen != self._fact:
+                raise Failure(
+                    f"The file changed while it was stored: {differing(seen, self._fact)}",
+                    where=str(self._path),
+                    remedy="let nothing write to the folder of a run, and run again",
+                )
+        return data
+
+
+def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, address: str) -> bool:
+    """Downloads an object that is not empty to a file, which gets its name when all of it is there and compared.
+
+    Returns:
+        False where the object does not exist.
+
+    Raises:
+        Failure: the object is damaged, or the disk is full.
+    """
+    part = path.with_name(f".{path.name}.{fact.sha256[:12]}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        begun = part.stat().st_size if part.exists() else 0
+        seen = _append(client, source, part, fact, address)
+        if seen and seen != fact and begun:  # what an earlier process left may be what is wrong
+            part.unlink()
+            seen = _append(client, source, part, fact, address)
+        if seen is None:
+            part.unlink(missing_ok=True)
+            return False
+        if seen != fact:
+            part.unlink()
+            raise damaged(differing(seen, fact), address)
+        return place(part, path)
+    except OSError as error:
+        raise disk_failure(error, path) from error
+
+
+def read_object(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
+    """The bytes of an object, or those of a piece of it, and the size of the whole object; None where it is absent."""
+    which = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
+
+    def read() -> tuple[bytes, int]:
+        from botocore.exceptions import BotoCoreError
+
+        answer = client.get_object(**source, **which)
+        try:
+            data = answer["Body"].read()
+        except BotoCoreError as error:
+            raise Cut(str(error)) from error
+        return data, int(answer.get("ContentRange", "").rpartition("/")[2] or len(data))
+
+    try:
+        return _again(read, lambda error: isinstance(error, Cut))
+    except client.exceptions.NoSuchKey:
+        return None
+
+
+def _append(client: Any, source: dict[str, str], part: Path, fact: FileFact, address: str) -> FileFact | None:
+    """Goes on with a part file to its end; its size and digest, or None where the object is absent."""
+    sha = hashlib.sha256()
+    with open(part, "ab+") as stream:
+        if stream.tell() > fact.size:
+            stream.truncate(0)
+        stream.seek(0)
+        while chunk := stream.read(PIECE):
+            sha.update(chunk)
+        begin = stream.tell()
+        pieces = (range(start, min(start + PIECE, fact.size)) for start in range(begin, fact.size, PIECE))
+        with side_by_side(LANES) as pool:
+            for got in _in_order(pool, lambda piece: _piece(client, source, piece, fact, address), pieces):
+                if got is None:
+                    return None
+                stream.write(got)
+                sha.update(got)
+        stream.flush()
+        os.fsync(stream.fileno())
+        return FileFact(size=stream.tell(), sha256=sha.hexdigest())
+
+
+def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, address: str) -> bytes | None:
+    from botocore.exceptions import ClientError
+
+    try:
+        got = read_object(client, source, piece)
+    except ClientError as error:
+        if code_of(error) != "InvalidRange":
+            raise
+        raise damaged(f"it is shorter than {fact.size} bytes", address) from error
+    if got is None:
+        return None
+    data, size = got
+    if size != fact.size or len(data) != len(piece):
+        raise damaged(f"{size} bytes, expected {fact.size}", address)
+    return data
+
+
+def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results in the order of the items, with at most `LANES` items taken ahead."""
+    ahead: deque[Future[Result]] = deque()
+    for item in items:
+        ahead.append(pool.submit(work, item))
+        if len(ahead) == LANES:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
+
+
+def _garbled(error: Exception) -> bool:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError) and code_of(error) in _GARBLED
+
+
+def _again(work: Callable[[], Result], worth: Callable[[Exception], bool]) -> Result:
+    """Tries a few times; botocore itself repeats a request that got no answer or a 5xx."""
+    for attempt in range(1, _ATTEMPTS):
+        try:
+            return work()
+        except Exception as error:
+            if not worth(error):
+                raise
+        time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
+    return work()

@@ -1,0 +1,42 @@
+"""A run with all that can be known of it: its steps, what their pods wait for, why one failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from components.shared.failure import ExitCode, Failure
+from pipelines.cluster.failures import failure_in
+from pipelines.cluster.logs import read_log
+from pipelines.cluster.pods import Pods, explain, is_bare, look_at_pods
+from pipelines.cluster.runs import RunStatus, StepStatus, ask, describe
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connection import Cluster
+
+
+def inspect(cluster: Cluster, run_id: str) -> tuple[RunStatus, str | None]:
+    """A run and its steps with the reasons, and a note about the pods.
+
+    A reason comes from Kubernetes where that can be seen, else from the failure that the step left in its log.
+
+    Raises:
+        Failure: there is no such run, or the server cannot be asked.
+    """
+    run = ask(cluster, run_id)
+    pods = look_at_pods(cluster.access, run_id)
+    status = explain(describe(run), pods)
+    steps = tuple(_with_failure(cluster, run, step, pods) for step in status.steps)
+    return replace(status, steps=steps), pods.note
+
+
+def _with_failure(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> StepStatus:
+    if step.state != "failed" or not is_bare(step.reason):
+        return step
+    try:
+        said = failure_in(read_log(cluster, run, step, pods))
+    except Failure as failure:
+        if failure.exit_code is ExitCode.UNAUTHORISED:
+            raise
+        said = None
+    return replace(step, reason=said or step.reason)

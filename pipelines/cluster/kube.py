@@ -1,0 +1,109 @@
+"""Kubernetes below Kubeflow Pipelines, as far as the kubeconfig or the service account of this pod reaches.
+
+It is an extra: the API of Kubeflow Pipelines is what every command needs, and what Kubernetes does not show is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipelines.cluster.access import Access
+
+HOME = "kubeflow"  # the namespace of Kubeflow Pipelines itself, and of the runs on a server for one user
+RUN_LABEL = "pipeline/runid"
+_TIMEOUT = (5.0, 30.0)
+
+
+class Unseen(Exception):
+    """Kubernetes does not show something; the text says why, as part of a sentence."""
+
+
+class Kubernetes:
+    """What Kubernetes shows.
+
+    Attributes:
+        host: the address of its API.
+        namespace: of the runs.
+
+    Raises:
+        Unseen: neither a kubeconfig nor a service account is here.
+    """
+
+    def __init__(self, access: Access):
+        from kubernetes import client, config
+
+        settings = client.Configuration()
+        try:
+            config.load_incluster_config(client_configuration=settings)
+        except config.ConfigException:
+            try:
+                config.load_kube_config(client_configuration=settings, context=access.kube_context)
+            except config.ConfigException as error:
+                raise Unseen("no kubeconfig is here") from error
+        settings.retries = 1
+        api = client.ApiClient(settings)
+        self.host, self.namespace = settings.host, access.namespace or HOME
+        self._core, self._apps = client.CoreV1Api(api), client.AppsV1Api(api)
+        self._custom = client.CustomObjectsApi(api)
+
+    def pods(self, run_id: str) -> list[Any]:
+        """The pods of a run, the oldest first."""
+        labels = f"{RUN_LABEL}={run_id}"
+        what = f"the pods of {self.namespace}"
+        found = self._ask(what, self._core.list_namespaced_pod, namespace=self.namespace, label_selector=labels)
+        return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp) if found else []
+
+    def log(self, pod: str) -> str | None:
+        """What the container of a step printed; None where the pod is gone."""
+        what = f"the log of {pod}"
+        call = self._core.read_namespaced_pod_log
+        return self._ask(what, call, name=pod, namespace=self.namespace, container="main")
+
+    def workflow_nodes(self, run_id: str) -> list[dict[str, Any]]:
+        """The nodes of the Argo workflow of a run; none where the workflow is gone."""
+        found = self._ask(
+            f"the workflows of {self.namespace}",
+            self._custom.list_namespaced_custom_object,
+            group="argoproj.io",
+            version="v1alpha1",
+            namespace=self.namespace,
+            plural="workflows",
+            label_selector=f"{RUN_LABEL}={run_id}",
+        )
+        workflows = found["items"] if found else []
+        return [node for workflow in workflows for node in workflow.get("status", {}).get("nodes", {}).values()]
+
+    def has_namespace(self, name: str) -> bool:
+        """Whether a namespace exists."""
+        return self._ask(f"the namespace {name}", self._core.read_namespace, name=name) is not None
+
+    def config_map(self, name: str, namespace: str) -> dict[str, str] | None:
+        """The data of a config map; None where there is none."""
+        what = f"the config map {name}"
+        found = self._ask(what, self._core.read_namespaced_config_map, name=name, namespace=namespace)
+        return (found.data or {}) if found else None
+
+    def deployment(self, name: str, namespace: str) -> Any | None:
+        """A deployment; None where there is none."""
+        what = f"the deployment {name}"
+        return self._ask(what, self._apps.read_namespaced_deployment, name=name, namespace=namespace)
+
+    def _ask(self, what: str, call: Callable[..., Any], **arguments: Any) -> Any | None:
+        """What a call answers; None where the object does not exist.
+
+        Raises:
+            Unseen: Kubernetes cannot be reached, or does not show it to us.
+        """
+        from kubernetes.client import ApiException
+        from urllib3.exceptions import HTTPError
+
+        try:
+            return call(**arguments, _request_timeout=_TIMEOUT)
+        except ApiException as error:
+            if error.status == 404:
+                return None
+            raise Unseen(f"Kubernetes does not show {what}: {error.status} {error.reason}") from error
+        except HTTPError as error:
+            raise Unseen(f"Kubernetes cannot be reached at {self.host}") from error

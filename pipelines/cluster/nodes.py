@@ -1,0 +1,85 @@
+"""Nodes of the Argo workflow that runs a pipeline: how one leads to the pod of a step.
+
+Kubeflow Pipelines 2.17 names no pod (kubeflow/pipelines#14007). It lists nodes by their display name, all pods as
+`executor(0)`, and for each the identities of its children. With the published defaults a step `train` is the node
+`train`, whose child is `train(0)`, whose child is `executor`, whose child is `executor(0)`, the pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import count
+from typing import Any
+
+_FNV_PRIME = 0x01000193
+# What the name of a pod's node adds to that of a child of its step, with and without a retry of the step's own DAG.
+_PODS = (".executor({})", "({})")
+
+
+def longer(identity: str, suffix: str) -> str | None:
+    """The identity of the node whose full name is that of another one and a suffix; None for the root of a workflow.
+
+    An identity is the workflow's name and the 32-bit FNV-1a hash of the node's full name. The value of FNV-1a is all of
+    its state, so the hash of a longer name follows from that of its beginning.
+    """
+    workflow, _, digits = identity.rpartition("-")
+    if not workflow or not digits.isdecimal():
+        return None
+    value = int(digits)
+    for byte in suffix.encode():
+        value = ((value ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
+    return f"{workflow}-{value}"
+
+
+def pods_below(node: Any, details: Iterable[Any]) -> Iterator[str]:
+    """Identities of the pods of a step, the newest last.
+
+    Args:
+        node: of the step, as the server lists it.
+        details: all nodes of the run.
+    """
+    known = {child for detail in details if detail.display_name == "executor" for child in children(detail)}
+    for child in children(node):
+        for suffix in _PODS:
+            for attempt in count():
+                pod = longer(child, suffix.format(attempt))
+                if pod not in known:
+                    break
+                yield pod
+
+
+def children(node: Any) -> list[str]:
+    """Identities of the children of a node, which the server calls names of pods."""
+    return [child.pod_name for child in node.child_tasks or () if child.pod_name]
+
+
+def pod_name(identity: str, template: str) -> str:
+    """The name of a pod: the workflow's, the template's and the node's hash."""
+    workflow, _, digits = identity.rpartition("-")
+    return f"{workflow}-{template}-{digits}"
+
+
+def template_of(step: str, document: dict[str, Any]) -> str | None:
+    """The name of the template by which Kubeflow Pipelines 2.17 makes the pods of a step, None where it is not there.
+
+    It depends on whether the task has a retry policy and on how many annotations and labels its pod is given.
+
+    Args:
+        step: name of the step.
+        document: of a pipeline version: the pipeline and what the platform adds.
+    """
+    pipeline = document.get("pipeline_spec", document)
+    components = pipeline.get("components", {})
+    dags = [part["dag"] for part in (pipeline.get("root", {}), *components.values()) if "dag" in part]
+    tasks = [dag["tasks"][step] for dag in dags if step in dag.get("tasks", {})]
+    if not tasks:
+        return None
+    name = "system-container-impl"
+    if "retryPolicy" in tasks[0]:
+        name = f"retry-{name}"
+    label = components.get(tasks[0]["componentRef"]["name"], {}).get("executorLabel")
+    platform = document.get("platform_spec", {}).get("platforms", {}).get("kubernetes", {})
+    executor = platform.get("deploymentSpec", {}).get("executors", {}).get(label, {})
+    if (metadata := executor.get("podMetadata")) is not None:
+        name = f"metadata-{len(metadata.get('annotations', {}))}-{len(metadata.get('labels', {}))}-{name}"
+    return name

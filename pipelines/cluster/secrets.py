@@ -1,0 +1,33 @@
+"""What looks like a credential among the parameters of a run: by the name of a setting, or by the form of a value."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from components.shared.redact import find_secret
+
+CREDENTIAL = "a credential"
+SIGNED = "an address with a secret in its query, as a presigned one has"
+WEBHOOK = "the address of a webhook, which lets whoever knows it post"
+_WORDS = {"credential": CREDENTIAL, "query": SIGNED, "webhook": WEBHOOK}
+_KEY = re.compile(
+    r"(^|[._-])(password|passwd|secret|token|credentials?|apikey|(api|access|private|secret)[_-]?key)$", re.IGNORECASE
+)
+
+
+def is_called_a_secret(key: str) -> bool:
+    """Whether a setting of this name holds a credential; those of `cluster` hold names of Secrets."""
+    return bool(_KEY.search(key)) and not key.startswith("cluster.")
+
+
+def secret_in(value: str) -> str | None:
+    """What in a value looks like a credential, in words and without the value; None where nothing does."""
+    found = find_secret(value)
+    return _WORDS[found] if found else None
+
+
+def leads_somewhere(address: str) -> bool:
+    """Whether an address has a path or a query, which is where a service puts its secret."""
+    parts = urlsplit(address)
+    return parts.path not in ("", "/") or bool(parts.query)
