@@ -95,7 +95,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     ):
         model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
         trained = add_adapter(model, settings, steps).to(device)
-    _check_window(job, model.config)
+    check_window(settings, job.sections.get("evaluate", {}), model.config)
     keeper = partial(
         StoreKeeper,
         step.store,
@@ -133,13 +133,17 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     return _facts(job, progress, model, numerics) | {"numerics_changed": changed}
 
 
-def _check_window(job: Job, config: PreTrainedConfig) -> None:
+def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreTrainedConfig) -> None:
     """The evaluation must fit what the model reads at once, which is known only here if it is pretrained.
+
+    Args:
+        settings: of the training.
+        evaluate: the settings of the evaluation, plain values.
+        config: of the model.
 
     Raises:
         Failure: its window or its stride is too long; it would say so after the training.
     """
-    settings, evaluate = job.settings, job.sections.get("evaluate", {})
     context = config.max_position_embeddings - (settings.prefix_tokens if settings.adapter == "prefix" else 0)
     window = evaluate.get("window")
     most = {"window": context, "stride": window or (context if settings.pretrained else settings.block)}

@@ -13,19 +13,19 @@ from components.evaluate.generate import sampling
 from components.evaluate.settings import EvaluateSettings
 from components.shared.failure import ExitCode, Failure
 from components.shared.gate import Rule, Scores, gate
-from components.shared.manifest import Manifest
 from components.shared.ranges import Range, limits_of
+from components.shared.storage.manifest import Manifest
 from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
 from components.train.device import count_processes, prepare
-from components.train.job import Job, _check_window
+from components.train.job import check_window
 from components.train.loop import budget, memory_named, train
 from components.train.optimizer import build_optimizers, learning_rate_share
 from components.train.settings import TrainSettings
 from pipelines.compiling import compile_to
 from pipelines.numerics import pin_numerics
 from pipelines.settings import load
-from tests.components.train.conftest import TINY, open_tiny, tiny
+from tests.components.train.conftest import open_tiny, tiny
 
 CPU = torch.device("cpu")
 # They decide how long and how large a training is; the budget and memory end it.
@@ -122,7 +122,9 @@ def test_a_sample_at_the_bounds_is_a_token(name: str, value: float) -> None:
 def test_the_gate_at_the_bounds(name: str, value: float) -> None:
     settings = EvaluateSettings(**{name: value})
     rule = Rule(settings.margin, settings.confidence, settings.resamples, settings.seed)
-    ours, theirs = (Scores("t", "p", tuple((nll, 100) for nll in (500.0 + lift,) * 6)) for lift in (0.0, 30.0))
+    ours, theirs = (
+        Scores("t", "p", tuple((nll, 100) for nll in (500.0 + lift,) * 6), "w", "w") for lift in (0.0, 30.0)
+    )
     assert gate(ours, theirs, rule).word in ("promote", "keep")
 
 
@@ -166,14 +168,13 @@ def test_a_window_that_no_model_of_these_settings_has_is_refused_before_the_trai
     ],
 )
 def test_a_window_that_a_pretrained_model_has_not_is_refused_before_the_training(evaluate, sentence):
-    sections = {"train": {**TINY, "pretrained": "./gpt2"}, "evaluate": evaluate}
-    job = Job("run", sections, "f", {}, {}, "", "")
+    settings = tiny(pretrained="./gpt2")
     config = AutoConfig.for_model("gpt2", n_positions=64)
     if sentence is None:
-        _check_window(job, config)
+        check_window(settings, evaluate, config)
     else:
         with pytest.raises(Failure, match=sentence):
-            _check_window(job, config)
+            check_window(settings, evaluate, config)
 
 
 def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_run(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from components.shared.failure import ExitCode
 from pipelines.cli import app
 from tests.pipelines.conftest import Command
 
-VALUES = ["-1", "1e400", "-1e400", "nan", "inf", "-inf", "9" * 5000, "0x10", "abc", "", "²", "\ud800"]
+VALUES = ["-1", "1e400", "-1e400", "nan", "inf", "-inf", "9" * 5000, "0x10", "abc", "", "²"]
 
 
 def numbers(command: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -41,7 +41,7 @@ def test_every_step_has_a_place():
         ),
         ({"run_as_user": 0}, "run_as_user must not be 0"),
         ({"priority": "high"}, "priority needs a queue of Kueue, whose order it decides, got 'high' alone"),
-        ({"queue": "GPU pool"}, "queue must be a name of Kubernetes, of lower case letters and dashes, got 'GPU pool'"),
+        ({"queue": "GPU pool"}, "queue must be a name of Kubernetes, of at most 63 lower case letters,"),
         ({"gpu_tolerations": [{"key": "gpu", "operator": "Is"}]}, "operator must be Exists or Equal, got 'Is'"),
     ],
 )
