@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from components.shared.failure import Failure
 
 # Every column of MLflow's tables that holds the address of artifacts.
 _COLUMNS = (
@@ -39,6 +42,12 @@ def follow_move(database: Path) -> Path | None:
         earlier = sorted(bases - {here})
         if not earlier:
             return None
+        if not (os.access(database, os.W_OK) and os.access(database.parent, os.W_OK)):
+            raise Failure(
+                f"The home was moved here from {earlier[0].parent}, but being read-only it keeps the old addresses",
+                where=str(database),
+                remedy="run one command where it can be written, or move it back",
+            )
         connection.execute("BEGIN IMMEDIATE")
         for base in earlier:
             for before in (folder_address(base), str(base)):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.postgres import free_port
+from tests.servers import serving
 
 ROOT = Path(__file__).parents[3]
 TINY = ROOT / "tests" / "profiles" / "tiny.yaml"
@@ -54,6 +58,15 @@ def wikigpt(
         command, capture_output=True, text=True, timeout=300, env=environment(**(variables or {})), **options
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@contextmanager
+def ui(home: Path, logs: Path) -> Iterator[str]:
+    """`wikigpt ui` until the block ends; yields its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "pipelines.cli", "ui", "--home", str(home), "--port", str(port)]
+    with serving(command, f"http://127.0.0.1:{port}/health", logs / "ui.log", environment()) as address:
+        yield address
 
 
 def may_mount() -> tuple[str, ...] | None:
