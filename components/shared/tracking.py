@@ -208,6 +208,12 @@ def _answered(uri: str, error: Exception) -> Failure:
     message = str(error).splitlines()[0][:300]
     if found := re.search(r"out-of-date database schema \(found version (\w+), but expected \w+\)", message):
         return schema_failure(None if found[1] == "None" else found[1], uri)
+    if "Database migration in unexpected state" in message:
+        return Failure(
+            "The database lacks tables of MLflow",
+            where=str(sqlite_path(uri) or uri),
+            remedy="bring it back from a backup, or choose another home or database",
+        )
     return Failure(
         f"MLflow answered: {message}",
         where=uri,
