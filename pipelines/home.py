@@ -168,5 +168,8 @@ def _unusable(error: OSError | UnicodeDecodeError, root: Path) -> Failure:
     if isinstance(error, OSError):
         return os_failure(error, root, what="The home cannot be used", exit_code=ExitCode.USAGE)
     return Failure(
-        "The home's layout is not a number", where=str(root / _MARKER), remedy="choose another home by --home"
+        "The home's layout is not a number",
+        where=str(root / _MARKER),
+        remedy="choose another home by --home",
+        exit_code=ExitCode.USAGE,
     )

@@ -31,12 +31,13 @@ def absolute(path: Path | str, option: str) -> Path:
     except OSError as error:
         raise os_failure(error, path, what="The path cannot be used", exit_code=ExitCode.USAGE) from error
     except RuntimeError as error:
-        what = "A user's home folder cannot be found" if str(path).startswith("~") else "A link leads to itself"
-        raise _usage(what, path, f"write the path of {option} in full, without it") from error
+        if str(path).startswith("~"):
+            raise _usage("No such user has a folder", path, f"write the path of {option} in full") from error
+        raise _usage("A link on the path leads to itself", path, f"remove it, or choose another {option}") from error
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise _usage("The path is not UTF-8, and MLflow's addresses are", path, f"choose another {option}") from None
+        raise _usage("The path is not UTF-8", path, f"choose another {option}") from None
     return path
 
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
-import subprocess
 import sys
+import sysconfig
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 _ROOT = Path(__file__).parents[1]
-_WHERE = "from importlib.util import find_spec; print((s := find_spec('pipelines')) and s.origin)"
 
 
 def complete_environment() -> None:
-    """Gives this process, and those below it, what libraries take for granted: a user's name and folders that exist.
+    """Gives this process, and those below it, what libraries take for granted, and modules from where ours come.
 
     A user without an entry in the system's list has no name, and without HOME no folder; a shell's mktemp, other than
     Python, looks nowhere but in TMPDIR.
@@ -29,21 +29,25 @@ def complete_environment() -> None:
         os.environ["HOME"] = _private_folder()
     if (named := os.environ.get("TMPDIR")) and not Path(named).is_dir():
         os.environ["TMPDIR"] = tempfile.gettempdir()
+    os.environ.update(child_variables())
 
 
 def child_variables() -> dict[str, str]:
-    """Variables of a process below this one: its modules come from where this code's do, and never from files that
-    happen to be in the working folder.
+    """Variables of a process below this one: it finds this code where this process did, and imports nothing that
+    happens to be in the working folder.
     """
-    safe = {"PYTHONSAFEPATH": "1"}
-    found = subprocess.run(
-        [sys.executable, "-c", _WHERE], env={**os.environ, **safe}, capture_output=True, text=True
-    ).stdout.strip()
-    if found and Path(found).resolve().parents[1] == _ROOT.resolve():
-        return safe
-    # Not installed: this process found the code by its own working folder, or by what it was started with.
-    others = os.environ.get("PYTHONPATH")
-    return safe | {"PYTHONPATH": os.pathsep.join([str(_ROOT), *([others] if others else [])])}
+    variables = {"PYTHONSAFEPATH": "1"}
+    installed = str(_ROOT) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
+    if str(_ROOT) in _import_paths() and not installed:
+        named = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        variables["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(_ROOT), *filter(None, named)]))
+    return variables
+
+
+def _import_paths() -> set[str]:
+    with suppress(FileNotFoundError):  # the working folder, which relative paths begin at, was deleted
+        return {str(Path(path).absolute()) for path in sys.path}
+    return set(sys.path)
 
 
 def _private_folder() -> str:

@@ -21,7 +21,6 @@ from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
 from pipelines.paths import absolute
-from pipelines.process_environment import child_variables
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -74,7 +73,7 @@ def ui(
     typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Not among the arguments, which everybody on this machine can read: the address may hold a password.
-    environment = {**os.environ, **child_variables(), "MLFLOW_BACKEND_STORE_URI": recorded}
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
     os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
 
 

@@ -79,6 +79,19 @@ def may_mount() -> tuple[str, ...] | None:
     return None
 
 
+def read_only(folder: Path) -> tuple[str, ...]:
+    """The program that starts another one to which a folder is read-only; whoever is not root has no need of it."""
+    if os.geteuid() != 0:
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(path.stat().st_mode & 0o555)
+        return ()
+    unshare = may_mount()
+    if unshare is None:
+        pytest.skip("root may not mount a file system here, and no permission holds it back")
+    script = f'mount --bind "{folder}" "{folder}" && mount -o remount,bind,ro "{folder}" && exec "$@"'
+    return (*unshare, "sh", "-c", script, "sh")
+
+
 @pytest.fixture(autouse=True)
 def _own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("WIKIGPT_", "MLFLOW_"))]:
