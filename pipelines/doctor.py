@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import sqlite_path
 from components.shared.machine import cores_granted
 from components.shared.storage.store import open_store
 from pipelines import machine
@@ -99,7 +101,7 @@ def tracking(uri: str) -> Finding:
     """Asks MLflow for its experiments; a SQLite file that is not there yet will be made."""
 
     def use() -> str:
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        if (path := sqlite_path(uri)) and not path.exists():
             return f"{uri} (made by the first run)"
         from components.shared.tracking import connect, plainly
 
@@ -190,7 +192,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     for finding in findings:
         mark = "[green]✓" if finding.ok else "[red]✗" if finding.needed else "[yellow]–"
         lost = f"prevents {finding.prevents}" if not finding.ok and finding.prevents else ""
-        table.add_row(mark, finding.name, finding.seen, f"[dim]{lost}")
+        table.add_row(mark, finding.name, Text(finding.seen), Text(lost, style="dim"))
     console.print(table)
 
 

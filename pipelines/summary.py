@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.download.corpora import MODEL
 from pipelines.home import Home, tracking_uri
@@ -43,20 +44,22 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table = Table(title=f"Wiki-GPT · {summary['run']} · {summary['status']}", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("Corpus", summary["corpus"] or "")
+    # Without markup: rich would take brackets in a path or a name for it.
+    row = lambda name, value: table.add_row(name, Text(value))  # noqa: E731
+    row("Corpus", summary["corpus"] or "")
     if version := summary["version"]:
         aliases = ", ".join(version["aliases"]) or "no alias"
-        table.add_row("Model", f"{version['name']} version {version['version']} ({aliases})")
-        table.add_row("Word perplexity", f"{version['word_perplexity']:.2f} on test")
-        table.add_row("Token perplexity", f"{version['token_perplexity']:.2f} on test")
-        table.add_row("Bits per byte", f"{version['bits_per_byte']:.4f} on test")
-    table.add_row("Decision", f"{summary['decision']}: {summary['reason']}")
+        row("Model", f"{version['name']} version {version['version']} ({aliases})")
+        row("Word perplexity", f"{version['word_perplexity']:.2f} on test")
+        row("Token perplexity", f"{version['token_perplexity']:.2f} on test")
+        row("Bits per byte", f"{version['bits_per_byte']:.4f} on test")
+    row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
-        table.add_row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    table.add_row("Seconds", "\n".join(f"{TITLES.get(k, k):<28}{v:8.1f}" for k, v in summary["seconds"].items()))
+        row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
+    row("Seconds", "\n".join(f"{TITLES.get(k, k):<28}{v:8.1f}" for k, v in summary["seconds"].items()))
     for step, path in summary["reports"].items():
-        table.add_row(f"Report: {step}", _short(path))
-    table.add_row("Log", _short(summary["log"]))
+        row(f"Report: {step}", _short(path))
+    row("Log", _short(summary["log"]))
     console.print(table)
     name = version["name"] if version else MODEL
     model = "" if name == MODEL else f" --model {name}"
@@ -92,7 +95,9 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     folder = home.runs / version["pipeline_run"] if version else None
     if folder is None or not (folder / "result.json").is_file():
         return {}
-    return json.loads((folder / "result.json").read_text())["reports"]
+    recorded = json.loads((folder / "result.json").read_text())["reports"]
+    # They lie beside it; an earlier version recorded full paths, and the home may have been moved since.
+    return {step: str(folder / Path(path).name) for step, path in recorded.items()}
 
 
 def _short(path: str) -> str:

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.redact import redact
 from pipelines.commands import options
 from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
@@ -41,7 +43,7 @@ def gc(
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
-        Console(stderr=True).print(f"Store {address}, registry {client.tracking_uri}", highlight=False, soft_wrap=True)
+        typer.echo(f"Store {address}, registry {redact(client.tracking_uri)}", err=True)
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
@@ -94,14 +96,14 @@ def reproduce(
 def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
     table = Table("What", "Name", "Bytes", "Why", box=None, header_style="bold", padding=(0, 2, 0, 0))
     for kind, name, size, reason in rows[:_MANY]:
-        table.add_row(kind, _DIGEST.sub(r"\1…", name), f"{size:,}", reason)
+        table.add_row(kind, Text(_DIGEST.sub(r"\1…", name)), f"{size:,}", Text(reason))
     if len(rows) > _MANY:
         table.add_row("…", f"{len(rows) - _MANY} more", "", "")
     console = Console()
     if rows:
         console.print(table)
     for note in notes:
-        console.print(note)
+        console.print(note, markup=False)
     total = sum(size for _, _, size, _ in rows)
     said = "Removed" if removed else "To be removed by --apply"
     console.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")

@@ -34,7 +34,7 @@ from tests.components.evaluate.conftest import (  # noqa: F401
     write_model,
 )
 from tests.components.evaluate.test_run import SETTINGS
-from tests.earlier import FINGERPRINT, OUTLINE, RUN, make_earlier_home, outline
+from tests.earlier import FINGERPRINT, OUTLINE, make_earlier_home, outline
 from tests.pipelines.registry.test_gc import age
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
