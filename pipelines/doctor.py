@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import sqlite_path
 from components.shared.machine import cores_granted
 from components.shared.storage.store import open_store
 from pipelines import machine
@@ -100,7 +101,7 @@ def tracking(uri: str) -> Finding:
     """Asks MLflow for its experiments; a SQLite file that is not there yet will be made."""
 
     def use() -> str:
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        if (path := sqlite_path(uri)) and not path.exists():
             return f"{uri} (made by the first run)"
         from components.shared.tracking import connect, plainly
 

@@ -52,20 +52,21 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     table = Table(title=Text(title, style="table.title"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("Corpus", summary["corpus"] or "")
+    row = table.add_row
+    row("Corpus", summary["corpus"] or "")
     if version := summary["version"]:
         aliases = ", ".join(version["aliases"]) or "no alias"
-        table.add_row("Model", f"{version['name']} version {version['version']} ({aliases})")
+        row("Model", f"{version['name']} version {version['version']} ({aliases})")
         for label, key, places in _SCORES:
             if version[key] is not None:
-                table.add_row(label, f"{version[key]:.{places}f} on test")
-    table.add_row("Decision", f"{summary['decision']}: {summary['reason']}")
+                row(label, f"{version[key]:.{places}f} on test")
+    row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
-        table.add_row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    table.add_row("Seconds", _seconds(summary["seconds"]))
+        row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
+    row("Seconds", _seconds(summary["seconds"]))
     for step, path in summary["reports"].items():
-        table.add_row(f"Report: {step}", _short(path))
-    table.add_row("Log", _short(summary["log"]))
+        row(f"Report: {step}", _short(path))
+    row("Log", _short(summary["log"]))
     console.print(table)
     name = version["name"] if version else MODEL
     model = "" if name == MODEL else f" --model {shlex.quote(name)}"
@@ -110,7 +111,9 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     folder = home.runs / version["pipeline_run"] if version else None
     if folder is None or not (folder / "result.json").is_file():
         return {}
-    return json.loads((folder / "result.json").read_text())["reports"]
+    recorded = json.loads((folder / "result.json").read_text())["reports"]
+    # They lie beside it; an earlier version recorded full paths, and the home may have been moved since.
+    return {step: str(folder / Path(path).name) for step, path in recorded.items()}
 
 
 def _short(path: str) -> str:

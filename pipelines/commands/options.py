@@ -12,6 +12,7 @@ from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
 from pipelines.home import Home, open_home
+from pipelines.paths import absolute
 from pipelines.settings import RunSettings, load
 
 Profile = Annotated[str, typer.Option("--profile", "-p", help="Named settings, or the path of a YAML file.")]
@@ -42,8 +43,10 @@ def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> Run
     """The settings that options ask for; folders that they name are made absolute, since steps run elsewhere."""
     settings = load(profile, sets or ())
     settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
-    settings = settings.with_values("tokenize", tokenizer=_absolute(settings.tokenize.tokenizer))
-    return settings.with_values("train", pretrained=settings.train.pretrained and _absolute(settings.train.pretrained))
+    tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")
+    settings = settings.with_values("tokenize", tokenizer=tokenizer)
+    pretrained = settings.train.pretrained and _absolute(settings.train.pretrained, "train.pretrained")
+    return settings.with_values("train", pretrained=pretrained)
 
 
 def absolute_corpus(corpus: str) -> str:
@@ -63,11 +66,11 @@ def absolute_corpus(corpus: str) -> str:
             " an https:// archive or an s3:// prefix will do as well",
             exit_code=ExitCode.USAGE,
         )
-    return str(Path(corpus).expanduser().resolve())
+    return str(absolute(corpus, "--corpus"))
 
 
-def _absolute(address: str) -> str:
-    return str(Path(address).expanduser().resolve()) if is_folder(address) else address
+def _absolute(address: str, setting: str) -> str:
+    return str(absolute(address, setting)) if is_folder(address) else address
 
 
 def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
@@ -75,4 +78,4 @@ def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
     opened = open_home(home)
     if store is None:
         return opened, str(opened.store)
-    return opened, store if "://" in store else str(Path(store).expanduser().resolve())
+    return opened, store if "://" in store else str(absolute(store, "--store"))

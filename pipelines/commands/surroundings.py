@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import folder_address, sqlite_path
+from components.shared.mlflow_database import ARTIFACTS, prepare_database
 from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.cluster.options import Endpoint, Namespace
@@ -17,6 +19,7 @@ from pipelines.commands import options
 from pipelines.commands.numbers import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
+from pipelines.paths import absolute
 from pipelines.screen import console, print_json
 
 
@@ -64,12 +67,15 @@ def ui(
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
     _refuse_taken(port)
-    artifacts = home.expanduser().resolve() / "mlartifacts"
+    database = sqlite_path(recorded)
+    if database is not None:
+        prepare_database(database)  # MLflow's server would make it too, in a way that cannot be disturbed
+    artifacts = (database.parent if database else absolute(home, "--home")) / ARTIFACTS
     typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Not among the arguments, which everybody on this machine can read: the address may hold a password.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
-    os.execve(sys.executable, [*command, "--artifacts-destination", str(artifacts)], environment)
+    os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
 
 
 def _refuse_taken(port: int) -> None:

@@ -48,7 +48,7 @@ def gc(
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
-        typer.echo(redact(f"Store {address}, registry {client.tracking_uri}"), err=True)
+        typer.echo(f"Store {address}, registry {redact(client.tracking_uri)}", err=True)
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)

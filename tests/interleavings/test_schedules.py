@@ -37,18 +37,21 @@ def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "_PAUSES", (0.0,) * 9)
 
 
-def test_no_schedule_ends_in_what_must_not_be() -> None:
+@pytest.mark.parametrize(
+    ("count", "different"), [(150, 1_000), pytest.param(DRAWN, 10_000, marks=pytest.mark.slow)], ids=["some", "many"]
+)
+def test_no_schedule_ends_in_what_must_not_be(count: int, different: int) -> None:
     seen: set[int] = set()
     crashes = doubts = clicks = 0
     for scenario in SCENARIOS.values():
-        for plan, pick in schedules(scenario, DRAWN):
+        for plan, pick in schedules(scenario, count):
             world = play(scenario, plan, pick)
             seen.add(hash((id(scenario), *world.log)))
             crashes += any(actor.attempts > 1 or actor.crashed for actor in world.actors)
             doubts += any(actor.ever_doubted for actor in world.actors)
             clicks += bool(world.clicks)
-    assert len(seen) > 10_000, "different schedules"
-    assert min(crashes, doubts, clicks) > 1000
+    assert len(seen) > different, "different schedules"
+    assert min(crashes, doubts, clicks) > different // 20
 
 
 BREAKS = {
