@@ -11,7 +11,7 @@ from components.download.splits import find_splits
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import KIND, Part, in_cache, mirrored_name, require_files
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines import doctor

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 from pipelines.cluster.refusals import refuse_secret_values
 from pipelines.settings import RunSettings
 

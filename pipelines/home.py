@@ -6,6 +6,7 @@ mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and 
 store/            the store, unless --store names another
 runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
 compile-cache/    what torch.compile made
+reproductions/    a home for each version that is being made again, until it was compared
 precision/        how fast each CPU of this home multiplies in bfloat16; remove a file to have its CPU measured again
 """
 
@@ -20,8 +21,8 @@ from pathlib import Path
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.local_address import sqlite_address, sqlite_path
-from components.shared.manifest import PARTIAL, write_atomically
 from components.shared.os_errors import os_failure
+from components.shared.storage.files import PARTIAL, write_atomically
 from pipelines.paths import absolute
 
 LAYOUT = 1
@@ -41,6 +42,10 @@ class Home:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+    @property
+    def reproductions(self) -> Path:
+        return self.root / "reproductions"
 
     @property
     def precision(self) -> Path:

@@ -30,7 +30,7 @@ def main(folder: Path) -> None:
     from kfp import local
     from kfp.local import subprocess_task_handler
 
-    from pipelines.training import anywhere, build
+    from pipelines.training import anywhere, build, build_reproduction
 
     if in_containers:
         place = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
@@ -44,7 +44,8 @@ def main(folder: Path) -> None:
     local.init(runner=runner, pipeline_root=str(root))
     subprocess_task_handler.replace_python_executable = call_this_python
     try:
-        build(place=place)(settings=(folder / "settings.json").read_text())
+        pipeline = build_reproduction() if plan.get("reproduction") else build(place=place)
+        pipeline(settings=(folder / "settings.json").read_text())
     except RuntimeError as error:
         sys.exit(str(error))
 

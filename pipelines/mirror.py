@@ -12,9 +12,10 @@ from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
 from components.shared.address import is_bucket, is_folder
 from components.shared.articles import SPLIT_FILE
-from components.shared.manifest import digest_of, file_fact, write_manifest
 from components.shared.pretrained import KIND, Part, from_hub, mirrored_name, require_files
-from components.shared.store import Store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, write_manifest
+from components.shared.storage.store import Store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.settings import RunSettings
@@ -63,7 +64,7 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
             yield Mirrored(f"download.corpus={asked}", store.address("corpus", digest), by_name, size)
             return
         prefix = f"corpora/{digest[:16]}"
-        address = _place(store, prefix, [folder / name for name in SPLIT_FILE.values()])
+        address = store.place(prefix, [folder / name for name in SPLIT_FILE.values()])
     to_set = (f"download.corpus={address}", f"download.name={manifest.facts['name']}")
     yield Mirrored(f"download.corpus={asked}", address, to_set, size)
 
@@ -87,7 +88,7 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
         if is_folder(name):
             files = require_files(part, Path(name).expanduser(), key)
             digest = digest_of({path.name: file_fact(path).sha256 for path in files})
-            address = _place(store, f"{KIND}/{part}-{digest[:16]}", files)
+            address = store.place(f"{KIND}/{part}-{digest[:16]}", files)
             yield Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
             return
         stored = mirrored_name(part, name, revision)
@@ -99,12 +100,3 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
             manifest = store.publish(folder, KIND, stored)
     size = sum(fact.size for fact in manifest.files.values())
     yield Mirrored(f"{key}={name}", store.address(KIND, stored), (), size)
-
-
-def _place(store: Store, prefix: str, files: list[Path]) -> str:
-    """Copies files to a prefix of the store as they are, since steps read an address without a manifest."""
-    for path in files:
-        fact = file_fact(path)
-        if store.objects.size(f"{prefix}/{path.name}") != fact.size:
-            store.objects.upload(f"{prefix}/{path.name}", path, fact)
-    return f"{store.uri}/{prefix}"

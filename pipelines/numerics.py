@@ -10,8 +10,9 @@ from importlib.metadata import version
 
 from components.shared.failure import Failure
 from components.shared.machine import bfloat16_instructions, cores_granted, cpu_model
-from components.shared.manifest import digest_of, write_atomically
 from components.shared.precision import Decision
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import digest_of
 from pipelines import machine
 from pipelines.home import Home
 from pipelines.settings import RunSettings

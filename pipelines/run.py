@@ -17,8 +17,8 @@ from typing import Any
 
 from components.shared.events import parse
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import write_atomically
 from components.shared.secrets import move_out_secrets
+from components.shared.storage.files import write_atomically
 from pipelines import machine, supervisor
 from pipelines.home import Home, tracking_uri
 from pipelines.local import GRACE
@@ -133,13 +133,17 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
         home: where the run is kept.
         store: the address of the store.
         view: what is shown meanwhile.
-        runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers.
+        runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "reproduction": True
+            it trains in a home of its own, and nothing is judged, registered or announced.
     """
     folder = home.new_run()
     travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
     write_atomically(folder / "settings.json", json.dumps(travelling, sort_keys=True))
     write_atomically(folder / "plan.json", json.dumps(runner))
+    reproduction = runner.get("reproduction", False)
     environment = surroundings(home, store, folder.name) | secrets
+    if reproduction:
+        environment |= {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_RUN_ID": ""}
     run = supervisor.start(folder, environment)
     result = Result(run=folder.name, log=str(run.log))
     stopper = Stopper(run, view)
@@ -153,8 +157,8 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     if stopper.told is not None:
         result.interrupted, result.exit_code = True, stopper.exit_code
     else:
-        _conclude(result, returncode)
-    if not result.noticed:
+        _conclude(result, returncode, registers=not reproduction)
+    if not result.noticed and not reproduction:
         supervisor.give_notice(folder, environment, "CANCELED" if stopper.told else "FAILED")
     result.reports = _name_reports(folder)
     write_atomically(folder / "result.json", json.dumps(_for_the_record(result, home), indent=1))
@@ -192,7 +196,7 @@ def _compile_cache(home: Home) -> dict[str, str]:
     return {name: str(home.root / "compile-cache")}
 
 
-def _conclude(result: Result, returncode: int) -> None:
+def _conclude(result: Result, returncode: int, *, registers: bool) -> None:
     """Holds what the steps said against what must have happened.
 
     kfp.local calls a run a success although a condition could not be evaluated and nothing below it ran.
@@ -205,7 +209,8 @@ def _conclude(result: Result, returncode: int) -> None:
             where=f"step {unfinished[0]}, {result.log}" if unfinished else result.log,
             remedy="see the log",
         ).to_dict()
-    if result.failure is None and result.decision_word == "train" and result.registered is None:
+    due = registers and result.decision_word == "train"
+    if result.failure is None and due and result.registered is None:
         result.failure = Failure(
             "Training was due but nothing was registered", where=result.log, remedy="see the log"
         ).to_dict()

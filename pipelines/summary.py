@@ -27,7 +27,7 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
         "status": _status(result),
         "exit_code": int(result.exit_code),
         "corpus": decision.get("corpus"),
-        "fingerprint": decision.get("fingerprint"),
+        "reuse_key": decision.get("reuse_key"),
         "decision": decision.get("word"),
         "reason": decision.get("reason"),
         "version": version,
@@ -76,16 +76,18 @@ def _status(result: Result) -> str:
 
 
 def _version(result: Result, home: Home) -> dict[str, Any] | None:
-    """The model version of the run's fingerprint, as the registry has it now."""
+    """The model version that the run made or came to, as the registry has it now."""
     if result.failure is not None or result.exit_code or result.decision is None:
         return None
     from components.shared.tracking import connect, plainly
-    from pipelines.registry.models import row_of_fingerprint
+    from pipelines.registry.models import row_of_number
 
+    number = (result.registered or result.decision).get("version")
+    if number is None:
+        return None
     client = connect(tracking_uri(home))
     with plainly(client):
-        row = row_of_fingerprint(client, result.decision["model_name"], result.decision["fingerprint"])
-    return None if row is None else asdict(row)
+        return asdict(row_of_number(client, result.decision["model_name"], number))
 
 
 def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:

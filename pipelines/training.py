@@ -24,6 +24,24 @@ def anywhere(task: dsl.PipelineTask, step: str) -> None:
     """Asks nothing of the place where a task runs."""
 
 
+def build_reproduction() -> GraphComponent:
+    """The steps up to the training, as `wikigpt reproduce` runs them: nothing is judged, registered or announced."""
+
+    @dsl.pipeline(name=f"{NAME}-reproduction")
+    def reproduction(settings: str):
+        """Trains a language model.
+
+        Args:
+            settings: the settings of the run as one JSON string.
+        """
+        run = {"settings": settings, "pipeline_run": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+        keys = download(**run).outputs
+        packed = tokenize(**run, tokens_key=keys["tokens_key"], corpus=keys["corpus"])
+        train(**run, reuse_key=keys["reuse_key"], tokens=packed.outputs["tokens"])
+
+    return reproduction
+
+
 def build(
     default_settings: str | None = None, *, place: Placement = anywhere, config: dsl.PipelineConfig | None = None
 ) -> GraphComponent:
@@ -50,7 +68,7 @@ def build(
         3. tokenize: train a BPE or take a pretrained tokenizer, pack the splits
         4. train: from scratch or from pretrained weights, resumably
         5. evaluate: perplexity, bits per byte and BLEU, beside the champion's
-        6. register: one version per fingerprint, champion or challenger
+        6. register: one version per digest of weights, champion or challenger
         7. notify: whatever happened, say how it ended
 
         Args:
@@ -60,13 +78,13 @@ def build(
         notice = do(notify, **run)
         with dsl.ExitHandler(notice, name="train-and-tell"):
             source = do(download, **run)
-            corpus, keyed = source.outputs["corpus"], {**run, "fingerprint": source.outputs["fingerprint"]}
+            corpus, keyed = source.outputs["corpus"], {**run, "reuse_key": source.outputs["reuse_key"]}
             with dsl.If(source.outputs["Output"] == "train", name="training-is-due"):
                 checked = do(validate, **run, corpus=corpus)
-                packed = do(tokenize, **keyed, corpus=corpus).after(checked)
+                packed = do(tokenize, **run, tokens_key=source.outputs["tokens_key"], corpus=corpus).after(checked)
                 trained = do(train, **keyed, tokens=packed.outputs["tokens"])
                 model = trained.outputs["model"]
-                judged = do(evaluate, **keyed, corpus=corpus, model=model)
+                judged = do(evaluate, **run, corpus=corpus, model=model)
                 evaluation, report = judged.outputs["evaluation"], judged.outputs["report"]
                 do(register, **keyed, corpus=corpus, model=model, evaluation=evaluation, report=report)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from components.shared.manifest import digest_of, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import digest_of, write_manifest
+from components.shared.trained import weights_digest
 
 TEXT = (
     " = Castle = \n\n The castle was built in 1212 by the king of the valley . \n\n"
@@ -24,9 +25,9 @@ EVALUATION = {"margin": 0.005, "confidence": 0.95, "resamples": 200, "seed": 0, 
 
 @dataclass(frozen=True)
 class Folders:
-    """The inputs of the step, with the fingerprint that they are of."""
+    """The inputs of the step, with the reuse key that the model was asked for by."""
 
-    fingerprint: str
+    reuse_key: str
     corpus: Path
     model: Path
     evaluation: Path
@@ -103,13 +104,14 @@ def make_folders(
     root: Path,
     model: Path,
     *,
-    fingerprint: str,
+    reuse_key: str,
     nll_per_word: float = 6.0,
+    weights: int = 0,
     model_name: str = "wikigpt-sample",
     text: str = TEXT,
     evaluation_key: str = "e" * 16,
 ) -> Folders:
-    """Folders of a corpus, a model and an evaluation that scored a given NLL per word (nats)."""
+    """Folders of a corpus, a model and an evaluation that scored a given NLL per word (nats); 0 leaves the weights."""
     dataset = digest_of({"train": text})
     corpus = root / "corpus"
     corpus.mkdir(parents=True)
@@ -119,22 +121,36 @@ def make_folders(
     facts |= {"licence": "CC BY-SA 3.0", "attribution": "Made by the project.", "source": "made"}
     write_manifest(corpus, "corpus", facts)
     shutil.copytree(model, root / "model")
+    change_weights(root / "model", weights)
     (root / "model" / "history.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
-    facts = {"fingerprint": fingerprint, "identity": {"dataset": dataset, "train.steps": 10}, "best_step": 10}
+    facts = {"reuse_key": reuse_key, "tokens_key": "t" * 32, "best_step": 10}
+    facts |= {"identity": {"dataset": dataset, "train.steps": 10}}
     facts |= {"steps": 10, "validation_loss": 5.0, "tokens_seen": 640, "train_seconds": 1.5, "gpu_seconds": 0.0}
     facts |= {"parameters": 9000, "numerics": {"device": "cpu"}, "stopped": "budget"}
     facts |= {"dataset_digest": dataset, "tokenizer_digest": digest_of(model.name)}
-    write_manifest(root / "model", "model", facts)
-    write_evaluation(root / "evaluation", nll_per_word, text=text, evaluation_key=evaluation_key)
+    made = write_manifest(root / "model", "model", facts)
+    write_evaluation(root / "evaluation", nll_per_word, weights_digest(made), text=text, evaluation_key=evaluation_key)
     (root / "report").write_text("<!doctype html><title>report</title>")
-    return Folders(fingerprint, corpus, root / "model", root / "evaluation", root / "report")
+    return Folders(reuse_key, corpus, root / "model", root / "evaluation", root / "report")
 
 
-def write_evaluation(folder: Path, nll_per_word: float, *, text: str = TEXT, evaluation_key: str = "e" * 16) -> None:
+def change_weights(folder: Path, by: int) -> None:
+    """Moves every weight of a Hugging Face folder by some ten-thousandths; nothing where that is 0."""
+    from safetensors.torch import load_file, save_file
+
+    if by:
+        path = folder / "model.safetensors"
+        moved = {name: tensor + by * 1e-4 for name, tensor in load_file(path).items()}
+        save_file(moved, path, metadata={"format": "pt"})
+
+
+def write_evaluation(
+    folder: Path, nll_per_word: float, weights_digest: str, *, text: str = TEXT, evaluation_key: str = "e" * 16
+) -> None:
     """The folder of an evaluation of thirty articles, each a little easier or harder than the mean."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {
-        "evaluation_key": evaluation_key,
+        "weights_digest": weights_digest,
         "protocols": {"wikitext-word": {split: score(nll_per_word, text) for split in ("validation", "test")}},
         "bleu": {},
         "samples": [{"prompt": "The castle", "continuation": "was built * in <b>stone</b>"}],
@@ -142,7 +158,8 @@ def write_evaluation(folder: Path, nll_per_word: float, *, text: str = TEXT, eva
         "verdict": {"word": "promote", "reason": "The first model."},
     }
     (folder / "evaluation.json").write_text(json.dumps(content))
-    write_manifest(folder, "evaluation", {"summary": {}, "evaluation_key": evaluation_key})
+    facts = {"summary": {}, "evaluation_key": evaluation_key, "weights_digest": weights_digest}
+    write_manifest(folder, "evaluation", facts)
 
 
 def score(nll_per_word: float, text: str = TEXT) -> dict[str, Any]:
@@ -182,17 +199,21 @@ def register(step: Step, folders: Folders) -> str:
     from components.register.run import run
 
     folders_ = (folders.corpus, folders.model, folders.evaluation, folders.report)
-    return run(step, folders.fingerprint, *folders_)
+    return run(step, folders.reuse_key, *folders_)
 
 
-def with_fingerprint(folders: Folders, root: Path, fingerprint: str, nll_per_word: float) -> Folders:
-    """The same corpus and model under another fingerprint, with another evaluation."""
+def another_model(
+    folders: Folders, root: Path, reuse_key: str, nll_per_word: float, *, weights: int | None = None
+) -> Folders:
+    """A model of the same corpus with its evaluation; its weights are those of its reuse key, unless others are asked
+    for, as by a training that is repeated on another machine."""
     model = root / "model"
     shutil.copytree(folders.model, model)
+    change_weights(model, int(reuse_key[0], 16) if weights is None else weights)
     manifest = json.loads((model / "manifest.json").read_text())
-    write_manifest(model, "model", {**manifest["facts"], "fingerprint": fingerprint})
-    write_evaluation(root / "evaluation", nll_per_word)
-    return replace(folders, fingerprint=fingerprint, model=model, evaluation=root / "evaluation")
+    made = write_manifest(model, "model", {**manifest["facts"], "reuse_key": reuse_key})
+    write_evaluation(root / "evaluation", nll_per_word, weights_digest(made))
+    return replace(folders, reuse_key=reuse_key, model=model, evaluation=root / "evaluation")
 
 
 def make_version(client: Any, model: str, nll_per_word: float) -> str:
@@ -205,6 +226,7 @@ def make_version(client: Any, model: str, nll_per_word: float) -> str:
         assert error.error_code == "RESOURCE_ALREADY_EXISTS"
     perplexity = score(nll_per_word)["word_perplexity"]
     tags = {"wikigpt.validation.word_perplexity": str(perplexity), "wikigpt.nll_per_word": str(nll_per_word)}
+    tags["wikigpt.weights_digest"] = digest_of(nll_per_word)
     return str(client.create_model_version(model, "file:///nowhere", tags=tags).version)
 
 
@@ -212,11 +234,13 @@ def judge_of(nll_per_word: float, **rule: Any) -> Any:
     """The gate for a version of `make_version` against any other."""
     from components.shared.gate import Rule, Scores, gate
 
-    def scores(nll: float) -> Scores:
-        return Scores.from_evaluation({"protocols": {"wikitext-word": {"validation": score(nll)}}})
+    def scores(nll: float, weights: str) -> Scores:
+        evaluation = {"weights_digest": digest_of(nll), "protocols": {"wikitext-word": {"validation": score(nll)}}}
+        return Scores.from_evaluation(evaluation, weights)
 
     def judge(champion: Any) -> Any:
-        theirs = scores(float(champion.tags["wikigpt.nll_per_word"])) if champion else None
-        return gate(scores(nll_per_word), theirs, Rule(resamples=100, **rule))
+        tags = champion.tags if champion else {}
+        theirs = scores(float(tags["wikigpt.nll_per_word"]), tags["wikigpt.weights_digest"]) if champion else None
+        return gate(scores(nll_per_word, digest_of(nll_per_word)), theirs, Rule(resamples=100, **rule))
 
     return judge

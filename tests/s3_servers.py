@@ -16,8 +16,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-# What the proxy does with a request: nothing special, or one of these.
-PASS, BUSY, CUT_REQUEST, CUT_ANSWER, GARBLE = "pass", "busy", "cut request", "cut answer", "garble"
+# What the proxy does with a request: nothing special, or one of these. LOST hands the request on and hangs up before
+# the answer comes back; what the second line names never reaches the server.
+PASS, CUT_ANSWER, LOST, GARBLE = "pass", "cut answer", "lost answer", "garble"
+CUT_REQUEST, BUSY, CONFLICT, NO_SUCH_UPLOAD = "cut request", "busy", "conflict", "no such upload"
+_REFUSALS = {
+    BUSY: (503, "SlowDown"),
+    CONFLICT: (409, "ConditionalRequestConflict"),
+    NO_SUCH_UPLOAD: (404, "NoSuchUpload"),
+}
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Request:
     path: str
     range: str
     number: int
+    conditional: bool
 
 
 Plan = Callable[[Request], str]
@@ -46,12 +54,15 @@ def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, 
     }
 
 
-def make_bucket(name: str, env: dict[str, str]) -> None:
+def make_bucket(name: str, env: dict[str, str], *, versioned: bool = False) -> None:
     """Makes a bucket, by boto3 without the environment of this process."""
     import boto3
 
     session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
-    session.client("s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"]).create_bucket(Bucket=name)
+    client = session.client("s3", endpoint_url=env["AWS_ENDPOINT_URL_S3"])
+    client.create_bucket(Bucket=name)
+    if versioned:
+        client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
 
 
 @contextmanager
@@ -118,19 +129,25 @@ class _Faulty(BaseHTTPRequestHandler):
     numbers: Iterator[int]
 
     def _handle(self) -> None:
-        fault = self.decide(Request(self.command, self.path, self.headers.get("Range", ""), next(self.numbers)))
+        conditional = "If-None-Match" in self.headers
+        request = Request(self.command, self.path, self.headers.get("Range", ""), next(self.numbers), conditional)
+        fault = self.decide(request)
         length = int(self.headers.get("Content-Length") or 0)
         if fault == CUT_REQUEST:
             self.rfile.read(length // 2)
             self._hang_up()
             return
         body = self.rfile.read(length)
-        if fault == BUSY:
-            self._reply(503, [("Content-Type", "application/xml")], b"<Error><Code>SlowDown</Code></Error>")
+        if fault in _REFUSALS:
+            status, code = _REFUSALS[fault]
+            self._reply(status, [("Content-Type", "application/xml")], f"<Error><Code>{code}</Code></Error>".encode())
             return
         if fault == GARBLE:
             body = bytes([body[0] ^ 1]) + body[1:]
         status, headers, answer = self._ask(body)
+        if fault == LOST:
+            self._hang_up()
+            return
         self._reply(status, headers, answer, cut=fault == CUT_ANSWER)
 
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle  # noqa: N815 -- the names that http.server looks for

@@ -9,6 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
+# The storage package from the bottom up: a module imports from the rows before its own.
+STORAGE = (
+    {"files", "s3_errors"},
+    {"objects", "manifest"},
+    {"local", "s3_transfer"},
+    {"s3"},
+    {"s3_files", "store"},
+    {"lock"},
+)
 MOST_LINES = 8
 
 
@@ -57,6 +66,30 @@ def test_no_step_imports_another_and_only_the_skin_imports_kfp(step):
 def test_shared_imports_no_step():
     for path in sources("components/shared"):
         assert not any(within(name, f"components.{step}") for name in imports_of(path) for step in STEPS), path
+
+
+def test_the_storage_package_imports_downwards_and_hides_no_import_in_a_function():
+    package, below = "components.shared.storage", {f"components.shared.{name}" for name in ("address", "failure", "os_errors")}
+    rows = {f"{package}.{name}": row for row, names in enumerate(STORAGE) for name in names}
+    modules = {f"{package}.{path.stem}": path for path in sources("components/shared/storage") if path.stem[0] != "_"}
+    assert modules.keys() == rows.keys()
+    for module, path in modules.items():
+        tree = ast.parse(path.read_text())
+        everywhere = {name for name in imports_of(path) if within(name, "components")}
+        at_the_top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert everywhere <= at_the_top, path
+        assert all(name in below or rows[name] < rows[module] for name in everywhere), path
+
+
+def test_nothing_but_the_storage_package_looks_below_the_store():
+    """Where things are kept in object storage is the store's own affair."""
+    for path in [*sources("components"), *sources("pipelines")]:
+        if ROOT / "components/shared/storage" in path.parents:
+            continue
+        below = [
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Attribute) and n.attr == "objects"
+        ]
+        assert not below, path
 
 
 def test_components_never_import_pipelines():

@@ -17,7 +17,7 @@ from typing import IO, cast
 
 from components.download.splits import KNOWN_NAMES
 from components.shared.failure import Failure
-from components.shared.manifest import disk_failure
+from components.shared.storage.files import disk_failure
 
 _LIMIT = 8 << 30
 # Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.

@@ -8,7 +8,8 @@ def download(
     settings: str,
     pipeline_run: str,
     corpus: dsl.Output[dsl.Dataset],
-    fingerprint: dsl.OutputPath(str),  # type: ignore[valid-type]
+    tokens_key: dsl.OutputPath(str),  # type: ignore[valid-type]
+    reuse_key: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> str:
     """Fetches the corpus, checks its digests and decides whether there is anything to train.
 
@@ -18,7 +19,8 @@ def download(
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
         corpus: train.txt, validation.txt, test.txt and their manifest.
-        fingerprint: of the training that these settings and this corpus ask for.
+        tokens_key: the reuse key of the tokens that these settings and this corpus ask for.
+        reuse_key: that of the model.
 
     Returns:
         `train` or `skip`.
@@ -30,5 +32,6 @@ def download(
 
     with step("download", settings, pipeline_run) as here:
         outcome = run(here, Path(corpus.path))
-    Path(fingerprint).write_text(outcome.fingerprint)
+    Path(tokens_key).write_text(outcome.tokens_key)
+    Path(reuse_key).write_text(outcome.reuse_key)
     return outcome.decision

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.shared.articles import SPLITS
-from components.shared.manifest import FileFact, digest_of
+from components.shared.storage.files import FileFact
+from components.shared.storage.manifest import digest_of
 
 MODEL = "wikigpt"
 LICENCE = "CC BY-SA 3.0"

@@ -21,8 +21,9 @@ from components.download.settings import DownloadSettings
 from components.download.splits import check_text, has_released_names
 from components.shared.articles import SPLIT_FILE
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, disk_failure, file_fact, write_manifest
 from components.shared.redact import redact
+from components.shared.storage.files import FileFact, disk_failure, file_fact
+from components.shared.storage.manifest import Manifest, write_manifest
 
 
 @dataclass(frozen=True)

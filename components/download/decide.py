@@ -1,4 +1,4 @@
-"""The ladder: what a run does with a fingerprint of which something may be known already."""
+"""The ladder: what a run does where something of what it asks for was made before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Decision:
 
     Attributes:
         word: whether the steps after download run.
-        rung: the highest thing that is known of the fingerprint.
+        rung: the highest thing that was made before.
         reason: a phrase for people.
     """
 
@@ -28,17 +28,17 @@ def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -
     """The first rung that holds.
 
     Args:
-        force: ignore what is known.
-        version: the registered version with this fingerprint, if there is one.
+        force: ignore what was made before.
+        version: a registered version of this reuse key, if there is one.
         model: whether the store has a trained model of it.
         checkpoint: whether the store has a checkpoint of it.
     """
     if force:
-        return Decision("train", "forced", "forced: what is known of this fingerprint is ignored")
+        return Decision("train", "forced", "forced: what was made before is ignored")
     if version is not None:
         return Decision("skip", "version", f"version {version} is already made of these data, settings and code")
     if model:
         return Decision("train", "model", "a trained model is in the store: it is evaluated and registered")
     if checkpoint:
-        return Decision("train", "checkpoint", "a checkpoint is in the store: training goes on from it")
+        return Decision("train", "checkpoint", "a checkpoint is in the store: training is resumed from it")
     return Decision("train", "nothing", "nothing is known of these data, settings and code")

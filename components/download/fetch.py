@@ -18,9 +18,10 @@ from components.shared.address import is_bucket
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import Manifest, disk_failure, file_fact, write_atomically
 from components.shared.redact import redact
-from components.shared.store import Store
+from components.shared.storage.files import disk_failure, file_fact, write_atomically
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import Store
 
 Brought = tuple[dict[str, Path], CorpusFacts]
 
@@ -43,7 +44,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store) -> Mani
         manifest = place(files, facts, folder)
     store.publish(folder, "corpus", facts.dataset_digest)
     if settings.sha256:
-        store.renew(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
+        store.put_record(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
     return manifest
 
 

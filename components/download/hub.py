@@ -11,7 +11,7 @@ from pathlib import Path
 from components.shared.articles import SPLIT_FILE, SPLITS
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 
 REPOSITORY = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"

@@ -1,7 +1,7 @@
 """What the settings only point to and a training depends on: pretrained weights and tokenizers.
 
-A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the fingerprint;
-else new weights at an old address would be taken for the model that the old ones made.
+A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the reuse key;
+else the model that old weights made would be taken for that of new ones at the same address.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.address import is_bucket, is_folder
-from components.shared.manifest import digest_of, file_fact
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of
+from components.shared.storage.s3 import S3Objects
 
 _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
 
@@ -37,6 +39,4 @@ def _of_folder(folder: Path) -> str:
 
 def _of_prefix(address: str) -> str:
     """By size and time of change: reading the weights would cost a download in every run."""
-    from components.shared.store_s3 import S3Objects
-
     return digest_of(sorted([entry.key, entry.size, entry.changed] for entry in S3Objects(address).entries("")))

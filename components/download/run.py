@@ -13,12 +13,12 @@ from components.download.settings import DownloadSettings
 from components.download.standing import Standing, look_up
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.fingerprint import fingerprint, identity
-from components.shared.lease import refuse_a_second_training
-from components.shared.manifest import Manifest
+from components.shared.reuse import Request, request_of
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest
 from components.shared.sweep import sweep
 from components.shared.tracking import plainly, settings_for_the_record
+from components.shared.training_lock import training_lock
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Outcome:
 
     Attributes:
         decision: "train" or "skip".
-        fingerprint: of the training that these settings and this corpus ask for.
+        tokens_key: the reuse key of the tokens that these settings and this corpus ask for.
+        reuse_key: that of the model.
     """
 
     decision: str
-    fingerprint: str
+    tokens_key: str
+    reuse_key: str
 
 
 def run(step: Step, corpus_dir: Path) -> Outcome:
@@ -42,29 +44,30 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store)
-    key = fingerprint(identity(corpus.facts["dataset_digest"], step.settings) | ingredients(step.settings))
+    request = request_of(corpus.facts["dataset_digest"], step.settings, ingredients(step.settings))
+    key = request.reuse_key
     with plainly(step.tracking.client):
         _end_dead_runs(step)
         standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
         decision = decide(
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
         )
-        _record(step, corpus, key, decision, standing)
+        _record(step, corpus, request, decision, standing)
     step.published.update(decision=decision.word, reason=decision.reason, model=corpus.facts["model_name"])
     step.published.update(version=standing.version if decision.word == "skip" else None)
     if decision.word == "train":
-        refuse_a_second_training(step.store, key, step.run)
+        training_lock(step.store, key).refuse(step.run)
     emit(
         "decision",
         word=decision.word,
         rung=decision.rung,
         reason=decision.reason,
-        fingerprint=key,
+        reuse_key=key,
         corpus=corpus.facts["name"],
         model_name=corpus.facts["model_name"],
         version=standing.version,
     )
-    return Outcome(decision.word, key)
+    return Outcome(decision.word, request.tokens_key, key)
 
 
 def _end_dead_runs(step: Step) -> None:
@@ -74,12 +77,13 @@ def _end_dead_runs(step: Step) -> None:
         emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(swept)}")
 
 
-def _record(step: Step, corpus: Manifest, key: str, decision: Decision, standing: Standing) -> None:
+def _record(step: Step, corpus: Manifest, request: Request, decision: Decision, standing: Standing) -> None:
     step.tracking.params(_described(step.settings))
     tags = {
         registry.DECISION: decision.word,
         registry.DECISION_REASON: decision.reason,
-        registry.FINGERPRINT: key,
+        registry.REUSE_KEY: request.reuse_key,
+        registry.TOKENS_KEY: request.tokens_key,
         registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
         registry.CORPUS: corpus.facts["name"],
     }

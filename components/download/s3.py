@@ -7,6 +7,7 @@ from pathlib import Path
 from components.download.splits import KNOWN_NAMES
 from components.shared.events import emit
 from components.shared.failure import Failure
+from components.shared.storage.s3 import S3Objects
 
 
 def download_prefix(address: str, folder: Path) -> Path:
@@ -15,8 +16,7 @@ def download_prefix(address: str, folder: Path) -> Path:
     Raises:
         Failure: there are none, or the storage cannot be used.
     """
-    from components.shared.s3_files import download_file
-    from components.shared.store_s3 import S3Objects
+    from components.shared.storage.s3_files import download_file
 
     objects = S3Objects(address)
     done = 0

@@ -21,7 +21,7 @@ class DownloadSettings:
             tar.gz archive; an `s3://` prefix.
         name: of a team's own text: its models are called `wikigpt-<name>`. By default the last part of its address.
         sha256: that an archive must have (64 hex digits); a pinned archive is fetched once and then reused.
-        force: train although the fingerprint is known.
+        force: train although a version, a model or a checkpoint is there.
         fall_back_to_sample: train on `sample` where the Hub cannot be reached.
     """
 

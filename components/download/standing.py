@@ -1,12 +1,12 @@
-"""What is known of a fingerprint, in the registry and in the store."""
+"""What was made before of what a run asks for, by the registry and by the store."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.shared import registry
-from components.shared.store import Store
+from components.shared import registry, trained
+from components.shared.storage.store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,21 +14,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """What is known of a fingerprint, see `decide`."""
+    """What was made before of a reuse key, see `decide`."""
 
     version: str | None
     model: bool
     checkpoint: bool
 
 
-def look_up(store: Store, client: MlflowClient, model_name: str, fingerprint: str) -> Standing:
+def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> Standing:
     """Asks the registry, which alone knows of versions, and the store.
 
-    A version that was not registered to its end, alias and card included, does not count: the run that goes on does it.
+    A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
+    that another reuse key made counts where a training of this one ended in the same weights.
     """
-    version = registry.version_of(client, model_name, fingerprint)
+    digests = {made.weights_digest for made in trained.made_by(store, reuse_key)}
+    versions = registry.versions_of_request(client, model_name, reuse_key)
+    versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
+    complete = (str(version.version) for version in versions if registry.is_complete(version))
     return Standing(
-        version=str(version.version) if version and registry.REGISTERED in version.tags else None,
-        model=store.find("model", fingerprint) is not None,
-        checkpoint=bool(store.names("checkpoint", f"{fingerprint}/")),
+        version=next(complete, None),
+        model=any(store.find(trained.KIND, digest) for digest in digests),
+        checkpoint=bool(store.names("checkpoint", f"{reuse_key}/")),
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import disk_failure
 from components.shared.redact import redact
+from components.shared.storage.files import disk_failure
 
 if TYPE_CHECKING:
     from requests import Response

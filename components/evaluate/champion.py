@@ -1,4 +1,7 @@
-"""The champion's scores on our validation text: as they were published, or else made anew from its model."""
+"""The champion's scores on our validation text: as they were published, or else made anew from its model.
+
+Scores and model are those of the weights that the champion's version names, wherever they are found.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +14,34 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.failure import Failure
+from components.shared.registered_model import registered_model
 from components.shared.step import Step
 from components.shared.tracking import plainly
+from components.shared.trained import fetch_model
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from components.evaluate.measure import Measured
 
+KIND = "evaluation"
 Measure = Callable[[Path, dict[str, Any]], "Measured"]
 
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that the alias `champion` stands on.
+    """The version that has the alias `champion`.
 
     Attributes:
         version: its number.
-        fingerprint: of its training, "" where the version does not say.
+        weights_digest: of its weights, "" where the version does not say.
         evaluation: what an evaluation.json holds, with validation at least; None where it cannot be had.
         origin: where the scores come from, or why there are none; a phrase.
         tags: of the version.
     """
 
     version: str
-    fingerprint: str
+    weights_digest: str
     evaluation: dict[str, Any] | None
     origin: str
     tags: dict[str, str]
@@ -55,26 +61,38 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
         version = registry.holder(client, model_name, registry.CHAMPION)
     if version is None:
         return None
-    fingerprint = version.tags.get(registry.FINGERPRINT, "")
-    evaluation, origin = _scores(step, version, fingerprint, key, measure)
-    return Champion(str(version.version), fingerprint, evaluation, origin, dict(version.tags))
+    weights = version.tags.get(registry.WEIGHTS_DIGEST, "")
+    evaluation, origin = _scores(step, version, weights, key, measure)
+    return Champion(str(version.version), weights, evaluation, origin, dict(version.tags))
+
+
+def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[str, Any] | None:
+    """The evaluation of some weights as the store holds it, or None; its verdict is older than the champion may be."""
+    manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
+    if manifest is None or manifest.facts.get("weights_digest") != weights_digest:
+        return None
+    return json.loads((folder / "evaluation.json").read_text())
 
 
 def _scores(
-    step: Step, version: ModelVersion, fingerprint: str, key: str, measure: Measure
+    step: Step, version: ModelVersion, weights: str, key: str, measure: Measure
 ) -> tuple[dict[str, Any] | None, str]:
-    if not fingerprint:
-        return None, f"version {version.version} has no tag {registry.FINGERPRINT}"
+    if not weights:
+        return None, f"version {version.version} has no tag {registry.WEIGHTS_DIGEST}"
+    formerly = version.tags.get(registry.FINGERPRINT, "")
     with tempfile.TemporaryDirectory(prefix="champion-") as scratch:
-        published, model = Path(scratch) / "evaluation", Path(scratch) / "model"
-        if step.store.fetch("evaluation", f"{fingerprint}/{key}", published):
-            return json.loads((published / "evaluation.json").read_text()), "as published in the store"
-        if stored := step.store.fetch("model", fingerprint, model):
+        if evaluation := published(step, weights, key, Path(scratch) / "evaluation"):
+            return evaluation, "as published in the store"
+        folder, registered = Path(scratch) / "model", Path(scratch) / "registered"
+        model = fetch_model(step.store, weights, folder, formerly=formerly)
+        facts = model.facts if model else registered_model(step.tracking.client, version, registered)
+        if facts is not None:
             try:
-                return measure(model, stored.facts).to_dict(), "scored anew from its model"
+                scored = measure(folder if model else registered, facts).to_dict()
+                return scored | {"weights_digest": weights}, "scored anew from its model"
             except Failure as failure:
                 return None, f"these settings do not fit it: {failure.what}"
     same = version.tags.get(registry.EVALUATION_KEY) == key
     if same and (kept := registry.evaluation_of(step.tracking.client, version)):
         return kept, "as kept with its MLflow run"
-    return None, f"neither this evaluation nor the model of fingerprint {fingerprint} is in the store"
+    return None, f"neither this evaluation of weights {weights[:12]}… nor their model is in the store or in MLflow"

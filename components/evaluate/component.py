@@ -7,7 +7,6 @@ from components import BASE_IMAGE
 def evaluate(
     settings: str,
     pipeline_run: str,
-    fingerprint: str,
     corpus: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
@@ -19,7 +18,6 @@ def evaluate(
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
-        fingerprint: of the training.
         corpus: the corpus.
         model: the trained model.
         evaluation: every number by protocol, split and article, JSON.
@@ -35,7 +33,7 @@ def evaluate(
     from components.shared.step import step
 
     with step("evaluate", settings, pipeline_run) as here:
-        result = run(here, fingerprint, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
+        result = run(here, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
         result.write_metrics(Path(metrics.path))
     metrics.metadata.update(result.metrics)
     return result.recommendation

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from components.evaluate.continuations import choose_prompts, continue_prompts, quality, samples_of
 from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
-from components.shared import articles
 from components.shared.gate import PROTOCOL
-from components.shared.manifest import digest_of
+from components.shared.reuse import key_of, made_by
 
 Progress = Callable[[str, str, int, int], None]
 
@@ -96,19 +93,16 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
     )
 
 
-def evaluation_key(settings: EvaluateSettings) -> str:
-    """Names an evaluation of a model in the store: what decides its numbers, beside the model and the corpus.
+def evaluation_key(settings: EvaluateSettings, dataset_digest: str) -> str:
+    """The reuse key of an evaluation of some weights: what decides its numbers beside those weights.
 
     What a GPU measures in bfloat16 is not taken for what a CPU would.
+
+    Args:
+        settings: of the step.
+        dataset_digest: of the corpus whose text is scored.
     """
     device, dtype = numerics_of(settings)
     chosen = asdict(settings) | {"device": device, "dtype": dtype}
     decisive = {name: value for name, value in chosen.items() if name not in GATE_FIELDS}
-    return digest_of({"settings": decisive, "source": _source_digest()})[:16]
-
-
-def _source_digest() -> str:
-    sha = hashlib.sha256()
-    for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(articles.__file__)]:
-        sha.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
-    return sha.hexdigest()
+    return key_of({**made_by("evaluation"), "dataset": dataset_digest, "settings": decisive})

@@ -67,7 +67,7 @@ def evaluation_page(
         f" {model['tokens_seen'] / 1e6:.1f} million tokens in {_duration(model['train_seconds'])}",
         sections,
         verdict=badge(verdict["word"], _TONES[verdict["word"]]),
-        footer=f"Fingerprint {model['fingerprint']}. Text: {corpus['licence']}. {corpus['attribution']}",
+        footer=f"Weights {evaluation['weights_digest']}. Text: {corpus['licence']}. {corpus['attribution']}",
     )
 
 

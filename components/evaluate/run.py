@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluate.baselines import baselines
-from components.evaluate.champion import Champion, find_champion
+from components.evaluate.champion import KIND, Champion, find_champion, published
 from components.evaluate.measure import Measured, Progress, evaluation_key, measure, perplexities
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
@@ -21,8 +21,10 @@ from components.shared import registry
 from components.shared.articles import HELD_OUT, read_splits
 from components.shared.events import emit
 from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
-from components.shared.manifest import read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.trained import weights_digest
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,11 @@ class Evaluated:
         write_atomically(path, json.dumps(self.metrics, indent=1))
 
 
-def run(
-    step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path
-) -> Evaluated:
-    """Scores the model, or finds its scores in the store, and sets them against the champion that stands now.
+def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
+    """Scores the model, or finds the scores of its weights in the store, and sets them against the present champion's.
 
     Args:
         step: what every step is handed.
-        fingerprint: of the training.
         corpus_dir, model_dir: folders of the steps before.
         evaluation_dir: is written: `evaluation.json` and `evaluation.html`.
         report_path: is written: the report again.
@@ -60,17 +59,18 @@ def run(
     settings = step.section(EvaluateSettings)
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
     texts = read_splits(corpus_dir)
-    key = evaluation_key(settings)
-    weights = registry.weights_digest(model)
-    known = _known(step, f"{fingerprint}/{key}", weights, evaluation_dir)
-    evaluation = known or _evaluate(model_dir, model.facts, texts, settings)
+    key, weights = evaluation_key(settings, corpus.facts["dataset_digest"]), weights_digest(model)
+    if evaluation := published(step, weights, key, evaluation_dir):
+        emit("reused", step="evaluate", what=f"scores {key}")
+    else:
+        evaluation = _evaluate(model_dir, model.facts, texts, settings) | {"weights_digest": weights}
     champion = find_champion(
         step,
         corpus.facts["model_name"],
         key,
         lambda folder, facts: _validate_only(folder, facts, texts["validation"], settings),
     )
-    verdict = _judge(evaluation, champion, Rule.from_settings(asdict(settings)), fingerprint)
+    verdict = _judge(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
     emit("note", text=f"{verdict.word}: {verdict.reason}")
     evaluation["verdict"] = asdict(verdict)
     evaluation["champion"] = _described(champion)
@@ -78,27 +78,15 @@ def run(
     write_atomically(evaluation_dir / "evaluation.json", json.dumps(evaluation, indent=1) + "\n")
     page = evaluation_page(evaluation, corpus.facts, model.facts, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
-    facts = {"summary": metrics, "evaluation_key": key, "fingerprint": fingerprint, "verdict": verdict.word}
-    write_manifest(evaluation_dir, "evaluation", facts | {"weights_digest": weights})
-    step.store.publish(evaluation_dir, "evaluation", f"{fingerprint}/{key}", replace=known is None)
+    facts = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
+    write_manifest(evaluation_dir, KIND, facts)
+    step.store.publish(evaluation_dir, KIND, f"{weights}/{key}")
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
     step.published.update(report=step.tracking.address("reports/evaluation.html"))
     return Evaluated(verdict.word, metrics)
-
-
-def _known(step: Step, name: str, weights: str, folder: Path) -> dict[str, Any] | None:
-    """The evaluation of these very weights as it was published; its verdict is older than the champion may be.
-
-    A training that was forced leaves other weights under the same fingerprint.
-    """
-    published = step.store.fetch("evaluation", name, folder)
-    if published is None or published.facts.get("weights_digest") != weights:
-        return None
-    emit("reused", step="evaluate", what=f"scores {name.rpartition('/')[2]}")
-    return json.loads((folder / "evaluation.json").read_text())
 
 
 def _evaluate(
@@ -116,14 +104,11 @@ def _validate_only(folder: Path, facts: dict[str, Any], text: str, settings: Eva
     return Measured(scores, loaded.tokenizer_digest)
 
 
-def _judge(evaluation: Mapping[str, Any], champion: Champion | None, rule: Rule, fingerprint: str) -> Verdict:
-    ours = Scores.from_evaluation(evaluation)
+def _judge(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:
+    ours = Scores.from_evaluation(evaluation, weights)
     if champion is None:
         return gate(ours, None, rule)
-    if champion.fingerprint == fingerprint:
-        reason = f"The champion, version {champion.version}, is this very model."
-        return Verdict("keep", reason, difference=0.0, interval=(0.0, 0.0))
-    verdict = gate(ours, Scores.from_evaluation(champion.evaluation), rule)
+    verdict = gate(ours, Scores.from_evaluation(champion.evaluation, champion.weights_digest), rule)
     if verdict.word == "incomparable" and champion.evaluation is None:
         return replace(verdict, reason=f"The champion cannot be scored: {champion.origin}.")
     return verdict
@@ -138,7 +123,7 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
     perplexity = champion.tags.get(registry.score_tag("test", "word_perplexity"))
     return {
         "version": champion.version,
-        "fingerprint": champion.fingerprint,
+        "weights_digest": known.get("weights_digest", ""),
         "origin": champion.origin,
         "tokenizer_digest": known.get("tokenizer_digest", ""),
         "merged": known.get("merged", True),

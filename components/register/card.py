@@ -18,7 +18,7 @@ _SAMPLES = 3
 _SAMPLE_LENGTH = 400
 
 
-def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] | None) -> str:
+def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] | None, tags: Mapping[str, str]) -> str:
     """The card of a version, markdown.
 
     Args:
@@ -26,11 +26,12 @@ def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] |
         version: its number.
         placed: what the gate said and which alias followed.
         champion: the tags of the version that it was compared with, or None.
+        tags: of the version itself.
     """
     parts = [
         f"# {made.name} version {version}",
         f"**{placed.word}**: {placed.reason}",
-        _what_it_is(made),
+        _what_it_is(made, tags.get(registry.REPEATS)),
         "## Perplexity\n\n" + "\n".join(_table(made, placed, champion)),
         *_samples(made.scores.get("samples") or []),
         _corpus(made),
@@ -40,12 +41,13 @@ def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] |
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what_it_is(made: Made) -> str:
+def _what_it_is(made: Made, repeats: str | None) -> str:
     facts = made.model
+    same = f" It repeats version {repeats}: the same was asked for, and other weights came of it." if repeats else ""
     return (
         f"A causal language model with {facts['parameters']:,} parameters, trained on `{made.corpus['name']}` for"
         f" {facts['steps']:,} steps ({facts['tokens_seen']:,} tokens, {facts['train_seconds']:,.0f} s of training,"
-        f" {facts['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {facts['best_step']:,}."
+        f" {facts['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {facts['best_step']:,}.{same}"
     )
 
 
@@ -99,6 +101,6 @@ def _use(name: str, version: str) -> str:
         f'generate = mlflow.transformers.load_model("models:/{name}/{version}")\n'
         'generate("The castle was built in", max_new_tokens=40)\n```\n\n'
         f"Whoever wants the best model resolves `models:/{name}@{registry.CHAMPION}` once per process. Trained by"
-        f" the run of fingerprint and lineage that the tags name; `wikigpt reproduce models:/{name}/{version}` makes"
+        f" the run and of the settings that the tags name; `wikigpt reproduce models:/{name}/{version}` makes"
         " it again."
     )

@@ -7,18 +7,18 @@ from components import BASE_IMAGE
 def register(
     settings: str,
     pipeline_run: str,
-    fingerprint: str,
+    reuse_key: str,
     corpus: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     evaluation: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
 ) -> str:
-    """Logs the model to MLflow, registers it once per fingerprint and moves the alias that the gate decides.
+    """Logs the model to MLflow, registers it once per digest of its weights and moves the alias that the gate decides.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
-        fingerprint: of the training.
+        reuse_key: of the model, as it was asked for.
         corpus: the corpus that it was trained on.
         model: the trained model.
         evaluation: its numbers.
@@ -33,4 +33,4 @@ def register(
     from components.shared.step import step
 
     with step("register", settings, pipeline_run) as here:
-        return run(here, fingerprint, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))
+        return run(here, reuse_key, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))

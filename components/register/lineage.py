@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from components.shared import registry
 from components.shared.articles import HELD_OUT
+from components.shared.failure import Failure
 from components.shared.gate import PROTOCOL
-from components.shared.manifest import Manifest
-from components.shared.registry import weights_digest
+from components.shared.storage.manifest import Manifest
 from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.trained import weights_digest
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,16 @@ class Made:
 
     Attributes:
         name: of the registered model.
-        fingerprint: of the training.
+        reuse_key: that the model was asked for by.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: facts of the folders of those steps.
-        weights_digest: over the names and digests of the files of weights.
+        weights_digest: of the model; the evaluation is of these weights.
         scores: the content of evaluation.json.
     """
 
     name: str
-    fingerprint: str
+    reuse_key: str
     pipeline_run: str
     run_id: str
     corpus: dict[str, Any]
@@ -42,7 +44,7 @@ class Made:
     def of(
         cls,
         *,
-        fingerprint: str,
+        reuse_key: str,
         pipeline_run: str,
         run_id: str,
         corpus: Manifest,
@@ -50,15 +52,27 @@ class Made:
         evaluation: Manifest,
         scores: dict[str, Any],
     ) -> Made:
+        """What the folders of the steps hold together.
+
+        Raises:
+            Failure: the evaluation is of other weights.
+        """
+        digest, scored = weights_digest(model), evaluation.facts["weights_digest"]
+        if not digest == scored == scores.get("weights_digest"):
+            raise Failure(
+                f"The evaluation is of weights {scored[:12]}…, the model has {digest[:12]}…",
+                where=f"run {pipeline_run}",
+                remedy="run again; a version has the numbers of its own weights and no others",
+            )
         return cls(
             name=corpus.facts["model_name"],
-            fingerprint=fingerprint,
+            reuse_key=reuse_key,
             pipeline_run=pipeline_run,
             run_id=run_id,
             corpus=corpus.facts,
             model=model.facts,
             evaluation=evaluation.facts,
-            weights_digest=weights_digest(model),
+            weights_digest=digest,
             scores=scores,
         )
 
@@ -71,10 +85,12 @@ def lineage_tags(made: Made) -> dict[str, str]:
     """What a version was made of. Commit and image come from the environment of the step."""
     tags = {
         registry.SCHEMA: registry.SCHEMA_VERSION,
-        registry.FINGERPRINT: made.fingerprint,
+        registry.REUSE_KEY: made.reuse_key,
+        registry.TOKENS_KEY: made.model.get("tokens_key", ""),
         registry.DATASET_DIGEST: made.corpus["dataset_digest"],
         registry.TOKENIZER_DIGEST: made.model["tokenizer_digest"],
         registry.WEIGHTS_DIGEST: made.weights_digest,
+        registry.NUMERICS: json.dumps(made.model["numerics"], sort_keys=True),
         registry.CORPUS: made.corpus["name"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),

@@ -67,8 +67,8 @@ def _log_new(client: MlflowClient, experiment: str, made: Made, folder: Path) ->
 
 
 def _from_an_attempt_before(client: MlflowClient, experiment: str, made: Made) -> str | None:
-    """The READY model that an attempt of this run left; what is not finished of others is removed."""
-    theirs = f"tags.`{registry.FINGERPRINT}` = '{made.fingerprint}'"
+    """The READY model of these weights that an attempt of this run left; what is not finished of others is removed."""
+    theirs = f"tags.`{registry.WEIGHTS_DIGEST}` = '{made.weights_digest}'"
     filter_ = f"{theirs} and tags.`{PIPELINE_RUN_TAG}` = '{made.pipeline_run}'"
     taken = None
     for model in client.search_logged_models([experiment], filter_string=filter_):

@@ -1,14 +1,13 @@
-"""Where a new version stands: the gate's word about it, and the aliases that follow from it, safe against other runs.
+"""Where a new version is placed: what the gate says of it, and the aliases that follow.
 
-An alias cannot be moved on a condition, so two runs may both find themselves better than the champion and both move
-the alias. Every run therefore says first, by a tag, that its version is approved; moves the alias; and reads again
-until the alias stands on the best version that was approved since it began. Whoever moves the alias last sees all
-approvals that were there before, so the last word is right whatever the order.
+Everything here runs under the lock on the registered model, see `model_lock`, so that no other run or command is in
+between; a person's click in the MLflow UI may be. A move of the alias is announced before it is made, by a tag of the
+registered model. Whoever holds the lock next finishes a move that its mover died in, unless a person has moved the
+alias since.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,12 +20,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-APPROVAL = "wikigpt.approval"
 PERPLEXITY = registry.score_tag("validation", "word_perplexity")
-OPEN, SETTLED = "open", "settled"
-_ROUNDS = 50
+# Of a version: that it has had the alias, so that what the gate said of it is not asked again.
+APPROVAL, SETTLED = "wikigpt.approval", "settled"
+# Of a registered model: a move of the alias champion that was decided and may not be finished, as "<from>:<to>".
+ANNOUNCED = "wikigpt.champion_move"
+_ROUNDS = 20
 
 Judge = Callable[["ModelVersion | None"], Verdict]
+
+
+@dataclass(frozen=True)
+class Move:
+    """A move of the alias champion, by numbers of versions; `before` is empty where there was no champion."""
+
+    before: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -50,70 +59,96 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     """Judges a version against the champion and moves the alias that follows; safe to repeat.
 
     Args:
-        client: of the registry.
+        client: of the registry, fenced by the lock on the model.
         model: the name of the registered model.
         version: registered and READY.
         judge: the gate for this version against the champion, or against nothing.
 
     Raises:
-        Failure: the alias would not come to rest.
+        Failure: the lock was lost, or somebody moves the alias again and again.
     """
-    ours = client.get_model_version(model, version)
-    # Read before the champion: what was settled by now has had its effect on the alias, and whatever a person did with
-    # the alias since is not undone by it.
-    settled = {str(v.version) for v in registry.versions(client, model) if v.tags.get(APPROVAL) == SETTLED}
+    finish_move(client, model)
+    tags = client.get_model_version(model, version).tags
     champion = registry.holder(client, model, registry.CHAMPION)
-    if champion and str(champion.version) == version:
-        if ours.tags.get(APPROVAL) == OPEN:
-            return _contend(client, model, version, judge, settled, base=ours.tags.get(registry.CHAMPION_BEFORE))
-        return Placed(
-            ours.tags.get(registry.VERDICT, "promote"), ours.tags.get(registry.REASON, ""), registry.CHAMPION, None
-        )
-    if registry.ROLLED_BACK in ours.tags:
+    if registry.ROLLED_BACK in tags and _number(champion) != version:
         reason = f"Version {version} was champion and was rolled back, so only a person promotes it."
         return _challenge(client, model, version, Verdict("keep", reason, alias="challenger"), champion)
-    verdict = judge(champion)
-    if verdict.alias != registry.CHAMPION:
-        return _challenge(client, model, version, verdict, champion)
-    _record(client, model, version, verdict, champion)
-    client.set_model_version_tag(model, version, APPROVAL, OPEN)
-    return _contend(client, model, version, judge, settled - {version}, base=str(champion.version) if champion else "")
-
-
-def _contend(
-    client: MlflowClient, model: str, version: str, judge: Judge, settled: set[str], *, base: str | None
-) -> Placed:
+    if _number(champion) == version or tags.get(APPROVAL) == SETTLED:
+        reason = tags.get(registry.REASON, "A person made it champion before it was judged.")
+        alias = registry.CHAMPION if _number(champion) == version else None
+        return Placed(tags.get(registry.VERDICT, "promote"), reason, alias, tags.get(registry.CHAMPION_BEFORE))
     for _ in range(_ROUNDS):
+        verdict = judge(champion)
+        if verdict.alias != registry.CHAMPION:
+            return _challenge(client, model, version, verdict, champion)
+        _record(client, model, version, verdict, champion)
+        _announce_move(client, model, _number(champion), version)
+        if finish_move(client, model):
+            return Placed(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
         champion = registry.holder(client, model, registry.CHAMPION)
-        standing = str(champion.version) if champion else ""
-        contenders = _contenders(client, model, settled)
-        best = min(contenders, key=lambda number: (contenders[number], int(number)), default=version)
-        if standing == best == version:
-            client.set_model_version_tag(model, version, APPROVAL, SETTLED)
-            client.set_registered_model_tag(model, registry.LAST_CHAMPION, version)
-            tags = client.get_model_version(model, version).tags
-            return Placed(tags[registry.VERDICT], tags[registry.REASON], registry.CHAMPION, base or None)
-        if standing == best:
-            return _challenge(client, model, version, judge(champion), champion)
-        if standing != base and standing not in contenders:  # somebody chose another champion since we looked
-            verdict = judge(champion)
-            if verdict.alias != registry.CHAMPION:
-                return _challenge(client, model, version, verdict, champion)
-            _record(client, model, version, verdict, champion)
-            base = standing
-        client.set_registered_model_alias(model, registry.CHAMPION, best)
-    raise Failure(
-        f"The alias {registry.CHAMPION} was moved {_ROUNDS} times by others while version {version} was placed",
-        where=f"{client.tracking_uri}, model {model}",
-        remedy="let one run finish, then run again",
-    )
+    raise _restless(client, model)
 
 
-def _contenders(client: MlflowClient, model: str, settled: set[str]) -> dict[str, float]:
-    """The versions that were approved since this run began, with their word perplexity on validation."""
-    approved = (v for v in registry.versions(client, model) if v.tags.get(APPROVAL) and str(v.version) not in settled)
-    scores = {str(v.version): float(v.tags[PERPLEXITY]) for v in approved if registry.ROLLED_BACK not in v.tags}
-    return {version: score for version, score in scores.items() if math.isfinite(score)}
+def move_champion(client: MlflowClient, model: str, version: str) -> None:
+    """Moves the alias champion to a version that a person has named.
+
+    Args:
+        client: of the registry, fenced by the lock on the model.
+        model: the name of the registered model.
+        version: its number.
+
+    Raises:
+        Failure: the lock was lost, or somebody moves the alias again and again.
+    """
+    for _ in range(_ROUNDS):
+        _announce_move(client, model, _number(registry.holder(client, model, registry.CHAMPION)), version)
+        if finish_move(client, model):
+            return
+    raise _restless(client, model)
+
+
+def finish_move(client: MlflowClient, model: str) -> Move | None:
+    """Makes the move of the alias that was announced last, or what is missing of it.
+
+    Args:
+        client: of the registry, fenced by the lock on the model.
+        model: the name of the registered model.
+
+    Returns:
+        The move; None where none was announced, or where a person has moved the alias or deleted the version since.
+    """
+    tags = client.get_registered_model(model).tags
+    if ANNOUNCED not in tags:
+        return None
+    before, _, version = tags[ANNOUNCED].partition(":")
+    move = Move(before, version)
+    made = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
+    if made:
+        client.set_model_version_tag(model, version, APPROVAL, SETTLED)
+        if _number(registry.holder(client, model, registry.CHALLENGER)) == version:
+            client.delete_registered_model_alias(model, registry.CHALLENGER)
+    client.delete_registered_model_tag(model, ANNOUNCED)
+    return move if made else None
+
+
+def _make(client: MlflowClient, model: str, move: Move) -> bool:
+    if all(str(known.version) != move.version for known in registry.versions(client, model)):
+        return False
+    if _number(registry.holder(client, model, registry.CHAMPION)) not in (move.before, move.version):
+        return False
+    # What a person does with the alias in this instant is overwritten.
+    client.set_registered_model_alias(model, registry.CHAMPION, move.version)
+    client.set_registered_model_tag(model, registry.LAST_CHAMPION, move.version)
+    return True
+
+
+def _announce_move(client: MlflowClient, model: str, before: str, version: str) -> None:
+    """Writes down where the alias stands ("" for nowhere), and then that it is to move to a version."""
+    if before:
+        client.set_registered_model_tag(model, registry.LAST_CHAMPION, before)
+    else:
+        client.delete_registered_model_tag(model, registry.LAST_CHAMPION)
+    client.set_registered_model_tag(model, ANNOUNCED, f"{before}:{version}")
 
 
 def _challenge(
@@ -121,20 +156,28 @@ def _challenge(
 ) -> Placed:
     """The version stays below the champion, with the alias challenger unless the gate gives none."""
     _record(client, model, version, verdict, champion)
-    if client.get_model_version(model, version).tags.get(APPROVAL):
-        client.set_model_version_tag(model, version, APPROVAL, SETTLED)
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
     alias = registry.CHALLENGER if verdict.alias else None
-    return Placed(verdict.word, verdict.reason, alias, str(champion.version) if champion else None)
+    return Placed(verdict.word, verdict.reason, alias, _number(champion) or None)
 
 
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
-    tags = {
-        registry.VERDICT: verdict.word,
-        registry.REASON: verdict.reason,
-        registry.CHAMPION_BEFORE: champion and str(champion.version),
-    }
-    for name, value in tags.items():
-        if value:
-            client.set_model_version_tag(model, version, name, value)
+    client.set_model_version_tag(model, version, registry.VERDICT, verdict.word)
+    client.set_model_version_tag(model, version, registry.REASON, verdict.reason)
+    if champion:
+        client.set_model_version_tag(model, version, registry.CHAMPION_BEFORE, _number(champion))
+    else:
+        client.delete_model_version_tag(model, version, registry.CHAMPION_BEFORE)
+
+
+def _number(version: ModelVersion | None) -> str:
+    return str(version.version) if version else ""
+
+
+def _restless(client: MlflowClient, model: str) -> Failure:
+    return Failure(
+        f"The alias {registry.CHAMPION} was moved {_ROUNDS} times by others in the same moment",
+        where=f"{client.tracking_uri}, model {model}",
+        remedy="leave the alias alone for a minute, then run again",
+    )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.card import card
-from components.register.claim import claim_version, settle_claim
 from components.register.lineage import Made, evaluation_tags, lineage_tags
 from components.register.logged_model import log_model
+from components.register.model_lock import fenced, model_lock, register_once
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
 from components.shared import registry
 from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.gate import Rule, Scores, Verdict, gate
-from components.shared.manifest import read_manifest
 from components.shared.step import Step
+from components.shared.storage.lock import Held
+from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import plainly, settings_for_the_record
 
 if TYPE_CHECKING:
@@ -25,16 +27,15 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 
-def run(
-    step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path
-) -> str:
-    """Logs the model onto the MLflow run, registers it once per fingerprint and places it among the versions.
+def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> str:
+    """Registers the weights once, whatever made them, and places the version among the others.
 
-    Repeating it after it died anywhere ends in the same: one version, READY, with its tags, card and alias.
+    Where a version of these weights is registered to its end, that one is the answer and nothing of it changes.
+    Repeating the step after it died anywhere ends in the same: one version, READY, with its tags, card and alias.
 
     Args:
         step: what every step is handed.
-        fingerprint: of the training.
+        reuse_key: that the model was asked for by.
         corpus_dir, model_dir, evaluation_dir: folders of the steps before.
         report_path: the report of the evaluation, HTML.
 
@@ -42,80 +43,116 @@ def run(
         The number of the model version.
 
     Raises:
-        Failure: a folder is damaged, the model has no tokenizer, MLflow refuses, or another run holds the claim.
+        Failure: a folder is damaged, the model has no tokenizer, the evaluation is of other weights, MLflow refuses, or
+            another run does not let go of the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
-    made = _made(step, fingerprint, corpus_dir, model_dir, evaluation_dir)
+    made = _made(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
+    files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
     client = step.tracking.client
     with plainly(client):
-        files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
-        registry.keep_evaluation(client, made.run_id, files)
-        client.log_dict(made.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
-        version = _register(step, client, made, model_dir, settings.patience)
-        _update_tags(client, made, version)
-        placed = place(client, made.name, version, _judge(client, made, step.settings["evaluate"]))
-        rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
-        client.update_model_version(made.name, version, card(made, version, placed, rival))
-        _tell(step, made, version, placed)
-        client.set_model_version_tag(made.name, version, registry.REGISTERED, step.run)
+        known = registry.version_of(client, made.name, made.weights_digest)
+        if known and registry.is_complete(known):
+            return _leave(step, client, made, known, files)
+        _keep(step, client, made, files)
+        # It uploads the weights: not under the lock, for which others wait.
+        model_id = "" if known else log_model(client, made, model_dir)
+        with model_lock(step.store, made.name).held(step.run, patience=settings.patience) as held:
+            version = _register(client, held, made, lambda: model_id or log_model(client, made, model_dir))
+            if registry.is_complete(known := client.get_model_version(made.name, version)):
+                return _leave(step, client, made, known, files)  # another run has registered these weights meanwhile
+            _place(step, fenced(client, held.check), made, known)
     return version
 
 
-def _made(step: Step, fingerprint: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path) -> Made:
-    corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
-    evaluation = read_manifest(evaluation_dir, "evaluation")
-    if model.facts["fingerprint"] != fingerprint:
-        raise Failure(
-            f"The model is of fingerprint {model.facts['fingerprint']}, this run is of {fingerprint}",
-            where=str(model_dir),
-            remedy="run again; a model is registered under the fingerprint that made it",
-        )
+def _place(step: Step, client: MlflowClient, made: Made, version: ModelVersion) -> None:
+    """Gives a version everything that belongs to it; the tag that says so comes last."""
+    number = str(version.version)
+    _own(client, made, version)
+    placed = place(client, made.name, number, _judge(client, made, step.settings["evaluate"]))
+    rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
+    tags = client.get_model_version(made.name, number).tags
+    client.update_model_version(made.name, number, card(made, number, placed, rival, tags))
+    _tell(step, made, number, placed)
+    client.set_model_version_tag(made.name, number, registry.REGISTERED, step.run)
+
+
+def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path) -> Made:
     return Made.of(
-        fingerprint=fingerprint,
+        reuse_key=reuse_key,
         pipeline_run=step.run,
         run_id=step.tracking.run_id,
-        corpus=corpus,
-        model=model,
-        evaluation=evaluation,
+        corpus=read_manifest(corpus_dir, "corpus"),
+        model=read_manifest(model_dir, "model"),
+        evaluation=read_manifest(evaluation_dir, "evaluation"),
         scores=json.loads((evaluation_dir / "evaluation.json").read_text()),
     )
 
 
-def _register(step: Step, client: MlflowClient, made: Made, folder: Path, patience: float) -> str:
-    claim = claim_version(step.store, client, made.name, made.fingerprint, step.run, patience=patience)
-    version = claim.version
-    if version is None:
-        import mlflow
+def _keep(step: Step, client: MlflowClient, made: Made, files: dict[str, Path]) -> None:
+    registry.keep_evaluation(client, made.run_id, made.weights_digest, files)
+    client.log_dict(made.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
 
-        model_id = log_model(client, made, folder)
+
+def _leave(step: Step, client: MlflowClient, made: Made, version: ModelVersion, files: dict[str, Path]) -> str:
+    """A version of these weights stays as it is; this run says which one it came to, and keeps its own evaluation."""
+    if made.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
+        _keep(step, client, made, files)
+    number = str(version.version)
+    reason = f"Version {number} has these very weights: it stays as it is."
+    word = version.tags.get(registry.VERDICT, "keep")
+    _tell(step, made, number, Placed(word, reason, alias=None, rival=None))
+    return number
+
+
+def _register(client: MlflowClient, held: Held, made: Made, log: Callable[[], str]) -> str:
+    import mlflow
+
+    def make() -> str:
+        model_id = log()
         tags = lineage_tags(made) | evaluation_tags(made)
-        version = str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
-    settle_claim(step.store, claim, step.run, version)
-    return version
+        if before := registry.versions_of_request(client, made.name, made.reuse_key):
+            tags[registry.REPEATS] = str(before[0].version)
+        held.check()
+        return str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
+
+    return register_once(client, held.check, made.name, made.weights_digest, make)
 
 
-def _update_tags(client: MlflowClient, made: Made, version: str) -> None:
-    """A version that stood already may have been scored by another evaluation since."""
-    before = client.get_model_version(made.name, version).tags
+def _own(client: MlflowClient, made: Made, version: ModelVersion) -> None:
+    """A version that a run left unfinished may have been scored by another evaluation; of the same weights in any case.
+
+    Raises:
+        Failure: it has other weights.
+    """
+    tags, number = version.tags, str(version.version)
+    if tags.get(registry.WEIGHTS_DIGEST) != made.weights_digest:
+        raise Failure(
+            f"Version {number} of {made.name} does not have the weights that are to be registered",
+            where=client.tracking_uri,
+            remedy="run again; if that does not help, delete the version that was left unfinished",
+        )
     for name, value in evaluation_tags(made).items():
-        if before.get(name) != value:
-            client.set_model_version_tag(made.name, version, name, value)
+        if tags.get(name) != value:
+            client.set_model_version_tag(made.name, number, name, value)
 
 
 def _judge(client: MlflowClient, made: Made, settings: dict[str, Any]) -> Judge:
-    ours, rule = Scores.from_evaluation(made.scores), Rule.from_settings(settings)
+    ours, rule = Scores.from_evaluation(made.scores, made.weights_digest), Rule.from_settings(settings)
 
     def judge(champion: ModelVersion | None) -> Verdict:
-        theirs = Scores.from_evaluation(_scores_of(client, made, champion)) if champion else None
-        return gate(ours, theirs, rule)
+        if champion is None:
+            return gate(ours, None, rule)
+        weights = champion.tags.get(registry.WEIGHTS_DIGEST, "")
+        return gate(ours, Scores.from_evaluation(_scores_of(client, made, champion, weights), weights), rule)
 
     return judge
 
 
-def _scores_of(client: MlflowClient, made: Made, champion: ModelVersion) -> dict[str, Any] | None:
-    """The champion's scores as this evaluation measured them, or as kept, if the same evaluation made them."""
+def _scores_of(client: MlflowClient, made: Made, champion: ModelVersion, weights: str) -> dict[str, Any] | None:
+    """The scores of the champion's weights as this evaluation measured them, or as the same evaluation did before."""
     seen = made.scores.get("champion")
-    if seen and seen["version"] == str(champion.version):
+    if seen and weights and seen.get("weights_digest") == weights:
         return seen
     if champion.tags.get(registry.EVALUATION_KEY) == made.evaluation["evaluation_key"]:
         return registry.evaluation_of(client, champion)

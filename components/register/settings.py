@@ -10,7 +10,7 @@ class RegisterSettings:
     """How a model is registered. What moves the alias is among the settings of the evaluation.
 
     Attributes:
-        patience: seconds to wait for another run that is registering the same fingerprint.
+        patience: seconds to wait for another run or command that changes the same registered model.
     """
 
     patience: float = 600.0

@@ -2,6 +2,8 @@
 
 Both were scored on the same validation text. Articles are paired, since some are harder than others for every model:
 what counts is the difference in negative log-likelihood per word, and how far it moves when other articles are drawn.
+
+Scores are never read without the weights that they belong to: those of other weights are compared with nothing.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ class Scores:
         text_sha256: of that text.
         protocol: by which it was scored.
         articles: for each article, in order, nats and words.
+        weights_digest: of the model that is judged.
+        measured_on: the digest of the weights that were scored; "" where that is not on record.
         tokenizer_digest: of the model's tokenizer.
         merged: whether the weights that are served are the ones that were scored; a prefix stands beside them.
     """
@@ -59,20 +63,28 @@ class Scores:
     text_sha256: str
     protocol: str
     articles: tuple[tuple[float, int], ...]
+    weights_digest: str
+    measured_on: str
     tokenizer_digest: str = ""
     merged: bool = True
 
     @classmethod
-    def from_evaluation(cls, evaluation: Mapping[str, Any] | None) -> Scores:
-        """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass."""
+    def from_evaluation(cls, evaluation: Mapping[str, Any] | None, weights_digest: str) -> Scores:
+        """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass.
+
+        Args:
+            evaluation: the content, or None where there is no evaluation.
+            weights_digest: of the model that is judged; of a version it is the tag that says so.
+        """
         known = evaluation or {}
+        measured_on = str(known.get("weights_digest", ""))
         try:
             score = known["protocols"][PROTOCOL][SPLIT]
             articles = tuple((float(article["nll"]), int(article["words"])) for article in score["articles"])
             digest, merged = str(known.get("tokenizer_digest", "")), bool(known.get("merged", True))
-            return cls(str(score["text_sha256"]), PROTOCOL, articles, digest, merged)
+            return cls(str(score["text_sha256"]), PROTOCOL, articles, weights_digest, measured_on, digest, merged)
         except (KeyError, TypeError, ValueError):
-            return cls("", PROTOCOL, ())
+            return cls("", PROTOCOL, (), weights_digest, measured_on)
 
     @property
     def nll(self) -> float:
@@ -114,21 +126,26 @@ def gate(challenger: Scores, champion: Scores | None, rule: Rule | None = None) 
 
     Args:
         challenger: the new model.
-        champion: the model that stands; None where there is none, so that any sound model wins. A champion whose
-            scores are gone is `Scores.from_evaluation(None)` and is never replaced.
+        champion: the model that has the alias; None where there is none, so that any sound model wins. A champion
+            whose scores are gone is `Scores.from_evaluation(None, …)` and is never replaced.
         rule: what it takes; the defaults of `Rule`, if it is left out.
 
     Returns:
         `invalid` where the challenger's own scores cannot be used, `incomparable` where the champion's cannot be set
-        against them, `promote` where it is better by the margin and the interval excludes zero, else `keep`.
+        against them or either was measured on other weights, `promote` where it is better by the margin and the
+        interval excludes zero, else `keep`. A model of the champion's very weights is kept, with no alias.
     """
     rule = rule or Rule()
     if flaw := _flaw(challenger):
         return Verdict("invalid", f"The scores of this model cannot be used: {flaw}.")
+    if why := _foreign(challenger):
+        return _verdict("incomparable", f"The scores of this model are not its own: {why}.", rule)
     if champion is None:
         reason = f"It is the first of its name: word perplexity {challenger.word_perplexity:.2f} on validation."
         return _verdict("promote", reason, rule)
-    if why := _flaw(champion):
+    if challenger.weights_digest == champion.weights_digest:
+        return Verdict("keep", "The champion has these very weights.", difference=0.0, interval=(0.0, 0.0))
+    if why := _flaw(champion) or _foreign(champion):
         return _verdict("incomparable", f"The champion's scores cannot be used: {why}.", rule)
     if why := _mismatch(challenger, champion):
         return _verdict("incomparable", f"It cannot be compared with the champion: {why}.", rule)
@@ -205,6 +222,14 @@ def _flaw(scores: Scores) -> str | None:
     if not math.isfinite(scores.word_perplexity):
         return f"word perplexity is {scores.word_perplexity}"
     return None
+
+
+def _foreign(scores: Scores) -> str | None:
+    if scores.weights_digest and scores.measured_on == scores.weights_digest:
+        return None
+    if not (scores.measured_on and scores.weights_digest):
+        return "it is not on record which weights they were measured on"
+    return f"they were measured on weights {scores.measured_on[:12]}…, and it has {scores.weights_digest[:12]}…"
 
 
 def _mismatch(challenger: Scores, champion: Scores) -> str | None:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 BEAT_EVERY = 20.0  # seconds
 STALE_AFTER = 180.0  # seconds
@@ -68,7 +68,7 @@ def heartbeat_of(store: Store, pipeline_run: str) -> dict[str, Any] | None:
 
 def end_heartbeat(store: Store, pipeline_run: str) -> None:
     """Records that a run is over, so that nobody waits for it."""
-    store.renew(_name(pipeline_run), {**_heartbeat(_deadline(store, pipeline_run)), "ended": True})
+    store.put_record(_name(pipeline_run), {**_heartbeat(_deadline(store, pipeline_run)), "ended": True})
 
 
 @contextmanager
@@ -84,9 +84,9 @@ def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
     def renew() -> None:
         while not over.wait(BEAT_EVERY):
             with suppress(Exception):  # a heartbeat that is lost costs nothing; the next one is soon
-                store.renew(_name(pipeline_run), _heartbeat(deadline))
+                store.put_record(_name(pipeline_run), _heartbeat(deadline))
 
-    store.renew(_name(pipeline_run), _heartbeat(deadline))
+    store.put_record(_name(pipeline_run), _heartbeat(deadline))
     thread = threading.Thread(target=renew, name="heartbeat", daemon=True)
     thread.start()
     try:
@@ -97,7 +97,7 @@ def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
     over.set()
     thread.join()  # or a heartbeat that is on its way would outlive the last one
     with suppress(Exception):
-        store.renew(_name(pipeline_run), {**_heartbeat(deadline), "between_steps": True})
+        store.put_record(_name(pipeline_run), {**_heartbeat(deadline), "between_steps": True})
 
 
 def _name(pipeline_run: str) -> str:

@@ -17,7 +17,6 @@ from stat import S_ISREG
 from components.shared.failure import Failure
 from components.shared.file_lock import file_lock
 from components.shared.local_address import folder_address
-from components.shared.manifest import PARTIAL, place
 from components.shared.mlflow_schema import (
     create_tables,
     known_revisions,
@@ -27,6 +26,7 @@ from components.shared.mlflow_schema import (
     tables,
 )
 from components.shared.os_errors import os_failure
+from components.shared.storage.files import PARTIAL, place
 
 ARTIFACTS = "mlartifacts"  # the folder beside the database that holds what runs and models logged
 _QUIET = 3.0  # seconds; a file that changed since may be in the making, by a process that knows no lock

@@ -11,8 +11,9 @@ from typing import Literal
 
 from components.shared.address import is_bucket, is_folder
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST
-from components.shared.store import Store
+from components.shared.storage.manifest import MANIFEST
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.store import Store
 
 KIND = "pretrained"
 Part = Literal["tokenizer", "weights"]
@@ -114,8 +115,7 @@ def in_cache(part: Part, name: str, revision: str) -> bool:
 
 
 def _from_bucket(part: Part, address: str, work: Path) -> Path:
-    from components.shared.s3_files import download_file
-    from components.shared.store_s3 import S3Objects
+    from components.shared.storage.s3_files import download_file
 
     objects = S3Objects(address)
     for key in [entry.key for entry in objects.entries("")]:

@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.manifest import Manifest, digest_of
-
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
@@ -30,10 +28,14 @@ CHECKPOINT = "wikigpt.checkpoint"
 VERDICT = "wikigpt.verdict"
 REASON = "wikigpt.reason"
 # What a version was made of, and what became of it:
-FINGERPRINT = "wikigpt.fingerprint"
+REUSE_KEY = "wikigpt.reuse_key"
+TOKENS_KEY = "wikigpt.tokens_key"
+FINGERPRINT = "wikigpt.fingerprint"  # what versions of schema 1 have in place of a reuse key
 DATASET_DIGEST = "wikigpt.dataset_digest"
 TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
-WEIGHTS_DIGEST = "wikigpt.weights_digest"
+WEIGHTS_DIGEST = "wikigpt.weights_digest"  # the identity of a version: its numbers are those of these weights
+NUMERICS = "wikigpt.numerics"
+REPEATS = "wikigpt.repeats"  # the version that has the same reuse key and other weights
 CORPUS = "wikigpt.corpus"
 COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
@@ -45,7 +47,7 @@ ROLLED_BACK = "wikigpt.rolled_back"
 # it there by a click, and this is the champion before.
 LAST_CHAMPION = "wikigpt.last_champion"
 SCHEMA = "wikigpt.schema"
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"  # 1 had a fingerprint for an identity, and an evaluation for each run
 
 MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the headlines of an evaluation
 
@@ -82,10 +84,30 @@ def versions(client: MlflowClient, model: str, *, where: str = "") -> list[Model
             return sorted(found, key=lambda version: -int(version.version))
 
 
-def version_of(client: MlflowClient, model: str, fingerprint: str) -> ModelVersion | None:
-    """The version that was made of a training fingerprint, the first where there are several."""
-    found = versions(client, model, where=f"tags.`{FINGERPRINT}`='{fingerprint}'")
-    return found[-1] if found else None
+def version_of(client: MlflowClient, model: str, weights_digest: str) -> ModelVersion | None:
+    """The version that has these weights; of several, one that is registered to its end, else the first."""
+    return next(iter(versions_of(client, model, weights_digest)), None)
+
+
+def versions_of(client: MlflowClient, model: str, weights_digest: str) -> list[ModelVersion]:
+    """All versions that have these weights, the one that counts first; there are more only where a run lost a lock."""
+    found = versions(client, model, where=f"tags.`{WEIGHTS_DIGEST}`='{weights_digest}'")[::-1]
+    return sorted(found, key=lambda version: not is_complete(version))
+
+
+def versions_of_request(client: MlflowClient, model: str, reuse_key: str) -> list[ModelVersion]:
+    """The versions that were made of a reuse key, the first one first."""
+    return versions(client, model, where=f"tags.`{REUSE_KEY}`='{reuse_key}'")[::-1]
+
+
+def is_complete(version: ModelVersion) -> bool:
+    """Whether a version was registered to its end, card and alias included."""
+    return REGISTERED in version.tags
+
+
+def reuse_key_of(version: ModelVersion) -> str:
+    """What a version was asked for by; "" for one that is not of this project."""
+    return version.tags.get(REUSE_KEY) or version.tags.get(FINGERPRINT, "")
 
 
 def holder(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
@@ -116,25 +138,32 @@ def _exists(client: MlflowClient, model: str) -> bool:
 
 def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
     """The evaluation that a version was judged by, or None where it is gone."""
-    from mlflow.exceptions import MlflowException
-
     run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            path = client.download_artifacts(run, f"{_EVALUATION_FOLDER}/evaluation.json", folder)
-        except (MlflowException, OSError):
-            return None
-        return json.loads(Path(path).read_text())
+    weights = version.tags.get(WEIGHTS_DIGEST, "")
+    # Versions of schema 1 share one folder with every other model that their run made, so whoever compares them must
+    # look at the digest inside.
+    return _kept(client, run, evaluation_folder(weights)) or _kept(client, run, _EVALUATION_FOLDER)
 
 
-def keep_evaluation(client: MlflowClient, run: str, files: dict[str, Path]) -> None:
-    """Logs the files of an evaluation, by the names they shall have, where `evaluation_of` looks."""
+def keep_evaluation(client: MlflowClient, run: str, weights_digest: str, files: dict[str, Path]) -> None:
+    """Logs the files of an evaluation of some weights, by the names they shall have, where `evaluation_of` looks."""
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             shutil.copyfile(path, Path(folder) / name)
-        client.log_artifacts(run, folder, _EVALUATION_FOLDER)
+        client.log_artifacts(run, folder, evaluation_folder(weights_digest))
 
 
-def weights_digest(model: Manifest) -> str:
-    """sha256 over the names and digests of a model's weights: equal weights, equal digest."""
-    return digest_of({name: fact.sha256 for name, fact in model.files.items() if name.endswith(".safetensors")})
+def evaluation_folder(weights_digest: str) -> str:
+    """The artifacts of a run that hold an evaluation; a run that trains twice keeps each model's apart."""
+    return f"{_EVALUATION_FOLDER}/{weights_digest}"
+
+
+def _kept(client: MlflowClient, run: str, folder: str) -> dict[str, Any] | None:
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            path = client.download_artifacts(run, f"{folder}/evaluation.json", scratch)
+        except (MlflowException, OSError):
+            return None
+        return json.loads(Path(path).read_text())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from components.shared.failure import Failure
-from components.shared.store import Store
+from components.shared.storage.store import Store
 
 State = Literal["running", "finished", "failed"]
 PREFIX = "steps/"
@@ -67,7 +67,7 @@ def read_record(store: Store, run: str) -> dict[str, StepRecord]:
 
 def write_log(store: Store, run: str, step: str, text: str) -> None:
     """Keeps what a step printed, for whoever asks after its pod is gone."""
-    store.renew(f"{LOGS}{run}/{step}", {"text": text})
+    store.put_record(f"{LOGS}{run}/{step}", {"text": text})
 
 
 def read_log(store: Store, run: str, step: str) -> str | None:
@@ -77,7 +77,7 @@ def read_log(store: Store, run: str, step: str) -> str | None:
 
 
 def _write(store: Store, run: str, step: str, record: dict[str, Any]) -> None:
-    store.renew(f"{PREFIX}{run}/{step}", record)
+    store.put_record(f"{PREFIX}{run}/{step}", record)
 
 
 def _began(store: Store, run: str, step: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from components.shared.liveness import heartbeat
 from components.shared.process import Death, is_step_process, watch_this_process
 from components.shared.run_record import record_failure, record_finish, record_start, write_log
 from components.shared.secrets import fill_in_secrets
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 from components.shared.tracking import Tracking, translated, use_own_variables
 
 Settings = TypeVar("Settings")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from components.shared.liveness import alive, heartbeat_of
-from components.shared.store import Store
+from components.shared.storage.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:

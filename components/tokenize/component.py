@@ -7,7 +7,7 @@ from components import BASE_IMAGE
 def tokenize(
     settings: str,
     pipeline_run: str,
-    fingerprint: str,
+    tokens_key: str,
     corpus: dsl.Input[dsl.Dataset],
     tokens: dsl.Output[dsl.Dataset],
 ):
@@ -16,7 +16,7 @@ def tokenize(
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
-        fingerprint: of the training.
+        tokens_key: the reuse key of the tokens.
         corpus: the corpus.
         tokens: an array a split, where its articles begin, and the tokenizer.
     """
@@ -26,4 +26,4 @@ def tokenize(
     from components.tokenize.run import run
 
     with step("tokenize", settings, pipeline_run) as here:
-        run(here, fingerprint, Path(corpus.path), Path(tokens.path))
+        run(here, tokens_key, Path(corpus.path), Path(tokens.path))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from components.shared.address import is_on_hub
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import bring
-from components.shared.store import Store
+from components.shared.storage.store import Store
 from components.tokenize.bpe import END_OF_TEXT, wrapped
 
 if TYPE_CHECKING:

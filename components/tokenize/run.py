@@ -13,9 +13,10 @@ import numpy as np
 
 from components.shared.articles import SPLITS, count_lines, count_words, read_splits
 from components.shared.events import emit
-from components.shared.manifest import file_fact, read_manifest, write_atomically, write_manifest
 from components.shared.step import Step
-from components.shared.store import Store
+from components.shared.storage.files import file_fact, write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.store import Store
 from components.tokenize import bpe
 from components.tokenize.encode import dtype_for, encode
 from components.tokenize.pretrained import load_pretrained
@@ -25,22 +26,29 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def run(step: Step, fingerprint: str, corpus_dir: Path, tokens_dir: Path) -> None:
+def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None:
     """Writes the tokens of a corpus to a folder, or takes them from the store where they were made before.
+
+    Args:
+        step: settings and store of the run.
+        tokens_key: the reuse key of the tokens.
+        corpus_dir: a folder of kind corpus.
+        tokens_dir: where the folder of kind tokens is written.
 
     Raises:
         Failure: the tokenizer cannot be had or loses text; the disk is full.
     """
-    if step.store.fetch("tokens", fingerprint, tokens_dir):
-        emit("reused", step=step.name, what="tokens", fingerprint=fingerprint)
+    if step.store.fetch("tokens", tokens_key, tokens_dir):
+        emit("reused", step=step.name, what="tokens", tokens_key=tokens_key)
         return
     settings = step.section(TokenizeSettings)
     corpus = read_manifest(corpus_dir, "corpus")
     started = time.monotonic()
     facts = write_tokens(settings, corpus_dir, tokens_dir, step.store)
     seconds = time.monotonic() - started
-    write_manifest(tokens_dir, "tokens", {**facts, "dataset_digest": corpus.facts["dataset_digest"]})
-    step.store.publish(tokens_dir, "tokens", fingerprint)
+    made_of = {"dataset_digest": corpus.facts["dataset_digest"], "tokens_key": tokens_key}
+    write_manifest(tokens_dir, "tokens", {**facts, **made_of})
+    step.store.publish(tokens_dir, "tokens", tokens_key)
     total = {unit: sum(split[unit] for split in facts["splits"].values()) for unit in ("tokens", "bytes")}
     emit("tokens", seconds=round(seconds, 2), vocab_size=facts["vocab_size"], **total)
 

@@ -1,4 +1,4 @@
-"""Settings of the tokenizer; all of them are part of the training fingerprint."""
+"""Settings of the tokenizer; all of them are part of the reuse key of the tokens."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.optim import Optimizer
 
-from components.shared.manifest import disk_failure, write_atomically
+from components.shared.storage.files import disk_failure, write_atomically
 from components.train.adapters import Ranks
 from components.train.optimizer import Average, copy_into
 
@@ -71,7 +71,7 @@ def write_state(state: State, folder: Path, training: str) -> None:
     Args:
         state: of the training.
         folder: where it goes.
-        training: the fingerprint; with the step it is named in every file, so that the store keeps each checkpoint
+        training: the reuse key; with the step it is named in every file, so that the store keeps each checkpoint
             apart and damage to one leaves the others whole.
 
     Raises:

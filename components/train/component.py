@@ -7,16 +7,16 @@ from components import BASE_IMAGE
 def train(
     settings: str,
     pipeline_run: str,
-    fingerprint: str,
+    reuse_key: str,
     tokens: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
 ):
-    """Trains the model, from scratch or from pretrained weights; goes on from the last checkpoint of the fingerprint.
+    """Trains the model, from scratch or from pretrained weights; resumes from the last checkpoint of the reuse key.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
-        fingerprint: of the training.
+        reuse_key: of the model, as it is asked for.
         tokens: the packed splits and their tokenizer.
         model: a Hugging Face folder with the best weights, and the curve of the training.
     """
@@ -26,4 +26,4 @@ def train(
     from components.train.run import run
 
     with step("train", settings, pipeline_run) as here:
-        run(here, fingerprint, Path(tokens.path), Path(model.path))
+        run(here, reuse_key, Path(tokens.path), Path(model.path))

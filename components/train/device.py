@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from components.shared.device import gpus_without_bfloat16, pick_device, precision_by_capability
-from components.shared.machine import cores_granted, keep_freed_memory
+from components.shared.machine import cores_granted, cpu_model, keep_freed_memory
 from components.train.settings import TrainSettings
 
 
@@ -39,8 +39,8 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
     Returns:
         The numerics that weights depend on beside the settings, as plain values.
     """
-    threads = max(1, (settings.threads or cores_granted()) // processes)
-    torch.set_num_threads(threads)
+    numerics = numerics_of(settings, device, processes)
+    torch.set_num_threads(numerics["threads"])
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     if device.type == "cpu":
@@ -51,10 +51,28 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
         torch.backends.cudnn.benchmark = False
     if settings.compile and (home := os.environ.get("WIKIGPT_HOME")):
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(home).absolute() / "compile-cache"))
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return numerics
+
+
+def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """What weights depend on beside what was asked for, as plain values; asking changes nothing.
+
+    Args:
+        settings: of the training.
+        device: of this process.
+        processes: that train together.
+
+    Returns:
+        device (a GPU by its model), processor (None where it decides nothing), threads of each process, processes,
+        precision, compiled, and the build of torch.
+    """
+    on_gpu = device.type == "cuda"
+    # A start that is counted is factored on the CPU, wherever training runs.
+    by_cpu = not on_gpu or (settings.start == "bigram" and settings.pretrained is None)
     return {
-        "device": kind,
-        "threads": threads,
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "processor": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}" if by_cpu else None,
+        "threads": max(1, (settings.threads or cores_granted()) // processes),
         "processes": processes,
         "precision": precision_of(settings, device),
         "compiled": settings.compile,

@@ -16,10 +16,11 @@ from transformers.utils import logging as transformers_logging
 
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.fingerprint import differences
-from components.shared.lease import check_lease
-from components.shared.manifest import MANIFEST, write_atomically
+from components.shared.reuse import deciding_numerics, differences
 from components.shared.step import Step
+from components.shared.storage.files import write_atomically
+from components.shared.storage.manifest import MANIFEST
+from components.shared.training_lock import training_lock
 from components.train.adapters import add_adapter, merge, save_adapter
 from components.train.checkpoint import Progress
 from components.train.data import open_corpus
@@ -39,7 +40,8 @@ class Job:
 
     Attributes:
         run, sections: identity and settings of the pipeline run.
-        fingerprint, identity: of the training.
+        lock: number of the lock on the training, as this attempt holds it.
+        reuse_key, identity: of the training, as it is asked for.
         tokens: the facts of the folder of tokens.
         tokens_dir, model_dir: what is read and written.
         weights: a folder with pretrained weights.
@@ -47,8 +49,9 @@ class Job:
     """
 
     run: str
+    lock: int
     sections: dict[str, Any]
-    fingerprint: str
+    reuse_key: str
     identity: dict[str, Any]
     tokens: dict[str, Any]
     tokens_dir: str
@@ -78,6 +81,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     transformers_logging.disable_progress_bar()
     device = choose_device(settings, group.rank)
     numerics = prepare(settings, device, group.size)
+    changed = _numerics_changed(job, numerics)
     corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None
     text = None if job.resume_from else lambda: corpus.order.split.text
@@ -88,10 +92,10 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     keeper = partial(
         StoreKeeper,
         step.store,
-        job.fingerprint,
+        job.reuse_key,
         step.section(CheckpointSettings, "checkpoints"),
-        facts={"run": job.run, "identity": job.identity, "numerics": numerics},
-        still_ours=partial(check_lease, step.store, job.fingerprint, job.run),
+        facts={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
+        still_ours=partial(training_lock(step.store, job.reuse_key).check, job.lock),
         saved=_resumed_facts(job).get("step"),
     )
     learn = partial(
@@ -119,7 +123,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     ):
         progress = learn(keeper=first, observe=partial(record.observe, steps=steps))
     model = _write_model(job, trained, progress)
-    return _facts(job, progress, model, numerics)
+    return _facts(job, progress, model, numerics) | {"numerics_changed": changed}
 
 
 def _write_model(job: Job, trained: nn.Module, progress: Progress) -> PreTrainedModel:
@@ -138,7 +142,8 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
     settings = job.settings
     on_gpu = numerics["device"] != "cpu"
     return {
-        "fingerprint": job.fingerprint,
+        "reuse_key": job.reuse_key,
+        "tokens_key": job.tokens.get("tokens_key", ""),
         "identity": job.identity,
         "best_step": progress.best_step,
         "steps": progress.step,
@@ -160,9 +165,17 @@ def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
     """The curve of the checkpoint that training resumes from; says what its numerics mean for exactness."""
     if job.resume_from is None:
         return []
-    if unlike := differences(numerics, _resumed_facts(job)["numerics"]):
+    made = _resumed_facts(job)["numerics"]
+    if unlike := differences(deciding_numerics(numerics), deciding_numerics(made)):
         emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
     return json.loads((Path(job.resume_from) / "progress.json").read_text())["history"]
+
+
+def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
+    """Whether any part of the training so far was done with other numerics, so that these do not tell the result."""
+    if not (made := _resumed_facts(job)):
+        return False
+    return made.get("numerics_changed", False) or deciding_numerics(made["numerics"]) != deciding_numerics(numerics)
 
 
 def _resumed_facts(job: Job) -> dict[str, Any]:

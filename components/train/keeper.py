@@ -12,9 +12,9 @@ from typing import Any
 
 from components.shared.events import emit
 from components.shared.failure import Damaged
-from components.shared.fingerprint import differences
-from components.shared.manifest import write_manifest
-from components.shared.store import Store
+from components.shared.reuse import differences
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import Store
 from components.train.checkpoint import State, write_state
 from components.train.settings import CheckpointSettings
 
@@ -29,7 +29,7 @@ class StoreKeeper:
 
     Args:
         store: where.
-        fingerprint: of the training.
+        reuse_key: of the training.
         settings: how often, how many.
         facts: what made it: identity, numerics, run.
         still_ours: raises where another run has taken the training over.
@@ -44,7 +44,7 @@ class StoreKeeper:
     def __init__(
         self,
         store: Store,
-        fingerprint: str,
+        reuse_key: str,
         settings: CheckpointSettings,
         facts: dict[str, Any],
         still_ours: Callable[[], object],
@@ -53,7 +53,7 @@ class StoreKeeper:
         saved: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
-        self.store, self.fingerprint, self.settings, self.facts = store, fingerprint, settings, facts
+        self.store, self.reuse_key, self.settings, self.facts = store, reuse_key, settings, facts
         self.still_ours, self.kept, self.saved, self.now = still_ours, kept, saved, now
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
@@ -98,7 +98,7 @@ class StoreKeeper:
         self._finish(quietly=wait)
         scratch = tempfile.TemporaryDirectory(prefix="wikigpt-checkpoint-")
         try:
-            write_state(state, Path(scratch.name), self.fingerprint)
+            write_state(state, Path(scratch.name), self.reuse_key)
         except BaseException:
             scratch.cleanup()
             raise
@@ -110,12 +110,12 @@ class StoreKeeper:
     def _publish(self, scratch: tempfile.TemporaryDirectory[str], step: int) -> None:
         with scratch as folder:
             self.still_ours()
-            name = f"{self.fingerprint}/{step:08d}"
+            name = f"{self.reuse_key}/{step:08d}"
             write_manifest(Path(folder), KIND, {**self.facts, "step": step})
             self.store.publish(Path(folder), KIND, name, replace=True)
         self.saved = step
         self.kept(self.store.address(KIND, name))
-        for old in self.store.names(KIND, f"{self.fingerprint}/")[: -self.settings.keep]:
+        for old in self.store.names(KIND, f"{self.reuse_key}/")[: -self.settings.keep]:
             self.store.remove(KIND, old)
 
     def _finish(self, *, quietly: bool = False) -> None:
@@ -131,7 +131,7 @@ class StoreKeeper:
             emit("note", text=f"warning: a checkpoint could not be published: {error}")
 
 
-def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Path) -> Path | None:
+def newest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path) -> Path | None:
     """Fetches the newest whole checkpoint of a training.
 
     A damaged one is removed with a warning and the one before it is taken; one that something else than this identity
@@ -146,7 +146,7 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
     Raises:
         Interrupted, Failure: anything but damage, such as a full disk or a store that is away; nothing is removed then.
     """
-    names = store.names(KIND, f"{fingerprint}/")
+    names = store.names(KIND, f"{reuse_key}/")
     while names:
         name = names.pop()
         try:
@@ -164,18 +164,18 @@ def newest(store: Store, fingerprint: str, identity: dict[str, Any], folder: Pat
     return None
 
 
-def forget_others(store: Store, fingerprint: str, pipeline_run: str) -> None:
+def forget_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
-    for name in store.names(KIND, f"{fingerprint}/"):
+    for name in store.names(KIND, f"{reuse_key}/"):
         made = store.peek(KIND, name)
         if made is None or made.facts["run"] != pipeline_run:
             store.remove(KIND, name)
 
 
-def nearest_other(store: Store, fingerprint: str, identity: dict[str, Any]) -> str | None:
+def nearest_other(store: Store, reuse_key: str, identity: dict[str, Any]) -> str | None:
     """What tells this training from the most similar one that left a checkpoint, as a sentence, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
-    manifests = [store.peek(KIND, name) for training, name in last.items() if training != fingerprint]
+    manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
     unlike = [differences(identity, manifest.facts["identity"]) for manifest in manifests if manifest]
     if not unlike:
         return None

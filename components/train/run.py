@@ -11,10 +11,11 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from components.shared.events import emit
-from components.shared.fingerprint import identity
-from components.shared.lease import lease
-from components.shared.manifest import Manifest, read_manifest, write_manifest
+from components.shared.reuse import request_of
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
+from components.shared.trained import fetch_same, keep_model, made_by
+from components.shared.training_lock import training_lock
 from components.train import keeper
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
     from components.train.job import Job
 
 
-def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None:
-    """Trains a model on packed tokens, or takes the one that the store holds under this fingerprint.
+def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
+    """Trains a model on packed tokens, or takes the one that the same request ended in with the same numerics.
 
     Args:
         step: settings, store and record of the run.
-        fingerprint: of the training; names its checkpoints and its model.
+        reuse_key: of the model, as it is asked for; names its checkpoints.
         tokens_dir: a folder of kind tokens.
         model_dir: where the folder of kind model is written.
 
@@ -39,17 +40,31 @@ def run(step: Step, fingerprint: str, tokens_dir: Path, model_dir: Path) -> None
     settings = step.section(TrainSettings)
     tokens = read_manifest(tokens_dir, "tokens")
     forced = bool(step.settings.get("download", {}).get("force"))
-    if not forced and step.store.fetch("model", fingerprint, model_dir):
-        emit("reused", step=step.name, what="model", fingerprint=fingerprint)
+    if not forced and _made_before(step, settings, reuse_key, model_dir):
+        emit("reused", step=step.name, what="model", reuse_key=reuse_key)
         return
-    with lease(step.store, fingerprint, step.run), tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+    lock = training_lock(step.store, reuse_key).held(step.run)
+    with lock as held, tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
+        if held.before:
+            emit("note", text=f"The run {held.before} that trained this is dead: its training is taken over")
         if forced:
-            keeper.forget_others(step.store, fingerprint, step.run)
-        job = _prepare_job(step, settings, fingerprint, tokens, Path(scratch), (tokens_dir, model_dir))
+            keeper.forget_others(step.store, reuse_key, step.run)
+        job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
         with told_to_stop() as stop:
             facts = _train(job, settings, stop)
-        write_manifest(model_dir, "model", facts)
-        step.store.publish(model_dir, "model", fingerprint, replace=forced)
+        model = write_manifest(model_dir, "model", facts)
+        held.check()
+        keep_model(step.store, model_dir, model, reuse_key)
+
+
+def _made_before(step: Step, settings: TrainSettings, reuse_key: str, model_dir: Path) -> Manifest | None:
+    """The model that a training like this one ended in, with the numerics of this machine."""
+    if not any(made_by(step.store, reuse_key)):
+        return None  # torch, which knows the numerics, takes seconds to load
+    from components.train.device import choose_device, count_processes, numerics_of
+
+    numerics = numerics_of(settings, choose_device(settings), count_processes(settings))
+    return fetch_same(step.store, reuse_key, numerics, model_dir)
 
 
 @contextmanager
@@ -70,26 +85,28 @@ def told_to_stop() -> Iterator[Callable[[], bool]]:
 def _prepare_job(
     step: Step,
     settings: TrainSettings,
-    fingerprint: str,
+    reuse_key: str,
     tokens: Manifest,
     scratch: Path,
     folders: tuple[Path, Path],
+    lock: int,
 ) -> Job:
     from components.train.job import Job
 
     weights = bring_weights(settings, scratch / "weights", step.store)
-    parts = identity(tokens.facts["dataset_digest"], step.settings)
+    parts = request_of(tokens.facts["dataset_digest"], step.settings).identity
     parts["tokenizer"] = tokens.facts["tokenizer_digest"]
     if weights:
         parts["pretrained"] = digest_of_weights(weights)
-    found = keeper.newest(step.store, fingerprint, parts, scratch / "checkpoints")
-    if found is None and (other := keeper.nearest_other(step.store, fingerprint, parts)):
+    found = keeper.newest(step.store, reuse_key, parts, scratch / "checkpoints")
+    if found is None and (other := keeper.nearest_other(step.store, reuse_key, parts)):
         emit("note", text=other)
     tokens_dir, model_dir = folders
     return Job(
         run=step.run,
+        lock=lock,
         sections=step.settings,
-        fingerprint=fingerprint,
+        reuse_key=reuse_key,
         identity=parts,
         tokens=tokens.facts,
         tokens_dir=str(tokens_dir),

@@ -1,4 +1,4 @@
-"""Settings of the training step. All of `TrainSettings` is part of the training fingerprint."""
+"""Settings of the training step. docs/reuse.md says which of them decide the weights."""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.shared.failure import Failure
-from components.shared.manifest import digest_of, file_fact
 from components.shared.pretrained import bring, files_of
-from components.shared.store import Store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of
+from components.shared.storage.store import Store
 from components.train.settings import TrainSettings
 
 

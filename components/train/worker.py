@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import process_started
-from components.shared.manifest import write_atomically
 from components.shared.step import unforeseen
+from components.shared.storage.files import write_atomically
 from components.train.device import choose_device
 from components.train.job import Job, work
 from components.train.parallel import Group, PeerLost

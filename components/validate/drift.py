@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared import registry
 from components.shared.events import emit
-from components.shared.store import Store
+from components.shared.storage.store import Store
 from components.shared.tracking import plainly
 from components.validate.statistics import STATISTICS, divergence
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from components.shared.events import emit
 from components.shared.failure import Failure
-from components.shared.manifest import digest_of, file_fact, read_manifest, write_atomically, write_manifest
+from components.shared.reuse import key_of, made_by
 from components.shared.step import Step
+from components.shared.storage.files import file_fact, write_atomically
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.tracking import plainly
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
@@ -24,8 +26,7 @@ from components.validate.settings import ValidateSettings
 from components.validate.statistics import text_statistics, word_shares
 
 REPORT = "report.html"
-_COMPONENTS = Path(__file__).parents[1]
-_SOURCES = ("validate/*.py", "shared/articles.py", "shared/report.*")
+_STYLE = Path(__file__).parents[1] / "shared" / "report.css"
 
 
 def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> None:
@@ -43,7 +44,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     facts = read_manifest(corpus_dir, "corpus").facts
     digest = facts["dataset_digest"]
     reference = champions_corpus(step.tracking.client, step.store, facts["model_name"], digest)
-    name = f"{digest}/{_key(settings, facts, reference)}"
+    name = f"{digest}/{validation_key(settings, facts, reference)}"
     reused = step.store.fetch(KIND, name, results_dir) is not None
     if reused:
         emit("reused", step=step.name, what="verdict", dataset_digest=digest)
@@ -82,15 +83,17 @@ def _validate(
     return not validation.errors
 
 
-def _key(settings: ValidateSettings, facts: dict[str, Any], reference: Reference | None) -> str:
-    """What decides the results, beside the text: limits, facts, source, and what it is compared with."""
-    source = {
-        path.relative_to(_COMPONENTS).as_posix(): file_fact(path).sha256
-        for pattern in _SOURCES
-        for path in sorted(_COMPONENTS.glob(pattern))
-    }
+def validation_key(settings: ValidateSettings, facts: dict[str, Any], reference: Reference | None) -> str:
+    """The reuse key of the results for a corpus: what decides verdict and report beside the text.
+
+    Args:
+        settings: the limits.
+        facts: of the corpus, which the report shows.
+        reference: what it is compared with.
+    """
     compared = reference and [reference.version, reference.dataset_digest]
-    return digest_of([asdict(settings), facts, source, compared])[:32]
+    parts = {"settings": asdict(settings), "corpus": facts, "compared": compared, "style": file_fact(_STYLE).sha256}
+    return key_of({**made_by("validation"), **parts})
 
 
 def _tell(validation: Validation, *, seconds: float) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import digest_of
+from components.shared.storage.manifest import digest_of
 from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, new_name, send, start

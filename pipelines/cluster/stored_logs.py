@@ -56,7 +56,7 @@ class StoredLogs:
         Raises:
             Failure: no root is known, it is no bucket that can be read by S3's protocol, or it cannot be read.
         """
-        from components.shared.s3_errors import plainly
+        from components.shared.storage.s3_errors import plainly
 
         if self.root is None:
             raise Failure("no pipeline root is known", where=ROOT_VARIABLE, remedy=self.remedy)

@@ -30,7 +30,7 @@ def mirror(
     store of the cluster: `wikigpt mirror --profile finetune --store s3://bucket/prefix`.
     """
     from components.shared.events import notes_on_stderr
-    from components.shared.store import open_store
+    from components.shared.storage.store import open_store
     from pipelines.mirror import mirror as bring
 
     settings = options.settings_of(profile, sets, corpus)

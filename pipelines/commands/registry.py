@@ -14,13 +14,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from components.shared.failure import Failure
 from pipelines.commands import options
-from pipelines.commands.options import HomeFolder, Json
-from pipelines.home import recorded_in
+from pipelines.commands.options import HomeFolder, Json, Store
+from pipelines.home import existing_home, recorded_in
 from pipelines.run import QUIET
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from components.shared.storage.store import Store as OpenStore
 
 Model = Annotated[
     str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
@@ -48,6 +51,25 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
     mlflow.set_tracking_uri(client.tracking_uri)
     with plainly(client):
         yield client
+
+
+def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
+    """The store in which runs lock the models of the registry; None where it is not known or not there, said on stderr.
+
+    A person's command is made all the same: a rollback must not have to wait for object storage to come back.
+    """
+    from components.shared.storage.store import open_store
+
+    if address is None and "MLFLOW_TRACKING_URI" in os.environ:
+        why = "MLFLOW_TRACKING_URI names a registry, and no --store or WIKIGPT_STORE the store of its runs"
+    else:
+        address = address or str(existing_home(home).store)
+        try:
+            return open_store(address)
+        except Failure as failure:
+            why = str(failure)
+    typer.echo(f"Done without the lock, so a run that registers right now may overwrite it: {why}", err=True)
+    return None
 
 
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
@@ -89,24 +111,30 @@ def promote(
         str | None, typer.Option(help="Copy the version to this registered model and promote it there.")
     ] = None,
     home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
 ) -> None:
     """Make a version the champion, here or as a copy in another registered model."""
     from pipelines.registry.promotion import promote as move
 
+    locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reference, reason=reason, model=model, to=to)
+        moved = move(client, reference, reason=reason, model=model, to=to, store=locks)
     before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
     typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
 
 
 def rollback(
-    reason: Reason = "rolled back from the command line", model: Model = None, home: HomeFolder = options.DEFAULT_HOME
+    reason: Reason = "rolled back from the command line",
+    model: Model = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
 ) -> None:
     """Give the alias champion back to the version that had it before."""
     from pipelines.registry.promotion import rollback as move
 
+    locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reason=reason, model=model)
+        moved = move(client, reason=reason, model=model, store=locks)
     typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
 
 

@@ -33,8 +33,8 @@ def run(
 ) -> None:
     """Run the whole pipeline on this machine.
 
-    What was done before is reused: a version with the same fingerprint ends the run after its first step, a model is
-    only evaluated, a checkpoint is gone on from.
+    What was done before is reused: a version of the same reuse key ends the run after its first step, a model is
+    only evaluated, training is resumed from a checkpoint.
     """
     from pipelines.numerics import pin_numerics
     from pipelines.progress import ProgressView

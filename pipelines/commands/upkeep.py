@@ -35,7 +35,7 @@ def gc(
     store: Store = None,
 ) -> None:
     """List what no version or alias needs: checkpoints, blobs, runs and their folders; remove it with --apply."""
-    from components.shared.store import open_store
+    from components.shared.storage.store import open_store
     from pipelines.registry.gc import DAY
     from pipelines.registry.gc import gc as collect
     from pipelines.run_folders import remove_steps, spent_steps
@@ -55,29 +55,34 @@ def gc(
 def reproduce(
     reference: Reference, model: Model = None, home: HomeFolder = options.DEFAULT_HOME, store: Store = None
 ) -> None:
-    """Train a version again from its lineage and compare the weights, bit for bit."""
-    from components.shared.manifest import read_manifest
+    """Train a version again from its lineage and compare the weights, bit for bit; the registry stays as it is."""
+    import shutil
+
+    from components.shared.storage.manifest import read_manifest
+    from components.shared.storage.store import open_store
     from pipelines.progress import ProgressView
     from pipelines.registry.references import resolve
-    from pipelines.registry.reproduction import check_reproducible, compare, lineage_of
+    from pipelines.registry.reproduction import check_reproducible, compare, lend, lineage_of, own_home
     from pipelines.run import execute
     from pipelines.run_folders import artifact
-    from pipelines.runners import runner_plan
     from pipelines.settings import compose
 
     opened, address = options.home_and_store(home, store)
     with registry_of(home) as client:
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
-    settings = compose(lineage.settings, name=f"reproduce {lineage.version}").with_values("download", force=True)
-    settings = settings.with_values("evaluate", policy="never")  # whatever comes of it moves no alias
+    own = own_home(opened, lineage)
+    lent = lend(open_store(address), own, lineage)
+    settings = compose(lent, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(Console(stderr=True)) as view:
-        result = execute(settings, opened, address, view, runner_plan("subprocess", None, opened, address))
+        result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
     if result.failure is not None:
         raise Failure.from_dict(result.failure)
     if result.exit_code:
         raise typer.Exit(int(result.exit_code))
-    comparison = compare(lineage, read_manifest(artifact(opened, result.run, "train", "model"), "model"))
+    made = read_manifest(artifact(own, result.run, "train", "model"), "model")
+    shutil.rmtree(own.root)
+    comparison = compare(lineage, made)
     if not comparison.identical:
         raise Failure(
             comparison.sentence,

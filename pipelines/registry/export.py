@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import PARTIAL, disk_failure
+from components.shared.registered_model import plain_folder
+from components.shared.storage.files import PARTIAL, disk_failure
 from pipelines.paths import absolute
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _SCRATCH = ".wikigpt-export."
-# Where the transformers flavor keeps them.
-_PARTS = ("model", "components/tokenizer")
 
 
 def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
@@ -82,26 +81,3 @@ def _move_into(plain: Path, folder: Path) -> None:
         for path in moved:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         raise
-
-
-def plain_folder(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
-    """Downloads a version and lays its parts together in a new folder.
-
-    Raises:
-        Failure: the version has no model or no tokenizer.
-    """
-    from mlflow.artifacts import download_artifacts
-
-    address = f"models:/{version.name}/{version.version}"
-    with tempfile.TemporaryDirectory(prefix="wikigpt-version-") as scratch:
-        logged = Path(download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri))
-        for part in _PARTS:
-            if (logged / part).is_dir():
-                shutil.copytree(logged / part, folder, dirs_exist_ok=True)
-    for file, what in {"config.json": "model", "tokenizer.json": "tokenizer"}.items():
-        if not (folder / file).is_file():
-            raise Failure(
-                f"The version has no {what}: there is no {file}",
-                where=address,
-                remedy="use another version, or run the pipeline again to make it anew",
-            )

@@ -1,6 +1,7 @@
 """What may go: checkpoints, folders, blobs and runs that no version needs, old enough and used by no living run.
 
-Versions are never removed, and what a version's fingerprint names in the store stays: its model, tokens and evaluation.
+Versions are never removed, and what a version names in the store stays: its model and evaluations, which are under the
+digest of its weights, its tokens, and what an earlier wikigpt kept under its fingerprint.
 """
 
 from __future__ import annotations
@@ -10,20 +11,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from components.shared import registry
+from components.shared import registry, trained
 from components.shared.failure import ExitCode, Failure
-from components.shared.lease import leases
 from components.shared.liveness import alive, heartbeat_of
-from components.shared.store import Store
+from components.shared.storage.lock import idle
+from components.shared.storage.objects import OldVersion
+from components.shared.storage.store import Store
 from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.training_lock import trainings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-Kind = Literal["checkpoint", "model", "evaluation", "tokens", "heartbeats", "steps", "logs", "blob", "run"]
+Kind = Literal["checkpoint", "model", "evaluation", "tokens", "record", "blob", "old version", "run"]
 _FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
-_CLAIMS: tuple[Kind, ...] = ("heartbeats", "steps", "logs")
+_OF_RUN = ("heartbeats/", "steps/", "logs/")
+# What an earlier wikigpt kept in place of locks.
+_FORMER = ("training/", "versions/")
+_OF_VERSIONS = (registry.WEIGHTS_DIGEST, registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
+_OF_RUNS = (registry.REUSE_KEY, registry.TOKENS_KEY, registry.FINGERPRINT)
 DAY = 86400.0
 KEEP_FOR = 7 * DAY
 
@@ -34,8 +41,8 @@ class Removal:
 
     Attributes:
         kind: what it is.
-        name: in the store (of a blob its key), or the id of an MLflow run.
-        size: bytes of the object itself, for a blob; a folder's bytes are its blobs.
+        name: in the store (of a blob and of an old version the key), or the id of an MLflow run.
+        size: bytes of the object itself; a folder's bytes are its blobs.
         reason: why nothing needs it, a phrase.
     """
 
@@ -55,9 +62,9 @@ class Waste:
 
 @dataclass(frozen=True)
 class _Needs:
-    """What must stay: fingerprints and MLflow runs of versions, what living runs work on, what is RUNNING."""
+    """What must stay: what versions name, their MLflow runs, what living runs work on, what is RUNNING."""
 
-    fingerprints: frozenset[str]
+    names: frozenset[str]
     runs: frozenset[str]
     sources: frozenset[str]
     busy: frozenset[str]
@@ -87,8 +94,9 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
     needs = _needs(store, client, heard, runs)
     before = time.time() - keep_for
     folders = list(_folders(store, needs, before))
-    removals = [*folders, *_claims(store, needs, before), *_old_runs(runs, needs, before)]
-    notes = []
+    removals = [*folders, *_records(store, folders), *_claims(store, needs, before), *_old_runs(runs, needs, before)]
+    versions, notes = _old_versions(store, keep_for, free=apply)
+    removals += [Removal("old version", old.key, old.size, "replaced or deleted, and old") for old in versions]
     if needs.living:
         notes.append(f"Blobs are left alone while a run lives: {', '.join(sorted(needs.living))}.")
     else:
@@ -102,6 +110,8 @@ def gc(store: Store, client: MlflowClient, *, apply: bool = False, keep_for: flo
             notes.append(f"{size:.1f} MiB of blobs that no folder names, or none will, go when they are a day old.")
     if apply:
         _remove(store, client, removals, needs)
+        if store.keeps_versions:
+            notes.append("The bucket keeps what was removed as old versions, which these credentials may not delete.")
     return Waste(tuple(removals), tuple(notes))
 
 
@@ -120,13 +130,15 @@ def _needs(store: Store, client: MlflowClient, heard: set[str], runs: list[Run])
     models = client.search_registered_models(max_results=1000)
     versions = [version for model in models for version in registry.versions(client, model.name)]
     living = frozenset(run for run in heard if alive(heartbeat_of(store, run)))
-    training = {fingerprint for fingerprint, run in leases(store) if run in living}
-    busy = {r.data.tags.get(registry.FINGERPRINT, "") for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living}
+    busy = {reuse_key for reuse_key, run in trainings(store) if run in living}
+    ours = (r.data.tags for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in living)
+    busy |= {tags[tag] for tags in ours for tag in _OF_RUNS if tag in tags}
+    busy |= {made.weights_digest for made in trained.made_by(store) if made.reuse_key in busy}
     return _Needs(
-        fingerprints=frozenset(v.tags[registry.FINGERPRINT] for v in versions if registry.FINGERPRINT in v.tags),
+        names=frozenset(v.tags[tag] for v in versions for tag in _OF_VERSIONS if tag in v.tags),
         runs=frozenset(run for v in versions for run in (v.run_id, v.tags.get(registry.EVALUATION_RUN)) if run),
         sources=frozenset(v.source or "" for v in versions),
-        busy=frozenset(busy | training),
+        busy=frozenset(busy),
         living=living,
         running=frozenset(r.data.tags.get(PIPELINE_RUN_TAG, "") for r in runs if r.info.status == "RUNNING"),
     )
@@ -142,28 +154,50 @@ def _runs(client: MlflowClient, experiments: list[str]) -> Iterator[Run]:
 
 
 def _folders(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
-    trained = needs.fingerprints | set(store.names("model"))
+    over = needs.names | set(store.names("model")) | {made.reuse_key for made in trained.made_by(store)}
     for kind in _FOLDERS:
-        start = f"manifests/{kind}/"
-        for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
-            name = entry.key[len(start) :].removesuffix(".json")
-            fingerprint = name.partition("/")[0]
-            if fingerprint in needs.busy:
+        for entry in store.folders(kind):
+            key = entry.key.partition("/")[0]
+            if key in needs.busy:
                 continue
-            if kind == "checkpoint" and fingerprint in trained:
-                yield Removal(kind, name, entry.size, "its training is over")
-            elif fingerprint not in needs.fingerprints and entry.changed < before:
-                yield Removal(kind, name, entry.size, "no version has its fingerprint, and it is old")
+            if kind == "checkpoint" and key in over:
+                yield Removal(kind, entry.key, entry.size, "its training is over")
+            elif key not in needs.names and entry.changed < before:
+                yield Removal(kind, entry.key, entry.size, "no version names it, and it is old")
+
+
+def _records(store: Store, folders: list[Removal]) -> Iterator[Removal]:
+    """Records of what trainings ended in, whose models are gone."""
+    records = list(trained.made_by(store))  # first, since a training publishes its model before its record
+    left = set(store.names("model")) - {folder.name for folder in folders if folder.kind == "model"}
+    for made in records:
+        if made.weights_digest not in left:
+            yield Removal("record", made.record, 0, "the model that it names is gone")
 
 
 def _claims(store: Store, needs: _Needs, before: float) -> Iterator[Removal]:
-    for kind in _CLAIMS:
-        start = f"claims/{kind}/"
-        for entry in sorted(store.objects.entries(start), key=lambda entry: entry.key):
-            name = entry.key[len(start) :].removesuffix(".json")
-            run = name.partition("/")[0]
+    for prefix in _OF_RUN:
+        for entry in store.records(prefix):
+            run = entry.key.removeprefix(prefix).partition("/")[0]
             if run not in needs.living | needs.running and entry.changed < before:
-                yield Removal(kind, name, entry.size, "its run is over, and it is old")
+                yield Removal("record", entry.key, entry.size, "its run is over, and it is old")
+    for entry in idle(store, needs.living | needs.running):
+        if entry.changed < before:
+            yield Removal("record", entry.key, entry.size, "nobody holds this lock, and it is old")
+    for entry in (entry for prefix in _FORMER for entry in store.records(prefix)):
+        if entry.changed < before:
+            yield Removal("record", entry.key, entry.size, "an earlier wikigpt left it, and it is old")
+
+
+def _old_versions(store: Store, keep_for: float, *, free: bool) -> tuple[list[OldVersion], list[str]]:
+    """What a bucket with versioning on keeps of this store; where that may not be seen or freed, a note says so."""
+    try:
+        versions = store.old_versions(spare=keep_for)
+        if free:
+            store.free(versions)
+        return versions, []
+    except Failure as failure:
+        return [], [f"Old versions of objects, if the bucket keeps any, are left to a lifecycle rule: {failure.what}."]
 
 
 def _old_runs(runs: list[Run], needs: _Needs, before: float) -> Iterator[Removal]:
@@ -177,11 +211,11 @@ def _remove(store: Store, client: MlflowClient, removals: list[Removal], needs: 
     for removal in removals:
         if removal.kind == "run":
             _remove_run(client, removal.name, needs)
-        elif removal.kind in _CLAIMS:
-            store.release(f"{removal.kind}/{removal.name}")
+        elif removal.kind == "record":
+            store.release(removal.name)
         elif removal.kind == "blob":
-            store.objects.delete(removal.name)
-        else:
+            store.discard([removal.name])
+        elif removal.kind in _FOLDERS:
             store.forget(removal.kind, removal.name)
 
 

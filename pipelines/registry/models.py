@@ -22,7 +22,9 @@ class ModelRow:
         word_perplexity, token_perplexity, bits_per_byte: of the test split, by the protocol `wikitext-word`; None where
             a version carries no such number.
         corpus, dataset_digest: what it was trained on.
-        fingerprint: of its training.
+        reuse_key: that it was asked for by; of a version of an earlier wikigpt, the fingerprint of its training.
+        weights_digest: its identity.
+        repeats: the version that was asked for by the same reuse key and has other weights, or None.
         run_id: its MLflow run.
         pipeline_run: the run that made it.
     """
@@ -35,7 +37,9 @@ class ModelRow:
     bits_per_byte: float | None
     corpus: str
     dataset_digest: str
-    fingerprint: str
+    reuse_key: str
+    weights_digest: str
+    repeats: str | None
     run_id: str
     pipeline_run: str
 
@@ -47,16 +51,14 @@ def models(client: MlflowClient, name: str | None = None) -> list[ModelRow]:
         for model in client.search_registered_models(max_results=1000)
         if name is None or model.name == name
         for version in registry.versions(client, model.name)
-        if registry.FINGERPRINT in version.tags
+        if registry.reuse_key_of(version)
     ]
     return [row for _, row in sorted(found, key=lambda pair: (pair[0], int(pair[1].version)), reverse=True)]
 
 
-def row_of_fingerprint(client: MlflowClient, name: str, fingerprint: str) -> ModelRow | None:
-    """The row of the version that a training fingerprint made, or None."""
-    version = registry.version_of(client, name, fingerprint)
-    if version is None:
-        return None
+def row_of_number(client: MlflowClient, name: str, number: str) -> ModelRow:
+    """The row of a version that exists."""
+    version = client.get_model_version(name, number)
     return row_of(version, aliases_of(client.get_registered_model(name).aliases, version.version))
 
 
@@ -72,7 +74,9 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
         bits_per_byte=_number(tags.get(registry.score_tag("test", "bits_per_byte"))),
         corpus=tags.get(registry.CORPUS, ""),
         dataset_digest=tags.get(registry.DATASET_DIGEST, ""),
-        fingerprint=tags.get(registry.FINGERPRINT, ""),
+        reuse_key=registry.reuse_key_of(version),
+        weights_digest=tags.get(registry.WEIGHTS_DIGEST, ""),
+        repeats=tags.get(registry.REPEATS),
         run_id=version.run_id or "",
         pipeline_run=tags.get(PIPELINE_RUN_TAG, ""),
     )

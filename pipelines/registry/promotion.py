@@ -6,18 +6,25 @@ import getpass
 import math
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.register.promotion import APPROVAL, PERPLEXITY, SETTLED
+from components.register.model_lock import fenced, model_lock, owner_of_command
+from components.register.promotion import APPROVAL, PERPLEXITY, finish_move, move_champion
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
+from components.shared.storage.store import Store
 from pipelines.registry.references import model_name, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+# Seconds to wait for a run or a command that changes the same model; longer than a dead one is taken for alive.
+_PATIENCE = 240.0
+_COPIED_FROM = "wikigpt.copied_from"
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
 
 
@@ -37,7 +44,13 @@ class Moved:
 
 
 def promote(
-    client: MlflowClient, reference: str, *, reason: str, model: str | None = None, to: str | None = None
+    client: MlflowClient,
+    reference: str,
+    *,
+    reason: str,
+    model: str | None = None,
+    to: str | None = None,
+    store: Store | None = None,
 ) -> Moved:
     """Makes a version champion, here or as a copy in another registered model (another environment).
 
@@ -47,16 +60,23 @@ def promote(
         reason: for the record, in the promoter's words.
         model: the name of the registered model, see `resolve`.
         to: the registered model to copy the version to; made where it does not exist, one copy per version.
+        store: that the runs of this registry lock it in; None moves the alias without the lock.
 
     Raises:
-        Failure: no reason, no such version, or one that must not be champion.
+        Failure: no reason, no such version, one that must not be champion, or a run that does not let go of the lock.
     """
     _require(reason)
     version = resolve(client, reference, model)
     _refuse_unfit(version)
-    if to is not None and to != version.name:
-        version = _copy(client, version, to)
+    with _alone(client, store, to or version.name, "promote") as client:
+        if to is not None and to != version.name:
+            version = _copy(client, version, to)
+        return _promote(client, version, reason)
+
+
+def _promote(client: MlflowClient, version: ModelVersion, reason: str) -> Moved:
     name, number = version.name, str(version.version)
+    finish_move(client, name)
     champion = registry.holder(client, name, registry.CHAMPION)
     before = str(champion.version) if champion else None
     if before == number:
@@ -67,23 +87,33 @@ def promote(
         client.set_model_version_tag(name, number, registry.CHAMPION_BEFORE, before)
     if registry.ROLLED_BACK in version.tags:
         client.delete_model_version_tag(name, number, registry.ROLLED_BACK)
-    _move(client, name, number)
+    move_champion(client, name, number)
     return Moved(name, number, before)
 
 
-def rollback(client: MlflowClient, *, reason: str, model: str | None = None) -> Moved:
+def rollback(client: MlflowClient, *, reason: str, model: str | None = None, store: Store | None = None) -> Moved:
     """Gives the alias back to the champion before. The gate never promotes the version that lost it again.
 
     Args:
         client: of the registry.
         reason: for the record.
         model: the name of the registered model, see `model_name`.
+        store: see `promote`.
 
     Raises:
-        Failure: no reason, no champion, or no champion before it that still exists.
+        Failure: no reason, no champion, no champion before it that still exists, or a run that does not let go of the
+            lock.
     """
     _require(reason)
     name = model_name(client, model)
+    with _alone(client, store, name, "rollback") as client:
+        return _rollback(client, name, reason)
+
+
+def _rollback(client: MlflowClient, name: str, reason: str) -> Moved:
+    died = finish_move(client, name)
+    if died and died.before and registry.ROLLED_BACK in client.get_model_version(name, died.before).tags:
+        return Moved(name, died.version, died.before)  # a rollback was cut off, and this one repeats it
     champion = registry.holder(client, name, registry.CHAMPION)
     if champion is None:
         raise _impossible(f"{name} has no champion to roll back from", name)
@@ -92,8 +122,19 @@ def rollback(client: MlflowClient, *, reason: str, model: str | None = None) -> 
         raise _impossible(f"No champion before version {number} of {name} is on record", name)
     by, at, _ = _record(reason)
     client.set_model_version_tag(name, number, registry.ROLLED_BACK, f"{at} by {by}: {reason}"[:5000])
-    _move(client, name, before)
+    move_champion(client, name, before)
     return Moved(name, before, number)
+
+
+@contextmanager
+def _alone(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
+    """A client that writes only while no run and no other command changes the model, if there is a store to ask."""
+    if store is None:
+        yield client
+        return
+    owner = owner_of_command(command, _who())
+    with model_lock(store, model).held(owner, patience=_PATIENCE) as held:
+        yield fenced(client, held.renew)  # a command has no heartbeat
 
 
 def _champion_before(client: MlflowClient, champion: ModelVersion) -> str | None:
@@ -114,28 +155,16 @@ def _champion_before(client: MlflowClient, champion: ModelVersion) -> str | None
     return None
 
 
-def _move(client: MlflowClient, model: str, version: str) -> None:
-    """Sets the alias after closing what runs approved so far: a person's word stands above it."""
-    for approved in registry.versions(client, model):
-        if approved.tags.get(APPROVAL, SETTLED) != SETTLED:
-            client.set_model_version_tag(model, str(approved.version), APPROVAL, SETTLED)
-    client.set_registered_model_alias(model, registry.CHAMPION, version)
-    client.set_registered_model_tag(model, registry.LAST_CHAMPION, version)
-    challenger = registry.holder(client, model, registry.CHALLENGER)
-    if challenger and str(challenger.version) == version:
-        client.delete_registered_model_alias(model, registry.CHALLENGER)
-
-
 def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
-    fingerprint = version.tags.get(registry.FINGERPRINT)
-    if fingerprint and (copied := registry.version_of(client, to, fingerprint)):
-        return copied
-    copy = client.copy_model_version(f"models:/{version.name}/{version.version}", to)
+    weights, address = version.tags.get(registry.WEIGHTS_DIGEST), f"models:/{version.name}/{version.version}"
+    copy = (weights and registry.version_of(client, to, weights)) or client.copy_model_version(address, to)
+    if copy.source != address or _COPIED_FROM in copy.tags:
+        return copy
     number = str(copy.version)
     # What another environment decided is not decided here.
     for tag in {APPROVAL, registry.CHAMPION_BEFORE, registry.ROLLED_BACK, *_PROMOTED} & copy.tags.keys():
         client.delete_model_version_tag(to, number, tag)
-    client.set_model_version_tag(to, number, "wikigpt.copied_from", f"models:/{version.name}/{version.version}")
+    client.set_model_version_tag(to, number, _COPIED_FROM, address)
     return client.get_model_version(to, number)
 
 
@@ -158,8 +187,11 @@ def _require(reason: str) -> None:
 
 
 def _record(reason: str) -> tuple[str, str, str]:
-    who = os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
-    return who, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
+    return _who(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
+
+
+def _who() -> str:
+    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
 
 
 def _impossible(what: str, model: str) -> Failure:

@@ -1,4 +1,8 @@
-"""Making a version again from its lineage, and whether the same came of it."""
+"""Making a version again from its lineage, and whether the same came of it.
+
+It is made in a home of its own, with a store and an MLflow of its own, by the steps up to the training alone: what is
+trained here reaches neither the registry nor the names of the store that runs look up.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.download.corpora import RESERVED
 from components.download.ingredients import ingredients
 from components.shared import registry
+from components.shared.address import is_on_hub
 from components.shared.failure import Failure
-from components.shared.fingerprint import differences, fingerprint, identity
-from components.shared.manifest import Manifest
+from components.shared.pretrained import KIND as PRETRAINED
+from components.shared.registered_model import recorded_identity
+from components.shared.reuse import deciding_numerics, differences, request_of
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import Store, open_store
+from components.shared.trained import weights_digest
+from pipelines.home import Home, open_home
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,18 +37,20 @@ class Lineage:
     Attributes:
         model, version: in the registry.
         settings: of the run that made it, by section; the notice's are not among them.
-        fingerprint: of its training.
+        reuse_key: that it was asked for by.
         dataset_digest: of its corpus, by which the store knows it.
-        weights_digest: of its weights, see `components.shared.registry.weights_digest`.
+        weights_digest: of its weights, see `components.shared.trained.weights_digest`.
+        numerics: that it was trained with.
         commit: of the code, "" where it is not on record.
     """
 
     model: str
     version: str
     settings: dict[str, Any]
-    fingerprint: str
+    reuse_key: str
     dataset_digest: str
     weights_digest: str
+    numerics: dict[str, Any]
     commit: str
 
 
@@ -61,15 +74,17 @@ def lineage_of(client: MlflowClient, version: ModelVersion) -> Lineage:
             f"The version's lineage has schema {tags.get(registry.SCHEMA)!r}, this wikigpt reads"
             f" {registry.SCHEMA_VERSION!r}",
             where=address,
-            remedy="use the wikigpt that registered it",
+            remedy=f"check out {_commit(tags.get(registry.COMMIT, ''))}, and reproduce it with that wikigpt; this one"
+            " promotes, exports and serves it",
         )
     return Lineage(
         model=version.name,
         version=str(version.version),
         settings=_settings(client, version),
-        fingerprint=tags[registry.FINGERPRINT],
+        reuse_key=tags[registry.REUSE_KEY],
         dataset_digest=tags[registry.DATASET_DIGEST],
         weights_digest=tags[registry.WEIGHTS_DIGEST],
+        numerics=json.loads(tags[registry.NUMERICS]),
         commit=tags.get(registry.COMMIT, ""),
     )
 
@@ -80,19 +95,53 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     Raises:
         Failure: they differ, so that equal weights cannot be expected; the commit to use is named.
     """
-    ours = identity(lineage.dataset_digest, lineage.settings) | ingredients(lineage.settings)
-    if fingerprint(ours) == lineage.fingerprint:
+    ours = request_of(lineage.dataset_digest, lineage.settings, ingredients(lineage.settings))
+    if ours.reuse_key == lineage.reuse_key:
         return
-    theirs = _recorded_identity(client, lineage)
-    now = {name: registry.param_text(value) for name, value in ours.items()}
+    theirs = recorded_identity(client, client.get_model_version(lineage.model, lineage.version))
+    now = {name: registry.param_text(value) for name, value in ours.identity.items()}
     unlike = differences(now, {name: value for name, value in theirs.items() if name in now})
     shown = "; ".join(unlike[:4]) + (f"; and {len(unlike) - 4} more" if len(unlike) > 4 else "")
-    at = f"commit {lineage.commit}" if lineage.commit else "the commit that made it, which is not on record"
     raise Failure(
-        f"Other code or versions made version {lineage.version} than are here: {shown or 'the fingerprints differ'}",
+        f"Other code or versions made version {lineage.version} than are here: {shown or 'the reuse keys differ'}",
         where=f"models:/{lineage.model}/{lineage.version}",
-        remedy=f"check out {at}, install its versions, and try again",
+        remedy=f"check out {_commit(lineage.commit)}, install its versions, and try again",
     )
+
+
+def own_home(home: Home, lineage: Lineage) -> Home:
+    """The home in which a version is made again; one that was interrupted is still there and is resumed."""
+    return open_home(home.reproductions / lineage.weights_digest)
+
+
+def lend(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
+    """Gives a reproduction what the project's store holds of its ingredients, and nothing that was made.
+
+    Args:
+        store: of the project; it is only read.
+        own: the home of the reproduction.
+        lineage: of the version.
+
+    Returns:
+        The settings of the version's run, by section. A text that is no release of a known corpus is taken from the
+        store where that has it: at its address it may have changed, and what opened the address is not on record.
+    """
+    settings, lent = dict(lineage.settings), open_store(str(own.store))
+    if settings["download"]["corpus"] in RESERVED:
+        _copy(store, lent, "corpus", lineage.dataset_digest)
+    elif store.fetch("corpus", lineage.dataset_digest, own.root / "corpus"):
+        settings["download"] = {**settings["download"], "corpus": str(own.root / "corpus"), "sha256": None}
+    for address in (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained")):
+        if address and is_on_hub(address):
+            for name in store.names(PRETRAINED, f"{address}@"):
+                _copy(store, lent, PRETRAINED, name)
+    return settings
+
+
+def _copy(store: Store, lent: Store, kind: str, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-lent-") as folder:
+        if store.fetch(kind, name, Path(folder)):
+            lent.publish(Path(folder), kind, name)
 
 
 def compare(lineage: Lineage, model: Manifest) -> Comparison:
@@ -105,22 +154,33 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
     Raises:
         Failure: the corpus is another one now, so that there is nothing to compare.
     """
-    if model.facts["fingerprint"] != lineage.fingerprint:
+    if model.facts["reuse_key"] != lineage.reuse_key:
         raise Failure(
             f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
             f" made: its digest then was {lineage.dataset_digest[:12]}…",
             where=f"models:/{lineage.model}/{lineage.version}",
-            remedy="bring the old text back to that address; what was trained now is registered without an alias",
+            remedy="bring the old text back to that address, or to the store, and try again",
         )
-    seen = registry.weights_digest(model)
+    if model.facts.get("numerics_changed"):
+        raise Failure(
+            "The training was resumed with other numerics than it began with, so it says nothing of the version",
+            where=f"models:/{lineage.model}/{lineage.version}",
+            remedy="try again; it begins anew",
+        )
+    seen = weights_digest(model)
     name = f"version {lineage.version} of {lineage.model}"
     if seen == lineage.weights_digest:
         return Comparison(True, f"The weights are those of {name}, bit for bit (digest {seen[:12]}…).")
+    unlike = differences(deciding_numerics(model.facts["numerics"]), deciding_numerics(lineage.numerics))
+    why = f"numerics differ: {'; '.join(unlike)}" if unlike else "with the same settings, code, versions and numerics"
     return Comparison(
         False,
-        f"The weights have digest {seen[:12]}…, those of {name} have {lineage.weights_digest[:12]}…: the same settings,"
-        " code and versions, so the machines differ in numerics",
+        f"The weights have digest {seen[:12]}…, those of {name} have {lineage.weights_digest[:12]}…, {why}",
     )
+
+
+def _commit(commit: str) -> str:
+    return f"commit {commit}" if commit else "the commit that made it, which is not on record"
 
 
 def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
@@ -136,12 +196,3 @@ def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
                 remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
             ) from error
         return json.loads(Path(path).read_text())
-
-
-def _recorded_identity(client: MlflowClient, lineage: Lineage) -> dict[str, str]:
-    """What the training was made of, as the logged model keeps it: flat names to texts."""
-    source = client.get_model_version(lineage.model, lineage.version).source or ""
-    while not source.startswith("models:/m-"):  # a copy names the version that it was copied from
-        name, _, number = source.removeprefix("models:/").rpartition("/")
-        source = client.get_model_version(name, number).source or ""
-    return dict(client.get_logged_model(source.removeprefix("models:/")).params)

@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from uuid import uuid4
 
-from components.shared.manifest import FileFact, file_fact
-from components.shared.store_s3 import S3Objects
+from components.shared.storage.files import FileFact, file_fact
+from components.shared.storage.s3 import S3Objects
 from tests.s3_servers import emulator, environment, make_bucket
 
 _BUCKET = "wikigpt-benchmark"

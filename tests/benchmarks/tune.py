@@ -23,7 +23,8 @@ from typing import Any
 
 import torch
 
-from components.shared.manifest import digest_of, file_fact, read_manifest, write_manifest
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.train.data import open_corpus
 from components.train.device import choose_device, prepare

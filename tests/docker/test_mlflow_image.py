@@ -128,7 +128,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert refusal(place, auth=ADMIN, host="evil.example") == 403
         for user in (PIPELINE, READER):
             make_user(place, *user)
-        folders = make_folders(tmp_path / "a", model, fingerprint="f" * 32)
+        folders = make_folders(tmp_path / "a", model, reuse_key="f" * 32)
         version = register(make_step("night-1"), folders)
         client = MlflowClient(place.uri)
         assert client.get_model_version_by_alias(NAME, "champion").version == version
@@ -147,7 +147,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert client.get_model_version_by_alias(NAME, "champion").version == version
         assert digest_of_weights(tmp_path / "second") == weights
         backup(place, tmp_path / "backup")
-        second = make_folders(tmp_path / "b", model, fingerprint="e" * 32, nll_per_word=5.0)
+        second = make_folders(tmp_path / "b", model, reuse_key="e" * 32, nll_per_word=5.0, weights=1)
         assert register(make_step("night-2"), second) == "2"
 
     empty_database(place)

@@ -118,7 +118,7 @@ def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
     assert run_status(home, folder.name) == "KILLED"
 
 
-def test_two_runs_of_one_fingerprint_at_once(tmp_path):
+def test_two_runs_of_one_reuse_key_at_once(tmp_path):
     home = tmp_path / "home"
     command = start(*arguments(home, LONGER))
     folder = wait_for_training(home)

@@ -18,7 +18,7 @@ from pipelines.registry.generation import load_writer, write
 from pipelines.registry.models import models
 from pipelines.registry.promotion import rollback
 from pipelines.registry.references import resolve
-from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register, with_fingerprint  # noqa: F401
+from tests.registry import another_model, empty_database, hugging_face_folder, make_folders, make_step, register  # noqa: F401
 from tests.servers import mlflow_server
 
 CHROMIUM = "/usr/bin/chromium"
@@ -53,11 +53,9 @@ def address(
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     with mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
-        first = make_folders(
-            tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=4.7, model_name=NAME
-        )
+        first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=4.7, model_name=NAME)
         register(make_step("night-1"), first)
-        register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 4.72))
+        register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 4.72))
         yield server
 
 

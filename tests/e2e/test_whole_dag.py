@@ -1,18 +1,23 @@
 """The whole DAG in real processes: MLflow on SQLite, real training, a local store and one behind the S3 protocol."""
 
+import hashlib
 import json
 import re
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
 
-from components.shared.manifest import read_manifest
 from components.shared.run_record import read_log
-from components.shared.store import open_store
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
 from tests.e2e.conftest import TINY, wikigpt
 
 pytestmark = pytest.mark.slow
 
+# torch computes with other instructions then, as on another machine, and the last bits of the weights are others.
+ANOTHER_CPU = {"ATEN_CPU_CAPABILITY": "default"}
 STEPS = {"download", "validate", "tokenize", "train", "evaluate", "register", "notify"}
 
 
@@ -114,13 +119,56 @@ def test_force_trains_again_to_the_same_model_and_adds_no_version(tiny_run, tmp_
     assert len(digests) == 1
 
 
-def test_reproduce_makes_the_same_weights_again(tiny_run, tmp_path):
-    first = tiny_run().document
-    done = wikigpt("reproduce", f"models:/{first['version']['name']}/1", "--home", tmp_path / "home", timeout=600)
+def everything(home: Path) -> dict[str, str]:
+    """All rows of MLflow's database, and every file of its artifacts and of the store, with its bytes and its time."""
+    rows = list(sqlite3.connect(home / "mlflow.db").iterdump())
+    files = (path for folder in ("mlartifacts", "store") for path in (home / folder).rglob("*") if path.is_file())
+    return {f"row {number}": row for number, row in enumerate(rows)} | {
+        str(path): f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.stat().st_mtime_ns}" for path in files
+    }
+
+
+def test_reproduce_makes_the_same_weights_again_and_leaves_registry_and_store_as_they_are(tiny_run, tmp_path):
+    """Also where the text is at its address no more: the store has it."""
+    from components.download.sample import sample_corpus
+
+    home, text = tmp_path / "home", tmp_path / "harbour"
+    text.mkdir()
+    for split, content in sample_corpus().items():
+        (text / f"{split}.txt").write_bytes(content.replace(b"river", b"harbour"))
+    made = tiny_run("--corpus", text).document
+    shutil.rmtree(text)
+    before = everything(home)
+    done = wikigpt("reproduce", f"models:/{made['version']['name']}/1", "--home", home, timeout=600)
     assert done.code == 0, done.stderr
     assert "bit for bit" in done.stdout
-    runs = sorted((tmp_path / "home" / "runs").iterdir())
-    assert len(runs) == 2, "it was trained again, not looked up"
+    assert everything(home) == before
+    assert len(list((home / "runs").iterdir())) == 1
+    assert list((home / "reproductions").iterdir()) == []
+
+
+def test_a_reproduction_that_differs_says_why_and_leaves_registry_and_store_as_they_are(tiny_run, tmp_path):
+    home, version = tmp_path / "home", f"models:/{tiny_run().document['version']['name']}/1"
+    before = everything(home)
+    done = wikigpt("reproduce", version, "--home", home, timeout=600, **ANOTHER_CPU)
+    assert done.code == 1
+    assert re.search(r"numerics differ: processor: '.*' then, '.*DEFAULT' now", done.stderr.replace("\n", " "))
+    assert everything(home) == before
+
+
+def test_another_cpu_makes_a_version_of_its_own_and_leaves_the_first_as_it_is(tiny_run, tmp_path):
+    from mlflow import MlflowClient
+
+    first = tiny_run().document["version"]
+    client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
+    before = client.get_model_version(first["name"], "1")
+    second = tiny_run("--force", **ANOTHER_CPU).document["version"]
+    assert (second["version"], second["repeats"], second["reuse_key"]) == ("2", "1", first["reuse_key"])
+    assert second["weights_digest"] != first["weights_digest"]
+    after = client.get_model_version(first["name"], "1")
+    assert (after.tags, after.description, after.run_id) == (before.tags, before.description, before.run_id)
+    again = tiny_run("--force").document["version"]
+    assert {**again, "aliases": first["aliases"]} == first
 
 
 def test_through_object_storage(tiny_run, s3_emulator):

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from components.shared.store_s3 import S3Objects
+from components.shared.storage.s3 import S3Objects
 from tests.infra.objects import INFRA
 
 BUCKET = "backups"

@@ -1,15 +1,14 @@
-"""Overlapping runs leave the alias on the best approved version, whatever the order of their calls.
+"""Runs that register at once, each in a process of its own, on a real database: one after another, dead ones included.
 
-Each run is a process of its own that asks before every call to the registry; who goes next is drawn from a seed, so an
-order that fails can be seen again.
+Which interleavings there are is explored in tests/interleavings; here nothing is in memory but the model.
 """
 
 import json
 import multiprocessing
-import random
+import os
 import shutil
+import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +18,7 @@ from tests.postgres import postgres  # noqa: F401
 from tests.registry import empty_database, judge_of, make_version  # noqa: F401
 
 _FORK = multiprocessing.get_context("fork")
-
-
-class InTurn:
-    """A client each of whose calls waits for its turn."""
-
-    def __init__(self, client: Any, turns: Connection):
-        self._client, self._turns = client, turns
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._client, name)
-        if not callable(value):
-            return value
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self._turns.send("ready")
-            self._turns.recv()
-            return value(*args, **kwargs)
-
-        return call
+_LEVELS = (4.5, 4.0, 4.25, 5.0)
 
 
 def in_child(function: Callable[[], Any]) -> Any:
@@ -51,39 +32,34 @@ def in_child(function: Callable[[], Any]) -> Any:
     return result
 
 
-def run_interleaved(uri: str, model: str, levels: dict[str, float], seed: int) -> None:
-    """Places versions by processes at once; levels: version to nats per word."""
-    draw = random.Random(seed)
-    waiting: dict[Connection, Any] = {}
-    for version, level in levels.items():
-        ours, theirs = _FORK.Pipe()
-        child = _FORK.Process(target=_place, args=(uri, model, version, level, theirs))
-        child.start()
-        theirs.close()
-        waiting[ours] = child
-    ready: list[Connection] = []
-    while waiting:
-        # Everybody is asked for again before one is drawn, so that the order depends on the seed alone.
-        for connection in [c for c in waiting if c not in ready]:
-            wait([connection])
-            try:
-                assert connection.recv() == "ready"
-                ready.append(connection)
-            except EOFError:
-                child = waiting.pop(connection)
-                child.join()
-                assert child.exitcode == 0
-        if ready:
-            chosen = ready.pop(draw.randrange(len(ready)))
-            chosen.send("go")
-
-
-def _place(uri: str, model: str, version: str, level: float, turns: Connection) -> None:
+def enter(uri: str, store: str, model: str, level: float, dies: bool) -> None:
+    """Registers a version of some level (nats per word) and places it; or dies when its alias is to be moved."""
     from mlflow import MlflowClient
 
+    from components.register.model_lock import fenced, model_lock
     from components.register.promotion import place
+    from components.shared.liveness import heartbeat
+    from components.shared.storage.store import open_store
 
-    place(InTurn(MlflowClient(uri), turns), model, version, judge_of(level))  # type: ignore[arg-type]
+    opened, run = open_store(store), f"run-{level}"
+    client = MlflowClient(uri)
+    if dies:
+        client.set_registered_model_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    with heartbeat(opened, run), model_lock(opened, model).held(run, patience=300) as held:
+        locked = fenced(client, held.check)
+        place(locked, model, make_version(locked, model, level), judge_of(level))
+
+
+def outcome(uri: str, model: str) -> dict[str, Any]:
+    """Levels of the champion and of all versions."""
+    from mlflow import MlflowClient
+
+    from components.shared import registry
+
+    client = MlflowClient(uri)
+    champion = registry.holder(client, model, "champion")
+    levels = [float(version.tags["wikigpt.nll_per_word"]) for version in registry.versions(client, model)]
+    return {"champion": float(champion.tags["wikigpt.nll_per_word"]) if champion else None, "levels": sorted(levels)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -95,43 +71,21 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_best_approved_version_is_champion_whatever_the_order(database: str) -> None:
-    """A champion at 6 nats a word, then three runs at once, two of them nearer to each other than the margin."""
-    models = [f"model-{seed}" for seed in range(8)]
-    levels = [4.5, 4.001, 4.0]
-
-    def prepare() -> list[dict[str, float]]:
-        from mlflow import MlflowClient
-
-        from components.register.promotion import place
-
-        client = MlflowClient(database)
-        for model in models:
-            place(client, model, make_version(client, model, 6.0), judge_of(6.0))
-        return [{make_version(client, model, level): level for level in levels} for model in models]
-
-    def look() -> list[dict[str, Any]]:
-        from mlflow import MlflowClient
-
-        return [outcome(MlflowClient(database), model) for model in models]
-
-    for seed, versions in enumerate(in_child(prepare)):
-        run_interleaved(database, models[seed], versions, seed)
-    results = in_child(look)
-    for seed, result in enumerate(results):
-        assert result["champion"] == min(result["promoted"]) < 4.5, f"seed {seed}"
-        assert result["open"] == [], f"seed {seed}"
-    assert 4.0 in {result["champion"] for result in results}
-
-
-def outcome(client: Any, model: str) -> dict[str, Any]:
-    """Levels of the champion and of all that were promoted, and versions whose approval is still open."""
-    from components.shared import registry
-
-    promoted = [v for v in registry.versions(client, model) if v.tags.get("wikigpt.verdict") == "promote"]
-    champion = registry.holder(client, model, "champion")
-    return {
-        "champion": float(champion.tags["wikigpt.nll_per_word"]) if champion else None,
-        "promoted": [float(v.tags["wikigpt.nll_per_word"]) for v in promoted],
-        "open": [str(v.version) for v in promoted if v.tags.get("wikigpt.approval") != "settled"],
-    }
+@pytest.mark.parametrize("dies", [None, 4.0, 4.5])
+def test_the_best_version_is_champion_whoever_is_first_and_whoever_dies(
+    database: str, tmp_path: Path, dies: float | None
+) -> None:
+    model = f"wikigpt-{dies}"
+    assert in_child(lambda: outcome(database, model)) == {"champion": None, "levels": []}  # and the tables are there
+    places = (database, str(tmp_path / "store"), model)
+    runs = {level: _FORK.Process(target=enter, args=(*places, level, level == dies)) for level in _LEVELS}
+    for run in runs.values():
+        run.start()
+    for run in runs.values():
+        run.join()
+    killed = {level for level, run in runs.items() if run.exitcode == -signal.SIGKILL}
+    assert all(run.exitcode == 0 for level, run in runs.items() if level not in killed)
+    seen = in_child(lambda: outcome(database, model))
+    assert seen["levels"] == sorted(_LEVELS)
+    # One that was killed last of all has nobody after it who would make its move.
+    assert seen["champion"] == 4.0 or (killed == {4.0} and seen["champion"] == 4.25)

@@ -48,7 +48,7 @@ def client(
 ) -> MlflowClient:
     """A registry with a champion of the name that the page uses."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, model_name="wikigpt")
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, model_name="wikigpt")
     register(make_step("night-1"), folders)
     return MlflowClient(tracking_uri)
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST, write_manifest
-from components.shared.s3_transfer import PIECE
-from components.shared.store import open_store
+from components.shared.storage.manifest import MANIFEST, write_manifest
+from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.store import open_store
 from tests.s3_servers import BUSY, CUT_ANSWER, CUT_REQUEST, GARBLE, PASS, proxy
 
 pytestmark = pytest.mark.slow
@@ -182,7 +182,7 @@ def test_a_corrupted_object_is_refused_by_its_key(served, folder, tmp_path):
 _WRITE = """
 import json, sys
 from pathlib import Path
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -208,7 +208,7 @@ def test_eight_writers_of_one_key_agree_on_one_winner(served, tmp_path):
 _MOVE = """
 import resource, sys
 from pathlib import Path
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 store = open_store(sys.argv[1])
 store.claim("warm", {})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -242,7 +242,7 @@ def test_sigkill_in_the_middle_of_an_upload_leaves_no_manifest_and_a_rerun_succe
         return PASS
 
     publish = (
-        "import sys; from pathlib import Path; from components.shared.store import open_store;"
+        "import sys; from pathlib import Path; from components.shared.storage.store import open_store;"
         " open_store(sys.argv[1]).publish(Path(sys.argv[2]), 'model', 'f00d')"
     )
     with proxy(env["AWS_ENDPOINT_URL_S3"], plan) as slow:

@@ -13,8 +13,8 @@ from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.articles import SPLITS
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import read_manifest
-from components.shared.store import open_store
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
 from components.tokenize.pretrained import load_pretrained
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights
@@ -136,7 +136,7 @@ def test_the_sample_needs_no_mirror(store):
 
 _MIRROR = """
 import sys
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from pipelines.mirror import mirror
 from pipelines.settings import load
 settings = load("quick", sys.argv[2:]).with_values("download", corpus="sample")

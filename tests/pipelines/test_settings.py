@@ -5,7 +5,7 @@ import json
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.fingerprint import fingerprint, identity
+from components.shared.reuse import request_of
 from pipelines.settings import SECTIONS, load, profile_names
 
 
@@ -79,9 +79,9 @@ def test_a_section_that_is_no_section(tmp_path):
     assert "the section train holds no settings" in refused("train.steps=5", profile=str(path))
 
 
-def test_what_does_not_change_weights_does_not_change_the_fingerprint():
+def test_what_does_not_change_weights_does_not_change_the_reuse_key():
     def key(*overrides: str) -> str:
-        return fingerprint(identity("d" * 64, json.loads(load("quick", overrides).to_json())))
+        return request_of("d" * 64, json.loads(load("quick", overrides).to_json())).reuse_key
 
     assert key("checkpoints.every=7", "evaluate.samples=1", "notify.webhook=https://x.test/") == key()
     assert key("train.seed=7") != key()

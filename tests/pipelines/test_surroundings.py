@@ -53,7 +53,7 @@ def test_the_doctor_returns_what_failed(command: Command, home: Path, monkeypatc
 
 
 def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from components.shared.store_local import LocalObjects
+    from components.shared.storage.local import LocalObjects
 
     def refused(self: LocalObjects, key: str) -> bytes:
         raise PermissionError(13, "Permission denied", key)

@@ -11,8 +11,8 @@ from components.download.corpora import RAW, TOKENS
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.failure import Failure
-from components.shared.manifest import digest_of, read_manifest
-from components.shared.store import open_store
+from components.shared.storage.manifest import digest_of, read_manifest
+from components.shared.storage.store import open_store
 from tests.components.download.conftest import zip_of
 from tests.components.download.server import Site, serving
 
@@ -161,7 +161,7 @@ from pathlib import Path
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.failure import Failure
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     fetch_corpus(DownloadSettings(corpus=sys.argv[1]), Path(sys.argv[2]), open_store(sys.argv[3]))

@@ -10,7 +10,9 @@ from components.download.run import run
 from components.shared import registry
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
-from components.shared.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.trained import keep_model
+from components.shared.training_lock import training_lock
 
 
 def publish(store, folder, kind, name):
@@ -20,9 +22,16 @@ def publish(store, folder, kind, name):
     store.publish(folder, kind, name)
 
 
-def register(client, model, fingerprint) -> str:
+def keep(store, folder, reuse_key, weights="weights") -> str:
+    """Publishes a model as the step that trains does; its digest."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(weights)
+    return keep_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
+
+
+def register(client, model, reuse_key) -> str:
     client.create_registered_model(model)
-    tags = {registry.FINGERPRINT: fingerprint}
+    tags = {registry.REUSE_KEY: reuse_key}
     return str(client.create_model_version(model, "s3://nowhere/model", tags=tags).version)
 
 
@@ -31,15 +40,16 @@ def decision_of(capsys) -> dict:
     return next(event for event in events if event["event"] == "decision")
 
 
-def test_an_unknown_fingerprint_is_trained_and_recorded(step, tmp_path, capsys):
+def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
     here = step()
     outcome = run(here, tmp_path / "corpus")
     facts = read_manifest(tmp_path / "corpus", "corpus").facts
     event = decision_of(capsys)
-    assert (event["word"], event["rung"], event["fingerprint"]) == ("train", "nothing", outcome.fingerprint)
+    assert (event["word"], event["rung"], event["reuse_key"]) == ("train", "nothing", outcome.reuse_key)
     assert here.store.find("corpus", facts["dataset_digest"])
     data = here.tracking.client.get_run(here.tracking.run_id).data
-    assert data.tags[registry.FINGERPRINT] == outcome.fingerprint
+    assert data.tags[registry.REUSE_KEY] == outcome.reuse_key
+    assert data.tags[registry.TOKENS_KEY] == outcome.tokens_key
     assert data.tags[registry.DATASET_DIGEST] == facts["dataset_digest"]
     assert data.tags["wikigpt.decision"] == outcome.decision == "train"
     assert data.params["train.steps"] == "3"
@@ -57,19 +67,19 @@ def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):
 
 
 def test_each_rung_in_turn(step, tmp_path, capsys):
-    fingerprint = run(step(), tmp_path / "corpus").fingerprint
+    reuse_key = run(step(), tmp_path / "corpus").reuse_key
     store, client = step().store, step().tracking.client
     decision_of(capsys)
 
-    publish(store, tmp_path / "checkpoint", "checkpoint", f"{fingerprint}/00000002")
+    publish(store, tmp_path / "checkpoint", "checkpoint", f"{reuse_key}/00000002")
     run(step(), tmp_path / "corpus")
     assert decision_of(capsys)["rung"] == "checkpoint"
 
-    publish(store, tmp_path / "model", "model", fingerprint)
+    digest = keep(store, tmp_path / "model", reuse_key)
     run(step(), tmp_path / "corpus")
     assert decision_of(capsys)["rung"] == "model"
 
-    number = register(client, "wikigpt-harbour-texts", fingerprint)
+    number = register(client, "wikigpt-harbour-texts", reuse_key)
     run(step(), tmp_path / "corpus")
     assert decision_of(capsys)["rung"] == "model", "its registration was killed before its end"
     client.set_model_version_tag("wikigpt-harbour-texts", number, registry.REGISTERED, "night-1")
@@ -82,6 +92,25 @@ def test_each_rung_in_turn(step, tmp_path, capsys):
 
     client.delete_model_version("wikigpt-harbour-texts", number)
     assert run(step(), tmp_path / "corpus").decision == "train"
+    assert decision_of(capsys)["rung"] == "model"
+
+    store.forget("model", digest)
+    run(step(), tmp_path / "corpus")
+    assert decision_of(capsys)["rung"] == "checkpoint", "the record of a model that is gone is not a model"
+
+
+def test_a_version_that_another_reuse_key_made_counts_where_this_one_ended_in_the_same_weights(step, tmp_path, capsys):
+    """As after an edit of code that changed the key and no weight; the version stays as it was."""
+    here = step()
+    reuse_key = run(here, tmp_path / "corpus").reuse_key
+    digest = keep(here.store, tmp_path / "model", reuse_key)
+    client = here.tracking.client
+    number = register(client, "wikigpt-harbour-texts", "0" * 32)
+    for tag, value in {registry.WEIGHTS_DIGEST: digest, registry.REGISTERED: "night-1"}.items():
+        client.set_model_version_tag("wikigpt-harbour-texts", number, tag, value)
+    decision_of(capsys)
+    assert run(step(), tmp_path / "corpus").decision == "skip"
+    assert decision_of(capsys)["version"] == number
 
 
 def test_other_weights_at_the_same_address_are_another_training(step, tmp_path):
@@ -92,22 +121,22 @@ def test_other_weights_at_the_same_address_are_another_training(step, tmp_path):
         (weights / "model.safetensors").write_text(content)
         here = step()
         here.settings["train"]["pretrained"] = str(weights)
-        keys.append(run(here, tmp_path / "corpus").fingerprint)
+        keys.append(run(here, tmp_path / "corpus").reuse_key)
     assert keys[0] != keys[1] == keys[2]
 
 
-def test_a_version_of_another_corpus_or_fingerprint_does_not_count(step, tmp_path):
-    fingerprint = run(step(), tmp_path / "corpus").fingerprint
+def test_a_version_of_another_corpus_or_reuse_key_does_not_count(step, tmp_path):
+    reuse_key = run(step(), tmp_path / "corpus").reuse_key
     client = step().tracking.client
-    register(client, "wikigpt-other", fingerprint)
+    register(client, "wikigpt-other", reuse_key)
     register(client, "wikigpt-harbour-texts", "0" * 32)
     assert run(step(), tmp_path / "corpus").decision == "train"
 
 
-def test_a_second_run_of_one_fingerprint_is_refused_while_the_first_lives(step, tmp_path):
+def test_a_second_run_of_one_reuse_key_is_refused_while_the_first_lives(step, tmp_path):
     here = step()
-    fingerprint = run(here, tmp_path / "corpus").fingerprint
-    here.store.claim(f"training/{fingerprint}/000000", {"run": "night-1"})
+    reuse_key = run(here, tmp_path / "corpus").reuse_key
+    training_lock(here.store, reuse_key).acquire("night-1")
     with heartbeat(here.store, "night-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
         with pytest.raises(Failure, match="The run night-1 is training exactly this already"):
@@ -126,7 +155,8 @@ def test_tokens_in_an_address_are_not_shown(step, tmp_path):
 def test_a_step_that_needs_no_hub_imports_neither_torch_nor_datasets(tmp_path):
     code = (
         "import sys; from pathlib import Path; from components.download.fetch import fetch_corpus;"
-        "from components.download.settings import DownloadSettings; from components.shared.store import open_store;"
+        "from components.download.settings import DownloadSettings;"
+        "from components.shared.storage.store import open_store;"
         "import components.download.run;"
         f"fetch_corpus(DownloadSettings(corpus='sample'), Path({str(tmp_path / 'out')!r}),"
         f" open_store({str(tmp_path / 'store')!r}));"

@@ -7,7 +7,7 @@ import pytest
 from components.download.corpora import dataset_digest
 from components.download.sample import ARTICLES, Lots, sample_corpus
 from components.shared.articles import split_articles
-from components.shared.manifest import FileFact
+from components.shared.storage.files import FileFact
 
 GRAM = 13
 

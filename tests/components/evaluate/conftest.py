@@ -12,7 +12,8 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
-from components.shared.manifest import digest_of, file_fact, write_manifest
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, write_manifest
 
 CONTEXT = 64
 _SENTENCES = """the castle was built in a valley of the river and its tower fell during the siege , when snow came
@@ -95,14 +96,14 @@ def write_corpus(folder: Path, texts: dict[str, str]) -> Path:
     return folder
 
 
-def write_model(folder: Path, model: Any, tokenizer: Any, fingerprint: str, **identity: Any) -> Path:
+def write_model(folder: Path, model: Any, tokenizer: Any, **identity: Any) -> Path:
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     rows = [{"step": step, "tokens": step * 512, "loss": 6 - step / 50} for step in range(0, 100, 10)]
     rows += [{"step": step, "validation_loss": 5.5 - step / 60, "validation_perplexity": 90.0} for step in (50, 100)]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     facts = {
-        "fingerprint": fingerprint,
+        "reuse_key": "k" * 32,
         "identity": {"train.block": 32, "train.document_start": True, **identity},
         "best_step": 100,
         "steps": 100,

@@ -17,7 +17,7 @@ from components.evaluate.settings import EvaluateSettings
 from components.evaluate.texts import hf_doc, wikitext_word
 from components.shared.articles import count_words
 from components.shared.head import has_plain_head
-from components.shared.manifest import read_manifest
+from components.shared.storage.manifest import read_manifest
 from components.tokenize.encode import encode
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
 
@@ -78,7 +78,7 @@ def test_a_stride_of_one_gives_each_token_all_the_context_there_is(model, tokeni
 
 
 def test_a_text_that_spells_a_special_token_is_encoded_as_for_training(tmp_path, model, tokenizer):
-    folder = write_model(tmp_path / "model", make_model(), tokenizer, "a" * 32)
+    folder = write_model(tmp_path / "model", make_model(), tokenizer)
     loaded = load_model(folder, read_manifest(folder, "model").facts, EvaluateSettings())
     text = " \n = Castle = \n \n one <|endoftext|> two \n"
     trained = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), text, np.dtype(np.uint16)).ids

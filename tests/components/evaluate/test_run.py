@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from components.evaluate.model import load_model
 from components.evaluate.run import Evaluated, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.failure import Failure
-from components.shared.manifest import read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.trained import keep_model, weights_digest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
@@ -39,12 +40,13 @@ class Bench:
     corpus: Path
     tokenizer: Any
 
-    def model(self, fingerprint: str, seed: int = 0, **identity: Any) -> Path:
-        return write_model(self.root / fingerprint, make_model(seed=seed), self.tokenizer, fingerprint, **identity)
+    def model(self, seed: int = 0, **identity: Any) -> Path:
+        """A model of its own weights for each seed."""
+        return write_model(self.root / f"model-{seed}", make_model(seed=seed), self.tokenizer, **identity)
 
-    def run(self, fingerprint: str, model: Path, name: str, **settings: Any) -> Evaluated:
+    def run(self, model: Path, name: str, **settings: Any) -> Evaluated:
         step = Step("evaluate", name, {"evaluate": SETTINGS | settings})
-        return run(step, fingerprint, self.corpus, model, self.root / name / "evaluation", self.root / name / "report")
+        return run(step, self.corpus, model, self.root / name / "evaluation", self.root / name / "report")
 
     def evaluation(self, name: str) -> dict[str, Any]:
         return json.loads((self.root / name / "evaluation" / "evaluation.json").read_text())
@@ -62,18 +64,27 @@ def client(tracking_uri) -> MlflowClient:  # noqa: F811
     return MlflowClient(tracking_uri)
 
 
-def crown(client: MlflowClient, fingerprint: str, **tags: str) -> str:
-    """Makes a version of a fingerprint the champion."""
+def weights_of(model: Path) -> str:
+    return weights_digest(read_manifest(model, "model"))
+
+
+def publish(model: Path, name: str | None = None) -> None:
+    """Puts a model into the store, by default under the digest of its weights."""
+    Step("evaluate", "r", {}).store.publish(model, "model", name or weights_of(model))
+
+
+def crown(client: MlflowClient, weights: str, **tags: str) -> str:
+    """Makes a version of some weights the champion."""
     if not client.search_registered_models(f"name='{NAME}'"):
         client.create_registered_model(NAME)
-    tags = {"wikigpt.fingerprint": fingerprint} | tags if fingerprint else tags
+    tags = {"wikigpt.weights_digest": weights} | tags if weights else tags
     version = client.create_model_version(NAME, "file:///nowhere", tags=tags).version
     client.set_registered_model_alias(NAME, "champion", version)
     return str(version)
 
 
 def test_the_first_model(bench, client):
-    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one")
+    evaluated = bench.run(bench.model(), "one")
 
     assert evaluated.recommendation == "promote"
     manifest = read_manifest(bench.root / "one" / "evaluation", "evaluation")
@@ -100,12 +111,12 @@ def test_the_first_model(bench, client):
 
 
 def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys, monkeypatch):
-    model = bench.model("a" * 32)
-    first = bench.run("a" * 32, model, "one")
-    bench.run("b" * 32, bench.model("b" * 32, seed=1), "other")
-    version = crown(client, "b" * 32)
+    model, other = bench.model(), bench.model(seed=1)
+    first = bench.run(model, "one")
+    bench.run(other, "other")
+    version = crown(client, weights_of(other))
     monkeypatch.setattr("components.evaluate.run.load_model", lambda *args: pytest.fail("the model is loaded again"))
-    again = bench.run("a" * 32, model, "two", margin=0.2)
+    again = bench.run(model, "two", margin=0.2)
 
     assert '"event": "reused"' in capsys.readouterr().out
     assert again.metrics["test_word_perplexity"] == first.metrics["test_word_perplexity"]
@@ -114,35 +125,36 @@ def test_a_second_run_reuses_the_scores_and_judges_again(bench, client, capsys, 
     assert bench.evaluation("two")["verdict"]["difference"] == again.metrics["champion_difference_nats_per_word"]
 
 
-def test_other_weights_of_the_same_fingerprint_are_scored_anew(bench):
-    """As a forced training leaves them."""
-    first = bench.run("a" * 32, bench.model("a" * 32), "one")
-    forced = bench.run("a" * 32, bench.model("a" * 32, seed=1), "two")
-    assert forced.metrics["test_word_perplexity"] != first.metrics["test_word_perplexity"]
-    (name,) = (store := Step("evaluate", "r", {}).store).names("evaluation")
-    manifest = store.find("evaluation", name)
-    assert manifest and manifest.facts["summary"] == forced.metrics
+def test_another_corpus_is_another_evaluation_of_the_same_weights(bench, texts):
+    model = bench.model()
+    first = bench.run(model, "one")
+    other = write_corpus(bench.root / "other", {**texts, "validation": texts["test"]})
+    second = replace(bench, corpus=other).run(model, "two")
+    assert second.metrics["test_word_perplexity"] == first.metrics["test_word_perplexity"]
+    assert second.metrics["validation_word_perplexity"] == first.metrics["test_word_perplexity"]
 
 
 def test_a_champion_that_the_settings_do_not_fit_is_incomparable(bench, client):
     """Its training read shorter blocks than the stride is."""
-    Step("evaluate", "r", {}).store.publish(bench.model("b" * 32, **{"train.block": 8}), "model", "b" * 32)
-    crown(client, "b" * 32)
-    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one", stride=16)
+    champion = bench.model(seed=1, **{"train.block": 8})
+    publish(champion)
+    crown(client, weights_of(champion))
+    evaluated = bench.run(bench.model(), "one", stride=16)
     assert evaluated.recommendation == "incomparable"
     assert "these settings do not fit it: A stride of 16 tokens" in bench.evaluation("one")["verdict"]["reason"]
 
 
-def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client):
-    champion = bench.model("b" * 32, seed=1)
-    step = Step("evaluate", "r", {})
-    step.store.publish(champion, "model", "b" * 32)
-    crown(client, "b" * 32)
+@pytest.mark.parametrize("earlier", [False, True], ids=["by-its-weights", "by-the-fingerprint-of-an-earlier-wikigpt"])
+def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client, earlier):
+    champion = bench.model(seed=1)
+    publish(champion, name="f" * 32 if earlier else None)
+    crown(client, weights_of(champion), **({"wikigpt.fingerprint": "f" * 32} if earlier else {}))
 
-    bench.run("a" * 32, bench.model("a" * 32), "one")
+    bench.run(bench.model(), "one")
 
     found = bench.evaluation("one")
     assert found["champion"]["origin"] == "scored anew from its model"
+    assert found["champion"]["weights_digest"] == weights_of(champion)
     assert found["verdict"]["word"] in ("promote", "keep")
     ours = found["protocols"]["wikitext-word"]["validation"]
     theirs = found["champion"]["protocols"]["wikitext-word"]["validation"]
@@ -151,25 +163,66 @@ def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client):
     assert found["verdict"]["difference"] == pytest.approx(difference)
 
 
-@pytest.mark.parametrize(
-    ("fingerprint", "says"),
-    [("c" * 32, f"neither this evaluation nor the model of fingerprint {'c' * 32}"), ("", "has no tag")],
-)
-def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, fingerprint, says):
-    crown(client, fingerprint)
-    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one")
+@pytest.mark.parametrize("weights", ["c" * 64, ""])
+def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, weights):
+    crown(client, weights)
+    evaluated = bench.run(bench.model(), "one")
     assert evaluated.recommendation == "incomparable"
     verdict = bench.evaluation("one")["verdict"]
     assert verdict["alias"] == "challenger"
-    assert says in verdict["reason"]
+    assert ("neither this evaluation of weights cccccccccccc…" if weights else "has no tag") in verdict["reason"]
+
+
+def test_a_repetition_with_other_weights_leaves_the_champions_model_and_scores(bench, client):
+    """Both were asked for by one reuse key, and the second trained by force."""
+    store = Step("evaluate", "r", {}).store
+    champion, again = bench.model(seed=1), bench.model(seed=2)
+    for model in (champion, again):
+        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+    bench.run(champion, "one")
+    crown(client, weights_of(champion))
+    (name,) = store.names("evaluation")
+    before = store.find("evaluation", name), store.find("model", weights_of(champion))
+
+    bench.run(again, "two")
+    bench.run(champion, "three", stride=16)
+    bench.run(again, "four", stride=16)
+
+    assert (store.find("evaluation", name), store.find("model", weights_of(champion))) == before
+    validation = {name: bench.evaluation(name)["protocols"]["wikitext-word"]["validation"] for name in ("one", "three")}
+    for repeated, same in {"two": "one", "four": "three"}.items():
+        found = bench.evaluation(repeated)
+        assert found["champion"]["protocols"]["wikitext-word"]["validation"] == validation[same]
+        assert found["weights_digest"] == weights_of(again) != found["champion"]["weights_digest"]
+
+
+def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_replace(bench, client):
+    """Nobody published the champion's scores by these settings, so they are made from its model."""
+    store = Step("evaluate", "r", {}).store
+    champion, again = bench.model(seed=1), bench.model(seed=2)
+    for model in (champion, again):
+        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+    crown(client, weights_of(champion))
+    bench.run(again, "one")
+    bench.run(champion, "two")
+    scored, own = bench.evaluation("one")["champion"], bench.evaluation("two")
+    assert scored["origin"] == "scored anew from its model"
+    assert scored["protocols"]["wikitext-word"]["validation"] == own["protocols"]["wikitext-word"]["validation"]
+
+
+def test_other_weights_under_the_champions_name_are_not_taken_for_the_champion(bench, client):
+    """As an earlier wikigpt left them, whose forced training replaced the model of its fingerprint."""
+    crown(client, weights_of(bench.model(seed=1)), **{"wikigpt.fingerprint": "f" * 32})
+    publish(bench.model(seed=2), name="f" * 32)
+    assert bench.run(bench.model(), "one").recommendation == "incomparable"
 
 
 def test_a_champion_is_not_compared_with_itself(bench, client):
-    model = bench.model("a" * 32)
-    version = crown(client, "a" * 32)
-    evaluated = bench.run("a" * 32, model, "one")
+    model = bench.model()
+    crown(client, weights_of(model))
+    evaluated = bench.run(model, "one")
     assert evaluated.recommendation == "keep"
-    assert bench.evaluation("one")["verdict"]["reason"] == f"The champion, version {version}, is this very model."
+    assert bench.evaluation("one")["verdict"]["reason"] == "The champion has these very weights."
 
 
 def test_a_broken_model_is_invalid_and_still_reported(bench):
@@ -178,15 +231,14 @@ def test_a_broken_model_is_invalid_and_still_reported(bench):
     broken = make_model()
     with torch.no_grad():
         broken.transformer.ln_f.weight.fill_(math.nan)
-    model = write_model(bench.root / "broken", broken, bench.tokenizer, "d" * 32)
-    evaluated = bench.run("d" * 32, model, "one")
+    evaluated = bench.run(write_model(bench.root / "broken", broken, bench.tokenizer), "one")
     assert evaluated.recommendation == "invalid"
     assert "nan" in (bench.root / "one" / "report").read_text().lower()
 
 
 def test_every_protocol_by_setting(bench):
     protocols = ("wikitext-word", "hf-doc", "lm-eval")
-    evaluated = bench.run("a" * 32, bench.model("a" * 32), "one", protocols=protocols, stride=16, window=48)
+    evaluated = bench.run(bench.model(), "one", protocols=protocols, stride=16, window=48)
     found = bench.evaluation("one")["protocols"]
     assert list(found) == list(protocols)
     assert [found[name]["test"]["stride"] for name in protocols] == [16, 16, 48]
@@ -205,7 +257,7 @@ def test_every_protocol_by_setting(bench):
     ],
 )
 def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
-    model = bench.model("a" * 32, **identity)
+    model = bench.model(**identity)
     loaded = load_model(model, read_manifest(model, "model").facts, EvaluateSettings(threads=1))
     assert (loaded.scorer.window, loaded.scorer.stride, loaded.trained_bos) == (window, window, bos)
 
@@ -221,16 +273,16 @@ def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
     ],
 )
 def test_wrong_settings_are_one_sentence(bench, settings, says):
-    model = bench.model("a" * 32)
+    model = bench.model()
     with pytest.raises(Failure) as failure:
-        bench.run("a" * 32, model, "one", **settings)
+        bench.run(model, "one", **settings)
     assert says in str(failure.value)
     assert not (bench.root / "one" / "evaluation" / "manifest.json").exists()
 
 
 def test_a_model_without_its_tokenizer_is_one_sentence(bench):
-    model = bench.model("a" * 32)
+    model = bench.model()
     (model / "tokenizer.json").unlink()
     write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
     with pytest.raises(Failure, match=r"The model has no tokenizer\.json"):
-        bench.run("a" * 32, model, "one")
+        bench.run(model, "one")

@@ -46,10 +46,10 @@ def test_a_stride_beyond_the_window():
 
 
 def test_the_key_follows_what_changes_the_scores_and_nothing_else():
-    key = evaluation_key(EvaluateSettings())
-    assert evaluation_key(EvaluateSettings(stride=64)) != key
-    assert evaluation_key(EvaluateSettings(protocols=("wikitext-word", "hf-doc"))) != key
-    assert evaluation_key(EvaluateSettings(margin=0.1, policy="never")) == key
+    key = evaluation_key(EvaluateSettings(), "d" * 64)
+    assert evaluation_key(EvaluateSettings(stride=64), "d" * 64) != key
+    assert evaluation_key(EvaluateSettings(protocols=("wikitext-word", "hf-doc")), "d" * 64) != key
+    assert evaluation_key(EvaluateSettings(margin=0.1, policy="never"), "d" * 64) == key
 
 
 def test_the_rule_of_the_gate_is_among_the_settings():

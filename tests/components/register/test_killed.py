@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from components.download.standing import look_up
 from components.shared import registry
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
@@ -74,10 +74,10 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     make_experiment(uri, root)
     client, store = MlflowClient(uri), open_store(str(root / "store"))
     killed = run_until_write(number, "night-1", folders, root / "log")
-    if look_up(store, client, NAME, folders.fingerprint).version:  # then the next run has nothing left to do
+    if look_up(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing left to do
         assert_complete(client, number)
     register(make_step("night-2" if other_run else "night-1"), folders)
-    assert look_up(store, client, NAME, folders.fingerprint).version == "1"
+    assert look_up(store, client, NAME, folders.reuse_key).version == "1"
     assert_complete(client, number)
     return killed
 
@@ -97,7 +97,7 @@ def assert_complete(client: MlflowClient, number: int) -> None:
 def folders(hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    return make_folders(tmp_path / "folders", hugging_face_folder, fingerprint="1" * 32)
+    return make_folders(tmp_path / "folders", hugging_face_folder, reuse_key="1" * 32)
 
 
 @pytest.mark.parametrize("number", [4, 12])

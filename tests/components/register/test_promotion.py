@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.register.promotion import Placed, place
+from components.register.promotion import ANNOUNCED, Placed, place
 from components.shared import registry
 from tests.registry import judge_of, make_version
 
@@ -45,7 +45,7 @@ def test_other_policies_leave_the_champion_alone(client: MlflowClient, policy: s
     assert (placed.word, placed.alias, champion(client)) == ("promote", alias, "1")
 
 
-def test_a_champion_chosen_by_a_person_is_not_undone_by_older_approvals(client: MlflowClient) -> None:
+def test_a_champion_chosen_by_a_person_is_compared_with_and_older_verdicts_are_not(client: MlflowClient) -> None:
     for nll in (6.0, 5.0, 4.0):
         add(client, nll)
     client.set_registered_model_alias(NAME, "champion", "1")
@@ -69,12 +69,45 @@ def test_placing_the_champion_again_changes_nothing(client: MlflowClient) -> Non
     assert (again.word, again.reason, again.alias) == (before.word, before.reason, before.alias)
 
 
-def test_an_approval_whose_run_died_before_the_alias_moved_counts(client: MlflowClient) -> None:
+def test_a_move_whose_run_died_before_it_is_made_by_the_next_run(client: MlflowClient) -> None:
     add(client, 6.0)
     better = make_version(client, NAME, 4.0)
-    client.set_model_version_tag(NAME, better, "wikigpt.approval", "open")
+    client.set_registered_model_tag(NAME, ANNOUNCED, f"1:{better}")
     placed = add(client, 5.0)
     assert (placed.word, placed.alias, placed.rival, champion(client)) == ("keep", "challenger", better, better)
+    assert ANNOUNCED not in client.get_registered_model(NAME).tags
+
+
+@pytest.mark.parametrize("undo", ["another champion", "deleted"])
+def test_a_move_whose_run_died_is_dropped_where_a_person_has_decided_since(client: MlflowClient, undo: str) -> None:
+    for nll in (6.0, 5.0):
+        add(client, nll)
+    better = make_version(client, NAME, 4.0)
+    client.set_registered_model_tag(NAME, ANNOUNCED, f"2:{better}")
+    if undo == "deleted":
+        client.delete_model_version(NAME, better)
+    else:
+        client.set_registered_model_alias(NAME, "champion", "1")
+    placed = add(client, 5.5)
+    expected = ("keep", "2") if undo == "deleted" else ("promote", "4")
+    assert (placed.word, champion(client)) == expected
+
+
+def test_a_run_that_is_tried_again_after_its_version_was_succeeded_changes_nothing(client: MlflowClient) -> None:
+    first = add(client, 6.0)
+    add(client, 5.0)
+    again = place(client, NAME, "1", judge_of(6.0))
+    assert (again.word, again.reason, again.alias, champion(client)) == (first.word, first.reason, None, "2")
+    assert registry.holder(client, NAME, "challenger") is None
+
+
+def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: MlflowClient) -> None:
+    add(client, 5.0)
+    add(client, 6.0)
+    client.delete_registered_model_alias(NAME, "champion")
+    place(client, NAME, "2", judge_of(6.0))
+    assert champion(client) == "2"
+    assert registry.holder(client, NAME, "challenger") is None
 
 
 def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_path: Path) -> None:
@@ -86,8 +119,8 @@ def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_
     client.set_registered_model_alias(NAME, "champion", "1")
 
     def judge(rival: object) -> object:
-        scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None)
-        return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30), scores)
+        scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None, "")
+        return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30, "w", "w"), scores)
 
     placed = place(client, NAME, make_version(client, NAME, 6.0), judge)
     assert (placed.word, placed.alias, champion(client)) == ("incomparable", "challenger", "1")

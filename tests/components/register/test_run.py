@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mlflow import MlflowClient
 
 from components.shared import registry
 from components.shared.failure import Failure
-from tests.registry import make_folders, make_step, register, with_fingerprint
+from tests.registry import another_model, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
 
@@ -25,13 +26,13 @@ def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
     monkeypatch.setenv("WIKIGPT_COMMIT", "c0ffee")
     step = make_step("night-1")
     client.set_terminated(step.tracking.run_id, "FINISHED")
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="f" * 32)
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="f" * 32)
 
     version = register(step, folders)
 
     found = client.get_model_version(NAME, version)
     assert (version, found.status, found.run_id) == ("1", "READY", step.tracking.run_id)
-    assert found.tags["wikigpt.fingerprint"] == "f" * 32
+    assert found.tags["wikigpt.reuse_key"] == "f" * 32
     assert found.tags["wikigpt.commit"] == "c0ffee"
     assert found.tags["wikigpt.pipeline_run"] == "night-1"
     assert found.tags["wikigpt.evaluation_key"] == "e" * 16
@@ -53,7 +54,7 @@ def test_the_registered_model_loads_by_its_alias_and_keeps_its_signature(
 ) -> None:
     import mlflow
 
-    register(make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, fingerprint="f" * 32))
+    register(make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="f" * 32))
 
     info = mlflow.models.get_model_info(f"models:/{NAME}@champion")
     assert {param.name: param.default for param in info.signature.params} == {
@@ -70,9 +71,9 @@ def test_the_registered_model_loads_by_its_alias_and_keeps_its_signature(
 def test_the_card_says_what_a_person_needs_to_decide(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
-    first = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=5.0)
+    first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
     register(make_step("night-1"), first)
-    register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 6.0))
+    register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
 
     card = client.get_model_version(NAME, "2").description
     assert card.startswith("# wikigpt-sample version 2\n\n**keep**: ")
@@ -87,20 +88,18 @@ def test_the_card_says_what_a_person_needs_to_decide(
 def test_every_model_is_registered_and_a_worse_one_is_challenger(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
-    first = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=5.0)
+    first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
     register(make_step("night-1"), first)
-    register(make_step("night-2"), with_fingerprint(first, tmp_path / "b", "2" * 32, 6.0))
-    register(make_step("night-3"), with_fingerprint(first, tmp_path / "c", "3" * 32, 4.0))
+    register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
+    register(make_step("night-3"), another_model(first, tmp_path / "c", "3" * 32, 4.0))
 
     aliases = {alias: str(registry.holder(client, NAME, alias).version) for alias in ("champion", "challenger")}
     assert aliases == {"champion": "3", "challenger": "2"}
     assert client.get_model_version(NAME, "3").tags["wikigpt.champion_before"] == "1"
 
 
-def test_the_same_fingerprint_again_adds_no_version(
-    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
-) -> None:
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+def test_the_same_weights_again_add_no_version(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path) -> None:
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     assert [register(make_step(run), folders) for run in ("night-1", "night-1", "night-2")] == ["1", "1", "1"]
     assert len(registry.versions(client, NAME)) == 1
 
@@ -108,7 +107,7 @@ def test_the_same_fingerprint_again_adds_no_version(
 def test_a_claim_whose_version_somebody_deleted_is_void(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     register(make_step("night-1"), folders)
     client.delete_model_version(NAME, "1")
     assert register(make_step("night-2"), folders) == "2"
@@ -121,7 +120,7 @@ def test_a_model_whose_perplexity_is_no_number_gets_no_alias(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, nll: float
 ) -> None:
     register(
-        make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=nll)
+        make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=nll)
     )
     assert client.get_model_version(NAME, "1").tags["wikigpt.verdict"] == "invalid"
     assert registry.holder(client, NAME, "champion") is None
@@ -130,8 +129,8 @@ def test_a_model_whose_perplexity_is_no_number_gets_no_alias(
 def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
-    from components.shared.manifest import read_manifest, write_manifest
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
+    from components.shared.storage.manifest import read_manifest, write_manifest
 
     facts = read_manifest(folders.model, "model").facts
     (folders.model / "tokenizer.json").unlink()
@@ -141,11 +140,11 @@ def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
     assert registry.versions(client, NAME) == []
 
 
-def test_a_model_of_another_fingerprint_is_refused(
-    tracking_uri: str, hugging_face_folder: Path, tmp_path: Path
+def test_an_evaluation_of_other_weights_is_refused_before_anything_is_registered(
+    client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    folders = make_folders(tmp_path / "a", hugging_face_folder, fingerprint="1" * 32)
-    with pytest.raises(Failure, match="The model is of fingerprint 1111"):
-        register(make_step("night-1"), replace(folders, fingerprint="2" * 32))
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
+    other = another_model(folders, tmp_path / "b", "2" * 32, 4.0)
+    with pytest.raises(Failure, match=r"The evaluation is of weights .*, the model has "):
+        register(make_step("night-1"), replace(folders, evaluation=other.evaluation))
+    assert registry.versions(client, NAME) == []

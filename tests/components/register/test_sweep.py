@@ -8,14 +8,14 @@ from pathlib import Path
 from mlflow import MlflowClient
 
 from components.shared.liveness import STALE_AFTER, heartbeat
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 from components.shared.sweep import sweep
 from components.shared.tracking import PIPELINE_RUN_TAG
 
 DIE_WHILE_BEATING = """
 import os, sys
 from components.shared.liveness import heartbeat
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 with heartbeat(open_store(sys.argv[1]), "killed"):
     os.kill(os.getpid(), 9)
 """
@@ -29,7 +29,7 @@ def start(client: MlflowClient, pipeline_run: str | None) -> str:
 
 def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
     beat = {"host": "another/machine", "pid": 1, "process_started": "1", "beat": time.time() - age}
-    store.renew(f"heartbeats/{pipeline_run}", beat)
+    store.put_record(f"heartbeats/{pipeline_run}", beat)
 
 
 def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:

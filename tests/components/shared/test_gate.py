@@ -21,10 +21,12 @@ def scores(gain: float = 0.0, noise: float = 0.0, **values) -> Scores:
         ((hardness - gain + noise * math.sin(7.3 * number)) * words, words)
         for number, (hardness, words) in enumerate(zip(_HARDNESS, _LENGTHS, strict=True))
     )
-    return replace(Scores("a" * 64, PROTOCOL, articles, "t" * 64), **values)
+    return replace(Scores("a" * 64, PROTOCOL, articles, "ours", "ours", "t" * 64), **values)
 
 
-CHAMPION = scores()
+THEIRS = {"weights_digest": "theirs", "measured_on": "theirs"}
+UNNAMED = {"weights_digest": "", "measured_on": ""}
+CHAMPION = scores(**THEIRS)
 
 
 def spoilt(nll: float) -> Scores:
@@ -44,15 +46,36 @@ def spoilt(nll: float) -> Scores:
         ("other tokenizer", scores(0.05, tokenizer_digest="u" * 64), CHAMPION, "promote", "champion", "Better"),
         ("other text", scores(1, text_sha256="b" * 64), CHAMPION, "incomparable", "challenger", "texts differ"),
         ("other protocol", scores(1, protocol="x"), CHAMPION, "incomparable", "challenger", "scored by x"),
-        ("other articles", scores(1), scores(articles=CHAMPION.articles[:50]), "incomparable", "challenger", "50"),
-        ("champion is NaN", scores(), spoilt(math.nan), "incomparable", "challenger", "article 1 has nan nats"),
-        ("champion is gone", scores(), Scores.from_evaluation(None), "incomparable", "challenger", "there are none"),
+        (
+            "other articles",
+            scores(1),
+            scores(articles=CHAMPION.articles[:50], **THEIRS),
+            "incomparable",
+            "challenger",
+            "50",
+        ),
+        (
+            "champion is NaN",
+            scores(),
+            replace(spoilt(math.nan), **THEIRS),
+            "incomparable",
+            "challenger",
+            "article 1 has nan nats",
+        ),
+        ("champion is gone", scores(), Scores.from_evaluation(None, "c"), "incomparable", "challenger", "are none"),
+        ("scores of others", scores(1, measured_on="x"), CHAMPION, "incomparable", "challenger", "on weights x…"),
+        ("others' and first", scores(measured_on="x"), None, "incomparable", "challenger", "it has ours…"),
+        ("scores of nobody", scores(1, measured_on=""), CHAMPION, "incomparable", "challenger", "not on record"),
+        ("champion of others", scores(1), replace(CHAMPION, measured_on="x"), "incomparable", "challenger", "x…"),
+        ("champion unnamed", scores(1), replace(CHAMPION, weights_digest=""), "incomparable", "challenger", "record"),
+        ("both unnamed", scores(1, **UNNAMED), scores(**UNNAMED), "incomparable", "challenger", "not on record"),
+        ("the same weights", scores(1), scores(), "keep", None, "The champion has these very weights"),
         ("NaN", spoilt(math.nan), CHAMPION, "invalid", None, "article 1 has nan nats"),
         ("inf", spoilt(math.inf), CHAMPION, "invalid", None, "article 1 has inf nats"),
         ("minus inf", spoilt(-math.inf), CHAMPION, "invalid", None, "article 1 has -inf nats"),
         ("too large for a float", spoilt(1e9), CHAMPION, "invalid", None, "word perplexity is inf"),
         ("NaN and first", spoilt(math.nan), None, "invalid", None, "nan nats"),
-        ("missing", Scores.from_evaluation({}), CHAMPION, "invalid", None, "there are none"),
+        ("missing", Scores.from_evaluation({}, "o"), CHAMPION, "invalid", None, "there are none"),
         ("unmerged prefix", scores(1, merged=False), None, "invalid", None, "weights that would be served"),
         ("no words", scores(articles=((0.0, 0),) * 9), CHAMPION, "invalid", None, "there are none"),
     ],
@@ -66,7 +89,7 @@ def test_outcomes(name, challenger, champion, word, alias, says):
 
 def test_too_few_articles_for_an_interval():
     few = {"articles": CHAMPION.articles[:4]}
-    verdict = gate(scores(1, articles=scores(1).articles[:4]), scores(**few), RULE)
+    verdict = gate(scores(1, articles=scores(1).articles[:4]), scores(**few, **THEIRS), RULE)
     assert verdict.word == "incomparable"
     assert "4 articles are too few" in verdict.reason
 
@@ -122,10 +145,10 @@ def test_confidence_is_the_share_of_intervals_that_hold_the_truth():
 def test_scores_are_read_from_an_evaluation():
     articles = [{"title": "A", "nll": 12.5, "words": 3, "tokens": 4}]
     validation = {"text_sha256": "a" * 64, "articles": articles}
-    evaluation = {"protocols": {PROTOCOL: {"validation": validation}}, "tokenizer_digest": "t"}
-    assert Scores.from_evaluation(evaluation) == Scores("a" * 64, PROTOCOL, ((12.5, 3),), "t")
-    assert Scores.from_evaluation({"protocols": {}}).articles == ()
-    assert Scores.from_evaluation({"protocols": {PROTOCOL: {"validation": {"articles": [{}]}}}}).articles == ()
+    evaluation = {"weights_digest": "w", "protocols": {PROTOCOL: {"validation": validation}}, "tokenizer_digest": "t"}
+    assert Scores.from_evaluation(evaluation, "v") == Scores("a" * 64, PROTOCOL, ((12.5, 3),), "v", "w", "t")
+    assert Scores.from_evaluation({"protocols": {}}, "v").articles == ()
+    assert Scores.from_evaluation({"protocols": {PROTOCOL: {"validation": {"articles": [{}]}}}}, "v").articles == ()
 
 
 def test_a_rule_is_read_from_the_settings_of_the_evaluation():

@@ -17,7 +17,7 @@ from components.shared.liveness import (
     heartbeat_of,
     observe,
 )
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ HOUR = 3600.0
 def elsewhere(store, run, **fields):
     """Rewrites the heartbeat of a run as one of another machine, where no process can be asked."""
     record = {**heartbeat_of(store, run), "host": "pod-1/boot/pid:[1]", **fields}
-    store.renew(f"heartbeats/{run}", record)
+    store.put_record(f"heartbeats/{run}", record)
     return record
 
 
@@ -173,15 +173,15 @@ def test_a_run_between_two_steps_and_one_that_ended_are_not_waited_for(store):
 
 def test_a_heartbeat_that_is_lost_does_not_stop_the_next_one(store, monkeypatch):
     monkeypatch.setattr(liveness, "BEAT_EVERY", 0.02)
-    renew, beats = store.renew, []
+    put_record, beats = store.put_record, []
 
     def flaky(name, record):
         beats.append(name)
         if len(beats) in (2, 3):
             raise OSError("away")
-        renew(name, record)
+        put_record(name, record)
 
-    store.renew = flaky
+    store.put_record = flaky
     with heartbeat(store, "run"):
         first = heartbeat_of(store, "run")["beat"]
         deadline = time.monotonic() + 10

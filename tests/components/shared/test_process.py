@@ -13,7 +13,7 @@ from components.shared import process
 from components.shared.events import parse
 from components.shared.process import Death
 from components.shared.run_record import read_log, read_record
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 
 _STEP = """
 import os, signal, sys, time

@@ -13,7 +13,7 @@ from components.shared.events import parse
 from components.shared.failure import Failure
 from components.shared.liveness import alive, heartbeat_of
 from components.shared.run_record import read_record, record_failure, record_start
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 
 _STEP = """
 import sys, time

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.manifest import write_manifest
+from components.shared.storage.manifest import write_manifest
 
 WORDS = "the castle was built in 1212 by a king of that valley and its river , who 's lived @-@ there ."
 TITLES = {"train": ("One", "Two", "Three"), "validation": ("Four",), "test": ("Five", "Six")}

@@ -12,8 +12,9 @@ from transformers import AutoTokenizer
 
 from components.shared.articles import SPLITS, count_lines, count_words
 from components.shared.failure import Failure
-from components.shared.manifest import file_fact, read_manifest
-from components.shared.store import open_store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from tests.components.tokenize.conftest import ODD, TEXTS

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.manifest import Manifest, read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from components.train.data import Corpus, open_corpus

@@ -19,7 +19,7 @@ def train_in_process(
     points to it.
     """
     os.environ.update(environment)
-    from components.shared.store_local import LocalObjects
+    from components.shared.storage.local import LocalObjects
     from components.train.run import run
 
     writes = [0]

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.adapters import Ranks, add_adapter, merge, save_adapter
 from components.train.checkpoint import State, read_state, write_state
 from components.train.data import open_corpus

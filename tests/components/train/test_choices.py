@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import torch
 
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.adapters import add_adapter
 from components.train.data import open_corpus
 from components.train.loop import train

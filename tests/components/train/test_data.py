@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from components.shared.failure import Failure
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.data import Draw, Split, TrainOrder, ValidationBlocks, seed_of
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.shared.failure import Failure
-from components.shared.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from components.train.data import open_corpus
@@ -109,7 +109,7 @@ def test_weights_come_from_object_storage(tmp_path: Path, monkeypatch: pytest.Mo
             "AWS_REGION": "us-east-1",
         }.items():
             monkeypatch.setenv(name, value)
-        from components.shared.store_s3 import S3Objects
+        from components.shared.storage.s3 import S3Objects
 
         objects = S3Objects("s3://weights/small/gpt")
         objects.client.create_bucket(Bucket="weights")

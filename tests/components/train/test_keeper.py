@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from components.shared.failure import Failure, Interrupted
-from components.shared.store import Store, open_store
+from components.shared.storage.store import Store, open_store
 from components.train.checkpoint import Progress, State
 from components.train.keeper import StoreKeeper, forget_others, nearest_other, newest
 from components.train.optimizer import Average

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.checkpoint import State
 from components.train.data import Split, TrainOrder
 from components.train.loop import budget, train, validation_loss

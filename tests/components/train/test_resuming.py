@@ -17,16 +17,18 @@ import pytest
 
 from components.shared.failure import ExitCode, Failure, Interrupted
 from components.shared.liveness import heartbeat
-from components.shared.manifest import file_fact, read_manifest
 from components.shared.step import Step
-from components.shared.store import open_store
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import read_manifest
+from components.shared.storage.store import open_store
+from components.shared.trained import fetch_model, fetch_same, made_by, weights_digest
+from components.shared.training_lock import training_lock, trainings
 from components.train.record import Record
 from components.train.run import run
 from tests.components.train.conftest import losses_of, make_tokens, tiny_step
 from tests.components.train.killing import train_in_process
 
 FINGERPRINT = "f" * 32
-LEASE = f"training/{FINGERPRINT}/000000"
 # Everything that has a state: Muon and AdamW, an average, dropout, an odd logging interval.
 RICH = {"optimizer": "muon", "ema_decay": 0.9, "dropout": 0.1, "embedding_dropout": 0.1, "log_every": 3, "steps": 9}
 RICH |= {"start": "bigram", "tied_embeddings": False, "sampled_softmax": 128}
@@ -82,7 +84,7 @@ def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir:
     assert stopped.exit_code == ExitCode.RESUMABLE == 75
     assert signal.getsignal(signal.SIGTERM) == before
     assert not (here / "model" / "manifest.json").exists()
-    assert step.store.claims("training/") == []
+    assert list(trainings(step.store)) == []
     names = step.store.names("checkpoint")
     assert len(names) == 2, "the last two are kept"
     step_reached = int(names[-1][-8:])
@@ -205,35 +207,88 @@ def test_a_finished_training_is_reused_unless_forced(
     assert "goes on" not in said
 
 
+def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = tiny_step(every=None)
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    capsys.readouterr()
+    monkeypatch.setattr("components.train.device.cpu_model", lambda: "another CPU")
+    run(tiny_step("run-2", every=None), FINGERPRINT, tokens_dir, here / "again")
+    assert '"done": 1, "total": 8' in capsys.readouterr().out
+    run(tiny_step("run-3", every=None), FINGERPRINT, tokens_dir, here / "third")
+    assert '{"event": "reused"' in capsys.readouterr().out
+    assert len(list(made_by(step.store, FINGERPRINT))) == 2
+
+
+def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its weights are those of both processors, so neither may take them for what it makes alone."""
+    step = tiny_step(every=1)
+    interrupt(step, tokens_dir, here / "model")
+    capsys.readouterr()
+    monkeypatch.setattr("components.train.device.cpu_model", lambda: "another CPU")
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    assert "not exact to the bit, since numerics differ: processor: " in capsys.readouterr().out
+    model = read_manifest(here / "model", "model")
+    assert model.facts["numerics_changed"]
+    (made,) = made_by(step.store, FINGERPRINT)
+    assert made.weights_digest == weights_digest(model)
+    assert fetch_same(step.store, FINGERPRINT, model.facts["numerics"], here / "fetched") is None
+    assert fetch_model(step.store, made.weights_digest, here / "fetched") == model
+    for name in step.store.names("checkpoint"):
+        kept = step.store.peek("checkpoint", name)
+        assert kept and kept.facts["numerics_changed"], "also where it is resumed on this processor once more"
+
+
+def test_a_forced_training_with_other_weights_leaves_the_model_before_it(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine whose arithmetic differs is stood for by another seed under the same reuse key."""
+    step = tiny_step()
+    run(step, FINGERPRINT, tokens_dir, here / "model")
+    first = read_manifest(here / "model", "model")
+    run(tiny_step("run-2", force=True, seed=7), FINGERPRINT, tokens_dir, here / "forced")
+    forced = read_manifest(here / "forced", "model")
+    assert weights_digest(forced) != weights_digest(first)
+    assert step.store.find("model", weights_digest(first)) == first
+    assert step.store.find("model", weights_digest(forced)) == forced
+    run(tiny_step("run-3"), FINGERPRINT, tokens_dir, here / "third")
+    assert read_manifest(here / "third", "model") == forced, "the newest is what a run finds"
+
+
 def test_one_training_at_a_time(here: Path, tokens_dir: Path) -> None:
     step = tiny_step()
-    step.store.claim(LEASE, {"run": "other"})
+    other = training_lock(step.store, FINGERPRINT).acquire("other")
     with heartbeat(step.store, "other"), pytest.raises(Failure, match="The run other is training exactly this already"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
-    assert step.store.claimed(LEASE) == {"run": "other"}
+    other.check()
 
 
 def test_the_training_of_a_dead_run_is_taken_over(here: Path, tokens_dir: Path) -> None:
     step = tiny_step(steps=2)
-    step.store.claim(LEASE, {"run": "dead"})
+    training_lock(step.store, FINGERPRINT).acquire("dead")
     run(step, FINGERPRINT, tokens_dir, here / "model")
-    assert step.store.claims("training/") == []
+    assert list(trainings(step.store)) == []
 
 
-def test_a_run_that_lost_its_lease_stops_at_its_next_checkpoint(here: Path, tokens_dir: Path) -> None:
+def test_a_run_that_lost_the_lock_stops_at_its_next_checkpoint(here: Path, tokens_dir: Path) -> None:
     step = tiny_step(every=1, steps=50)
 
     def take_over() -> None:
         while not step.store.names("checkpoint"):
             time.sleep(0.002)
-        step.store.claim(f"training/{FINGERPRINT}/000001", {"run": "other"})
+        training_lock(step.store, FINGERPRINT).acquire("other")
 
     thread = threading.Thread(target=take_over)
     thread.start()
-    with pytest.raises(Failure, match="The run other is training exactly this already"):
+    with pytest.raises(Failure, match="This run was taken for dead, and the run other is training exactly this"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
     thread.join()
-    assert step.store.claimed(f"training/{FINGERPRINT}/000001") == {"run": "other"}
+    assert list(trainings(step.store)) == [(FINGERPRINT, "other")]
+    assert len(step.store.names("checkpoint")) <= 2
+    assert step.store.names("model") == []
 
 
 class Processes:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import Manifest
+from components.shared.storage.manifest import Manifest
 from components.train.loop import train
 from components.train.model import build_model, token_loss
 from components.train.sampling import Candidates, Sampler, candidates_a_step, candidates_by_step

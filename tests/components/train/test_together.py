@@ -14,8 +14,9 @@ from textwrap import dedent, indent
 import pytest
 
 from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.manifest import file_fact, read_manifest
 from components.shared.step import Step
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import read_manifest
 from components.train.run import run
 from tests.components.train.conftest import losses_of, tiny_step
 

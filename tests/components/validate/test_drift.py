@@ -5,8 +5,8 @@ import json
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.manifest import write_manifest
-from components.shared.store import open_store
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import open_store
 from components.validate.drift import DIVERGENCE, Reference, champions_corpus
 from components.validate.statistics import STATISTICS
 from tests.components.validate.conftest import crown

@@ -7,8 +7,9 @@ from dataclasses import asdict
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import digest_of, file_fact, read_manifest, write_manifest
 from components.shared.step import Step
+from components.shared.storage.files import file_fact
+from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.validate.results import Validation
 from components.validate.run import run
 from components.validate.settings import ValidateSettings

@@ -2,11 +2,11 @@
 
 import pytest
 
-from components.shared.lease import lease
 from components.shared.liveness import alive, heartbeat, heartbeat_of
 from components.shared.run_record import record_start
 from components.shared.step import Step
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
+from components.shared.training_lock import training_lock
 from pipelines.cluster.cancellation import close_run
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
@@ -22,17 +22,16 @@ def cancelled(tmp_path, tracking_uri, monkeypatch):  # noqa: F811
     with pytest.raises(KeyboardInterrupt), heartbeat(step.store, RUN):
         record_start(step.store, RUN, "train")
         raise KeyboardInterrupt
-    step.store.claim("training/f/000000", {"run": RUN})
+    training_lock(step.store, "f").acquire(RUN)
     record = {**heartbeat_of(step.store, RUN), "host": "pod/boot/pid:[1]"}
-    step.store.renew(f"heartbeats/{RUN}", record)
+    step.store.put_record(f"heartbeats/{RUN}", record)
     return step
 
 
 def test_the_same_run_can_be_started_again_at_once(cancelled):
     assert alive(heartbeat_of(cancelled.store, RUN))
     assert close_run(RUN) is None
-    with lease(cancelled.store, "f", "the next run"):
-        pass
+    assert training_lock(cancelled.store, "f").acquire("the next run").before == RUN
 
 
 def test_its_mlflow_run_is_killed_in_the_step_that_it_was_in(cancelled, capsys):

@@ -41,7 +41,7 @@ def recorded(
     try:
         home = open_home(root / "first home")
         os.environ.update(MLFLOW_TRACKING_URI=home.tracking_uri, WIKIGPT_STORE=str(home.store))
-        register(make_step("night-1"), make_folders(root / "a", hugging_face_folder, fingerprint="1" * 32))
+        register(make_step("night-1"), make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32))
     finally:
         os.environ.clear()
         os.environ.update(before)

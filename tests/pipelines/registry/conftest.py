@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.registry import (
+    another_model,
     empty_database,  # noqa: F401
     hugging_face_folder,  # noqa: F401
     make_experiment,
@@ -15,7 +16,6 @@ from tests.registry import (
     make_step,
     register,
     tracking_uri,  # noqa: F401
-    with_fingerprint,
 )
 
 NAME = "wikigpt-sample"
@@ -41,9 +41,9 @@ def _filled(
     os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
     try:
         make_experiment(uri, root)
-        first = make_folders(root / "a", hugging_face_folder, fingerprint="1" * 32, nll_per_word=5.0)
+        first = make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
         register(make_step("night-1"), first)
-        register(make_step("night-2"), with_fingerprint(first, root / "b", "2" * 32, 6.0))
+        register(make_step("night-2"), another_model(first, root / "b", "2" * 32, 6.0))
     finally:
         os.environ.clear()
         os.environ.update(before)

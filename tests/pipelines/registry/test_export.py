@@ -35,7 +35,7 @@ def test_an_exported_folder_is_what_transformers_reads_with_equal_weights(
 def test_a_qwen3_is_exported_too(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     model = make_model(tmp_path / "qwen3", "qwen3")
-    register(make_step("night-1"), make_folders(tmp_path / "a", model, fingerprint="1" * 32))
+    register(make_step("night-1"), make_folders(tmp_path / "a", model, reuse_key="1" * 32))
     version = resolve(client, "champion")
     assert '"Qwen3ForCausalLM"' in (export(client, version, tmp_path / "out") / "config.json").read_text()
     assert write(load_writer(client, version), "The castle", max_new_tokens=5).startswith("The castle")

@@ -3,15 +3,20 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 from mlflow import MlflowClient
 
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat, heartbeat
-from components.shared.manifest import write_manifest
-from components.shared.store import Store, open_store
+from components.shared.storage.manifest import write_manifest
+from components.shared.storage.store import Store, open_store
+from components.shared.trained import keep_model, made_by
+from components.shared.training_lock import training_lock
 from pipelines.registry.gc import DAY, Waste, gc
+from tests.s3_servers import make_bucket
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32
 
@@ -80,14 +85,46 @@ def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: Ml
 
 def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.fingerprint": UNFINISHED}
+    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": UNFINISHED}
     filled.create_run(experiment, tags=tags)
-    store.claim(f"training/{OTHER}/000002", {"run": "night-4"})
+    training_lock(store, OTHER).acquire("night-4")
     age(store, days=30)
     with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
         waste = gc(store, filled, apply=True)
     assert listed(waste) == {("checkpoint", "1")}
     assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
+
+
+def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_their_records(
+    filled: MlflowClient, store: Store, tmp_path: Path
+) -> None:
+    version = filled.get_model_version("wikigpt-sample", "1").tags
+    weights, tokens = version["wikigpt.weights_digest"], version["wikigpt.tokens_key"]
+    for kind, name in {("model", weights), ("evaluation", f"{weights}/k"), ("tokens", tokens)}:
+        publish(store, tmp_path / "named" / kind, kind, name)
+    lost, worked_on = (keep(store, tmp_path / f"{key}-model", key) for key in ("lost", "worked on"))
+    experiment = filled.get_experiment_by_name("wikigpt").experiment_id
+    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": "worked on"})
+    age(store, days=30)
+    with heartbeat(store, "night-3"):
+        gc(store, filled, apply=True)
+    assert {weights, worked_on} <= set(store.names("model"))
+    assert lost not in store.names("model")
+    assert {f"{weights}/k"} <= set(store.names("evaluation")) and tokens in store.names("tokens")
+    assert [made.reuse_key for made in made_by(store)] == ["worked on"]
+
+
+def keep(store: Store, folder: Path, reuse_key: str) -> str:
+    folder.mkdir()
+    (folder / "model.safetensors").write_text(reuse_key)
+    return keep_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
+
+
+def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_version(
+    filled: MlflowClient, store: Store, tmp_path: Path
+) -> None:
+    keep(store, tmp_path / "ended", UNFINISHED)
+    assert ("checkpoint", "9") in listed(gc(store, filled))
 
 
 def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: Store) -> None:
@@ -122,6 +159,83 @@ def test_old_runs_without_a_version_go_with_what_they_left(filled: MlflowClient,
     waste = gc(store, filled, apply=True)
 
     assert {r.name for r in waste.removals if r.kind == "run"} == {old}
-    assert {r.name for r in waste.removals if r.kind == "heartbeats"} == {"night-7"}
+    assert {r.name for r in waste.removals if r.kind == "record"} == {"heartbeats/night-7"}
     left = {run.info.run_id for run in filled.search_runs([experiment])}
     assert left == {young, foreign} | of_versions
+
+
+def test_locks_that_nobody_holds_go_when_they_are_old(filled: MlflowClient, store: Store) -> None:
+    experiment = filled.get_experiment_by_name("wikigpt").experiment_id
+    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3"})
+    with training_lock(store, VERSION).held("night-1"):
+        pass
+    training_lock(store, OTHER).acquire("a run that died")
+    training_lock(store, UNFINISHED).acquire("night-3")
+    store.claim(f"training/{OTHER}/000002", {"run": "of an earlier wikigpt"})
+    store.claim(f"versions/wikigpt/{OTHER}", {"run": "of an earlier wikigpt", "version": "1"})
+    with heartbeat(store, "night-3"):
+        assert "record" not in {kind for kind, _ in listed(gc(store, filled))}
+        age(store, days=30)
+        heard = store.claimed("heartbeats/night-3")
+        store.put_record("heartbeats/night-3", heard)  # type: ignore[arg-type]
+        gc(store, filled, apply=True)
+    assert [name.partition("/0")[0] for name in store.claims() if not name.startswith("heartbeats/")] == [
+        f"locks/training/{UNFINISHED}"
+    ]
+
+
+@pytest.fixture
+def versioned(_emulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store in a bucket that keeps versions."""
+    make_bucket("wikigpt-gc", _emulator, versioned=True)
+    for name, value in _emulator.items():
+        monkeypatch.setenv(name, value)
+    return open_store(f"s3://wikigpt-gc/{uuid4().hex[:12]}")
+
+
+def kept(store: Store) -> list[str]:
+    """The keys of all versions, and of all marks of a deletion."""
+    objects: Any = store.objects
+    answer = objects.client.list_object_versions(Bucket=objects.bucket, Prefix=objects.prefix)
+    found = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
+    return sorted(version["Key"].removeprefix(objects.prefix) for version in found)
+
+
+def test_space_is_freed_in_a_bucket_that_keeps_versions(filled: MlflowClient, versioned: Store, tmp_path: Path) -> None:
+    publish(versioned, tmp_path / "gone", "tokens", UNFINISHED)
+    key = f"manifests/tokens/{UNFINISHED}.json"
+    data = versioned.objects.get(key)
+    versioned.objects.put(key, data or b"")  # by somebody who may not delete versions
+    versioned.objects.put("claims/heartbeats/night-7.json", b"{}")
+    versioned.objects.client.delete_object(  # type: ignore[attr-defined]
+        Bucket="wikigpt-gc",
+        Key=f"{versioned.objects.prefix}claims/heartbeats/night-7.json",  # type: ignore[attr-defined]
+    )
+    blobs = [entry.key for entry in versioned.objects.entries("blobs/")]
+    assert len(kept(versioned)) == len(blobs) + 4 + 1, "two of the manifest, two of the heartbeat, the probe"
+    waste = gc(versioned, filled, apply=True, keep_for=-60)
+    assert sorted(r.name for r in waste.removals if r.kind == "old version") == [
+        "claims/heartbeats/night-7.json",
+        "claims/heartbeats/night-7.json",
+        key,
+    ]
+    assert kept(versioned) == sorted([*blobs, "conditional-write"]), "blobs go when they are a day old"
+    assert gc(versioned, filled, keep_for=-60).removals == ()
+
+
+def test_versions_that_may_not_be_deleted_are_said_to_stay(filled: MlflowClient, versioned: Store) -> None:
+    from botocore.exceptions import ClientError
+
+    def refuse(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if model.name == "DeleteObject" and "versionId" in params["query_string"]:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, model.name)
+
+    versioned.objects.put("claims/training/x.json", b"{}")
+    versioned.objects.put("claims/training/x.json", b"{ }")
+    versioned.objects.client.meta.events.register("before-call.s3", refuse)  # type: ignore[attr-defined]
+    waste = gc(versioned, filled, apply=True, keep_for=-60)
+    assert [removal.name for removal in waste.removals] == ["training/x"]
+    assert [note.partition(":")[0] for note in waste.notes] == [
+        "Old versions of objects, if the bucket keeps any, are left to a lifecycle rule",
+        "The bucket keeps what was removed as old versions, which these credentials may not delete.",
+    ]

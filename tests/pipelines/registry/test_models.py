@@ -10,7 +10,7 @@ from pipelines.registry.models import models
 
 def test_rows_are_newest_first_with_numbers_and_aliases(filled: MlflowClient) -> None:
     rows = models(filled)
-    assert [(row.version, row.aliases, row.fingerprint[0]) for row in rows] == [
+    assert [(row.version, row.aliases, row.reuse_key[0]) for row in rows] == [
         ("2", ["challenger"], "2"),
         ("1", ["champion"], "1"),
     ]

@@ -1,14 +1,25 @@
 """Promotion by a person, and the way back."""
 
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import pytest
 from mlflow import MlflowClient
 
+from components.register.model_lock import model_lock
 from components.register.promotion import place
 from components.shared import registry
 from components.shared.failure import Failure
+from components.shared.liveness import heartbeat
+from components.shared.storage.store import open_store
+from pipelines.commands import registry as commands
+from pipelines.home import open_home
 from pipelines.registry.models import models
 from pipelines.registry.promotion import Moved, promote, rollback
 from tests.registry import judge_of, make_version
+from tests.s3_servers import environment, free_port
 
 NAME = "wikigpt"
 
@@ -89,7 +100,7 @@ def test_a_version_is_promoted_to_another_environment_once(filled: MlflowClient)
     copy = filled.get_model_version_by_alias("wikigpt-prod", "champion")
     assert copy.tags["wikigpt.copied_from"] == "models:/wikigpt-sample/1"
     assert copy.tags["wikigpt.promoted_reason"] == "approved"
-    assert "wikigpt.approval" not in copy.tags
+    assert "wikigpt.champion_before" not in copy.tags
     assert {(row.name, row.version) for row in models(filled)} == {
         ("wikigpt-sample", "1"),
         ("wikigpt-sample", "2"),
@@ -111,6 +122,112 @@ def test_a_reason_is_asked_for(client: MlflowClient) -> None:
     for act in (lambda: promote(client, "1", reason=" "), lambda: rollback(client, reason="")):
         with pytest.raises(Failure, match="The reason is empty"):
             act()
+
+
+def test_a_run_that_holds_the_lock_is_waited_for_and_one_that_died_is_not(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    monkeypatch.setattr("pipelines.registry.promotion._PATIENCE", 0.0)
+    store = open_store(str(tmp_path / "store"))
+    with heartbeat(store, "night-1"), model_lock(store, NAME).held("night-1"):
+        for act in (partial(promote, client, "2"), partial(rollback, client)):
+            with pytest.raises(Failure, match="The run night-1 is changing the versions of wikigpt already"):
+                act(reason="now", store=store)
+    assert champion(client) == "1"
+    model_lock(store, NAME).acquire("a run that died")
+    promote(client, "2", reason="now", store=store)
+    assert champion(client) == "2"
+    rollback(client, reason="back", store=store)
+    assert champion(client) == "1"
+
+
+def test_a_command_whose_lock_was_taken_over_writes_no_more(client: MlflowClient, tmp_path: Path) -> None:
+    """Its machine slept for minutes between two writes, and a run took over meanwhile."""
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    store = open_store(str(tmp_path / "store"))
+    set_tag, calls = client.set_model_version_tag, []
+
+    def asleep(*args: str) -> None:
+        set_tag(*args)
+        calls.append(args)
+        if len(calls) == 1:
+            replace(model_lock(store, NAME), alive=lambda owner: False).acquire("night-2")
+
+    client.set_model_version_tag = asleep  # type: ignore[method-assign]
+    with pytest.raises(Failure, match="taken for dead, and the run night-2 is changing the versions"):
+        promote(client, "2", reason="now", store=store)
+    assert (champion(client), len(calls)) == ("1", 1)
+
+
+def test_a_rollback_that_was_cut_off_is_not_made_twice(client: MlflowClient) -> None:
+    for nll in (6.0, 5.0, 4.0):
+        add(client, nll)
+    set_alias = client.set_registered_model_alias
+
+    def die(*args: str) -> None:
+        set_alias(*args)
+        raise KeyboardInterrupt
+
+    client.set_registered_model_alias = die  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        rollback(client, reason="a")
+    client.set_registered_model_alias = set_alias  # type: ignore[method-assign]
+    assert rollback(client, reason="a") == Moved(NAME, "2", "3")
+    assert rollback(client, reason="b") == Moved(NAME, "1", "2")
+
+
+def test_the_commands_lock_the_model_in_the_store_that_is_named(
+    client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    store = str(tmp_path / "store")
+    commands.promote("2", reason="a", home=tmp_path / "none", store=store)
+    assert open_store(store).claims("locks/") == ["locks/registry/wikigpt/00000000"]
+    commands.rollback(reason="b", home=tmp_path / "none", store=store)
+    assert open_store(store).claims("locks/") == ["locks/registry/wikigpt/00000001"]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_commands_lock_the_model_in_the_store_of_the_home(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    home = open_home(tmp_path / "home")
+    shutil.copyfile(tmp_path / "mlflow.db", home.root / "mlflow.db")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    commands.promote("2", reason="a", home=home.root, store=None)
+    assert open_store(str(home.store)).claims("locks/") == ["locks/registry/wikigpt/00000000"]
+    assert "without the lock" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("store", "why"),
+    [(None, "no --store or WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
+    ids=["no store", "a store that is away"],
+)
+def test_without_a_store_the_commands_do_their_work_and_say_that_nothing_was_locked(
+    client: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    store: str | None,
+    why: str,
+) -> None:
+    add(client, 5.0)
+    make_version(client, NAME, 6.0)
+    away = environment(f"http://127.0.0.1:{free_port()}", "us-east-1", "key", "secret")
+    for name, value in {**away, "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(name, value)
+    commands.promote("2", reason="a", home=tmp_path / "none", store=store)
+    said = capsys.readouterr()
+    assert "Version 2 of wikigpt is champion" in said.out
+    assert "Done without the lock" in said.err and why in said.err
+    assert champion(client) == "2"
 
 
 def test_without_a_champion_there_is_nothing_to_roll_back(client: MlflowClient) -> None:

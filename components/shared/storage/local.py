@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from components.shared.failure import Failure
-from components.shared.manifest import FileFact, write_atomically
-from components.shared.store import Entry, damaged, differing
+from components.shared.storage.files import FileFact, write_atomically
+from components.shared.storage.objects import Entry, OldVersion, damaged, differing
 
 _CHUNK = 1 << 20
 
@@ -20,6 +20,7 @@ class LocalObjects:
 
     lanes = 1
     whole = 0
+    keeps_versions = False
 
     def __init__(self, root: Path):
         self.root = root.resolve()
@@ -35,6 +36,9 @@ class LocalObjects:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         return write_atomically(self.root / key, data, if_absent=if_absent)
+
+    def replace(self, key: str, data: bytes) -> None:
+        self.put(key, data)
 
     def upload(self, key: str, path: Path, fact: FileFact) -> None:
         def copy(target: IO[bytes]) -> None:
@@ -77,6 +81,12 @@ class LocalObjects:
 
     def delete(self, key: str) -> None:
         (self.root / key).unlink(missing_ok=True)
+
+    def old_versions(self, prefix: str) -> Iterator[OldVersion]:
+        return iter(())
+
+    def delete_version(self, old: OldVersion) -> None:
+        raise NotImplementedError("a folder keeps no versions")
 
 
 def _copy(source: Path, target: IO[bytes], fact: FileFact) -> str:

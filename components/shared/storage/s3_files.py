@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import disk_failure
-from components.shared.s3_errors import code_of, plainly
-
-if TYPE_CHECKING:
-    from components.shared.store_s3 import S3Objects
+from components.shared.storage.files import disk_failure
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.s3_errors import code_of, plainly
 
 _LANES = 4
 # Pieces read and not yet written, of a quarter of a mebibyte each: by default they may be a thousand.

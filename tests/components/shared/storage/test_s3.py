@@ -5,10 +5,10 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import MANIFEST, write_manifest
-from components.shared.s3_transfer import PIECE
-from components.shared.store import open_store
-from components.shared.store_s3 import S3Objects
+from components.shared.storage.manifest import MANIFEST, write_manifest
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.store import open_store
 from tests.s3_servers import BUSY, PASS, free_port, proxy, serving
 
 
@@ -110,7 +110,7 @@ def test_blobs_that_no_manifest_names_are_found(uri, folder):
     store.forget("model", "f00d")
     unused = store.unused(spare=-60)
     assert {entry.key for entry in unused} == {key_of(manifest, name) for name in manifest.files}
-    store.discard(unused)
+    store.discard(entry.key for entry in unused)
     assert list(store.objects.entries("blobs/")) == []
 
 

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, Manifest, write_manifest
-from components.shared.store import open_store
+from components.shared.storage.files import FileFact
+from components.shared.storage.manifest import Manifest, write_manifest
+from components.shared.storage.store import open_store
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ def test_fetching_again_mends_what_differs(store, folder, tmp_path):
 def test_a_claim_has_one_owner_until_it_is_released(store):
     assert store.claim("versions/wikigpt/f00d", {"run": "a"}) == {"run": "a"}
     assert store.claim("versions/wikigpt/f00d", {"run": "b"}) == {"run": "a"}
-    store.renew("versions/wikigpt/f00d", {"run": "a", "version": "3"})
+    store.put_record("versions/wikigpt/f00d", {"run": "a", "version": "3"})
     assert store.claimed("versions/wikigpt/f00d") == {"run": "a", "version": "3"}
     assert store.claims("versions/") == ["versions/wikigpt/f00d"]
     store.release("versions/wikigpt/f00d")
@@ -146,7 +147,7 @@ def test_a_claim_has_one_owner_until_it_is_released(store):
 
 _CLAIM = """
 import json, sys
-from components.shared.store import open_store
+from components.shared.storage.store import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -174,7 +175,7 @@ def test_unused_blobs_are_those_that_no_manifest_names(store, folder, tmp_path):
     assert store.unused() == []
     (unused,) = store.unused(spare=-1)
     assert unused.size == len(b"other weights")
-    store.discard([unused])
+    store.discard([unused.key])
     assert store.find("model", "kept") is not None
     assert store.unused(spare=-1) == []
 
@@ -182,8 +183,8 @@ def test_unused_blobs_are_those_that_no_manifest_names(store, folder, tmp_path):
 _PUBLISH = """
 import os, sys
 from pathlib import Path
-from components.shared.manifest import write_atomically
-from components.shared.store import open_store
+from components.shared.storage.files import write_atomically
+from components.shared.storage.store import open_store
 store = open_store(sys.argv[1])
 if sys.argv[3] == "killed":
     upload = store.objects.upload
@@ -223,7 +224,7 @@ def test_a_store_below_a_file_is_one_sentence(tmp_path, folder):
 
 def test_a_local_store_costs_no_import_of_boto3(tmp_path):
     code = (
-        "import sys; from components.shared.store import open_store; import components.shared.step;"
+        "import sys; from components.shared.storage.store import open_store; import components.shared.step;"
         f" open_store({str(tmp_path)!r}).names('model'); print('boto3' in sys.modules, 'botocore' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

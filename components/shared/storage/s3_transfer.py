@@ -1,7 +1,7 @@
 """Bytes to and from S3 in pieces: side by side, in bounded memory, compared with their sha256 on the way.
 
-The server compares every piece with a checksum that travels with it; here the sha256 of the whole is compared before
-an upload is completed and before a download gets its name. A download that was cut goes on where it ended.
+Uploads are boto3's managed transfer, fed by a stream that ends in an error unless its sha256 is right. Downloads are
+written here: no library that we know of resumes one from what is on the disk and compares the whole with its sha256.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components.shared.failure import Failure
-from components.shared.manifest import PARTIAL, FileFact, disk_failure, place
-from components.shared.s3_errors import code_of
-from components.shared.store import damaged, differing, side_by_side
+from components.shared.storage.files import PARTIAL, FileFact, disk_failure, place
+from components.shared.storage.objects import damaged, differing, side_by_side
+from components.shared.storage.s3_errors import code_of
 
 PIECE = 8 << 20
 LANES = 8
@@ -38,7 +37,7 @@ class Cut(Exception):
 
 
 def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> None:
-    """Uploads a file, by multipart where it is larger than a piece.
+    """Uploads a file: in one request, or by boto3's managed transfer where it is larger than a piece.
 
     Args:
         client: of boto3.
@@ -49,27 +48,59 @@ def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> Non
     Raises:
         Failure: it holds something else by now; nothing is left under the key.
     """
-    piece = max(PIECE, -(-fact.size // _MOST_PARTS))
-    if fact.size <= piece:
-        body = b"".join(_read(path, fact, piece))
+    from boto3.s3.transfer import TransferConfig
+
+    if fact.size <= PIECE:
+        with Verified(path, fact) as stream:
+            body = stream.read()
         _again(lambda: client.put_object(Body=body, **target), _garbled)
         return
-    upload = {**target, "UploadId": client.create_multipart_upload(**target)["UploadId"]}
+    piece = max(PIECE, -(-fact.size // _MOST_PARTS))
+    pieces = TransferConfig(
+        multipart_threshold=piece,
+        multipart_chunksize=piece,
+        max_concurrency=LANES,
+        preferred_transfer_client="classic",  # that of the CRT, where it is installed, knows no client's settings
+    )
 
-    def send_part(numbered: tuple[int, bytes]) -> dict[str, Any]:
-        number, body = numbered
-        answer = _again(lambda: client.upload_part(Body=body, PartNumber=number, **upload), _garbled)
-        checksums = {name: value for name, value in answer.items() if name.startswith("Checksum")}
-        return {"PartNumber": number, "ETag": answer["ETag"], **checksums}
+    def upload() -> None:
+        with Verified(path, fact) as stream:
+            client.upload_fileobj(stream, **target, Config=pieces)
 
-    try:
-        with side_by_side(LANES) as pool:
-            parts = list(_in_order(pool, send_part, enumerate(_read(path, fact, piece), start=1)))
-        client.complete_multipart_upload(MultipartUpload={"Parts": parts}, **upload)
-    except BaseException:
-        with suppress(Exception):
-            client.abort_multipart_upload(**upload)
-        raise
+    # The managed transfer repeats no piece that arrived garbled, so the file is sent again.
+    _again(upload, _garbled)
+
+
+class Verified:
+    """A file as a stream that cannot be rewound and whose last bytes are given out only if the whole is as it must be.
+
+    Raises:
+        Failure: the file holds something else.
+    """
+
+    def __init__(self, path: Path, fact: FileFact):
+        self._path, self._fact, self._stream = path, fact, open(path, "rb")  # noqa: SIM115 -- closed by the block
+        self._sha, self._size = hashlib.sha256(), 0
+
+    def __enter__(self) -> Verified:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._sha.update(data)
+        self._size += len(data)
+        if self._size >= self._fact.size or len(data) != size:
+            seen = FileFact(size=self._size, sha256=self._sha.hexdigest())
+            if seen != self._fact:
+                raise Failure(
+                    f"The file changed while it was stored: {differing(seen, self._fact)}",
+                    where=str(self._path),
+                    remedy="let nothing write to the folder of a run, and run again",
+                )
+        return data
 
 
 def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, address: str) -> bool:
@@ -100,7 +131,7 @@ def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, add
         raise disk_failure(error, path) from error
 
 
-def get(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
+def read_object(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
     """The bytes of an object, or those of a piece of it, and the size of the whole object; None where it is absent."""
     which = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
 
@@ -146,7 +177,7 @@ def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, ad
     from botocore.exceptions import ClientError
 
     try:
-        got = get(client, source, piece)
+        got = read_object(client, source, piece)
     except ClientError as error:
         if code_of(error) != "InvalidRange":
             raise
@@ -157,22 +188,6 @@ def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, ad
     if size != fact.size or len(data) != len(piece):
         raise damaged(f"{size} bytes, expected {fact.size}", address)
     return data
-
-
-def _read(path: Path, fact: FileFact, piece: int) -> Iterator[bytes]:
-    """The pieces of a file; after the last one it is known whether they are what they must be."""
-    sha, size = hashlib.sha256(), 0
-    with open(path, "rb") as stream:
-        while chunk := stream.read(piece):
-            sha.update(chunk)
-            size += len(chunk)
-            yield chunk
-    if (seen := FileFact(size=size, sha256=sha.hexdigest())) != fact:
-        raise Failure(
-            f"The file changed while it was stored: {differing(seen, fact)}",
-            where=str(path),
-            remedy="let nothing write to the folder of a run, and run again",
-        )
 
 
 def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -12,8 +12,8 @@ import pytest
 from components.download.s3 import download_prefix
 from components.shared.failure import ExitCode, Failure
 from components.shared.pretrained import bring
-from components.shared.s3_files import download_file
-from components.shared.store_s3 import S3Objects
+from components.shared.storage.s3 import S3Objects
+from components.shared.storage.s3_files import download_file
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
 

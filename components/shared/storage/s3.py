@@ -10,15 +10,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.shared import s3_transfer
 from components.shared.failure import ExitCode, Failure
-from components.shared.manifest import FileFact, write_atomically
-from components.shared.s3_errors import code_of, plainly, web_page
-from components.shared.store import Entry, damaged
+from components.shared.storage.files import FileFact, write_atomically
+from components.shared.storage.objects import Entry, OldVersion, damaged
+from components.shared.storage.s3_errors import code_of, plainly, web_page
+from components.shared.storage.s3_transfer import LANES, PIECE, Cut, read_object, receive, send
 
 _PROBE = "conditional-write"
 _ATTEMPTS = 6
@@ -31,8 +31,8 @@ _STYLES = {"": "auto", "1": "path", "0": "virtual"}
 class S3Objects:
     """Objects under a prefix of a bucket. Nothing is asked of the server before the first call."""
 
-    lanes = s3_transfer.LANES
-    whole = s3_transfer.PIECE
+    lanes = LANES
+    whole = PIECE
 
     def __init__(self, uri: str):
         self.uri = uri.rstrip("/")
@@ -41,6 +41,9 @@ class S3Objects:
         if not self.bucket:
             raise _usage("The address names no bucket", uri, "give s3://bucket/prefix")
         self.client: Any = _client(self.uri)
+        self.keeps_versions = False
+        self._versioned: bool | None = None  # unknown before the first answer to a write
+        self._written: dict[str, str] = {}
 
     def check_conditional_writes(self) -> None:
         """Makes sure that this storage can be written, and that of two writers of one key only the first wins.
@@ -52,7 +55,8 @@ class S3Objects:
             raise Failure(
                 "Object storage ignores the condition of a conditional write (If-None-Match), which the store needs",
                 where=self._where(_PROBE),
-                remedy="use a server that keeps to it: AWS, MinIO, Ceph, a current SeaweedFS",
+                remedy="use a server that keeps to it: AWS, MinIO, Ceph, a current SeaweedFS; Ceph 16 does only in a"
+                " bucket without versioning",
             )
 
     def get(self, key: str) -> bytes | None:
@@ -60,8 +64,8 @@ class S3Objects:
 
         with plainly(self._where(key)):
             try:
-                got = s3_transfer.get(self.client, self._object(key))
-            except s3_transfer.Cut as error:
+                got = read_object(self.client, self._object(key))
+            except Cut as error:
                 if isinstance(error.__cause__, FlexibleChecksumError):
                     raise damaged(str(error), self._where(key)) from error
                 raise _cut(error, self._where(key)) from error
@@ -70,21 +74,36 @@ class S3Objects:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         from botocore.exceptions import ClientError
 
-        condition = {"IfNoneMatch": "*"} if if_absent else {}
         with plainly(self._where(key)):
             try:
-                answer = self.client.put_object(Body=data, **self._object(key), **condition)
+                self._put(key, data, {"IfNoneMatch": "*"} if if_absent else {})
             except ClientError as error:
                 if code_of(error) in _TAKEN:
                     return False
                 raise
-        if "ETag" not in answer:
-            raise web_page(self._where(key), answer["ResponseMetadata"]["HTTPStatusCode"])
         return True
 
-    def upload(self, key: str, path: Path, fact: FileFact) -> None:
+    def replace(self, key: str, data: bytes) -> None:
         with plainly(self._where(key)):
-            s3_transfer.send(self.client, self._object(key), path, fact)
+            before = None if self._versioned is False else self._written.get(key) or self._version(key)
+            now = self._put(key, data, {})
+        if now is None:
+            return
+        self._written[key] = now
+        if before not in (None, now):
+            self._free([OldVersion(key, before, 0, 0.0)])
+
+    def upload(self, key: str, path: Path, fact: FileFact) -> None:
+        from botocore.exceptions import ClientError
+
+        with plainly(self._where(key)):
+            try:
+                send(self.client, self._object(key), path, fact)
+            except ClientError as error:
+                # The answer to the completion was lost and the repeated request finds the upload gone. The object then
+                # has its size below: whoever uploads found another size under the key, or nothing.
+                if code_of(error) != "NoSuchUpload" or self.size(key) != fact.size:
+                    raise
         if (size := self.size(key)) != fact.size:
             self.delete(key)
             raise Failure(
@@ -98,8 +117,8 @@ class S3Objects:
             return self.size(key) is not None and write_atomically(path, b"")
         with plainly(self._where(key)):
             try:
-                return s3_transfer.receive(self.client, self._object(key), path, fact, self._where(key))
-            except s3_transfer.Cut as error:
+                return receive(self.client, self._object(key), path, fact, self._where(key))
+            except Cut as error:
                 raise _cut(error, self._where(key)) from error
 
     def size(self, key: str) -> int | None:
@@ -123,13 +142,72 @@ class S3Objects:
 
     def delete(self, key: str) -> None:
         with plainly(self._where(key)):
-            self.client.delete_object(**self._object(key))
+            marked = "VersionId" in self.client.delete_object(**self._object(key))
+        if marked:
+            self._free(old for old in self.old_versions(key) if old.key == key)
+
+    def old_versions(self, prefix: str) -> Iterator[OldVersion]:
+        listing = self.client.get_paginator("list_object_versions")
+        with plainly(self._where(prefix)):
+            pages = listing.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
+            kept = (found for page in pages for found in [*page.get("Versions", []), *page.get("DeleteMarkers", [])])
+            # A key may go on over the end of a page, so its versions are put together before they are looked at.
+            by_key: dict[str, list[dict[str, Any]]] = {}
+            for found in kept:
+                by_key.setdefault(found["Key"], []).append(found)
+        for key, versions in by_key.items():
+            yield from _old(key.removeprefix(self.prefix), versions)
+
+    def delete_version(self, old: OldVersion) -> None:
+        with plainly(self._where(old.key)):
+            self.client.delete_object(**self._object(old.key), VersionId=old.version)
+
+    def _free(self, versions: Iterable[OldVersion]) -> None:
+        """Deletes old versions if it may; what they are versions of was written or deleted already."""
+        if self.keeps_versions:
+            return
+        try:
+            for old in versions:
+                self.delete_version(old)
+        except Failure as failure:
+            self.keeps_versions = failure.exit_code is ExitCode.UNAUTHORISED
+
+    def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str | None:
+        """Writes; the id of the version, or None where the bucket keeps none."""
+        answer = self.client.put_object(Body=data, **self._object(key), **condition)
+        if "ETag" not in answer:
+            raise web_page(self._where(key), answer["ResponseMetadata"]["HTTPStatusCode"])
+        version = answer.get("VersionId")
+        self._versioned = version not in (None, "null")
+        return version
+
+    def _version(self, key: str) -> str | None:
+        """The id of the version that a reader gets now."""
+        from botocore.exceptions import ClientError
+
+        try:
+            return self.client.head_object(**self._object(key)).get("VersionId")
+        except ClientError as error:
+            if code_of(error) in _ABSENT:
+                return None
+            raise
 
     def _object(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
     def _where(self, key: str) -> str:
         return f"{self.uri}/{key} at {self.client.meta.endpoint_url}"
+
+
+def _old(key: str, versions: list[dict[str, Any]]) -> Iterator[OldVersion]:
+    """The versions of a key that no reader gets, oldest first; the mark of its deletion, where that is the newest."""
+    newest_first = sorted(versions, key=lambda found: (found["IsLatest"], found["LastModified"]), reverse=True)
+    replaced_by = [newest_first[0], *newest_first]
+    pairs = list(zip(newest_first, replaced_by, strict=False))
+    if "Size" in newest_first[0]:
+        pairs = pairs[1:]
+    for found, newer in reversed(pairs):
+        yield OldVersion(key, found["VersionId"], found.get("Size", 0), newer["LastModified"].timestamp())
 
 
 def _client(uri: str) -> Any:
@@ -152,7 +230,7 @@ def _client(uri: str) -> Any:
         retries=retries,
         connect_timeout=5,
         read_timeout=30,
-        max_pool_connections=2 * s3_transfer.LANES,
+        max_pool_connections=2 * LANES,
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
         s3=s3,

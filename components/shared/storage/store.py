@@ -12,49 +12,23 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from components.shared.address import is_bucket
 from components.shared.failure import Damaged, ExitCode, Failure
-from components.shared.manifest import MANIFEST, FileFact, Manifest, file_fact, read_manifest, write_atomically
+from components.shared.storage.files import FileFact, file_fact, write_atomically
+from components.shared.storage.local import LocalObjects
+from components.shared.storage.manifest import MANIFEST, Manifest, read_manifest
+from components.shared.storage.objects import Entry, Objects, OldVersion, damaged, side_by_side
+from components.shared.storage.s3 import S3Objects
 
 _DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object as a listing shows it: key, size in bytes, time of the last change in seconds since the epoch."""
-
-    key: str
-    size: int
-    changed: float
-
-
-class Objects(Protocol):
-    """What the store asks of object storage. Keys have `/` between parts; every write is atomic.
-
-    Attributes:
-        uri: the address of the prefix.
-        lanes: how many transfers are worth doing side by side.
-        whole: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
-    """
-
-    uri: str
-    lanes: int
-    whole: int
-
-    def get(self, key: str) -> bytes | None: ...
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool: ...
-    def upload(self, key: str, path: Path, fact: FileFact) -> None: ...
-    def download(self, key: str, path: Path, fact: FileFact) -> bool: ...
-    def size(self, key: str) -> int | None: ...
-    def entries(self, prefix: str) -> Iterator[Entry]: ...
-    def delete(self, key: str) -> None: ...
+_JSON = ".json"
+_FOLDERS = ("blobs/", "manifests/", "claims/", "corpora/", "pretrained/")
+# Seconds between attempts at a write that another one stands in the way of.
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0)
 
 
 class Store:
@@ -92,13 +66,16 @@ class Store:
             return True
 
         self._every(upload, manifest)
-        while True:
-            if self.objects.put(_manifest_key(kind, name), manifest.to_json(), if_absent=not replace):
-                return manifest
-            standing = self.manifest(kind, name)
-            if standing and (standing.files == manifest.files or self.find(kind, name)):
-                return standing
-            replace = True  # it names what is gone, so nobody can have it
+        key = _manifest_key(kind, name)
+        if replace:
+            self.objects.replace(key, manifest.to_json())
+            return manifest
+        standing = self._parse(self._create(key, manifest.to_json()), key)
+        if standing.files == manifest.files or self.find(kind, name):
+            return standing
+        # It names what is gone, so nobody can have it. Of two who replace it at once, the last one's counts for both.
+        self.objects.replace(key, manifest.to_json())
+        return self.manifest(kind, name) or manifest
 
     def manifest(self, kind: str, name: str) -> Manifest | None:
         """The manifest under a name, whether or not its blobs are there.
@@ -156,7 +133,11 @@ class Store:
 
     def names(self, kind: str, prefix: str = "") -> list[str]:
         """Names of the published folders of a kind, sorted."""
-        return self._names(f"manifests/{kind}/", prefix)
+        return [entry.key for entry in self.folders(kind, prefix)]
+
+    def folders(self, kind: str, prefix: str = "") -> list[Entry]:
+        """The manifests of the published folders of a kind, by name: the keys of the entries are the names."""
+        return self._named(f"manifests/{kind}/", prefix)
 
     def forget(self, kind: str, name: str) -> None:
         """Removes a manifest; its blobs stay until `unused` finds them."""
@@ -190,10 +171,52 @@ class Store:
         old = (entry for entry in self.objects.entries("blobs/") if entry.changed < before)
         return sorted((entry for entry in old if entry.key not in used), key=lambda entry: -entry.size)
 
-    def discard(self, entries: list[Entry]) -> None:
-        """Removes what `unused` found."""
-        for entry in entries:
-            self.objects.delete(entry.key)
+    def discard(self, keys: Iterable[str]) -> None:
+        """Removes blobs that `unused` found."""
+        for key in keys:
+            self.objects.delete(key)
+
+    def old_versions(self, *, spare: float = _DAY) -> list[OldVersion]:
+        """What a bucket with versioning on keeps of this store's objects that were replaced or deleted.
+
+        Args:
+            spare: seconds for which they are left alone.
+
+        Raises:
+            Failure: these credentials may not list versions, or the server knows none.
+        """
+        before = time.time() - spare
+        return [old for folder in _FOLDERS for old in self.objects.old_versions(folder) if old.since < before]
+
+    def free(self, versions: list[OldVersion]) -> None:
+        """Removes what `old_versions` found, in that order.
+
+        Raises:
+            Failure: these credentials may not delete versions.
+        """
+        for old in versions:
+            self.objects.delete_version(old)
+
+    @property
+    def keeps_versions(self) -> bool:
+        """Whether the bucket keeps versions that these credentials may not delete, as far as this process has seen."""
+        return self.objects.keeps_versions
+
+    def place(self, prefix: str, files: Iterable[Path]) -> str:
+        """Stores files as they are, for steps that read an address without a manifest.
+
+        Args:
+            prefix: below the address of the store; named by what is in the files, so that it never gets others.
+            files: a file of the same name and size is taken for the same.
+
+        Returns:
+            The address that they are under.
+        """
+        for path in files:
+            key, fact = f"{prefix}/{path.name}", file_fact(path)
+            if self.objects.size(key) != fact.size:
+                self.objects.upload(key, path, fact)
+        return f"{self.uri}/{prefix}"
 
     def claim(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
         """Makes a record exactly once.
@@ -202,20 +225,22 @@ class Store:
             The record that stands: ours if we were first, else that of the first. A storage that loses the answer to
             a write makes a winner look like a loser, so compare the records, and put something of your own into yours.
         """
-        while True:
-            if self.objects.put(_claim_key(name), _to_json(record), if_absent=True):
-                return record
-            if (standing := self.claimed(name)) is not None:
-                return standing
+        ours = _to_json(record)
+        standing = self._create(_claim_key(name), ours)
+        return record if standing == ours else json.loads(standing)
 
     def claimed(self, name: str) -> dict[str, Any] | None:
         """The record of a claim, or None."""
         data = self.objects.get(_claim_key(name))
         return None if data is None else json.loads(data)
 
-    def renew(self, name: str, record: dict[str, Any]) -> None:
-        """Overwrites a claim that the caller owns, or that is void."""
-        self.objects.put(_claim_key(name), _to_json(record))
+    def put_record(self, name: str, record: dict[str, Any]) -> None:
+        """Writes a record that only the caller writes, over the one before.
+
+        Made to be called often: it leaves no old version in a bucket that keeps them, if the credentials may delete
+        versions (one, where another process wrote the record before).
+        """
+        self.objects.replace(_claim_key(name), _to_json(record))
 
     def release(self, name: str) -> None:
         """Removes a claim."""
@@ -223,7 +248,11 @@ class Store:
 
     def claims(self, prefix: str = "") -> list[str]:
         """Names of the claims under a prefix, sorted."""
-        return self._names("claims/", prefix)
+        return [entry.key for entry in self.records(prefix)]
+
+    def records(self, prefix: str = "") -> list[Entry]:
+        """The claims under a prefix, by name: the keys of the entries are the names."""
+        return self._named("claims/", prefix)
 
     def _every(self, transfer: Callable[[str], bool], manifest: Manifest) -> bool:
         """Small files side by side in threads, large ones one after another here; whether all of them went."""
@@ -233,9 +262,35 @@ class Store:
             went = pool.map(transfer, small)
             return all([*map(transfer, large), *went])
 
-    def _names(self, folder: str, prefix: str) -> list[str]:
-        keys = (entry.key for entry in self.objects.entries(folder + prefix))
-        return sorted(key[len(folder) : -len(".json")] for key in keys if key.endswith(".json"))
+    def _named(self, folder: str, prefix: str) -> list[Entry]:
+        named = [
+            Entry(entry.key[len(folder) : -len(_JSON)], entry.size, entry.changed)
+            for entry in self.objects.entries(folder + prefix)
+            if entry.key.endswith(_JSON)
+        ]
+        return sorted(named, key=lambda entry: entry.key)
+
+    def _create(self, key: str, data: bytes) -> bytes:
+        """Writes an object exactly once.
+
+        Returns:
+            The bytes under the key: these, or those of whoever was first.
+
+        Raises:
+            Failure: somebody writes it, and it never appears.
+        """
+        for pause in _PAUSES:
+            if self.objects.put(key, data, if_absent=True):
+                return data
+            if (standing := self.objects.get(key)) is not None:
+                return standing
+            time.sleep(pause)
+        raise Failure(
+            "Object storage refuses a write because somebody writes the same object, and that object never appears",
+            where=f"{self.uri}/{key}",
+            remedy="look at that service, then run again",
+            exit_code=ExitCode.UNREACHABLE,
+        )
 
     def _parse(self, data: bytes, key: str) -> Manifest:
         try:
@@ -252,12 +307,8 @@ def open_store(uri: str) -> Store:
     """
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri)
     if not scheme:
-        from components.shared.store_local import LocalObjects
-
         return Store(LocalObjects(Path(uri).expanduser()))
     if is_bucket(uri):
-        from components.shared.store_s3 import S3Objects
-
         objects = S3Objects(uri)
         objects.check_conditional_writes()
         return Store(objects)
@@ -269,42 +320,16 @@ def open_store(uri: str) -> Store:
     )
 
 
-def damaged(how: str, address: str) -> Damaged:
-    """What a stored object that is not what it should be means."""
-    return Damaged(
-        f"The stored object is damaged: {how}",
-        where=address,
-        remedy="delete that object and run again; what made it is made anew",
-    )
-
-
-def differing(seen: FileFact, fact: FileFact) -> str:
-    """How bytes differ from what they must be, in words."""
-    return f"{seen.size} bytes with sha256 {seen.sha256[:12]}…, expected {fact.size} with {fact.sha256[:12]}…"
-
-
-@contextmanager
-def side_by_side(lanes: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for the time of the block; an exception, also that of a signal, leaves it without waiting for them."""
-    pool = ThreadPoolExecutor(lanes)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
 def _blob_key(fact: FileFact) -> str:
     return f"blobs/{fact.sha256[:2]}/{fact.sha256}"
 
 
 def _manifest_key(kind: str, name: str) -> str:
-    return f"manifests/{kind}/{name}.json"
+    return f"manifests/{kind}/{name}{_JSON}"
 
 
 def _claim_key(name: str) -> str:
-    return f"claims/{name}.json"
+    return f"claims/{name}{_JSON}"
 
 
 def _to_json(record: dict[str, Any]) -> bytes:

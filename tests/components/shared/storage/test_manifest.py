@@ -9,16 +9,8 @@ import sys
 import pytest
 
 from components.shared.failure import Failure
-from components.shared.manifest import (
-    MANIFEST,
-    FileFact,
-    Manifest,
-    digest_of,
-    file_fact,
-    read_manifest,
-    write_atomically,
-    write_manifest,
-)
+from components.shared.storage.files import FileFact, file_fact, write_atomically
+from components.shared.storage.manifest import MANIFEST, Manifest, digest_of, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -135,7 +127,7 @@ def test_if_absent_leaves_the_first(tmp_path):
 _WRITER = """
 import sys, time
 from pathlib import Path
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 def content(stream):
     stream.write(b"n" * 100_000); stream.flush()
     print("writing", flush=True)
@@ -170,7 +162,7 @@ def test_a_full_disk_is_one_sentence_and_keeps_the_old_bytes(tmp_path):
 _AS_NOBODY = """
 import os, sys
 from pathlib import Path
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 from components.shared.failure import Failure
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -193,7 +185,7 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
 _FIRST = """
 import sys
 from pathlib import Path
-from components.shared.manifest import write_atomically
+from components.shared.storage.files import write_atomically
 print("ready", flush=True)
 sys.stdin.readline()
 print(int(write_atomically(Path(sys.argv[1]), sys.argv[2] * 1000, if_absent=True)))

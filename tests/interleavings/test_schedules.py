@@ -1,0 +1,113 @@
+"""Two runs, a command and a person at once: whatever the order and whoever dies, the registry ends as it should.
+
+What must hold is in `schedules._verify` and `World._move`: one version of the same weights; no version lost or
+left half; no run told that it was taken for dead when it was not; the alias is moved only from where it was said to be
+moved, to a better version, and not against what a person has chosen since; the best version that was approved has it.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from components.register import model_lock, promotion
+from components.shared.storage import lock, store
+from pipelines.registry import promotion as commands
+from tests.interleavings.schedules import Pick, Plan, Scenario, drawn, listed, play
+from tests.interleavings.world import Violation
+
+SAME = Scenario((6.0, 7.0), {"night-1": ("same", 5.0), "night-2": ("same", 5.0)})
+TWO = Scenario((6.0, 7.0), {"night-1": ("one", 5.0), "night-2": ("two", 4.0)})
+FIRST = Scenario((), {"night-1": ("one", 4.0), "night-2": ("two", 5.0)})
+COMMAND = Scenario((6.0, 7.0), {"night-1": ("one", 5.0)}, command=True)
+SCENARIOS = {"same weights": SAME, "two models": TWO, "the first models": FIRST, "a command": COMMAND}
+DRAWN = 2200  # a scenario
+
+
+def schedules(scenario: Scenario, count: int) -> Iterator[tuple[Plan, Pick]]:
+    yield from listed(scenario)
+    yield from (drawn(seed, scenario) for seed in range(count))
+
+
+@pytest.fixture(autouse=True)
+def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "model_lock", commands.model_lock)  # `play` replaces it by that of its world
+    monkeypatch.setattr(store, "_PAUSES", (0.0,) * 9)
+
+
+@pytest.mark.parametrize(
+    ("count", "different"), [(150, 1_000), pytest.param(DRAWN, 10_000, marks=pytest.mark.slow)], ids=["some", "many"]
+)
+def test_no_schedule_ends_in_what_must_not_be(count: int, different: int) -> None:
+    seen: set[int] = set()
+    crashes = doubts = clicks = 0
+    for scenario in SCENARIOS.values():
+        for plan, pick in schedules(scenario, count):
+            world = play(scenario, plan, pick)
+            seen.add(hash((id(scenario), *world.log)))
+            crashes += any(actor.attempts > 1 or actor.crashed for actor in world.actors)
+            doubts += any(actor.ever_doubted for actor in world.actors)
+            clicks += bool(world.clicks)
+    assert len(seen) > different, "different schedules"
+    assert min(crashes, doubts, clicks) > different // 20
+
+
+BREAKS = {
+    "the record of a lock is made whatever is there": (
+        (lock.Lock, "_make", "self.store.claim(", "self.store.put_record("),
+        (lock.Lock, "_make", '.get("nonce") == record.nonce', " is None"),
+    ),
+    "whoever made a record takes it for the last one": (
+        (lock.Lock, "acquire", "and self._number() == mine.number", ""),
+    ),
+    "a living run is taken over from": ((lock._Waiting, "finds_dead", "return not alive", "return True"),),
+    "a run does not take over from its own dead attempt": ((lock.Lock, "acquire", "last.owner == owner or", ""),),
+    "a lock that was released is not free": ((lock.Lock, "acquire", "last.released or", ""),),
+    "a run that was taken for dead does not notice": ((lock.Lock, "check", "!= number", "is None"),),
+    "versions are not looked for before one is made": ((model_lock, "register_once", "if not found:", "if True:"),),
+    "versions are not looked for after one was made": ((model_lock, "register_once", "counts is None or", "True or"),),
+    "a move that somebody died in is not finished": (
+        (promotion, "place", "    finish_move(client, model)\n    tags", "    tags"),
+    ),
+    "a move that somebody died in is finished whatever a person did": (
+        (promotion, "_make", "not in (move.before, move.version)", "is None"),
+    ),
+    "a move that was made is made again": (
+        (promotion, "finish_move", "tags.get(registry.LAST_CHAMPION) == version or ", ""),
+    ),
+    "a move is announced without where it is from": (
+        (promotion, "_announce_move", "registry.LAST_CHAMPION, before", "registry.LAST_CHAMPION, version"),
+    ),
+    "a move is not announced": ((promotion, "_announce_move", "model, ANNOUNCED", 'model, "other"'),),
+    "the gate is asked again about what was champion": ((promotion, "place", "or tags.get(APPROVAL) == SETTLED", ""),),
+}
+
+
+OF_DOUBTS = {
+    "a run that was taken for dead does not notice",
+    "versions are not looked for after one was made",
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_what_is_broken_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for owner, name, old, new in BREAKS[broken]:
+        mutate(monkeypatch, owner, name, old, new)
+    with pytest.raises(Violation):
+        for seed in range(DRAWN):
+            for scenario in SCENARIOS.values():
+                play(scenario, *drawn(seed, scenario, doubts=40 if broken in OF_DOUBTS else None))
+
+
+def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
+    """Replaces a function by itself with a part of its source replaced."""
+    function = getattr(owner, name)
+    source = getattr(function, "mutated", None) or textwrap.dedent(inspect.getsource(function))
+    assert source.count(old) == 1, (name, old)
+    source = source.replace(old, new)
+    namespace = dict(function.__globals__)
+    exec("from __future__ import annotations\n" + source, namespace)
+    namespace[name].mutated = source
+    monkeypatch.setattr(owner, name, namespace[name])
