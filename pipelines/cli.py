@@ -15,8 +15,10 @@ from components.shared.os_errors import is_known, os_failure
 from components.shared.redact import redact
 from pipelines.cluster import commands as on_cluster
 from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
+from pipelines.commands.encoding import require_text
 from pipelines.paths import require_working_folder
 from pipelines.process_environment import complete_environment
+from pipelines.screen import correct_widths
 
 app = typer.Typer(
     name="wikigpt",
@@ -36,7 +38,9 @@ for group in (running, registry, compiling, on_cluster, mirroring, upkeep, surro
 def main() -> None:
     """Runs the command; a failure is one sentence on stderr and its exit code."""
     sys.excepthook = _show_unexpected
+    correct_widths()
     try:
+        require_text(sys.argv, os.environ)
         complete_environment()
         app()
     except Failure as failure:

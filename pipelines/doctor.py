@@ -185,14 +185,17 @@ def exit_code(findings: list[Finding]) -> int:
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:
-    """One line a finding; what is missing says what it prevents."""
-    table = Table("", "", "", "", box=None, show_header=False, padding=(0, 2, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"
+    """One row a finding; what is missing says what it prevents."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=16, overflow="fold")
+    table.add_column(overflow="fold")
     for finding in findings:
-        mark = "[green]✓" if finding.ok else "[red]✗" if finding.needed else "[yellow]–"
-        lost = f"prevents {finding.prevents}" if not finding.ok and finding.prevents else ""
-        table.add_row(mark, finding.name, Text(finding.seen), Text(lost, style="dim"))
+        mark = ("✓", "green") if finding.ok else ("✗", "red") if finding.needed else ("–", "yellow")
+        seen = Text(finding.seen)
+        if not finding.ok and finding.prevents:
+            seen.append(f"\nprevents {finding.prevents}", style="dim")
+        table.add_row(Text(*mark), finding.name, seen)
     console.print(table)
 
 

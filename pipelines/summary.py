@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from pipelines.home import Home, tracking_uri
 from pipelines.run import Result
 from pipelines.settings import RunSettings
 from pipelines.steps import TITLES
+
+_SCORES = (
+    ("Word perplexity", "word_perplexity", 2),
+    ("Token perplexity", "token_perplexity", 2),
+    ("Bits per byte", "bits_per_byte", 4),
+)
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
@@ -41,30 +48,39 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """The document for people, in a screen."""
-    table = Table(title=f"Wiki-GPT · {summary['run']} · {summary['status']}", show_header=False, title_justify="left")
+    title = f"Wiki-GPT · {summary['run']} · {summary['status']}"
+    table = Table(title=Text(title, style="table.title"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    # Without markup: rich would take brackets in a path or a name for it.
-    row = lambda name, value: table.add_row(name, Text(value))  # noqa: E731
+    row = table.add_row
     row("Corpus", summary["corpus"] or "")
     if version := summary["version"]:
         aliases = ", ".join(version["aliases"]) or "no alias"
         row("Model", f"{version['name']} version {version['version']} ({aliases})")
-        row("Word perplexity", f"{version['word_perplexity']:.2f} on test")
-        row("Token perplexity", f"{version['token_perplexity']:.2f} on test")
-        row("Bits per byte", f"{version['bits_per_byte']:.4f} on test")
+        for label, key, places in _SCORES:
+            if version[key] is not None:
+                row(label, f"{version[key]:.{places}f} on test")
     row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
         row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    row("Seconds", "\n".join(f"{TITLES.get(k, k):<28}{v:8.1f}" for k, v in summary["seconds"].items()))
+    row("Seconds", _seconds(summary["seconds"]))
     for step, path in summary["reports"].items():
         row(f"Report: {step}", _short(path))
     row("Log", _short(summary["log"]))
     console.print(table)
     name = version["name"] if version else MODEL
-    model = "" if name == MODEL else f" --model {name}"
-    console.print("[bold]wikigpt ui[/] opens MLflow; this writes text:", highlight=False)
-    console.print(f'[bold]wikigpt generate{model} "The castle was built in"[/]', highlight=False, soft_wrap=True)
+    model = "" if name == MODEL else f" --model {shlex.quote(name)}"
+    console.print(Text.assemble(("wikigpt ui", "bold"), " opens MLflow; this writes text:"))
+    console.print(Text(f'wikigpt generate{model} "The castle was built in"', style="bold"), soft_wrap=True)
+
+
+def _seconds(seconds: dict[str, float]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=8, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for step, value in seconds.items():
+        table.add_row(TITLES.get(step, step), f"{value:.1f}")
+    return table
 
 
 def _status(result: Result) -> str:

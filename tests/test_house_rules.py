@@ -69,7 +69,8 @@ def test_shared_imports_no_step():
 
 
 def test_the_storage_package_imports_downwards_and_hides_no_import_in_a_function():
-    package, below = "components.shared.storage", {f"components.shared.{name}" for name in ("address", "failure", "os_errors")}
+    package = "components.shared.storage"
+    below = {f"components.shared.{name}" for name in ("address", "failure", "os_errors")}
     rows = {f"{package}.{name}": row for row, names in enumerate(STORAGE) for name in names}
     modules = {f"{package}.{path.stem}": path for path in sources("components/shared/storage") if path.stem[0] != "_"}
     assert modules.keys() == rows.keys()
