@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 from collections import deque
@@ -178,8 +180,20 @@ def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
         "WIKIGPT_RUN": run,
         "WIKIGPT_COMMIT": machine.commit(),
         "MLFLOW_TRACKING_URI": tracking_uri(home),
+        **_compile_cache(home),
         **QUIET,
     }
+
+
+def _compile_cache(home: Home) -> dict[str, str]:
+    """What torch.compile makes is kept in the home; torch reads the variable when it is imported.
+
+    It calls a compiler that does not take every path: beside such a home the cache is where torch puts it.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if name in os.environ or not re.fullmatch(r"[A-Za-z0-9_./+-]+", str(home.root)):
+        return {}
+    return {name: str(home.root / "compile-cache")}
 
 
 def _conclude(result: Result, returncode: int, *, registers: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -118,5 +119,6 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
 
 def _short(path: str) -> str:
     """The path from the working folder where it lies below it."""
-    resolved = Path(path)
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else path
+    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted meanwhile, or is another
+        return str(Path(path).relative_to(Path.cwd()))
+    return path

@@ -44,4 +44,6 @@ def file_lock(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
                         remedy="end that process (`fuser` names it), then run again",
                     ) from None
                 time.sleep(_POLL)
+            except OSError as error:
+                raise os_failure(error, path, what="Could not lock") from error
         yield

@@ -9,7 +9,8 @@ import requests
 from mlflow import MlflowClient
 
 from components.shared.tracking import Tracking
-from pipelines.home import open_home, recorded_in
+from pipelines.home import Home, open_home, recorded_in
+from pipelines.run import surroundings
 from tests.odd_paths import odd_names
 from tests.pipelines.home.conftest import TINY, ui, wikigpt
 
@@ -41,6 +42,19 @@ def test_a_name_that_is_not_utf8_is_one_sentence(tmp_path: Path) -> None:
     ended = wikigpt("models", "--home", f"{tmp_path}/\udcff")
     assert (ended.code, ended.is_one_sentence) == (2, True), ended
     assert "not UTF-8" in ended.err
+
+
+def test_compiled_code_is_kept_in_a_home_whose_path_a_compiler_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch reads the variable when it is imported, so the step itself would set it too late."""
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    plain, odd = Home(tmp_path / "plain"), Home(tmp_path / WORST)
+    assert surroundings(plain, "store", "run")[name] == str(tmp_path / "plain" / "compile-cache")
+    assert name not in surroundings(odd, "store", "run")
+    monkeypatch.setenv(name, "/elsewhere")
+    assert name not in surroundings(plain, "store", "run")
 
 
 @pytest.mark.slow

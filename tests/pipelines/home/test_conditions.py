@@ -16,6 +16,7 @@ from components.shared.mlflow_database import prepare_database
 from components.shared.os_errors import os_failure
 from pipelines.home import open_home
 from pipelines.process_environment import complete_environment
+from pipelines.summary import _short
 from tests.pipelines.home.conftest import ROOT, TINY, environment, read_only, wikigpt
 
 
@@ -202,3 +203,12 @@ def test_each_kind_of_refusal_has_its_own_remedy(tmp_path: Path) -> None:
     }
     assert len(said) == 9
     assert os_failure(OSError("the disk said something"), tmp_path).remedy.startswith("free some space")
+
+
+def test_a_working_folder_that_is_deleted_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    assert _short(str(tmp_path / "gone" / "log.txt")) == "log.txt"
+    (tmp_path / "gone").rmdir()
+    assert _short(str(tmp_path / "log.txt")) == str(tmp_path / "log.txt")
+    monkeypatch.undo()
