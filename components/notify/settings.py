@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from components.shared.address import is_web_address
-from components.shared.ranges import Range, Text, check_ranges
+from components.shared.ranges import Form, Range, check_ranges
 
-_VARIABLE = Text(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
+_VARIABLE = Form(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,21 +61,21 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Text:
+class Form:
     """A text of a certain form.
 
     Attributes:
         pattern: a regular expression that matches all of it.
-        form: the same in words, as in "a number of cores, as 500m or 4".
+        words: the same in words, as in "the name of an environment variable".
     """
 
     pattern: str
-    form: str
+    words: str
 
     def problem(self, value: Any) -> str | None:
         if isinstance(value, str) and re.fullmatch(self.pattern, value):
             return None
-        return f"must be {self.form}, got {shown(value)}"
+        return f"must be {self.words}, got {shown(value)}"
 
 
 @cache

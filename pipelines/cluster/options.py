@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.numbers import SECONDS, within
+from pipelines.commands.limits import SECONDS, within
 
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access

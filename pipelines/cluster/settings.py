@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from components.shared.ranges import Range, Text, check_ranges, shown
+from components.shared.ranges import Form, Range, check_ranges, shown
 from pipelines.cluster.places import SECONDS, EvaluatePlace, NoticePlace, Place, TokenizePlace, TrainPlace
 from pipelines.steps import STEPS
 
@@ -14,21 +14,21 @@ REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 
 # What Kubernetes takes for the name of an object, for a key and a value of a label, and for a resource.
-_OBJECT = Text(
+_OBJECT = Form(
     r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
     "the name of an object of Kubernetes: lower case letters, digits and dashes",
 )
-_KEY = Text(
+_KEY = Form(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
     "a key of Kubernetes, as in nvidia.com/gpu",
 )
-_VALUE = Text(
+_VALUE = Form(
     r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", "a value of a label of Kubernetes: letters, digits and dashes"
 )
-_IMAGE = Text(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
+_IMAGE = Form(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
 _ID = 2**31 - 1  # the largest of a user or a group that Kubernetes takes
 # Also a value of a label, which is no longer than 63 characters.
-_LABELLED = Text(
+_LABELLED = Form(
     r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", "a name of Kubernetes, of at most 63 lower case letters, digits and dashes"
 )
 QUEUED = ("train", "evaluate")  # the steps that wait in `queue`

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,8 @@ import typer
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
+from components.shared.nearest import nearest
+from components.shared.ranges import shown
 from pipelines.home import Home, open_home
 from pipelines.paths import absolute
 from pipelines.settings import RunSettings, load
@@ -57,16 +58,17 @@ def absolute_corpus(corpus: str) -> str:
     """
     if corpus in RESERVED or "://" in corpus:
         return corpus
-    if "/" not in corpus and not Path(corpus).expanduser().exists():
-        nearest = get_close_matches(corpus, RESERVED, n=1, cutoff=0.5)
+    folder = absolute(corpus, "--corpus")
+    if "/" not in corpus and not folder.exists():
+        meant = nearest(corpus, RESERVED, cutoff=0.5)
         raise Failure(
-            f"There is no corpus {corpus!r}, and no folder of that name",
+            f"There is no corpus {shown(corpus)}, and no folder of that name",
             where="--corpus, WIKIGPT_CORPUS or download.corpus",
-            remedy=f"{f'did you mean {nearest[0]}? ' if nearest else ''}The names are {', '.join(RESERVED)}; a folder,"
+            remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
             " an https:// archive or an s3:// prefix will do as well",
             exit_code=ExitCode.USAGE,
         )
-    return str(absolute(corpus, "--corpus"))
+    return str(folder)
 
 
 def _absolute(address: str, setting: str) -> str:

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from components.shared.failure import Failure
-from components.shared.ranges import Range
+from components.shared.ranges import Form, Range
 from pipelines.commands import options
-from pipelines.commands.numbers import within
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import existing_home, recorded_in
 from pipelines.run import QUIET
@@ -34,6 +34,10 @@ Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an 
 _TOKENS = Range(1, 10_000_000)
 _TEMPERATURE = Range(0.01, 100, also=0)
 _SEED = Range(0, 2**64 - 1)
+# What MLflow takes, less `?`, at which its addresses of models end, and what no path of a lock may be.
+_NAME = Form(
+    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}", "the name of a registered model, of at most 200 signs, without / : and ?"
+)
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
@@ -119,7 +123,8 @@ def promote(
     reason: Reason = "promoted from the command line",
     model: Model = None,
     to: Annotated[
-        str | None, typer.Option(help="Copy the version to this registered model and promote it there.")
+        str | None,
+        typer.Option(callback=within(_NAME), help="Copy the version to this registered model and promote it there."),
     ] = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,

@@ -16,7 +16,7 @@ from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.cluster.options import Endpoint, Namespace
 from pipelines.commands import options
-from pipelines.commands.numbers import within
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
 from pipelines.paths import absolute

@@ -13,7 +13,7 @@ from components.shared.failure import ExitCode, Failure
 from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.commands import options
-from pipelines.commands.numbers import within
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
 from pipelines.screen import console

@@ -71,6 +71,13 @@ def test_an_upper_case_name_names_the_nearest(client: MlflowClient) -> None:
         resolve(client, "1", "PLAIN")
 
 
+@pytest.mark.parametrize("name", ["a/b", "a:b", "a?b", "", " ", ".", "..", "x" * 201, "a\nb"])
+def test_a_name_that_mlflow_or_its_addresses_do_not_take(command: Command, name: str) -> None:
+    code, _, err = command("promote", "1", "--to", name)
+    assert code == ExitCode.USAGE
+    assert "Invalid value for '--to': must be the name of a registered model" in " ".join(err.replace("│", " ").split())
+
+
 def test_the_list_shows_every_name_as_it_is(client: MlflowClient, command: Command, monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)

@@ -1,4 +1,4 @@
-"""Numbers on the command line: each has its range, and the nearest valid number is named."""
+"""Values on the command line that have a limit: of a number the nearest valid one is named."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import typer
 
-from components.shared.ranges import Range
+from components.shared.ranges import Limit, Range
 
 SECONDS = Range(0, 31_536_000)
 
 
-def within(limit: Range) -> Callable[[Any], Any]:
-    """The callback of an option whose number must be in a range; nothing given is nothing checked."""
+def within(limit: Limit) -> Callable[[Any], Any]:
+    """The callback of an option whose value has a limit; nothing given is nothing checked."""
 
     def check(value: Any) -> Any:
         if value is not None and (problem := limit.problem(value)):
