@@ -7,7 +7,7 @@ PROFILE ?= quick
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden clean
+.PHONY: help run test test-slow lint golden mlflow-schema clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -39,6 +39,9 @@ lint: $(VENV)/installed-test ## Check style, format and types
 golden: $(VENV)/installed ## Compile the checked-in copies of the pipeline anew
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
+
+mlflow-schema: $(VENV)/installed ## Write the schema of MLflow's database anew, after another MLflow was pinned
+	$(BIN)/python -m components.shared.mlflow_schema
 
 clean: ## Remove the environment and what the tools cached; .wikigpt stays
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

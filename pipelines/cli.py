@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from pathlib import Path
 from types import TracebackType
 
 import typer
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.os_errors import is_known, os_failure
 from components.shared.redact import redact
 from pipelines.cluster import commands as on_cluster
 from pipelines.commands import compiling, mirroring, registry, running, surroundings, upkeep
+from pipelines.commands.encoding import require_text
+from pipelines.paths import require_working_folder
+from pipelines.process_environment import complete_environment
+from pipelines.screen import correct_widths
 from pipelines.utf8 import use_utf8
 
 app = typer.Typer(
@@ -33,13 +40,29 @@ def main() -> None:
     """Runs the command; a failure is one sentence on stderr and its exit code."""
     use_utf8()
     sys.excepthook = _show_unexpected
+    correct_widths()
     try:
+        require_text(sys.argv, os.environ)
+        complete_environment()
         app()
     except Failure as failure:
-        print(f"wikigpt: {failure}", file=sys.stderr)
-        sys.exit(int(failure.exit_code))
+        _end(failure)
+    except OSError as error:
+        if error.filename is None or not is_known(error):
+            raise
+        _end(os_failure(error, Path(os.fsdecode(error.filename)), what="Could not use a file"))
     except KeyboardInterrupt:
         sys.exit(int(ExitCode.CTRL_C))
+
+
+@app.callback()
+def _before_every_command() -> None:
+    require_working_folder()
+
+
+def _end(failure: Failure) -> None:
+    print(f"wikigpt: {failure}", file=sys.stderr)
+    sys.exit(int(failure.exit_code))
 
 
 def _show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

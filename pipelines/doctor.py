@@ -14,8 +14,10 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import sqlite_path
 from components.shared.machine import cores_granted
 from components.shared.storage.store import open_store
 from pipelines import machine
@@ -99,7 +101,7 @@ def tracking(uri: str) -> Finding:
     """Asks MLflow for its experiments; a SQLite file that is not there yet will be made."""
 
     def use() -> str:
-        if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+        if (path := sqlite_path(uri)) and not path.exists():
             return f"{uri} (made by the first run)"
         from components.shared.tracking import connect, plainly
 
@@ -183,14 +185,17 @@ def exit_code(findings: list[Finding]) -> int:
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:
-    """One line a finding; what is missing says what it prevents."""
-    table = Table("", "", "", "", box=None, show_header=False, padding=(0, 2, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"
+    """One row a finding; what is missing says what it prevents."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=16, overflow="fold")
+    table.add_column(overflow="fold")
     for finding in findings:
-        mark = "[green]✓" if finding.ok else "[red]✗" if finding.needed else "[yellow]–"
-        lost = f"prevents {finding.prevents}" if not finding.ok and finding.prevents else ""
-        table.add_row(mark, finding.name, finding.seen, f"[dim]{lost}")
+        mark = ("✓", "green") if finding.ok else ("✗", "red") if finding.needed else ("–", "yellow")
+        seen = Text(finding.seen)
+        if not finding.ok and finding.prevents:
+            seen.append(f"\nprevents {finding.prevents}", style="dim")
+        table.add_row(Text(*mark), finding.name, seen)
     console.print(table)
 
 

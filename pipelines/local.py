@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ def main(folder: Path) -> None:
     _survive_the_signal_that_ends_the_steps(folder.name if in_containers else None)
     threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
     from kfp import local
+    from kfp.local import subprocess_task_handler
 
     from pipelines.training import anywhere, build, build_reproduction
 
@@ -40,11 +42,25 @@ def main(folder: Path) -> None:
     root = folder / "steps"
     root.mkdir()  # or a container engine makes it, as root's
     local.init(runner=runner, pipeline_root=str(root))
+    subprocess_task_handler.replace_python_executable = call_this_python
     try:
         pipeline = build_reproduction() if plan.get("reproduction") else build(place=place)
         pipeline(settings=(folder / "settings.json").read_text(encoding="utf-8"))
     except RuntimeError as error:
         sys.exit(str(error))
+
+
+def call_this_python(command: list[str], executable: str) -> list[str]:
+    """Takes the place of KFP's function, which writes the interpreter, unquoted, wherever it reads `python3`: in paths
+    and settings too (kfp 2.17.0).
+
+    Args:
+        command: of a step: shell code that ends in a call of the executor, then the arguments of that code.
+        executable: the path of the interpreter.
+    """
+    call = next(i for i, part in enumerate(command) if "kfp.dsl.executor_main" in part)
+    code = [part.replace("python3", shlex.quote(executable)) for part in command[: call + 1]]
+    return code + command[call + 1 :]
 
 
 def _survive_the_signal_that_ends_the_steps(run_in_containers: str | None) -> None:

@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
-from components.shared.failure import Failure
+from components.shared.failure import ExitCode, Failure
 from components.shared.machine import bfloat16_instructions, cores_granted, cpu_model
 from components.shared.precision import Decision
 from components.shared.storage.files import write_atomically
@@ -57,8 +57,14 @@ def numerics_here(settings: RunSettings, home: Home) -> Numerics:
 
 
 def pin_numerics(settings: RunSettings, home: Home) -> RunSettings:
-    """The settings with the numerics of this machine in place of what they leave open, see `numerics_here`."""
+    """The settings with the numerics of this machine in place of what they leave open, see `numerics_here`.
+
+    Raises:
+        Failure: the evaluation asks for a GPU, and torch sees none.
+    """
     here = numerics_here(settings, home)
+    if settings.evaluate.device == "cuda" and here.device == "cpu":  # a training on a GPU says it in time
+        _require_gpu("evaluate.device")
     return settings.with_values("train", device=here.device, precision=here.precision, threads=here.threads)
 
 
@@ -82,6 +88,17 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
         write_atomically(path, json.dumps(key | measured, indent=1) + "\n", if_absent=True)
     kept = json.loads(path.read_text(encoding="utf-8"))
     return Decision(kept["precision"], kept["reason"], kept["gflops"])
+
+
+def _require_gpu(setting: str) -> None:
+    asked = "import torch; raise SystemExit(not torch.cuda.is_available())"
+    if subprocess.run([sys.executable, "-c", asked], capture_output=True).returncode:
+        raise Failure(
+            f"{setting} is cuda, and there is no GPU that torch can use",
+            where=setting,
+            remedy="set it to auto or cpu, or run where there is a GPU and a CUDA build of torch",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _asked(device: str, threads: int) -> Decision:

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from components.shared.failure import ExitCode
 from pipelines.steps import TITLES
@@ -23,10 +23,10 @@ class ProgressView:
         self.live = console.is_terminal
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<28}"),
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[note]}", style="dim"),
+            _NoteColumn(),
             console=console,
             disable=not self.live,
         )
@@ -59,7 +59,7 @@ class ProgressView:
             self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
         elif kind == "step-failed":
             ended = "interrupted" if event["exit_code"] == ExitCode.RESUMABLE else "failed"
-            self.progress.update(self.tasks[step], note=f"[red]{ended}")
+            self.progress.update(self.tasks[step], note=Text(ended, style="red"))
             self.progress.stop_task(self.tasks[step])
             self._plainly(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
 
@@ -73,12 +73,20 @@ class ProgressView:
 
     def say(self, text: str) -> None:
         """Prints a line between the bars."""
-        self.console.print(escape(text), style="dim", highlight=False)
+        self.console.print(Text(text, style="dim"))
 
     def _plainly(self, text: str) -> None:
         if not self.live:
             self.said = time.monotonic()
-            self.console.print(escape(text), highlight=False, soft_wrap=True)
+            self.console.print(Text(text), soft_wrap=True)
+
+
+class _NoteColumn(ProgressColumn):
+    """What a step says of itself, as it is."""
+
+    def render(self, task: Task) -> Text:
+        note = task.fields["note"]
+        return note if isinstance(note, Text) else Text(note, style="dim")
 
 
 def _numbers(event: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import signal
 from collections import deque
@@ -41,13 +43,13 @@ class Result:
 
     Attributes:
         run: its name, also of its folder.
-        log: the path of its log.
+        log: the path of its log; in result.json from the home.
         exit_code: of the command.
         decision: the event of the download step with word, rung and reason, or None where it did not come to it.
         registered: the event of the register step, or None.
         seconds: of each step that finished.
         reused: what each step took from the store instead of making it.
-        reports: paths of the reports by step.
+        reports: paths of the reports by step; in result.json from the home.
         failure: what, where, remedy and exit code, or None.
         started: steps that began.
         noticed: whether the notice was given.
@@ -159,8 +161,15 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     if not result.noticed and not reproduction:
         supervisor.give_notice(folder, environment, "CANCELED" if stopper.told else "FAILED")
     result.reports = _name_reports(folder)
-    write_atomically(folder / "result.json", json.dumps(asdict(result), indent=1, default=sorted))
+    write_atomically(folder / "result.json", json.dumps(_for_the_record(result, home), indent=1))
     return result
+
+
+def _for_the_record(result: Result, home: Home) -> dict[str, Any]:
+    """The result with paths from the home, which may be moved."""
+    reports = {step: str(Path(path).relative_to(home.root)) for step, path in result.reports.items()}
+    log = str(Path(result.log).relative_to(home.root))
+    return {**asdict(result), "log": log, "reports": reports, "started": sorted(result.started)}
 
 
 def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
@@ -171,8 +180,20 @@ def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
         "WIKIGPT_RUN": run,
         "WIKIGPT_COMMIT": machine.commit(),
         "MLFLOW_TRACKING_URI": tracking_uri(home),
+        **_compile_cache(home),
         **QUIET,
     }
+
+
+def _compile_cache(home: Home) -> dict[str, str]:
+    """What torch.compile makes is kept in the home; torch reads the variable when it is imported.
+
+    It calls a compiler that does not take every path: beside such a home the cache is where torch puts it.
+    """
+    name = "TORCHINDUCTOR_CACHE_DIR"
+    if name in os.environ or not re.fullmatch(r"[A-Za-z0-9_./+-]+", str(home.root)):
+        return {}
+    return {name: str(home.root / "compile-cache")}
 
 
 def _conclude(result: Result, returncode: int, *, registers: bool) -> None:

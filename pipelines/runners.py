@@ -95,7 +95,7 @@ def stop_containers(run: str, *, kill: bool = False) -> None:
 def container_environment() -> dict[str, str]:
     """What a container is told of the surroundings: the variables that steps read, and a HOME on its scratch."""
     passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
-    return {**passed, "HOME": "/tmp"}
+    return {**passed, "HOME": "/tmp", "PYTHONSAFEPATH": "1"}
 
 
 def _container(home: Home, store: str, settings: RunSettings | None) -> dict[str, Any]:

@@ -7,24 +7,25 @@ compiled (image, resources, secrets); all others may change from run to run and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from components.download.settings import DownloadSettings
 from components.evaluate.settings import EvaluateSettings
 from components.notify.settings import NotifySettings
 from components.register.settings import RegisterSettings
 from components.shared.failure import ExitCode, Failure
+from components.shared.nearest import nearest
+from components.shared.ranges import shown
 from components.shared.settings import parse_section
 from components.tokenize.settings import TokenizeSettings
 from components.train.settings import CheckpointSettings, TrainSettings
 from components.validate.settings import ValidateSettings
 from pipelines.cluster.settings import ClusterSettings
+from pipelines.yaml_text import NotYaml, line_of, parse_yaml, read_yaml
 
 PROFILES = Path(__file__).parent / "profiles"
 SECTIONS: dict[str, type] = {
@@ -76,20 +77,37 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
     Raises:
         Failure: no such profile, section or key (the nearest right one is named), or a value that does not fit.
     """
-    values = _read(profile)
+    file, values = _read(profile)
     for override in overrides:
         _apply(override, values)
-    return compose(values, name=Path(profile).stem)
+
+    def where(path: tuple[Any, ...]) -> str | None:
+        line = line_of(values, path)
+        return None if line is None else f"{file}, line {line}"
+
+    return compose(values, name=Path(profile).stem, where=where)
 
 
-def compose(values: dict[str, Any], name: str) -> RunSettings:
-    """Checked settings from plain values by section; sections and keys that are left out have their defaults."""
+def compose(
+    values: dict[str, Any], name: str, where: Callable[[tuple[Any, ...]], str | None] = lambda path: None
+) -> RunSettings:
+    """Checked settings from plain values by section; sections and keys that are left out have their defaults.
+
+    Args:
+        values: by section and key.
+        name: of the profile.
+        where: the file and the line in which the value at a path of keys stands, or None.
+
+    Raises:
+        Failure: no such section or key, or a value that does not fit.
+    """
     for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
-        raise _unknown_section(section)
+        raise _unknown_section(section, where((section,)))
     checked: dict[str, Any] = {
-        section: parse_section(kind, values.get(section, {}), section)
+        section: parse_section(kind, values.get(section, {}), section, where)
         for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
     }
+    _check_window(checked["train"], checked["evaluate"], where)
     return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
 
 
@@ -98,29 +116,33 @@ def profile_names() -> list[str]:
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
-def _read(profile: str) -> dict[str, Any]:
-    path = Path(profile) if profile.endswith((".yaml", ".yml")) else PROFILES / f"{profile}.yaml"
+def _read(profile: str) -> tuple[Path, dict[str, Any]]:
+    is_path = profile.lower().endswith((".yaml", ".yml")) or os.sep in profile
+    path = Path(profile) if is_path else PROFILES / f"{profile}.yaml"
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not is_path and profile not in profile_names():
+            raise FileNotFoundError
+        values = read_yaml(path, "profile")
     except FileNotFoundError:
-        nearest = get_close_matches(profile, profile_names(), n=1, cutoff=0.4)
-        hint = f"did you mean {nearest[0]}? " if nearest else ""
+        hint = nearest(profile, profile_names(), cutoff=0.4)
         raise Failure(
-            f"There is no profile {profile!r}",
+            f"There is no profile {shown(profile)}",
             where="--profile",
-            remedy=f"{hint}The profiles are {', '.join(profile_names())}; a path to a YAML file works too",
+            remedy=f"{f'did you mean {hint}? ' if hint else ''}The profiles are {', '.join(profile_names())}; a path to"
+            " a YAML file works too",
             exit_code=ExitCode.USAGE,
         ) from None
-    except yaml.YAMLError as error:
-        raise _not_yaml(yaml_complaint(error), path) from None
-    if not isinstance(values, dict):
-        raise _not_yaml("no sections", path)
     for section in (*SECTIONS, "cluster"):
         if values.get(section) is None:
             values.pop(section, None)  # its name alone: all of it as by default
         elif not isinstance(values[section], dict):
-            raise _not_yaml(f"the section {section} holds no settings", path)
-    return values
+            raise Failure(
+                f"The section {section} of the profile holds no settings, got {shown(values[section])}",
+                where=f"{path}, line {line_of(values, (section,))}",
+                remedy="write `key: value` below it, each in a line of its own",
+                exit_code=ExitCode.USAGE,
+            )
+    return path, values
 
 
 def _apply(override: str, values: dict[str, Any]) -> None:
@@ -128,7 +150,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     section, *keys = name.strip().split(".")
     if not (equals and keys and all(keys)) or (len(keys) > 1 and section != "cluster"):
         raise Failure(
-            f"Cannot read the setting {override!r}",
+            f"Cannot read the setting {shown(override)}",
             where="--set",
             remedy="write it as section.key=value, as in --set train.learning_rate=3e-4",
             exit_code=ExitCode.USAGE,
@@ -136,8 +158,8 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     if section not in (*SECTIONS, "cluster"):
         raise _unknown_section(section)
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
+        value = parse_yaml(text)
+    except NotYaml:
         value = text
     for key in (section, *keys[:-1]):
         if not isinstance(values.get(key), dict):
@@ -146,27 +168,31 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     values[keys[-1]] = value
 
 
-def _unknown_section(section: str) -> Failure:
+def _check_window(
+    train: TrainSettings, evaluate: EvaluateSettings, where: Callable[[tuple[Any, ...]], str | None]
+) -> None:
+    """The model must be able to read what the evaluation shows it; a pretrained one says so when it is loaded."""
+    if train.pretrained is not None:
+        return
+    window = evaluate.window or train.block
+    for key, value, most, of in (
+        ("window", evaluate.window, train.context, "train.context"),
+        ("stride", evaluate.stride, window, "evaluate.window" if evaluate.window else "train.block"),
+    ):
+        if value is not None and value > most:
+            raise Failure(
+                f"evaluate.{key} must be at most {of} {most}, got {value}; the nearest is {most}",
+                where=where(("evaluate", key)) or "settings of evaluate",
+                remedy=f"lower it, or raise {of}",
+                exit_code=ExitCode.USAGE,
+            )
+
+
+def _unknown_section(section: str, where: str | None = None) -> Failure:
     sections = [*SECTIONS, "cluster"]
-    nearest = get_close_matches(section, sections, n=1, cutoff=0.0)[0]
     return Failure(
-        f"There is no section {section!r} of settings",
-        where="the profile or --set",
-        remedy=f"did you mean {nearest}? The sections are {', '.join(sections)}",
-        exit_code=ExitCode.USAGE,
-    )
-
-
-def yaml_complaint(error: yaml.YAMLError) -> str:
-    """What YAML says of a text, in one line, with the place."""
-    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-    return f"{problem} in line {mark.line + 1}" if mark and problem else str(error).splitlines()[0]
-
-
-def _not_yaml(why: str, path: Path) -> Failure:
-    return Failure(
-        f"The profile is not YAML with sections of settings: {why}",
-        where=str(path),
-        remedy="mend it",
+        f"There is no section {shown(section)} of settings",
+        where=where or "the profile or --set",
+        remedy=f"did you mean {nearest(section, sections)}? The sections are {', '.join(sections)}",
         exit_code=ExitCode.USAGE,
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.download.corpora import MODEL
 from components.shared.measures import shown
@@ -17,11 +20,11 @@ from pipelines.run import Result
 from pipelines.settings import RunSettings
 from pipelines.steps import TITLES
 
-_MEASURES = {
-    "word_perplexity": ("Word perplexity", 2),
-    "token_perplexity": ("Token perplexity", 2),
-    "bits_per_byte": ("Bits per byte", 4),
-}
+_SCORES = (
+    ("Word perplexity", "word_perplexity", 2),
+    ("Token perplexity", "token_perplexity", 2),
+    ("Bits per byte", "bits_per_byte", 4),
+)
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
@@ -47,28 +50,39 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
     """The document for people, in a screen."""
-    table = Table(title=f"Wiki-GPT · {summary['run']} · {summary['status']}", show_header=False, title_justify="left")
+    title = f"Wiki-GPT · {summary['run']} · {summary['status']}"
+    table = Table(title=Text(title, style="table.title"), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
-    table.add_row("Corpus", summary["corpus"] or "")
+    row = table.add_row
+    row("Corpus", summary["corpus"] or "")
     if version := summary["version"]:
         aliases = ", ".join(version["aliases"]) or "no alias"
-        table.add_row("Model", f"{version['name']} version {version['version']} ({aliases})")
-        for measure, (name, places) in _MEASURES.items():
-            if (value := version[measure]) is not None:
-                table.add_row(name, f"{shown(value, places)} on test")
-    table.add_row("Decision", f"{summary['decision']}: {summary['reason']}")
+        row("Model", f"{version['name']} version {version['version']} ({aliases})")
+        for label, key, places in _SCORES:
+            if version[key] is not None:
+                row(label, f"{shown(version[key], places)} on test")
+    row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
-        table.add_row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    table.add_row("Seconds", "\n".join(f"{TITLES.get(k, k):<28}{v:8.1f}" for k, v in summary["seconds"].items()))
+        row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
+    row("Seconds", _seconds(summary["seconds"]))
     for step, path in summary["reports"].items():
-        table.add_row(f"Report: {step}", _short(path))
-    table.add_row("Log", _short(summary["log"]))
+        row(f"Report: {step}", _short(path))
+    row("Log", _short(summary["log"]))
     console.print(table)
     name = version["name"] if version else MODEL
-    model = "" if name == MODEL else f" --model {name}"
-    console.print("[bold]wikigpt ui[/] opens MLflow; this writes text:", highlight=False)
-    console.print(f'[bold]wikigpt generate{model} "The castle was built in"[/]', highlight=False, soft_wrap=True)
+    model = "" if name == MODEL else f" --model {shlex.quote(name)}"
+    console.print(Text.assemble(("wikigpt ui", "bold"), " opens MLflow; this writes text:"))
+    console.print(Text(f'wikigpt generate{model} "The castle was built in"', style="bold"), soft_wrap=True)
+
+
+def _seconds(seconds: dict[str, float]) -> Table:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    table.add_column(min_width=8, overflow="fold")
+    table.add_column(justify="right", no_wrap=True)
+    for step, value in seconds.items():
+        table.add_row(TITLES.get(step, step), f"{value:.1f}")
+    return table
 
 
 def _status(result: Result) -> str:
@@ -99,10 +113,13 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     folder = home.runs / version["pipeline_run"] if version else None
     if folder is None or not (folder / "result.json").is_file():
         return {}
-    return json.loads((folder / "result.json").read_text(encoding="utf-8"))["reports"]
+    recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["reports"]
+    # They lie beside it; an earlier version recorded full paths, and the home may have been moved since.
+    return {step: str(folder / Path(path).name) for step, path in recorded.items()}
 
 
 def _short(path: str) -> str:
     """The path from the working folder where it lies below it."""
-    resolved = Path(path)
-    return str(resolved.relative_to(Path.cwd())) if resolved.is_relative_to(Path.cwd()) else path
+    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted meanwhile, or is another
+        return str(Path(path).relative_to(Path.cwd()))
+    return path

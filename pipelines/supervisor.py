@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.local import GRACE
+from pipelines.process_environment import child_variables
 from pipelines.utf8 import CHILDREN
 
 _POLL = 0.1  # seconds
@@ -84,6 +85,6 @@ def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subpr
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment, **CHILDREN, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **environment, **child_variables(), **CHILDREN, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from components.shared.mlflow_database import prepare_database
 from components.shared.step import Step
 from components.shared.storage.manifest import digest_of, write_manifest
 from components.shared.trained import weights_digest
@@ -36,15 +37,9 @@ class Folders:
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's database after its migrations, which take seconds; copied, never used."""
-    return _migrated(tmp_path_factory.getbasetemp() / "empty-mlflow.db")
-
-
-@cache
-def _migrated(path: Path) -> Path:
-    from mlflow import MlflowClient
-
-    MlflowClient(f"sqlite:///{path}").search_experiments()
+    """MLflow's database before anything is recorded in it; copied, never used."""
+    path = tmp_path_factory.getbasetemp() / "empty-mlflow.db"
+    prepare_database(path)
     return path
 
 

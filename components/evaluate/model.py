@@ -74,7 +74,8 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
         model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
     window = _window(settings, context_of(model), trained_reach(model, facts))
-    workers = threads if device == "cpu" else 1
+    # Each holds a batch in memory; more than there are cores would be no faster.
+    workers = min(threads, cores_granted()) if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
     plain_head = not prefixed and has_plain_head(model)
     scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, plain_head)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Annotated, Literal
 
 from components.shared.gate import Policy, Rule
+from components.shared.ranges import Range, check_ranges
 
+_PROMPTS = Range(0, 1_000_000)
+_WORDS = Range(1, 1_000_000)
 Protocol = Literal["wikitext-word", "hf-doc", "lm-eval"]
 
 # They say what is done with the scores and do not change them, so they are left out of the evaluation's key.
@@ -43,50 +46,30 @@ class EvaluateSettings:
     """
 
     protocols: tuple[Protocol, ...] = ("wikitext-word",)
-    window: int | None = None
-    stride: int | None = None
+    window: Annotated[int | None, Range(2, 1 << 20)] = None
+    stride: Annotated[int | None, Range(1, 1 << 20)] = None
     bos: Literal["auto", "always", "never"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    threads: int | None = None
-    batch_tokens: int | None = None
-    bleu_prompts: int = 48
-    prompt_words: int = 48
-    continuation_words: int = 32
-    samples: int = 4
-    temperature: float = 0.8
-    top_k: int = 40
-    seed: int = 0
-    margin: float = Rule.margin
-    confidence: float = Rule.confidence
-    resamples: int = Rule.resamples
+    threads: Annotated[int | None, Range(1, 1024)] = None
+    batch_tokens: Annotated[int | None, Range(1, 1 << 20)] = None
+    bleu_prompts: Annotated[int, _PROMPTS] = 48
+    prompt_words: Annotated[int, _WORDS] = 48
+    continuation_words: Annotated[int, _WORDS] = 32
+    samples: Annotated[int, _PROMPTS] = 4
+    temperature: Annotated[float, Range(0.01, 100)] = 0.8
+    top_k: Annotated[int, Range(1, 10_000_000)] = 40
+    seed: Annotated[int, Range(0, 2**64 - 1)] = 0
+    margin: Annotated[float, Range(0, 100)] = Rule.margin
+    confidence: Annotated[float, Range(0.5, 0.9999)] = Rule.confidence
+    resamples: Annotated[int, Range(100, 100_000)] = Rule.resamples
     policy: Policy = Rule.policy
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if len(set(self.protocols)) != len(self.protocols):
             raise ValueError(f"protocols must name each protocol once, got {', '.join(self.protocols)}")
-        if self.window is not None and self.window < 2:
-            raise ValueError(f"window must be at least 2 tokens, got {self.window}")
-        if self.stride is not None and self.stride < 1:
-            raise ValueError(f"stride must be at least 1 token, got {self.stride}")
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(
                 f"stride must not exceed the window ({self.window}), or tokens go unscored, got {self.stride}"
             )
-        for name in ("threads", "batch_tokens"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("prompt_words", "continuation_words", "top_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("bleu_prompts", "samples", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-        if self.resamples < 100:
-            raise ValueError(f"resamples must be at least 100, got {self.resamples}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, got {self.temperature}")
-        if not 0 <= self.margin < float("inf"):
-            raise ValueError(f"margin must be 0 or more nats per word, got {self.margin}")
-        if not 0.5 <= self.confidence < 1:
-            raise ValueError(f"confidence must be at least 0.5 and below 1, got {self.confidence}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from components.notify.ending import Ending, Made, conclude, sentence
@@ -15,6 +16,7 @@ from components.shared.events import emit
 from components.shared.failure import Failure
 from components.shared.liveness import end_heartbeat
 from components.shared.measures import finite
+from components.shared.redact import redact
 from components.shared.run_record import StepRecord, read_log, read_record
 from components.shared.step import Step
 from components.shared.tracking import Tracking, plainly
@@ -26,59 +28,51 @@ Record = Mapping[str, StepRecord]
 def run(step: Step, status: Mapping[str, Any]) -> None:
     """Announces the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
 
+    Whatever cannot be done is a warning: a notice fails no run. What is held open is closed before the webhook is
+    asked, which may take its time.
+
     Args:
         step: what every step is handed.
         status: `state`, `error_code` and `error_message`, as KFP's PipelineTaskFinalStatus has them; a command that
             ended a run says CANCELED.
-
-    Raises:
-        Failure: a setting does not fit. A service that is away is a warning.
     """
-    settings = step.section(NotifySettings)
     record, tracking = _record(step), _tracking(step)
     made = _made(record or {}, tracking)
     ending = conclude(status["state"], record, made.decision, made.version)
     text = sentence(step.run, ending, made)
     document = _document(step.run, ending, made, text, record or {}, tracking)
     emit("notice", **document)
-    _post(os.environ.get(settings.webhook_variable) or settings.webhook, document, settings.timeout)
     _close(step, record or {}, tracking, ending, text)
-    _end_heartbeat(step)
+    with _warned("The run counts as alive until its deadline"):
+        end_heartbeat(step.store, step.run)
+    with _warned("The notice was not delivered"):
+        settings = step.section(NotifySettings)
+        if address := os.environ.get(settings.webhook_variable) or settings.webhook:
+            deliver(address, document, timeout=settings.timeout)
+
+
+@contextmanager
+def _warned(consequence: str) -> Iterator[None]:
+    """Turns whatever is raised inside the block into a warning."""
+    try:
+        yield
+    except Exception as error:
+        said = str(error) if isinstance(error, Failure) else redact(f"{type(error).__name__}: {error}")
+        _log.warning("%s: %s", consequence, said)
 
 
 def _tracking(step: Step) -> Tracking | None:
     """The MLflow run, or None where MLflow is away: the rest of the notice does not wait for it."""
-    try:
+    with _warned("The end of the run is not recorded in MLflow"):
         return step.tracking
-    except Failure as failure:
-        _log.warning("The end of the run is not recorded in MLflow: %s", failure)
-        return None
+    return None
 
 
 def _record(step: Step) -> Record | None:
     """What the steps recorded, or None where the store is away."""
-    try:
+    with _warned("The record of the steps cannot be read"):
         return read_record(step.store, step.run)
-    except Failure as failure:
-        _log.warning("The record of the steps cannot be read: %s", failure)
-        return None
-
-
-def _end_heartbeat(step: Step) -> None:
-    try:
-        end_heartbeat(step.store, step.run)
-    except Failure as failure:
-        _log.warning("The run counts as alive until its deadline: %s", failure)
-
-
-def _post(address: str | None, document: dict[str, Any], timeout: float) -> None:
-    """Delivers the notice. Whatever is wrong with the address is a warning, and never fails a run."""
-    if not address:
-        return
-    try:
-        deliver(address, document, timeout=timeout)
-    except Exception as error:
-        _log.warning("The webhook cannot be used (%s): the notice was not delivered", type(error).__name__)
+    return None
 
 
 def _made(record: Record, tracking: Tracking | None) -> Made:
@@ -103,18 +97,15 @@ def _made(record: Record, tracking: Tracking | None) -> Made:
 
 def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[dict[str, str], Any]:
     """The tags of the MLflow run, and the version that the run registered or found; empty where MLflow is away."""
-    if tracking is None:
-        return {}, None
     tags: dict[str, str] = {}
-    try:
-        with plainly(tracking.client):
-            tags = dict(tracking.client.get_run(tracking.run_id).data.tags)
-            model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
-            model, number = published.get("model", model), published.get("version") or number
-            return tags, tracking.client.get_model_version(model, number) if number else None
-    except Failure as failure:
-        _log.warning("The version of the run cannot be read: %s", failure)
+    if tracking is None:
         return tags, None
+    with _warned("The version of the run cannot be read"), plainly(tracking.client):
+        tags.update(tracking.client.get_run(tracking.run_id).data.tags)
+        model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
+        model, number = published.get("model", model), published.get("version") or number
+        return tags, tracking.client.get_model_version(model, number) if number else None
+    return tags, None
 
 
 def _document(
@@ -144,12 +135,11 @@ def _close(step: Step, record: Record, tracking: Tracking | None, ending: Ending
     """Ends the MLflow run, with the logs of its steps as artifacts: they outlive the pods there."""
     if tracking is None:
         return
-    try:
-        with plainly(tracking.client):
-            tracking.tags({"wikigpt.ending": ending.word, "wikigpt.notice": text})
-            tracking.finish(ending.mlflow_status)
-            for name in record:
-                if (log := read_log(step.store, step.run, name)) is not None:
-                    tracking.client.log_text(tracking.run_id, log, f"logs/{name}.txt")
-    except Failure as failure:
-        _log.warning("The end of the run is not recorded in MLflow: %s", failure)
+    with _warned("The MLflow run stays open"), plainly(tracking.client):
+        tracking.finish(ending.mlflow_status)
+    with _warned("The end of the run is not among its tags in MLflow"), plainly(tracking.client):
+        tracking.tags({"wikigpt.ending": ending.word, "wikigpt.notice": text})
+    with _warned("The logs of the steps are not in MLflow"), plainly(tracking.client):
+        for name in record:
+            if (log := read_log(step.store, step.run, name)) is not None:
+                tracking.client.log_text(tracking.run_id, log, f"logs/{name}.txt")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from components.shared.address import is_web_address
+from components.shared.ranges import Form, Range, check_ranges
+
+_VARIABLE = Form(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,13 +22,10 @@ class NotifySettings:
     """
 
     webhook: str | None = None
-    webhook_variable: str = "WIKIGPT_WEBHOOK"
-    timeout: float = 5.0
+    webhook_variable: Annotated[str, _VARIABLE] = "WIKIGPT_WEBHOOK"
+    timeout: Annotated[float, Range(0.1, 60)] = 5.0
 
     def __post_init__(self) -> None:
-        if self.webhook is not None and not re.match(r"https?://[^/]", self.webhook):
+        check_ranges(self)
+        if self.webhook is not None and not is_web_address(self.webhook):
             raise ValueError("webhook must be an http:// or https:// address")
-        if not self.webhook_variable:
-            raise ValueError("webhook_variable must name an environment variable, got nothing")
-        if self.timeout <= 0:
-            raise ValueError(f"timeout must be above 0, got {self.timeout}")

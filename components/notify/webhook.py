@@ -11,17 +11,16 @@ _log = logging.getLogger(__name__)
 
 
 def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
-    """Posts a document. What goes wrong is a warning: a notice never fails a run.
+    """Posts a document. Whatever goes wrong is a warning: a notice never fails a run.
 
     Args:
-        address: of the webhook; only its host is ever shown, since the rest may be a secret.
+        address: of the webhook, which may be none; only its host is ever shown, since the rest may be a secret.
         document: JSON values.
         timeout: seconds for connecting and for each read of one of three attempts.
 
     Returns:
         Whether the other side took it.
     """
-    import requests
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
     attempts = Retrying(
@@ -32,18 +31,34 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
     )
     try:
         attempts(_post, address, document, timeout)
-    except requests.RequestException as error:
-        status = getattr(error.response, "status_code", None)
-        reason = f"answered {status}" if status else f"cannot be reached ({type(error).__name__})"
-        _log.warning("The webhook at %s %s: the notice was not delivered", urlsplit(address).hostname, reason)
+    except Exception as error:  # of an address that is none, requests lets through what its own libraries raise
+        _log.warning("The webhook at %s %s: the notice was not delivered", _host(address), _reason(error))
         return False
     return True
+
+
+def _host(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or "no host"
+    except ValueError:
+        return "no host"
+
+
+def _reason(error: Exception) -> str:
+    import requests
+
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"answered {error.response.status_code}"
+    away = isinstance(error, requests.ConnectionError | requests.Timeout)
+    return f"cannot be {'reached' if away else 'used'} ({type(error).__name__})"
 
 
 def _post(address: str, document: dict[str, Any], timeout: float) -> None:
     import requests
 
-    requests.post(address, json=document, timeout=timeout, allow_redirects=False).raise_for_status()
+    # The body is left unread: a server that sends it drop by drop would hold the run open.
+    with requests.post(address, json=document, timeout=timeout, allow_redirects=False, stream=True) as answer:
+        answer.raise_for_status()
 
 
 def _may_pass(error: BaseException) -> bool:

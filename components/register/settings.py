@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from components.shared.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,8 +16,7 @@ class RegisterSettings:
         patience: seconds to wait for another run or command that changes the same registered model.
     """
 
-    patience: float = 600.0
+    patience: Annotated[float, Range(0, 86_400)] = 600.0
 
     def __post_init__(self) -> None:
-        if self.patience < 0:
-            raise ValueError(f"patience must be 0 or above, got {self.patience}")
+        check_ranges(self)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from urllib.parse import urlsplit
+
 # Without one of these `gpt2` would mean another thing where somebody has a folder of that name.
 _FOLDER = ("/", "./", "../", "~")
 
@@ -19,3 +22,23 @@ def is_bucket(address: str) -> bool:
 def is_on_hub(address: str) -> bool:
     """Whether pretrained weights or a tokenizer are named by a repository of the Hugging Face Hub."""
     return not is_folder(address) and not is_bucket(address)
+
+
+def is_web_address(address: str) -> bool:
+    """Whether a text is an http:// or https:// address with a host, and a port if there is one that can be a port."""
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f\x7f]", address):
+        return False
+    host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
+    try:
+        parts = urlsplit(f"{scheme}://{host}")
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def is_repository(name: str) -> bool:
+    """Whether a text can be the name of a repository on the Hub: NAME or OWNER/NAME."""
+    parts = name.split("/")
+    plain = all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", part) for part in parts)
+    return plain and len(parts) <= 2 and not re.search(r"--|\.\.|\.git$", name)

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.shared.mlflow_filter import both, named
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
@@ -75,12 +77,12 @@ def versions(client: MlflowClient, model: str, *, where: str = "") -> list[Model
         model: the name of the registered model.
         where: a further condition of MLflow's filter language.
     """
-    condition = f"name='{model}'" + (f" and {where}" if where else "")
+    condition = both(named("name", model), where)
     found: list[ModelVersion] = []
     token = None
     while True:
         page = client.search_model_versions(condition, max_results=200, page_token=token)
-        found += page
+        found += [version for version in page if version.name == model]
         if not (token := page.token):
             return sorted(found, key=lambda version: -int(version.version))
 

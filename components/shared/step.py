@@ -23,7 +23,7 @@ from components.shared.process import Death, is_step_process, watch_this_process
 from components.shared.run_record import record_failure, record_finish, record_start, write_log
 from components.shared.secrets import fill_in_secrets
 from components.shared.storage.store import Store, open_store
-from components.shared.tracking import Tracking, use_own_variables
+from components.shared.tracking import Tracking, translated, use_own_variables
 
 Settings = TypeVar("Settings")
 
@@ -162,7 +162,12 @@ def _recorded(here: Step) -> Iterator[None]:
 def _failure_of(error: Exception | _Stopped, name: str) -> Failure:
     if isinstance(error, _Stopped):
         return Interrupted("The step was interrupted by SIGTERM", where=f"step {name}")
-    return error if isinstance(error, Failure) else unforeseen(error, name)
+    if isinstance(error, Failure):
+        return error
+    # Only where MLflow was in use: to import it for the sake of another error would take seconds.
+    if "mlflow" in sys.modules and (failure := translated(error, os.environ.get("MLFLOW_TRACKING_URI", "MLflow"))):
+        return failure
+    return unforeseen(error, name)
 
 
 def unforeseen(error: Exception, name: str) -> Failure:

@@ -5,14 +5,21 @@ Everything goes through `MlflowClient`: the fluent API would flip a finished run
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
+from components.shared.database_errors import database_failure
+from components.shared.events import emit
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import folder_address, sqlite_path
+from components.shared.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.mlflow_schema import schema_failure
 from components.shared.redact import redact, redact_values
 
 if TYPE_CHECKING:
@@ -119,7 +126,6 @@ def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
         Failure: nothing answers there, it refuses, or the database is of another MLflow.
     """
     from mlflow import MlflowClient, get_tracking_uri
-    from mlflow.exceptions import MlflowException
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     uri = uri or get_tracking_uri()
@@ -131,10 +137,23 @@ def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
             reraise=True,
         )
         attempts(_probe, uri)
+    if path := sqlite_path(uri):
+        prepare_database(path)
+    # It would print a traceback of what is raised all the same.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     try:
         return MlflowClient(tracking_uri=uri)
-    except MlflowException as error:
-        raise _answered(uri, error) from error
+    except ImportError as error:
+        raise Failure(
+            f"The driver of this database is not installed: {error}",
+            where=uri,
+            remedy="install it, or fix MLFLOW_TRACKING_URI",
+            exit_code=ExitCode.USAGE,
+        ) from error
+    except Exception as error:
+        if failure := translated(error, uri):
+            raise failure from error
+        raise
 
 
 def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | None:
@@ -153,12 +172,31 @@ class plainly:  # noqa: N801 -- a context manager, named as it reads
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from mlflow.exceptions import MlflowException
+        if isinstance(error, Exception) and (failure := translated(error, self.where)):
+            raise failure from error
 
-        if isinstance(error, MlflowException) and error.get_http_status_code() in (401, 403):
-            raise _refused(self.where, str(error)) from error
-        if isinstance(error, MlflowException):
-            raise _answered(self.where, error) from error
+
+def translated(error: Exception, where: str) -> Failure | None:
+    """The sentence for what MLflow or its database raised; None for any other error.
+
+    Args:
+        error: of `mlflow`, `sqlalchemy`, `alembic` or `sqlite3`.
+        where: the address of the server or database.
+    """
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # MLflow hands an error of its database on by its text alone.
+    cause = error.__cause__ if isinstance(error, MlflowException) else error
+    if isinstance(cause, (SQLAlchemyError, sqlite3.Error)):
+        return database_failure(cause, str(sqlite_path(where) or where))
+    if isinstance(error, CommandError) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
+        return schema_failure(unknown[1], where)
+    if isinstance(error, MlflowException):
+        refused = error.get_http_status_code() in (401, 403)
+        return _refused(where, str(error)) if refused else _answered(where, error)
+    return None
 
 
 def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
@@ -168,17 +206,18 @@ def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _answered(uri: str, error: Exception) -> Failure:
     message = str(error).splitlines()[0][:300]
-    where = redact(uri)
-    if found := re.search(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)", message):
+    if found := re.search(r"out-of-date database schema \(found version (\w+), but expected \w+\)", message):
+        return schema_failure(None if found[1] == "None" else found[1], uri)
+    if "Database migration in unexpected state" in message:
         return Failure(
-            f"The registry has schema {found[1]}, this MLflow needs {found[2]}",
-            where=where,
-            remedy=f"back the database up, then run `mlflow db upgrade {where}`; or use the MLflow that wrote it",
+            "The database lacks tables of MLflow",
+            where=str(sqlite_path(uri) or uri),
+            remedy="bring it back from a backup, or choose another home or database",
         )
     return Failure(
         f"MLflow answered: {message}",
-        where=where,
-        remedy="mend what it says, or MLFLOW_TRACKING_URI, and run again",
+        where=uri,
+        remedy="fix what it says, or MLFLOW_TRACKING_URI, and run again",
     )
 
 
@@ -204,24 +243,44 @@ def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, st
 
 
 def _experiment(client: MlflowClient) -> str:
+    from mlflow.entities import LifecycleStage
     from mlflow.exceptions import MlflowException
 
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
-    if known := client.get_experiment_by_name(name):
-        return known.experiment_id
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts_beside(client.tracking_uri))
+        except MlflowException:  # another run made it between the two calls
+            if (known := client.get_experiment_by_name(name)) is None:
+                raise
+    if known.lifecycle_stage == LifecycleStage.DELETED:
+        _restore(client, known.experiment_id, name)
+    return known.experiment_id
+
+
+def _restore(client: MlflowClient, experiment: str, name: str) -> None:
+    """Undoes the deletion of an experiment, which keeps its name: no run could be recorded in it, nor beside it."""
+    from mlflow.entities import LifecycleStage
+    from mlflow.exceptions import MlflowException
+
     try:
-        return client.create_experiment(name, artifact_location=_artifacts_beside(client.tracking_uri))
-    except MlflowException:  # another run made it between the two calls
-        if known := client.get_experiment_by_name(name):
-            return known.experiment_id
-        raise
+        client.restore_experiment(experiment)
+    except MlflowException:
+        if client.get_experiment(experiment).lifecycle_stage == LifecycleStage.DELETED:
+            raise
+        return  # another run restored it between the two calls
+    emit(
+        "note",
+        text=f"The experiment {name} was deleted in MLflow and is restored with its runs, since this run is recorded in"
+        " it; set MLFLOW_EXPERIMENT_NAME to record runs in another one.",
+    )
 
 
 def _artifacts_beside(uri: str) -> str | None:
     """Where artifacts go without a server: beside the SQLite file, not in whatever folder the command ran in."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+    path = sqlite_path(uri)
+    return folder_address(path.resolve().parent / ARTIFACTS) if path else None
 
 
 def _probe(uri: str) -> None:

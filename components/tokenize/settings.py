@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from components.shared.address import is_on_hub, is_repository
+from components.shared.ranges import Range, check_ranges, shown
 
 OWN = "bpe"
 # The 256 bytes, the end of text, and room for merges.
@@ -24,15 +28,14 @@ class TokenizeSettings:
 
     tokenizer: str = OWN
     revision: str | None = None
-    vocab_size: int = 8192
-    min_frequency: int = 2
+    vocab_size: Annotated[int, Range(SMALLEST_VOCABULARY, 1_000_000)] = 8192
+    min_frequency: Annotated[int, Range(1, 1_000_000_000)] = 2
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if not self.tokenizer.strip():
             raise ValueError("tokenizer must be bpe, a name, a folder or an s3:// prefix, got nothing")
+        if is_on_hub(self.tokenizer) and not is_repository(self.tokenizer):
+            raise ValueError(f"tokenizer must be OWNER/NAME on the Hub, a folder or s3://, got {shown(self.tokenizer)}")
         if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError(f"revision must be a commit of 40 hexadecimal digits, got {self.revision!r}")
-        if self.vocab_size < SMALLEST_VOCABULARY:
-            raise ValueError(f"vocab_size must be at least {SMALLEST_VOCABULARY}, got {self.vocab_size}")
-        if self.min_frequency < 1:
-            raise ValueError(f"min_frequency must be at least 1, got {self.min_frequency}")
+            raise ValueError(f"revision must be a commit of 40 hexadecimal digits, got {shown(self.revision)}")

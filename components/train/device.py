@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from components.shared.device import gpus_without_bfloat16, pick_device, precision_by_capability
+from components.shared.failure import ExitCode, Failure
 from components.shared.machine import cores_granted, cpu_model, keep_freed_memory
 from components.train.settings import TrainSettings
 
@@ -25,10 +26,22 @@ def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
 
 
 def count_processes(settings: TrainSettings) -> int:
-    """How many data-parallel processes train: as set, else one for every GPU, as many as divide the batch."""
+    """How many data-parallel processes train: as set, else one for every GPU, as many as divide the batch.
+
+    Raises:
+        Failure: more are asked for than there are GPUs.
+    """
+    on_gpus = choose_device(settings).type == "cuda"
+    visible = torch.cuda.device_count() if on_gpus else 1
+    if on_gpus and (settings.processes or 1) > visible:
+        raise Failure(
+            f"train.processes must be at most the GPUs that there are, {visible}, got {settings.processes}",
+            where="train.processes",
+            remedy=f"set it to {visible}, or to null for one on each GPU",
+            exit_code=ExitCode.USAGE,
+        )
     if settings.processes is not None:
         return settings.processes
-    visible = torch.cuda.device_count() if choose_device(settings).type == "cuda" else 1
     sequences = settings.batch // settings.accumulation
     return max(count for count in range(1, visible + 1) if sequences % count == 0)
 

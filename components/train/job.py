@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from components.shared import registry
 from components.shared.events import emit
+from components.shared.failure import ExitCode, Failure
 from components.shared.reuse import deciding_numerics, differences
 from components.shared.step import Step
 from components.shared.storage.files import write_atomically
@@ -26,7 +27,7 @@ from components.train.checkpoint import Progress
 from components.train.data import open_corpus
 from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.keeper import StoreKeeper
-from components.train.loop import budget, train
+from components.train.loop import budget, memory_named, train
 from components.train.model import build_model, save_model
 from components.train.parallel import Group
 from components.train.record import Record
@@ -86,9 +87,15 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     weights = Path(job.weights) if job.weights else None
     text = None if job.resume_from else lambda: corpus.order.split.text
     vocab_size, eos_id = job.tokens["vocab_size"], job.tokens["eos_id"]
-    model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
     steps = budget(settings, corpus.order.steps_per_epoch)
-    trained = add_adapter(model, settings, steps).to(device)
+    with memory_named(
+        "the weights of the model",
+        where="train.layers, train.width, train.feed_forward and train.context",
+        remedy="lower one of them, or take a smaller model by train.pretrained",
+    ):
+        model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
+        trained = add_adapter(model, settings, steps).to(device)
+    check_window(settings, job.sections.get("evaluate", {}), model.config)
     keeper = partial(
         StoreKeeper,
         step.store,
@@ -124,6 +131,30 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         progress = learn(keeper=first, observe=partial(record.observe, steps=steps))
     model = _write_model(job, trained, progress)
     return _facts(job, progress, model, numerics) | {"numerics_changed": changed}
+
+
+def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreTrainedConfig) -> None:
+    """The evaluation must fit what the model reads at once, which is known only here if it is pretrained.
+
+    Args:
+        settings: of the training.
+        evaluate: the settings of the evaluation, plain values.
+        config: of the model.
+
+    Raises:
+        Failure: its window or its stride is too long; it would say so after the training.
+    """
+    context = config.max_position_embeddings - (settings.prefix_tokens if settings.adapter == "prefix" else 0)
+    window = evaluate.get("window")
+    most = {"window": context, "stride": window or (context if settings.pretrained else settings.block)}
+    for name, limit in most.items():
+        if (value := evaluate.get(name)) is not None and value > limit:
+            raise Failure(
+                f"evaluate.{name} must be at most {limit} with this model, got {value}; the nearest is {limit}",
+                where="the context of the model",
+                remedy="lower it, or take a model with a longer context",
+                exit_code=ExitCode.USAGE,
+            )
 
 
 def _write_model(job: Job, trained: nn.Module, progress: Progress) -> PreTrainedModel:

@@ -92,7 +92,11 @@ def train(
         observe(row)
 
     model.train()
-    with _memory_named(settings):
+    with memory_named(
+        f"a batch of {settings.batch} sequences of {settings.block} tokens in {settings.accumulation} parts",
+        where="train.batch and train.block",
+        remedy="raise train.accumulation, which gives the same result in less memory, or lower train.block",
+    ):
         while progress.step < steps and not progress.stopped_early:
             # Dropout is a function of the step, with no state to keep, and not the one that the candidates are.
             torch.manual_seed(seed_of(settings.seed, progress.step, 1 + group.rank))
@@ -251,16 +255,12 @@ def _check_finite(progress: Progress, rate: float, order: TrainOrder) -> None:
 
 
 @contextmanager
-def _memory_named(settings: TrainSettings) -> Iterator[None]:
+def memory_named(what: str, *, where: str, remedy: str) -> Iterator[None]:
     """Turns a failed allocation into what to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise Failure(
-            f"Memory is full with a batch of {settings.batch} sequences of {settings.block} tokens"
-            f" in {settings.accumulation} parts: {str(error).splitlines()[0] if str(error) else 'no more is free'}",
-            where="train.batch and train.block",
-            remedy="raise train.accumulation, which gives the same result in less memory, or lower train.block",
-        ) from error
+        reason = str(error).splitlines()[0] if str(error) else "no more is free"
+        raise Failure(f"Memory is full with {what}: {reason}", where=where, remedy=remedy) from error

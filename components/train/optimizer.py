@@ -38,7 +38,7 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
     ]
     optimizers: list[Optimizer] = []
     if groups := [group for group in groups if group["params"]]:
-        betas = (settings.beta1, settings.beta2)
+        betas = (float(settings.beta1), float(settings.beta2))
         optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
     if by_muon:
         peak = settings.matrix_learning_rate or settings.learning_rate

@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from components.shared.address import is_on_hub
+from components.shared.address import is_on_hub, is_repository
+from components.shared.ranges import Range, check_ranges, nearest_multiple, shown
 
-_POSITIVE = (
-    "layers",
-    "width",
-    "heads",
-    "key_value_heads",
-    "feed_forward",
-    "context",
-    "block",
-    "batch",
-    "accumulation",
-    "steps",
-    "epochs",
-    "tokens",
-    "learning_rate",
-    "matrix_learning_rate",
-    "gradient_clip",
-    "log_every",
-    "evaluate_every",
-    "validation_tokens",
-    "patience",
-    "threads",
-    "processes",
-    "adapter_rank",
-    "adapter_alpha",
-    "prefix_tokens",
-    "sampled_softmax",
-)
-_FRACTIONS = ("dropout", "attention_dropout", "embedding_dropout", "adapter_dropout", "final_learning_rate")
+_COUNT = Range(1, 1_000_000)
+_STEPS = Range(1, 1_000_000_000)
+_LENGTH = Range(2, 1 << 20)  # a sequence of one token has nothing to foretell
+_RATE = Range(1e-12, 100)
+_DROPOUT = Range(0, 0.999)
+_BETA = Range(0, 0.999999)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -84,68 +63,74 @@ class TrainSettings:
         processes: data-parallel processes; None takes one for every GPU.
     """
 
-    seed: int = 1
+    seed: Annotated[int, Range(0, 2**64 - 1)] = 1
     architecture: Literal["qwen3", "gpt2"] = "qwen3"
-    layers: int = 4
-    width: int = 256
-    heads: int = 4
-    key_value_heads: int | None = None
-    feed_forward: int | None = None
-    context: int = 1024
+    layers: Annotated[int, Range(1, 512)] = 4
+    width: Annotated[int, Range(1, 1 << 15)] = 256
+    heads: Annotated[int, Range(1, 512)] = 4
+    key_value_heads: Annotated[int | None, Range(1, 512)] = None
+    feed_forward: Annotated[int | None, Range(1, 1 << 20)] = None
+    context: Annotated[int, _LENGTH] = 1024
     tied_embeddings: bool = True
     start: Literal["random", "bigram"] = "random"
     pretrained: str | None = None
     revision: str | None = None
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    embedding_dropout: float = 0.0
+    dropout: Annotated[float, _DROPOUT] = 0.0
+    attention_dropout: Annotated[float, _DROPOUT] = 0.0
+    embedding_dropout: Annotated[float, _DROPOUT] = 0.0
 
     adapter: Literal["none", "lora", "adalora", "prefix"] = "none"
-    adapter_rank: int = 8
-    adapter_alpha: float = 16.0
-    adapter_dropout: float = 0.0
-    prefix_tokens: int = 20
+    adapter_rank: Annotated[int, Range(1, 4096)] = 8
+    adapter_alpha: Annotated[float, Range(1e-6, 1e6)] = 16.0
+    adapter_dropout: Annotated[float, _DROPOUT] = 0.0
+    prefix_tokens: Annotated[int, Range(1, 1 << 16)] = 20
 
-    block: int = 256
-    batch: int = 8
-    accumulation: int = 1
-    steps: int | None = None
-    epochs: float | None = None
-    tokens: int | None = None
-    sampled_softmax: int | None = None
+    block: Annotated[int, _LENGTH] = 256
+    batch: Annotated[int, _COUNT] = 8
+    accumulation: Annotated[int, _COUNT] = 1
+    steps: Annotated[int | None, _STEPS] = None
+    epochs: Annotated[float | None, Range(1e-6, 1e6)] = None
+    tokens: Annotated[int | None, Range(1, 10**15)] = None
+    sampled_softmax: Annotated[int | None, Range(1, 10_000_000)] = None
     document_start: bool = True
 
     optimizer: Literal["adamw", "muon"] = "adamw"
-    learning_rate: float = 1e-3
-    matrix_learning_rate: float | None = None
-    beta1: float = 0.9
-    beta2: float = 0.95
-    weight_decay: float = 0.1
-    gradient_clip: float | None = 1.0
-    warmup_steps: int = 0
+    learning_rate: Annotated[float, _RATE] = 1e-3
+    matrix_learning_rate: Annotated[float | None, _RATE] = None
+    beta1: Annotated[float, _BETA] = 0.9
+    beta2: Annotated[float, _BETA] = 0.95
+    weight_decay: Annotated[float, Range(0, 100)] = 0.1
+    gradient_clip: Annotated[float | None, Range(1e-9, 1e9)] = 1.0
+    warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 0
     decay: Literal["linear", "cosine", "constant"] = "linear"
-    final_learning_rate: float = 0.0
-    ema_decay: float | None = None
+    final_learning_rate: Annotated[float, Range(0, 1)] = 0.0
+    ema_decay: Annotated[float | None, _BETA] = None
 
-    evaluate_every: int = 200
-    validation_tokens: int | None = None
-    patience: int | None = None
-    log_every: int = 10
+    evaluate_every: Annotated[int, _STEPS] = 200
+    validation_tokens: Annotated[int | None, Range(1, 10**12)] = None
+    patience: Annotated[int | None, _COUNT] = None
+    log_every: Annotated[int, _COUNT] = 10
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
-    threads: int | None = None
-    processes: int | None = None
+    threads: Annotated[int | None, Range(1, 1024)] = None
+    processes: Annotated[int | None, Range(1, 64)] = None
 
     def __post_init__(self) -> None:
-        _check_ranges(self)
+        check_ranges(self)
         if self.steps is None and self.epochs is None and self.tokens is None:
             raise ValueError("steps, epochs or tokens must be set: training needs a budget")
+        if self.from_hub and not is_repository(self.pretrained or ""):
+            raise ValueError(
+                f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {shown(self.pretrained)}"
+            )
         if self.pretrained is None:
             self._check_shape()
         elif self.from_hub and not _COMMIT.fullmatch(self.revision or ""):
-            raise ValueError(f"revision must be a commit of 40 hex digits for {self.pretrained}, got {self.revision}")
+            raise ValueError(
+                f"revision must be a commit of 40 hex digits for {self.pretrained}, got {shown(self.revision)}"
+            )
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")
         if self.adapter == "prefix" and self.optimizer == "muon":
@@ -153,13 +138,24 @@ class TrainSettings:
         if self.adapter != "none" and self.sampled_softmax is not None:
             raise ValueError(f"sampled_softmax must be null with an adapter, got {self.sampled_softmax}")
         if self.batch % (parts := self.accumulation * (self.processes or 1)):
-            raise ValueError(f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}")
+            raise ValueError(
+                f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}; the nearest is"
+                f" {nearest_multiple(self.batch, parts)}"
+            )
 
     def _check_shape(self) -> None:
-        if self.width % self.heads:
-            raise ValueError(f"width must be a multiple of heads {self.heads}, got {self.width}")
+        # Rotary positions turn pairs of numbers, so a head has an even number of them.
+        unit = self.heads if self.architecture == "gpt2" else 2 * self.heads
+        if self.width % unit:
+            times = "heads" if unit == self.heads else "twice the heads,"
+            nearest = nearest_multiple(self.width, unit)
+            raise ValueError(f"width must be a multiple of {times} {unit}, got {self.width}; the nearest is {nearest}")
         if self.heads % (self.key_value_heads or self.heads):
-            raise ValueError(f"key_value_heads must divide heads {self.heads}, got {self.key_value_heads}")
+            shares = [count for count in range(1, self.heads + 1) if self.heads % count == 0]
+            nearest = min(shares, key=lambda share: abs(share - (self.key_value_heads or 0)))
+            raise ValueError(
+                f"key_value_heads must divide heads {self.heads}, got {self.key_value_heads}; the nearest is {nearest}"
+            )
         if self.block > self.context:
             raise ValueError(f"block must be at most context {self.context}, got {self.block}")
 
@@ -180,29 +176,9 @@ class CheckpointSettings:
         keep: how many stay in the store.
     """
 
-    every: int | None = 200
-    every_seconds: float | None = None
-    keep: int = 2
+    every: Annotated[int | None, _STEPS] = 200
+    every_seconds: Annotated[float | None, Range(1e-3, 31_536_000)] = None
+    keep: Annotated[int, Range(1, 1000)] = 2
 
     def __post_init__(self) -> None:
-        for name, value in (("every", self.every), ("keep", self.keep)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        if self.every_seconds is not None and not self.every_seconds > 0:
-            raise ValueError(f"every_seconds must be above 0, got {self.every_seconds}")
-
-
-def _check_ranges(settings: Any) -> None:
-    values = {field.name: getattr(settings, field.name) for field in fields(settings)}
-    for name in _POSITIVE:
-        if values[name] is not None and not values[name] > 0:
-            raise ValueError(f"{name} must be above 0, got {values[name]}")
-    for name in _FRACTIONS:
-        if not 0 <= values[name] < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {values[name]}")
-    for name in ("weight_decay", "warmup_steps", "seed"):
-        if not values[name] >= 0:
-            raise ValueError(f"{name} must be at least 0, got {values[name]}")
-    for name in ("beta1", "beta2", "ema_decay"):
-        if values[name] is not None and not 0 < values[name] < 1:
-            raise ValueError(f"{name} must be above 0 and below 1, got {values[name]}")
+        check_ranges(self)

@@ -5,7 +5,13 @@ The defaults let both releases of WikiText-2 pass, with room: what is measured t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
+
+from components.shared.ranges import Range, check_ranges
+
+_WORDS = Range(0, 10**12)
+_SHARE = Range(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,31 +42,26 @@ class ValidateSettings:
         drift_tolerance: warning; how far a statistic of the train split may be from the champion's, relatively.
     """
 
-    min_train_words: int = 1_000
-    min_heldout_words: int = 100
-    max_damaged_lines: float = 0.001
-    max_invisible_lines: float = 0.01
-    max_line_words: int = 10_000
-    max_broken_headings: float = 0.02
-    max_skipped_levels: float = 0.02
-    min_article_words: int = 20
-    max_short_articles: float = 0.05
-    max_article_words: int = 100_000
-    max_unk_rate: float = 0.15
-    max_article_unk_rate: float = 0.35
-    max_repeated_lines: float = 0.05
-    max_shared_lines: float = 0.05
-    max_overlap: float = 0.5
-    near_duplicate: float = 0.35
-    max_near_duplicates: float = 0.02
-    max_word_divergence: float = 0.5
-    warn_word_divergence: float = 0.15
-    drift_tolerance: float = 0.25
+    min_train_words: Annotated[int, _WORDS] = 1_000
+    min_heldout_words: Annotated[int, _WORDS] = 100
+    max_damaged_lines: Annotated[float, _SHARE] = 0.001
+    max_invisible_lines: Annotated[float, _SHARE] = 0.01
+    max_line_words: Annotated[int, _WORDS] = 10_000
+    max_broken_headings: Annotated[float, _SHARE] = 0.02
+    max_skipped_levels: Annotated[float, _SHARE] = 0.02
+    min_article_words: Annotated[int, _WORDS] = 20
+    max_short_articles: Annotated[float, _SHARE] = 0.05
+    max_article_words: Annotated[int, _WORDS] = 100_000
+    max_unk_rate: Annotated[float, _SHARE] = 0.15
+    max_article_unk_rate: Annotated[float, _SHARE] = 0.35
+    max_repeated_lines: Annotated[float, _SHARE] = 0.05
+    max_shared_lines: Annotated[float, _SHARE] = 0.05
+    max_overlap: Annotated[float, _SHARE] = 0.5
+    near_duplicate: Annotated[float, _SHARE] = 0.35
+    max_near_duplicates: Annotated[float, _SHARE] = 0.02
+    max_word_divergence: Annotated[float, _SHARE] = 0.5
+    warn_word_divergence: Annotated[float, _SHARE] = 0.15
+    drift_tolerance: Annotated[float, Range(0, 1000)] = 0.25
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value < 0:
-                raise ValueError(f"{field.name} must be 0 or above, got {value}")
-            if isinstance(value, float) and field.name != "drift_tolerance" and value > 1:
-                raise ValueError(f"{field.name} is a share and must be at most 1, got {value}")
+        check_ranges(self)

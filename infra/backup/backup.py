@@ -17,7 +17,7 @@ from botocore.config import Config
 
 # What pg_dump writes at the start of an archive in its custom format.
 MAGIC = b"PGDMP"
-# As in components/shared/store_s3.py, which is not in that image.
+# As in components/shared/storage/s3.py, which is not in that image.
 STYLES = {"": "auto", "1": "path", "0": "virtual"}
 
 

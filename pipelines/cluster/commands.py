@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from pipelines.cluster.options import (
 )
 from pipelines.cluster.schedule_commands import schedule
 from pipelines.commands.options import Json, Profile, Sets
+from pipelines.screen import print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -57,7 +57,10 @@ def submit(
     sent = submission.package(profile, overrides, corpus)
     cluster = open_cluster(endpoint, namespace)
     submitted = submission.submit(cluster, sent)
-    typer.echo(json.dumps(asdict(submitted), indent=1) if as_json else submitted.run_id)
+    if as_json:
+        print_json(submitted)
+    else:
+        typer.echo(submitted.run_id)
     typer.echo(f"{submitted.run_name}: {submitted.address}", err=True)
     if wait:
         follow(cluster, submitted.run_id, timeout)
@@ -70,7 +73,7 @@ def status(run: RunId, endpoint: Endpoint = None, namespace: Namespace = None, a
 
     seen, note = inspect(open_cluster(endpoint, namespace), run)
     if as_json:
-        typer.echo(json.dumps({**asdict(seen), "note": note}, indent=1, default=str))
+        print_json({**asdict(seen), "note": note})
     else:
         typer.echo("\n".join(status_lines(seen, note)))
 

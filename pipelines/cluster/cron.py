@@ -16,9 +16,18 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.ranges import Range, shown
 
-FIELDS = ("seconds", "minutes", "hours", "day of month", "month", "day of week")
-_FIELD = re.compile(r"[A-Z0-9*?/,-]+")
+FIELDS = {
+    "seconds": Range(0, 59),
+    "minutes": Range(0, 59),
+    "hours": Range(0, 23),
+    "day of month": Range(1, 31),
+    "month": Range(1, 12),
+    "day of week": Range(0, 6),
+}
+_STEP = Range(1, 59)
+_FIELD = re.compile(r"[A-Z0-9*?/,-]{1,400}")
 _FOREIGN = re.compile(r"L|W|#")
 _NAMES = re.compile(r"SUN|MON|TUE|WED|THU|FRI|SAT|JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC")
 
@@ -61,13 +70,13 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cr
     fields = expression.split()
     if len(fields) == 5:
         raise _wrong(
-            f"The cron {expression!r} has five fields, and Kubeflow Pipelines wants six, seconds first",
-            f"write {'0 ' + expression!r}",
+            f"The cron {shown(expression)} has five fields, and Kubeflow Pipelines wants six, seconds first",
+            f"write {shown('0 ' + expression)}",
             where,
         )
     if len(fields) != 6:
         raise _wrong(
-            f"The cron {expression!r} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
+            f"The cron {shown(expression)} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
             f"write {', '.join(FIELDS)}, as in '0 0 2 * * *' for two o'clock every night",
             where,
         )
@@ -76,18 +85,25 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cr
         seventh_day = name == "day of week" and any("7" in term.split("/")[0] for term in bare.split(","))
         if not _FIELD.fullmatch(text.upper()) or _FOREIGN.search(bare) or seventh_day:
             raise _wrong(
-                f"The cron {expression!r} has {text!r} for the {name}, which the server does not read",
+                f"The cron {shown(expression)} has {shown(text)} for the {name}, which the server does not read",
                 "write numbers, names (MON, JAN), *, ranges, lists and steps; Sunday is 0",
                 where,
             )
+        for slash, digits in re.findall(r"(/?)([0-9]+)", bare):
+            if problem := (_STEP if slash else FIELDS[name]).problem(int(digits)):
+                what = (
+                    f"The cron {shown(expression)} cannot be read: the {'step of the ' * bool(slash)}{name} {problem}"
+                )
+                raise _wrong(what, "correct that field", where)
     try:
-        ZoneInfo(time_zone)
         next(CronSim(_readable(expression), datetime.now(UTC)))
-    except (ZoneInfoNotFoundError, ValueError):
-        raise _wrong(f"There is no time zone {time_zone!r}", "write it as Europe/Berlin or UTC", where) from None
     except (CronSimError, StopIteration) as error:
         why = str(error)[:1].lower() + str(error)[1:] or "it never comes true"
-        raise _wrong(f"The cron {expression!r} cannot be read: {why}", "mend that field", where) from None
+        raise _wrong(f"The cron {shown(expression)} cannot be read: {why}", "correct that field", where) from None
+    try:
+        ZoneInfo(time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # of a folder of zones, such as Europe, OSError
+        raise _wrong(f"There is no time zone {shown(time_zone)}", "write it as Europe/Berlin or UTC", where) from None
     return Cron(expression, time_zone)
 
 

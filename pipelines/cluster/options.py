@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.commands.limits import SECONDS, within
+
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access
     from pipelines.cluster.connection import Cluster
@@ -29,7 +31,10 @@ AllowMutableImage = Annotated[
     bool, typer.Option("--allow-mutable-image", help="Accept an image by tag, whose bytes may change under a run.")
 ]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end of the run; its exit code is then the command's.")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait at most; the run goes on after them.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(callback=within(SECONDS), help="Seconds to wait at most; the run goes on after them."),
+]
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Identity of the run, as `submit` prints it.")]
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-_CPU = re.compile(r"([0-9]*[.])?[0-9]+m?")
-_MEMORY = re.compile(r"([0-9]+)(Ei|Pi|Ti|Gi|Mi|Ki|E|P|T|G|M|K)?")
+from components.shared.ranges import Range, check_ranges, shown
+
+_CPU = re.compile(r"([0-9]{0,300}[.])?[0-9]{1,300}m?")
+_MEMORY = re.compile(r"([0-9]{1,4000})(Ei|Pi|Ti|Gi|Mi|Ki|E|P|T|G|M|K)?")
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 
@@ -18,13 +21,56 @@ def in_bytes(memory: str) -> int:
         ValueError: it is no such quantity.
     """
     if not (match := _MEMORY.fullmatch(memory)):
-        raise ValueError(f"{memory!r} is no quantity of memory, as 8Gi is")
+        raise ValueError(f"{shown(memory)} is no quantity of memory, as 8Gi is")
     number, unit = int(match[1]), match[2] or ""
     return number * (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
 
 
-def _cores(cpu: str) -> float:
+def in_cores(cpu: str) -> float:
+    """Cores of a Kubernetes quantity of CPU, as in `4` or `500m`.
+
+    Raises:
+        ValueError: it is no such quantity.
+    """
+    if not _CPU.fullmatch(cpu):
+        raise ValueError(f"{shown(cpu)} is no number of cores, as 500m or 4 is")
     return float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A Kubernetes quantity within bounds, which are quantities too.
+
+    Attributes:
+        low, high: the bounds.
+        read: makes a number of a quantity, or raises ValueError.
+        form: of one in words, as in "cores, as in 500m or 4".
+    """
+
+    low: str
+    high: str
+    read: Callable[[str], float]
+    form: str
+
+    def problem(self, value: Any) -> str | None:
+        try:
+            amount = self.read(value)
+        except ValueError:
+            return f"must be {self.form}, got {shown(value)}"
+        low, high = self.read(self.low), self.read(self.high)
+        if low <= amount <= high:
+            return None
+        nearest = self.low if amount < low else self.high
+        return f"must be from {self.low} to {self.high}, got {shown(value)}; the nearest is {nearest}"
+
+
+_CORES = Quantity("1m", "1024", in_cores, "cores, as in 500m or 4")
+# A container of less does not start.
+_BYTES = Quantity("16Mi", "64Ti", in_bytes, "a quantity of memory, as in 8Gi")
+# Of Argo Workflows, whose numbers of seconds have 32 bits.
+SECONDS = Range(1, 2**31 - 1)
+_GPUS = Range(0, 64)
+_RETRIES = Range(0, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,24 +92,18 @@ class Place:
     # Read by pydantic where YAML becomes values: a key that is mistyped is an error, not a default.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    cpu_request: str = "500m"
-    cpu_limit: str = "2"
-    memory_request: str = "1Gi"
-    memory_limit: str = "4Gi"
-    gpus: int = 0
-    shared_memory: str | None = None
-    timeout_seconds: int = 3600
-    retries: int = 2
+    cpu_request: Annotated[str, _CORES] = "500m"
+    cpu_limit: Annotated[str, _CORES] = "2"
+    memory_request: Annotated[str, _BYTES] = "1Gi"
+    memory_limit: Annotated[str, _BYTES] = "4Gi"
+    gpus: Annotated[int, _GPUS] = 0
+    shared_memory: Annotated[str | None, _BYTES] = None
+    timeout_seconds: Annotated[int, SECONDS] = 3600
+    retries: Annotated[int, _RETRIES] = 2
 
     def __post_init__(self) -> None:
-        for name in ("cpu_request", "cpu_limit"):
-            if not _CPU.fullmatch(getattr(self, name)):
-                raise ValueError(f"{name} must be cores, as in 500m or 4, got {getattr(self, name)!r}")
-        for name in ("memory_request", "memory_limit", "shared_memory"):
-            value = getattr(self, name)
-            if value is not None and not _MEMORY.fullmatch(value):
-                raise ValueError(f"{name} must be a quantity of memory, as in 8Gi, got {value!r}")
-        if _cores(self.cpu_request) > _cores(self.cpu_limit):
+        check_ranges(self)
+        if in_cores(self.cpu_request) > in_cores(self.cpu_limit):
             raise ValueError(f"cpu_request must not be above cpu_limit {self.cpu_limit}, got {self.cpu_request}")
         if in_bytes(self.memory_request) > in_bytes(self.memory_limit):
             raise ValueError(
@@ -74,21 +114,15 @@ class Place:
                 f"shared_memory must be below memory_limit {self.memory_limit}, which it counts against, "
                 f"got {self.shared_memory}"
             )
-        if self.gpus < 0:
-            raise ValueError(f"gpus must be at least 0, got {self.gpus}")
-        if self.timeout_seconds < 1:
-            raise ValueError(f"timeout_seconds must be at least 1, got {self.timeout_seconds}")
-        if self.retries < 0:
-            raise ValueError(f"retries must be at least 0, got {self.retries}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizePlace(Place):
     """Training a BPE keeps the pair counts of the whole train split in memory."""
 
-    cpu_request: str = "1"
-    cpu_limit: str = "4"
-    memory_request: str = "2Gi"
+    cpu_request: Annotated[str, _CORES] = "1"
+    cpu_limit: Annotated[str, _CORES] = "4"
+    memory_request: Annotated[str, _BYTES] = "2Gi"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,34 +133,34 @@ class TrainPlace(Place):
     1 GiB. Nothing else uses it, since batches are read without worker processes.
     """
 
-    cpu_request: str = "4"
-    cpu_limit: str = "8"
-    memory_request: str = "12Gi"
-    memory_limit: str = "24Gi"
-    gpus: int = 1
-    shared_memory: str | None = "1Gi"
-    timeout_seconds: int = 12 * 3600
-    retries: int = 3
+    cpu_request: Annotated[str, _CORES] = "4"
+    cpu_limit: Annotated[str, _CORES] = "8"
+    memory_request: Annotated[str, _BYTES] = "12Gi"
+    memory_limit: Annotated[str, _BYTES] = "24Gi"
+    gpus: Annotated[int, _GPUS] = 1
+    shared_memory: Annotated[str | None, _BYTES] = "1Gi"
+    timeout_seconds: Annotated[int, SECONDS] = 12 * 3600
+    retries: Annotated[int, _RETRIES] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatePlace(Place):
     """Scores two splits and writes samples, in one process: minutes on a GPU."""
 
-    cpu_request: str = "2"
-    cpu_limit: str = "4"
-    memory_request: str = "6Gi"
-    memory_limit: str = "12Gi"
-    gpus: int = 1
-    timeout_seconds: int = 2 * 3600
+    cpu_request: Annotated[str, _CORES] = "2"
+    cpu_limit: Annotated[str, _CORES] = "4"
+    memory_request: Annotated[str, _BYTES] = "6Gi"
+    memory_limit: Annotated[str, _BYTES] = "12Gi"
+    gpus: Annotated[int, _GPUS] = 1
+    timeout_seconds: Annotated[int, SECONDS] = 2 * 3600
 
 
 @dataclass(frozen=True, kw_only=True)
 class NoticePlace(Place):
     """Runs whatever happened, so it asks for little and does not hold a run open."""
 
-    cpu_request: str = "100m"
-    cpu_limit: str = "1"
-    memory_request: str = "256Mi"
-    memory_limit: str = "1Gi"
-    timeout_seconds: int = 600
+    cpu_request: Annotated[str, _CORES] = "100m"
+    cpu_limit: Annotated[str, _CORES] = "1"
+    memory_request: Annotated[str, _BYTES] = "256Mi"
+    memory_limit: Annotated[str, _BYTES] = "1Gi"
+    timeout_seconds: Annotated[int, SECONDS] = 600

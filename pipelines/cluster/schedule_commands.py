@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +20,7 @@ from pipelines.cluster.options import (
     open_cluster,
 )
 from pipelines.commands.options import Json
+from pipelines.screen import print_json
 
 schedule = typer.Typer(name="schedule", help="Runs that the server starts by the clock.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--from", help="The folder with a YAML file for each schedule.")]
@@ -80,8 +79,7 @@ def show(
     seen = standings(open_cluster(endpoint, namespace))
     missing = sorted(written - {standing.name for standing in seen})
     if as_json:
-        document = {"schedules": [asdict(standing) for standing in seen], "not_applied": missing}
-        typer.echo(json.dumps(document, indent=1, default=str))
+        print_json({"schedules": seen, "not_applied": missing})
     else:
         for standing in seen:
             typer.echo("\n".join(standing_lines(standing)))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.shared.failure import ExitCode, Failure
+from components.shared.nearest import nearest
+from components.shared.ranges import shown
 from pipelines.cluster.cron import Cron, parse
-from pipelines.settings import yaml_complaint
+from pipelines.yaml_text import read_yaml
 
 _KEYS = ("name", "cron", "time_zone", "profile", "parameters")
 _REQUIRED = ("name", "cron", "profile")
@@ -43,14 +42,14 @@ def read_schedules(folder: Path) -> list[Schedule]:
     Raises:
         Failure: there is none, one cannot be read, or two have the same name.
     """
-    paths = sorted(folder.glob("*.yaml"))
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml"))
     if not paths:
-        raise _wrong("There are no schedules", folder, "name the folder that holds them by --from")
+        raise _wrong("There are no schedules", str(folder), "name the folder that holds them, as *.yaml, by --from")
     schedules: dict[str, Schedule] = {}
     for path in paths:
         schedule = read_schedule(path)
         if schedule.name in schedules:
-            raise _wrong(f"Two schedules are called {schedule.name!r}", path, "give one of them another name")
+            raise _wrong(f"Two schedules are called {schedule.name!r}", str(path), "give one of them another name")
         schedules[schedule.name] = schedule
     return [schedules[name] for name in sorted(schedules)]
 
@@ -62,33 +61,41 @@ def read_schedule(path: Path) -> Schedule:
         Failure: a key is unknown or missing, the name or the cron cannot be used.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise _wrong(f"The schedule is not YAML: {yaml_complaint(error)}", path, "mend it") from None
-    if not isinstance(values, dict):
-        raise _wrong("The schedule is not YAML with keys", path, f"give it {', '.join(_REQUIRED)}")
-    for key in values.keys() - set(_KEYS):
-        nearest = get_close_matches(str(key), _KEYS, n=1, cutoff=0.0)[0]
-        raise _wrong(f"A schedule has no key {key!r}", path, f"did you mean {nearest}? The keys are {', '.join(_KEYS)}")
+        values = read_yaml(path, "schedule")
+    except FileNotFoundError:
+        raise _wrong("There is no such schedule", str(path), "name a YAML file") from None
+
+    def place(key: str) -> str:
+        return f"{path}, line {values.lines[key]}" if key in values.lines else str(path)
+
+    for key, line in values.lines.items():
+        if key not in _KEYS:
+            raise _wrong(
+                f"A schedule has no key {shown(key)}",
+                f"{path}, line {line}",
+                f"did you mean {nearest(key, _KEYS)}? The keys are {', '.join(_KEYS)}",
+            )
     for key in _REQUIRED:
-        if not isinstance(values.get(key), str):
-            raise _wrong(f"The schedule has no {key}", path, f"give it {', '.join(_REQUIRED)}, each in quotes")
+        if values.get(key) is None:
+            raise _wrong(f"The schedule has no {key}", str(path), f"give it {', '.join(_REQUIRED)}, each in quotes")
+    for key in (*_REQUIRED, "time_zone"):
+        if not isinstance(values.get(key, ""), str | None):
+            what = f"The {key.replace('_', ' ')} of the schedule is {shown(values[key])}, which is no text"
+            raise _wrong(what, place(key), "put it in quotes")
     if not _NAME.fullmatch(values["name"]):
         remedy = "use lower case letters, digits and dashes, at most 52"
-        raise _wrong(f"The schedule cannot be called {values['name']!r}", path, remedy)
+        raise _wrong(f"The schedule cannot be called {shown(values['name'])}", place("name"), remedy)
     parameters: dict[str, Any] = values.get("parameters") or {}
     if not isinstance(parameters, dict):
-        raise _wrong(f"The parameters of the schedule are {parameters!r}", path, "write them as keys with values")
-    zone = values.get("time_zone") or "UTC"
-    if not isinstance(zone, str):
-        raise _wrong(f"The time zone of the schedule is {zone!r}", path, "give its name in quotes")
+        what = f"The parameters of the schedule are {shown(parameters)}"
+        raise _wrong(what, place("parameters"), "write them as keys with values")
     return Schedule(
         name=values["name"],
-        cron=parse(values["cron"], zone, where=str(path)),
+        cron=parse(values["cron"], values.get("time_zone") or "UTC", where=place("cron")),
         profile=values["profile"],
         overrides=tuple(f"{key}={json.dumps(value)}" for key, value in sorted(parameters.items())),
     )
 
 
-def _wrong(what: str, path: Path, remedy: str) -> Failure:
-    return Failure(what, where=str(path), remedy=remedy, exit_code=ExitCode.USAGE)
+def _wrong(what: str, where: str, remedy: str) -> Failure:
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.USAGE)

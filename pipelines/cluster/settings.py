@@ -4,17 +4,34 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pipelines.cluster.places import EvaluatePlace, NoticePlace, Place, TokenizePlace, TrainPlace
+from components.shared.ranges import Form, Range, check_ranges, shown
+from pipelines.cluster.places import SECONDS, EvaluatePlace, NoticePlace, Place, TokenizePlace, TrainPlace
 from pipelines.steps import STEPS
 
 REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 
+# What Kubernetes takes for the name of an object, for a key and a value of a label, and for a resource.
+_OBJECT = Form(
+    r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
+    "the name of an object of Kubernetes: lower case letters, digits and dashes",
+)
+_KEY = Form(
+    r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
+    "a key of Kubernetes, as in nvidia.com/gpu",
+)
+_VALUE = Form(
+    r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", "a value of a label of Kubernetes: letters, digits and dashes"
+)
+_IMAGE = Form(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
+_ID = 2**31 - 1  # the largest of a user or a group that Kubernetes takes
+# Also a value of a label, which is no longer than 63 characters.
+_LABELLED = Form(
+    r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", "a name of Kubernetes, of at most 63 lower case letters, digits and dashes"
+)
 QUEUED = ("train", "evaluate")  # the steps that wait in `queue`
-# As a value of a label it is no longer than 63 characters.
-_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -29,16 +46,19 @@ class Toleration:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
-    key: str
+    key: Annotated[str, _KEY]
     operator: str = "Exists"
-    value: str | None = None
+    value: Annotated[str | None, _VALUE] = None
     effect: str | None = "NoSchedule"
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if self.operator not in ("Exists", "Equal"):
-            raise ValueError(f"operator must be Exists or Equal, got {self.operator!r}")
+            raise ValueError(f"operator must be Exists or Equal, got {shown(self.operator)}")
         if self.effect not in (None, "NoSchedule", "NoExecute", "PreferNoSchedule"):
-            raise ValueError(f"effect must be NoSchedule, NoExecute or PreferNoSchedule, got {self.effect!r}")
+            raise ValueError(f"effect must be NoSchedule, NoExecute or PreferNoSchedule, got {shown(self.effect)}")
+        if self.operator == "Exists" and self.value:
+            raise ValueError(f"value must be left out with the operator Exists, got {shown(self.value)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,24 +91,24 @@ class ClusterSettings:
         download, validate, tokenize, train, evaluate, register, notify: the place of each step.
     """
 
-    image: str = ""
+    image: Annotated[str, _IMAGE] = ""
     allow_mutable_image: bool = False
-    image_pull_secrets: tuple[str, ...] = ()
-    service_account: str | None = "wikigpt-run"
-    config_map: str = "wikigpt"
-    s3_secret: str | None = "wikigpt-s3"
-    mlflow_secret: str | None = "wikigpt-mlflow"
-    notify_secret: str | None = "wikigpt-notify"
-    gpu_type: str = "nvidia.com/gpu"
+    image_pull_secrets: Annotated[tuple[str, ...], _OBJECT] = ()
+    service_account: Annotated[str | None, _OBJECT] = "wikigpt-run"
+    config_map: Annotated[str, _OBJECT] = "wikigpt"
+    s3_secret: Annotated[str | None, _OBJECT] = "wikigpt-s3"
+    mlflow_secret: Annotated[str | None, _OBJECT] = "wikigpt-mlflow"
+    notify_secret: Annotated[str | None, _OBJECT] = "wikigpt-notify"
+    gpu_type: Annotated[str, _KEY] = "nvidia.com/gpu"
     gpu_node_selector: dict[str, str] = field(default_factory=dict)
     gpu_tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu"),)
-    queue: str | None = None
-    priority: str | None = None
-    run_as_user: int | None = None
-    run_as_group: int | None = None
-    run_deadline_seconds: int = 24 * 3600
-    keep_success_seconds: int = 2 * 24 * 3600
-    keep_failure_seconds: int = 7 * 24 * 3600
+    queue: Annotated[str | None, _LABELLED] = None
+    priority: Annotated[str | None, _LABELLED] = None
+    run_as_user: Annotated[int | None, Range(1, _ID)] = None
+    run_as_group: Annotated[int | None, Range(0, _ID)] = None
+    run_deadline_seconds: Annotated[int, SECONDS] = 24 * 3600
+    keep_success_seconds: Annotated[int, SECONDS] = 2 * 24 * 3600
+    keep_failure_seconds: Annotated[int, SECONDS] = 7 * 24 * 3600
     download: Place = field(default_factory=Place)
     validate: Place = field(default_factory=Place)
     tokenize: TokenizePlace = field(default_factory=TokenizePlace)
@@ -99,18 +119,15 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         if self.run_as_user == 0:
-            raise ValueError("run_as_user must not be 0: the steps do not run as root, got 0")
-        for name in ("queue", "priority"):
-            value = getattr(self, name)
-            if value is not None and not _OBJECT_NAME.fullmatch(value):
-                raise ValueError(
-                    f"{name} must be a name of Kubernetes, of lower case letters and dashes, got {value!r}"
-                )
+            raise ValueError("run_as_user must not be 0: the steps do not run as root, got 0; the nearest is 1")
+        check_ranges(self)
+        for key, value in self.gpu_node_selector.items():
+            if problem := _KEY.problem(key) or _VALUE.problem(value):
+                raise ValueError(f"gpu_node_selector.{key} {problem}")
         if self.priority and not self.queue:
-            raise ValueError(f"priority needs a queue of Kueue, whose order it decides, got {self.priority!r} alone")
-        for name in ("run_deadline_seconds", "keep_success_seconds", "keep_failure_seconds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            raise ValueError(
+                f"priority needs a queue of Kueue, whose order it decides, got {shown(self.priority)} alone"
+            )
         for step in STEPS:
             if (seconds := self.place_of(step).timeout_seconds) > self.run_deadline_seconds:
                 raise ValueError(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
-
 import typer
 
 from pipelines.commands import options
 from pipelines.commands.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+from pipelines.screen import print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -38,7 +36,7 @@ def mirror(
     with notes_on_stderr():
         mirrored = bring(open_store(address), settings)
     if as_json:
-        typer.echo(json.dumps([asdict(each) for each in mirrored], indent=1))
+        print_json(mirrored)
         return
     for each in mirrored:
         to_set = " ".join(f"--set {setting}" for setting in each.settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,10 @@ import typer
 from components.download.corpora import RESERVED
 from components.shared.address import is_folder
 from components.shared.failure import ExitCode, Failure
+from components.shared.nearest import nearest
+from components.shared.ranges import shown
 from pipelines.home import Home, open_home
+from pipelines.paths import absolute
 from pipelines.settings import RunSettings, load
 
 Profile = Annotated[str, typer.Option("--profile", "-p", help="Named settings, or the path of a YAML file.")]
@@ -42,8 +44,10 @@ def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> Run
     """The settings that options ask for; folders that they name are made absolute, since steps run elsewhere."""
     settings = load(profile, sets or ())
     settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
-    settings = settings.with_values("tokenize", tokenizer=_absolute(settings.tokenize.tokenizer))
-    return settings.with_values("train", pretrained=settings.train.pretrained and _absolute(settings.train.pretrained))
+    tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")
+    settings = settings.with_values("tokenize", tokenizer=tokenizer)
+    pretrained = settings.train.pretrained and _absolute(settings.train.pretrained, "train.pretrained")
+    return settings.with_values("train", pretrained=pretrained)
 
 
 def absolute_corpus(corpus: str) -> str:
@@ -54,20 +58,21 @@ def absolute_corpus(corpus: str) -> str:
     """
     if corpus in RESERVED or "://" in corpus:
         return corpus
-    if "/" not in corpus and not Path(corpus).expanduser().exists():
-        nearest = get_close_matches(corpus, RESERVED, n=1, cutoff=0.5)
+    folder = absolute(corpus, "--corpus")
+    if "/" not in corpus and not folder.exists():
+        meant = nearest(corpus, RESERVED, cutoff=0.5)
         raise Failure(
-            f"There is no corpus {corpus!r}, and no folder of that name",
+            f"There is no corpus {shown(corpus)}, and no folder of that name",
             where="--corpus, WIKIGPT_CORPUS or download.corpus",
-            remedy=f"{f'did you mean {nearest[0]}? ' if nearest else ''}The names are {', '.join(RESERVED)}; a folder,"
+            remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
             " an https:// archive or an s3:// prefix will do as well",
             exit_code=ExitCode.USAGE,
         )
-    return str(Path(corpus).expanduser().resolve())
+    return str(folder)
 
 
-def _absolute(address: str) -> str:
-    return str(Path(address).expanduser().resolve()) if is_folder(address) else address
+def _absolute(address: str, setting: str) -> str:
+    return str(absolute(address, setting)) if is_folder(address) else address
 
 
 def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
@@ -75,4 +80,4 @@ def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
     opened = open_home(home)
     if store is None:
         return opened, str(opened.store)
-    return opened, store if "://" in store else str(Path(store).expanduser().resolve())
+    return opened, store if "://" in store else str(absolute(store, "--store"))

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import Failure
 from components.shared.measures import shown
+from components.shared.ranges import Form, Range
 from pipelines.commands import options
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import existing_home, recorded_in
 from pipelines.run import QUIET
+from pipelines.screen import console, print_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from components.shared.storage.store import Store as OpenStore
+    from pipelines.registry.models import ModelRow
 
 Model = Annotated[
     str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
 ]
 Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")]
+_TOKENS = Range(1, 10_000_000)
+_TEMPERATURE = Range(0.01, 100, also=0)
+_SEED = Range(0, 2**64 - 1)
+# What MLflow takes, less `?`, at which its addresses of models end, and what no path of a lock may be.
+_NAME = Form(
+    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}", "the name of a registered model, of at most 200 signs, without / : and ?"
+)
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
@@ -75,31 +84,39 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
 
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions of the registered models, newest first."""
-    from pipelines.registry.models import ModelRow
     from pipelines.registry.models import models as rows_of
 
     with registry_of(home) as client:
         rows = rows_of(client, model)
     if as_json:
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        print_json(rows)
         return
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("Model", no_wrap=True)
-    table.add_column("Version", justify="right")
-    table.add_column("Aliases", overflow="fold")
-    for name in ("Word ppl", "Token ppl", "Bits/byte"):
-        table.add_column(name, justify="right")
-    table.add_column("Corpus", overflow="fold")
-
-    def numbers(row: ModelRow) -> list[str]:
-        values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
-        return ["–" if value is None else shown(value, places) for value, places in zip(values, (2, 2, 4), strict=True)]
-
-    for row in rows:
-        table.add_row(row.name, row.version, ", ".join(row.aliases), *numbers(row), row.corpus)
-    Console().print(table)
+    _print_models(rows)
     if not rows:
         typer.echo("There is no version yet: train one by `wikigpt run`.", err=True)
+
+
+def _print_models(rows: list[ModelRow]) -> None:
+    """A heading for each model with its corpus, and its versions below: so a name has a line to itself."""
+    by_model: dict[tuple[str, str], list[ModelRow]] = {}
+    for row in rows:
+        by_model.setdefault((row.name, row.corpus), []).append(row)
+    screen = console()
+    for (name, corpus), versions in by_model.items():
+        screen.print(Text.assemble((name, "bold"), f"  corpus {corpus}" if corpus else ""), overflow="fold")
+        table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+        table.add_column("Version", justify="right")
+        table.add_column("Aliases", overflow="fold")
+        for measure in ("Word\nppl", "Token\nppl", "Bits/\nbyte"):
+            table.add_column(measure, justify="right")
+        for row in versions:
+            table.add_row(row.version, ", ".join(row.aliases), *_numbers(row))
+        screen.print(table)
+
+
+def _numbers(row: ModelRow) -> list[str]:
+    values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
+    return ["–" if value is None else shown(value, places) for value, places in zip(values, (2, 2, 4), strict=True)]
 
 
 def promote(
@@ -107,7 +124,8 @@ def promote(
     reason: Reason = "promoted from the command line",
     model: Model = None,
     to: Annotated[
-        str | None, typer.Option(help="Copy the version to this registered model and promote it there.")
+        str | None,
+        typer.Option(callback=within(_NAME), help="Copy the version to this registered model and promote it there."),
     ] = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
@@ -159,10 +177,12 @@ def generate(
         str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
     ] = "champion",
     model: Model = None,
-    tokens: Annotated[int, typer.Option(min=1, help="Tokens to add at most.")] = 60,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(min=1, help="Likeliest tokens to draw from.")] = 40,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Tokens to add at most.")] = 60,
+    temperature: Annotated[
+        float, typer.Option(callback=within(_TEMPERATURE), help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(callback=within(_TOKENS), help="Likeliest tokens to draw from.")] = 40,
+    seed: Annotated[int, typer.Option(callback=within(_SEED), help="The same seed gives the same text.")] = 0,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
     """Write text with the champion, or another version."""

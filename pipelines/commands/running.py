@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from components.shared.failure import ExitCode, Failure
 from pipelines.commands import options
 from pipelines.commands.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+from pipelines.screen import console, print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -50,17 +48,17 @@ def run(
     plan = runner_plan(runner, image, opened, address, settings)
     if plan["runner"] == "docker":
         engine()  # or fail here, before there is a run
-    console = Console(stderr=True)
-    with ProgressView(console) as view:
+    errors = console(stderr=True)
+    with ProgressView(errors) as view:
         result = execute(settings, opened, address, view, plan)
     summary = document(result, settings, opened)
     if as_json:
-        typer.echo(json.dumps(summary, indent=1))
+        print_json(summary)
     elif result.exit_code == ExitCode.OK:
-        print_summary(summary, Console())
+        print_summary(summary, console())
     if result.interrupted:
         said = f" {result.failure['what']}." if result.failure else ""
-        console.print(f"Interrupted.{said} The same command resumes it.", markup=False, highlight=False)
+        errors.print(f"Interrupted.{said} The same command resumes it.")
         raise typer.Exit(int(result.exit_code))
     if result.failure is not None:
         raise Failure.from_dict(result.failure)
@@ -82,8 +80,7 @@ def check(
     opened, address = options.home_and_store(home, store)
     findings = check_run(settings, opened, address)
     if as_json:
-        found = [asdict(finding) for finding in findings]
-        typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
+        print_json({"ok": not exit_code(findings), "findings": findings})
     else:
-        print_findings(findings, Console())
+        print_findings(findings, console())
     raise typer.Exit(exit_code(findings))

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.local_address import folder_address, sqlite_path
+from components.shared.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.cluster.options import Endpoint, Namespace
 from pipelines.commands import options
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Json, Store
 from pipelines.home import recorded_in, tracking_uri
+from pipelines.paths import absolute
+from pipelines.screen import console, print_json
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -46,16 +49,17 @@ def doctor(
         opened, address = options.home_and_store(home, store)
         findings = examine(opened.root, address, tracking_uri(opened))
     if as_json:
-        found = [asdict(finding) for finding in findings]
-        typer.echo(json.dumps({"ok": not exit_code(findings), "findings": found}, indent=1))
+        print_json({"ok": not exit_code(findings), "findings": findings})
     else:
-        print_findings(findings, Console())
+        print_findings(findings, console())
     raise typer.Exit(exit_code(findings))
 
 
 def ui(
     home: HomeFolder = options.DEFAULT_HOME,
-    port: Annotated[int, typer.Option(help="Where MLflow listens, on 127.0.0.1.")] = 5000,
+    port: Annotated[
+        int, typer.Option(callback=within(Range(1, 65_535)), help="Where MLflow listens, on 127.0.0.1.")
+    ] = 5000,
 ) -> None:
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
     recorded = recorded_in(home)
@@ -63,12 +67,15 @@ def ui(
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
     _refuse_taken(port)
-    artifacts = home.expanduser().resolve() / "mlartifacts"
+    database = sqlite_path(recorded)
+    if database is not None:
+        prepare_database(database)  # MLflow's server would make it too, in a way that cannot be disturbed
+    artifacts = (database.parent if database else absolute(home, "--home")) / ARTIFACTS
     typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Not among the arguments, which everybody on this machine can read: the address may hold a password.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
-    os.execve(sys.executable, [*command, "--artifacts-destination", str(artifacts)], environment)
+    os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
 
 
 def _refuse_taken(port: int) -> None:

@@ -6,15 +6,20 @@ import re
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.shared.failure import ExitCode, Failure
+from components.shared.ranges import Range
+from components.shared.redact import redact
 from pipelines.commands import options
+from pipelines.commands.limits import within
 from pipelines.commands.options import HomeFolder, Store
 from pipelines.commands.registry import Model, Reference, registry_of
+from pipelines.screen import console
 
 _MANY = 20
+_DAYS = Range(0, 36_500)
 _DIGEST = re.compile(r"([0-9a-f]{12})[0-9a-f]{20,}")
 
 
@@ -28,7 +33,9 @@ def gc(
     apply: Annotated[
         bool, typer.Option("--apply", help="Remove what is listed. Without it nothing is removed.")
     ] = False,
-    days: Annotated[float, typer.Option(min=0, help="Keep what is younger, also where nothing needs it.")] = 7.0,
+    days: Annotated[
+        float, typer.Option(callback=within(_DAYS), help="Keep what is younger, also where nothing needs it.")
+    ] = 7.0,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
@@ -41,7 +48,7 @@ def gc(
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
-        Console(stderr=True).print(f"Store {address}, registry {client.tracking_uri}", highlight=False, soft_wrap=True)
+        typer.echo(f"Store {address}, registry {redact(client.tracking_uri)}", err=True)
     folders = spent_steps(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
@@ -72,7 +79,7 @@ def reproduce(
     own = own_home(opened, lineage)
     lent = lend(open_store(address), own, lineage)
     settings = compose(lent, name=f"reproduce {lineage.version}").with_values("download", force=False)
-    with ProgressView(Console(stderr=True)) as view:
+    with ProgressView(console(stderr=True)) as view:
         result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
     if result.failure is not None:
         raise Failure.from_dict(result.failure)
@@ -92,16 +99,18 @@ def reproduce(
 
 
 def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
-    table = Table("What", "Name", "Bytes", "Why", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("Bytes", justify="right")
+    table.add_column("What and why", overflow="fold")
     for kind, name, size, reason in rows[:_MANY]:
-        table.add_row(kind, _DIGEST.sub(r"\1…", name), f"{size:,}", reason)
+        table.add_row(f"{size:,}", Text.assemble(kind, " ", (_DIGEST.sub(r"\1…", name), "bold"), f": {reason}"))
     if len(rows) > _MANY:
-        table.add_row("…", f"{len(rows) - _MANY} more", "", "")
-    console = Console()
+        table.add_row("…", f"{len(rows) - _MANY} more")
+    screen = console()
     if rows:
-        console.print(table)
+        screen.print(table)
     for note in notes:
-        console.print(note)
+        screen.print(note)
     total = sum(size for _, _, size, _ in rows)
     said = "Removed" if removed else "To be removed by --apply"
-    console.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")
+    screen.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")

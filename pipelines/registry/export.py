@@ -2,43 +2,82 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.failure import ExitCode, Failure
 from components.shared.registered_model import plain_folder
-from components.shared.storage.files import disk_failure
+from components.shared.storage.files import PARTIAL, disk_failure
+from pipelines.paths import absolute
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+_SCRATCH = ".wikigpt-export."
+
 
 def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
     """Writes the weights, configuration and tokenizer of a version, and its card as README.md, all or nothing.
 
+    A folder that exists is filled and not replaced: it may be a mount point, or the one that somebody's shell is in.
+
     Args:
         client: of the registry.
         version: see `resolve`.
-        folder: the new folder; it must not exist, or be empty.
+        folder: the folder; it must not exist, or be empty.
 
     Raises:
         Failure: the folder holds something, the version has no model or tokenizer, or the disk is full.
     """
-    folder = folder.expanduser().absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Failure("The folder is not empty", where=str(folder), remedy="name a new one", exit_code=ExitCode.USAGE)
+    folder = absolute(folder, "FOLDER")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as scratch:
-            plain = Path(scratch) / "plain"
-            plain_folder(client, version, plain)
-            card = version.description or f"# {version.name} version {version.version}\n"
-            (plain / "README.md").write_text(card, encoding="utf-8")
-            for path in (each for each in plain.rglob("*") if each.is_file()):
-                path.chmod(0o644)  # weights are written for their owner alone, and a server is another user
-            plain.replace(folder)
+        if folder.exists():
+            _require_empty(folder)
+            with tempfile.TemporaryDirectory(prefix=_SCRATCH, suffix=PARTIAL, dir=folder) as scratch:
+                _move_into(_write(client, version, Path(scratch) / "plain"), folder)
+        else:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=_SCRATCH, suffix=PARTIAL, dir=folder.parent) as scratch:
+                _write(client, version, Path(scratch) / "plain").replace(folder)
     except OSError as error:
         raise disk_failure(error, folder) from error
     return folder
+
+
+def _require_empty(folder: Path) -> None:
+    """A new file system comes with a folder of its own, and an export that was killed leaves one."""
+    if not folder.is_dir():
+        raise Failure("This is a file", where=str(folder), remedy="name a new folder", exit_code=ExitCode.USAGE)
+    for path in folder.iterdir():
+        if path.name.startswith(_SCRATCH) and path.name.endswith(PARTIAL):
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != "lost+found":
+            raise Failure(
+                "The folder is not empty", where=str(folder), remedy="name a new one", exit_code=ExitCode.USAGE
+            )
+
+
+def _write(client: MlflowClient, version: ModelVersion, plain: Path) -> Path:
+    plain_folder(client, version, plain)
+    card = version.description or f"# {version.name} version {version.version}\n"
+    (plain / "README.md").write_text(card, encoding="utf-8")
+    for path in (each for each in plain.rglob("*") if each.is_file()):
+        path.chmod(0o644)  # weights are written for their owner alone, and a server is another user
+    return plain
+
+
+def _move_into(plain: Path, folder: Path) -> None:
+    """Moves what is in one folder into another of the same disk; what was moved goes if the rest cannot follow."""
+    moved: list[Path] = []
+    try:
+        # Whoever is killed meanwhile leaves a folder that nobody takes for a model: it has no configuration yet.
+        for path in sorted(plain.iterdir(), key=lambda path: path.name == "config.json"):
+            moved.append(folder / path.name)
+            path.replace(moved[-1])
+    except BaseException:
+        for path in moved:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        raise

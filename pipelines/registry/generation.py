@@ -70,9 +70,14 @@ def write(
     from components.evaluate.generate import generate
 
     if not 0 < max_new_tokens < writer.context:
-        raise _usage(f"Cannot add {max_new_tokens} tokens to a context of {writer.context}", "--tokens")
+        most = writer.context - 1
+        raise _usage(
+            f"--tokens must be at most {most} with this model, got {max_new_tokens}; the nearest is {most}",
+            f"a context of {writer.context} tokens",
+            "ask for fewer",
+        )
     if not prompt.strip():
-        raise _usage("The prompt is empty", "PROMPT")
+        raise _usage("The prompt is empty", "PROMPT", "give the text a beginning")
     return prompt + generate(
         writer.model,
         writer.tokenizer,
@@ -85,5 +90,5 @@ def write(
     )
 
 
-def _usage(what: str, where: str) -> Failure:
-    return Failure(what, where=where, remedy="mend it and try again", exit_code=ExitCode.USAGE)
+def _usage(what: str, where: str, remedy: str) -> Failure:
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.USAGE)

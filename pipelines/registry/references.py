@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import re
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from components.download.corpora import MODEL
 from components.shared import registry
 from components.shared.failure import ExitCode, Failure
+from components.shared.nearest import nearest
+from components.shared.ranges import shown
 from components.shared.redact import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-_URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[^/@]+))")
+_URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
+
+
+_DIGITS = 9  # of the number of a version; a database does not even compare larger ones
 
 
 def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion:
@@ -39,8 +43,8 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
             )
         model, reference = parts["model"], parts["version"] or parts["alias"]
     model = model_name(client, model)
-    if reference.isdigit():
-        return _numbered(client, model, str(int(reference)))
+    if re.fullmatch("[0-9]+", reference):
+        return _numbered(client, model, reference.lstrip("0") or "0")
     return _aliased(client, model, reference.removeprefix("@"))
 
 
@@ -58,8 +62,8 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
             remedy="train one by `wikigpt run`, then try again",
         )
     if model is not None and model not in known:
-        nearest = get_close_matches(model, known, n=1, cutoff=0.0)[0]
-        raise _usage(f"There is no model {model!r}", f"did you mean {nearest}? The models are {', '.join(known)}")
+        remedy = f"did you mean {nearest(model, known)}? The models are {', '.join(known)}"
+        raise _usage(f"There is no model {shown(model)}", remedy)
     if model is None and MODEL not in known and len(known) > 1:
         raise _usage("Several models are registered", f"choose one by --model: {', '.join(known)}", client.tracking_uri)
     return model or (MODEL if MODEL in known else known[0])
@@ -68,8 +72,10 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
 def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
+    asked = len(number) <= _DIGITS
     try:
-        return client.get_model_version(model, number)
+        if asked:
+            return client.get_model_version(model, number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
@@ -77,11 +83,11 @@ def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
     has = f"{model} has {', '.join(reversed(own[:10]))}" if own else f"{model} has no versions"
     others = [
         version.name
-        for version in client.search_model_versions(f"version_number={number}", max_results=1000)
+        for version in (client.search_model_versions(f"version_number={number}", max_results=1000) if asked else ())
         if version.name != model
     ]
     hint = f"; version {number} of {others[0]} is named by --model {others[0]}" if others else ""
-    raise _usage(f"{model} has no version {number}", f"name one that exists: {has}{hint}")
+    raise _usage(f"{model} has no version {number if asked else shown(number)}", f"name one that exists: {has}{hint}")
 
 
 def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
@@ -91,7 +97,7 @@ def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
     has = (
         f"{model} has {', '.join(aliases)}" if aliases else f"{model} has none; `wikigpt promote VERSION` sets champion"
     )
-    raise _usage(f"There is no alias {alias!r} on {model}", f"name one that exists: {has}")
+    raise _usage(f"There is no alias {shown(alias)} on {model}", f"name one that exists: {has}")
 
 
 def _usage(what: str, remedy: str, where: str = "the version asked for") -> Failure:

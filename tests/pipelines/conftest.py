@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pipelines.cli import main
+from pipelines.process_environment import child_variables
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -16,6 +17,8 @@ Command = Callable[..., tuple[int, str, str]]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Runs `wikigpt` with arguments; gives exit code, stdout and stderr."""
     monkeypatch.delenv("WIKIGPT_CORPUS", raising=False)
+    for name, value in child_variables().items():  # the command sets them too, and for good
+        monkeypatch.setenv(name, value)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["wikigpt", *map(str, arguments)])

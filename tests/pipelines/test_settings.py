@@ -44,7 +44,7 @@ def test_settings_survive_their_json():
         ("train.learning_rat=1", "did you mean train.learning_rate?"),
         ("trian.steps=1", "did you mean train?"),
         ("train.learning_rate=fast", "train.learning_rate: Input should be a valid number"),
-        ("train.learning_rate=0", "train.learning_rate must be above 0, got 0.0"),
+        ("train.learning_rate=0", "train.learning_rate must be from 1e-12 to 100, got 0.0; the nearest is 1e-12"),
         ("train.block=4096", "train.block must be at most context"),
         ("tokenize.vocab_size=3", "tokenize.vocab_size"),
         ("train.steps", "write it as section.key=value"),
@@ -62,7 +62,7 @@ def test_an_unknown_profile_names_the_nearest():
 def test_a_profile_that_is_not_yaml(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("train: [")
-    assert "not YAML with sections of settings: expected the node content" in refused(profile=str(path))
+    assert "no YAML that can be used: expected the node content" in refused(profile=str(path))
     assert "in line 1" in refused(profile=str(path))
 
 
@@ -76,7 +76,7 @@ def test_an_empty_section_of_a_profile_has_its_defaults_and_takes_overrides(tmp_
 def test_a_section_that_is_no_section(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("train: 5\n")
-    assert "the section train holds no settings" in refused("train.steps=5", profile=str(path))
+    assert "section train of the profile holds no settings, got 5" in refused("train.steps=5", profile=str(path))
 
 
 def test_what_does_not_change_weights_does_not_change_the_reuse_key():

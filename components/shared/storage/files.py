@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from components.shared.failure import Failure
+from components.shared.os_errors import os_failure
 
 # What ends in this is being written, by a process that may be dead: nobody reads it.
 PARTIAL = ".part"
@@ -91,9 +92,5 @@ def place(finished: Path, path: Path, *, if_absent: bool = False) -> bool:
 
 
 def disk_failure(error: OSError, path: Path) -> Failure:
-    """What a failed write means for the person who has to mend it."""
-    return Failure(
-        f"Could not write: {error.strerror or error}",
-        where=str(path),
-        remedy="free some space or point --home, --store or TMPDIR at a disk that can be written, then run again",
-    )
+    """What a failed write means for a person."""
+    return os_failure(error, path)

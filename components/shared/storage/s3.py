@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from components.shared.aws_variables import check_aws_variables
 from components.shared.failure import ExitCode, Failure
 from components.shared.storage.files import FileFact, write_atomically
 from components.shared.storage.objects import Entry, OldVersion, damaged
-from components.shared.storage.s3_errors import code_of, plainly, web_page
+from components.shared.storage.s3_errors import code_of, misconfigured, plainly, web_page
 from components.shared.storage.s3_transfer import LANES, PIECE, Cut, read_object, receive, send
 
 _PROBE = "conditional-write"
@@ -214,6 +215,7 @@ def _client(uri: str) -> Any:
     import boto3
     from botocore.config import Config
 
+    check_aws_variables()
     checksums = os.environ.get("WIKIGPT_S3_CHECKSUMS") or _CHECKSUMS[0]
     if checksums not in _CHECKSUMS:
         raise _usage(f"WIKIGPT_S3_CHECKSUMS is {checksums!r}", uri, f"set it to {' or '.join(_CHECKSUMS)}")
@@ -240,7 +242,7 @@ def _client(uri: str) -> Any:
             # The default session keeps the credentials that it saw first; and boto3 does not know AWS_REGION.
             return boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
     except ValueError as error:
-        raise _usage(str(error), uri, "mend AWS_ENDPOINT_URL_S3: it begins with http:// or https://") from error
+        raise misconfigured(error, uri) from error
 
 
 def _usage(what: str, uri: str, remedy: str) -> Failure:

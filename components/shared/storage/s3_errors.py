@@ -121,9 +121,46 @@ def _of_no_answer(error: BotoCoreError, where: str) -> Failure:
             remedy="mend --store and AWS_REGION",
             exit_code=ExitCode.USAGE,
         )
-    what = " ".join(str(error).split())
+    if type(error) is botocore.HTTPClientError:
+        # What the transport raised may quote a header, and a header holds the credentials.
+        inner = type(error.kwargs.get("error")).__name__
+        return Failure(
+            f"The request to object storage cannot be made ({inner})",
+            where=where,
+            remedy="look at the variables of AWS and of the proxy, HTTP_PROXY and HTTPS_PROXY",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+    if isinstance(error, _away()):
+        what = " ".join(str(error).split())
+        return Failure(
+            f"Object storage cannot be reached: {what}", where=where, remedy=_ADDRESS, exit_code=ExitCode.UNREACHABLE
+        )
+    return misconfigured(error, where)
+
+
+def misconfigured(error: Exception, where: str) -> Failure:
+    """boto3 cannot be used as the environment and the files of AWS configure it; no server was asked."""
     return Failure(
-        f"Object storage cannot be reached: {what}", where=where, remedy=_ADDRESS, exit_code=ExitCode.UNREACHABLE
+        f"boto3 cannot be used as it is configured: {' '.join(str(error).split())[:300]}",
+        where=where,
+        remedy="correct what it names: a variable AWS_…, or a file, which AWS_CONFIG_FILE and"
+        " AWS_SHARED_CREDENTIALS_FILE name and which else are in ~/.aws",
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def _away() -> tuple[type[Exception], ...]:
+    """What botocore raises when the other side does not answer, or not to the end."""
+    from botocore import exceptions as botocore
+
+    return (
+        botocore.ConnectionError,
+        botocore.HTTPClientError,
+        botocore.IncompleteReadError,
+        botocore.MetadataRetrievalError,
+        botocore.ChecksumError,
+        botocore.FlexibleChecksumError,
+        botocore.AwsChunkedWrapperError,
     )
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from components.shared import process
@@ -46,7 +47,7 @@ def finish(started):
 
 
 def children(parent):
-    return subprocess.run(["pgrep", "-P", str(parent)], capture_output=True, text=True, check=False).stdout.split()
+    return [process.pid for process in psutil.Process(parent).children()]
 
 
 def wait_for(started, word):

@@ -8,7 +8,7 @@ from components.tokenize.settings import TokenizeSettings
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({"vocab_size": 3}, "vocab_size must be at least 260, got 3"),
+        ({"vocab_size": 3}, "vocab_size must be from 260 to 1000000, got 3; the nearest is 260"),
         ({"vocab_size": "many"}, "vocab_size"),
         ({"tokenizer": ""}, "tokenizer"),
         ({"min_frequency": 0}, "min_frequency"),

@@ -8,22 +8,29 @@ from components.train.settings import CheckpointSettings, TrainSettings
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"learning_rate": 0.0}, "learning_rate must be above 0, got 0.0"),
-        ({"learning_rate": float("nan")}, "learning_rate must be above 0, got nan"),
-        ({"width": 100, "heads": 3}, "width must be a multiple of heads 3, got 100"),
-        ({"heads": 4, "key_value_heads": 3}, "key_value_heads must divide heads 4, got 3"),
+        ({"learning_rate": 0.0}, "learning_rate must be from 1e-12 to 100, got 0.0; the nearest is 1e-12"),
+        ({"learning_rate": float("nan")}, "learning_rate must be from 1e-12 to 100, got nan"),
+        ({"width": 100, "heads": 3}, "width must be a multiple of twice the heads, 6, got 100; the nearest is 102"),
+        (
+            {"width": 100, "heads": 3, "architecture": "gpt2"},
+            "width must be a multiple of heads 3, got 100; the nearest is 99",
+        ),
+        ({"heads": 4, "key_value_heads": 3}, "key_value_heads must divide heads 4, got 3; the nearest is 2"),
         ({"block": 2048}, "block must be at most context 1024, got 2048"),
-        ({"batch": 6, "accumulation": 4}, "batch must be a multiple of accumulation times processes, 4, got 6"),
+        (
+            {"batch": 6, "accumulation": 4},
+            "batch must be a multiple of accumulation times processes, 4, got 6; the nearest is 8",
+        ),
         ({"batch": 6, "accumulation": 3, "processes": 4}, "batch must be a multiple of .* 12, got 6"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1, got 1.0"),
-        ({"ema_decay": 1.0}, "ema_decay must be above 0 and below 1, got 1.0"),
+        ({"dropout": 1.0}, "dropout must be from 0 to 0.999, got 1.0; the nearest is 0.999"),
+        ({"ema_decay": 1.0}, "ema_decay must be from 0 to 0.999999, got 1.0; the nearest is 0.999999"),
         ({"steps": None}, "steps, epochs or tokens must be set"),
         ({"pretrained": "openai-community/gpt2"}, "revision must be a commit of 40 hex digits"),
         ({"pretrained": "openai-community/gpt2", "revision": "main"}, "revision must be a commit"),
         ({"adapter": "prefix", "pretrained": "./gpt2", "optimizer": "muon"}, "optimizer must be adamw with a prefix"),
         ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
         ({"adapter": "lora", "pretrained": "./gpt2", "sampled_softmax": 64}, "sampled_softmax must be null with an ad"),
-        ({"sampled_softmax": 0}, "sampled_softmax must be above 0, got 0"),
+        ({"sampled_softmax": 0}, "sampled_softmax must be from 1 to 10000000, got 0; the nearest is 1"),
     ],
 )
 def test_a_value_out_of_range_is_named(values: dict, sentence: str) -> None:
@@ -42,7 +49,7 @@ def test_the_shape_does_not_matter_to_pretrained_weights() -> None:
         ({"learning_rat": 1e-3}, "did you mean train.learning_rate"),
         ({"learning_rate": "fast"}, "train.learning_rate"),
         ({"architecture": "lstm"}, "train.architecture"),
-        ({"batch": 0}, "train.batch must be above 0, got 0"),
+        ({"batch": 0}, "train.batch must be from 1 to 1000000, got 0; the nearest is 1"),
     ],
 )
 def test_a_wrong_setting_of_a_run_is_one_sentence(values: dict, words: str) -> None:
@@ -53,12 +60,12 @@ def test_a_wrong_setting_of_a_run_is_one_sentence(values: dict, words: str) -> N
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan")])
 def test_the_time_between_checkpoints_is_above_zero(seconds: float) -> None:
-    with pytest.raises(ValueError, match="every_seconds must be above 0, got"):
+    with pytest.raises(ValueError, match=r"every_seconds must be from 0\.001 to 31536000, got"):
         CheckpointSettings(every_seconds=seconds)
     assert CheckpointSettings(every_seconds=60).every_seconds == 60
     assert CheckpointSettings().every_seconds is None
 
 
 def test_checkpoints_are_kept_one_at_least() -> None:
-    with pytest.raises(ValueError, match="keep must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="keep must be from 1 to 1000, got 0"):
         CheckpointSettings(keep=0)

@@ -45,13 +45,13 @@ def test_times_in_the_zone_of_the_server():
         ("@daily", "has 1 field, not six"),
         ("0 0 2 * * * 2026", "has 7 fields, not six"),
         ("", "has 0 fields, not six"),
-        ("0 0 25 * * *", "cannot be read: bad hour"),
+        ("0 0 25 * * *", "cannot be read: the hours must be from 0 to 23, got 25; the nearest is 23"),
         ("0 0 2 30 2 *", "cannot be read: bad day-of-month"),
         ("0 0 2 L * *", "'L' for the day of month, which the server does not read"),
         ("0 0 2 * * 1#2", "'1#2' for the day of week, which the server does not read"),
         ("0 0 2 * * 7", "'7' for the day of week, which the server does not read"),
         ("0 0 two * * *", "'two' for the hours, which the server does not read"),
-        ("0 0 */0 * * *", "cannot be read"),
+        ("0 0 */0 * * *", "the step of the hours must be from 1 to 59, got 0; the nearest is 1"),
     ],
 )
 def test_what_the_server_would_misread_is_refused(expression, sentence):

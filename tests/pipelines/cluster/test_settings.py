@@ -33,15 +33,15 @@ def test_every_step_has_a_place():
         ({"train": {"memory_request": "64Gi"}}, "memory_request must not be above memory_limit 24Gi, got 64Gi"),
         ({"train": {"memory_limit": "20 GB"}}, "memory_limit must be a quantity of memory, as in 8Gi, got '20 GB'"),
         ({"train": {"shared_memory": "24Gi"}}, "shared_memory must be below memory_limit 24Gi"),
-        ({"train": {"retries": -1}}, "retries must be at least 0, got -1"),
-        ({"train": {"timeout_seconds": 0}}, "timeout_seconds must be at least 1, got 0"),
+        ({"train": {"retries": -1}}, "retries must be from 0 to 100, got -1; the nearest is 0"),
+        ({"train": {"timeout_seconds": 0}}, "timeout_seconds must be from 1 to 2147483647, got 0; the nearest is 1"),
         (
             {"run_deadline_seconds": 3600},
             "must not be below the time-out of train, 43200, got 3600",
         ),
         ({"run_as_user": 0}, "run_as_user must not be 0"),
         ({"priority": "high"}, "priority needs a queue of Kueue, whose order it decides, got 'high' alone"),
-        ({"queue": "GPU pool"}, "queue must be a name of Kubernetes, of lower case letters and dashes, got 'GPU pool'"),
+        ({"queue": "GPU pool"}, "queue must be a name of Kubernetes, of at most 63 lower case letters,"),
         ({"gpu_tolerations": [{"key": "gpu", "operator": "Is"}]}, "operator must be Exists or Equal, got 'Is'"),
     ],
 )

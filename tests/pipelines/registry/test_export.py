@@ -1,5 +1,6 @@
 """A version as a folder, and text by it."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,62 @@ def test_a_folder_that_holds_something_is_left_alone(filled: MlflowClient, tmp_p
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
 
 
+def test_an_empty_folder_is_filled_in_its_place(
+    filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As somebody's shell sees it who says `wikigpt export champion .`"""
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    monkeypatch.chdir(tmp_path / "out")
+    assert export(filled, resolve(filled, "champion"), Path()) == tmp_path / "out"
+    assert Path.cwd().stat().st_ino == before
+    names = {path.name for path in Path.cwd().iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "README.md"}
+    assert not [name for name in names if name.startswith(".")]
+
+
+def test_what_a_new_disk_and_a_killed_export_leave_is_no_content(filled: MlflowClient, tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / ".wikigpt-export.abcd.part" / "plain").mkdir(parents=True)
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    for left in ("lost+found", ".wikigpt-export.abcd.part"):
+        (tmp_path / left).rename(folder / left)
+    export(filled, resolve(filled, "champion"), folder)
+    assert (folder / "config.json").is_file()
+    assert not (folder / ".wikigpt-export.abcd.part").exists()
+
+
+def test_an_export_that_breaks_off_leaves_the_folder_empty(
+    filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").mkdir()
+    replace = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.name == "config.json":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(Failure, match=r"No space left on device .*free some space"):
+        export(filled, resolve(filled, "champion"), tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "sentence"),
+    [("file", "This is a file"), ("file/out", "Not a directory"), ("loop", "leads to itself")],
+)
+def test_where_no_folder_can_be_is_said(filled: MlflowClient, tmp_path: Path, target: str, sentence: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(Failure, match=sentence) as raised:
+        export(filled, resolve(filled, "champion"), tmp_path / target)
+    assert raised.value.exit_code == ExitCode.USAGE
+    assert "free some space" not in str(raised.value)
+
+
 def test_a_version_without_tokenizer_leaves_nothing(filled: MlflowClient, tmp_path: Path) -> None:
     """Somebody logged a model without its tokenizer: a folder with a configuration alone."""
     (tmp_path / "logged" / "model").mkdir(parents=True)
@@ -73,7 +130,10 @@ def test_text_is_repeatable_and_goes_on_from_the_prompt(filled: MlflowClient) ->
 
 @pytest.mark.parametrize(
     ("prompt", "tokens", "sentence"),
-    [("The castle", 64, "Cannot add 64 tokens to a context of 64"), (" ", 5, "The prompt is empty")],
+    [
+        ("The castle", 64, "--tokens must be at most 63 with this model, got 64; the nearest is 63"),
+        (" ", 5, "The prompt is empty"),
+    ],
 )
 def test_what_cannot_be_written_is_said(filled: MlflowClient, prompt: str, tokens: int, sentence: str) -> None:
     with pytest.raises(Failure, match=sentence):

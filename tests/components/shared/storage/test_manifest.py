@@ -177,7 +177,9 @@ def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     done = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(locked / "file")], capture_output=True, text=True)
-    assert done.stdout.startswith(f"Could not write: Permission denied ({locked / 'file'}): free some space")
+    assert done.stdout.startswith(
+        f"Could not write: Permission denied ({locked / 'file'}): let this user read and write it"
+    )
 
 
 _FIRST = """

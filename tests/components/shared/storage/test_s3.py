@@ -265,7 +265,7 @@ def test_no_credentials(uri, monkeypatch):
         ("s3://Bad!Bucket/x", {}, "cannot be an address in object storage: .*Bad!Bucket"),
         ("s3://bucket/x", {"WIKIGPT_S3_CHECKSUMS": "never"}, "WIKIGPT_S3_CHECKSUMS is 'never'"),
         ("s3://bucket/x", {"WIKIGPT_S3_PATH_STYLE": "yes"}, "WIKIGPT_S3_PATH_STYLE is 'yes'"),
-        ("s3://bucket/x", {"AWS_ENDPOINT_URL_S3": "localhost:9000"}, "Invalid endpoint: localhost:9000"),
+        ("s3://bucket/x", {"AWS_ENDPOINT_URL_S3": "localhost:9000"}, "AWS_ENDPOINT_URL_S3 is 'localhost:9000'"),
     ],
 )
 def test_a_wrong_address_or_setting_is_wrong_usage(uri, monkeypatch, address, variables, sentence):

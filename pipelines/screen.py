@@ -1,0 +1,59 @@
+"""What the commands print: text for people as it is, in the width that there is, and JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import typer
+from rich.console import Console
+
+_NARROWEST, _WIDEST = 20, 500
+
+
+def correct_widths() -> None:
+    """Takes a width that no terminal has out of the environment: typer and rich would end by it, or fill memory."""
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        value = os.environ.get(name)
+        if value is None:
+            continue
+        if not re.fullmatch("[0-9]{1,9}", value) or int(value) == 0:
+            del os.environ[name]
+        elif name != "LINES":
+            os.environ[name] = str(min(max(int(value), _NARROWEST), _WIDEST))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that shows text as it is: `[red]` is no colour and `:bug:` no picture, and numbers have none either.
+
+    What has a colour is a `rich.text.Text` with a style.
+    """
+    made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    made.width = min(max(made.width, _NARROWEST), _WIDEST)
+    return made
+
+
+def print_json(document: Any) -> None:
+    """Prints a document as JSON that every parser reads; an infinite number or NaN is null."""
+    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()  # a name of a file that is no text
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    return _plain(str(value))
