@@ -33,13 +33,14 @@ class EvaluateSettings:
         threads: of the CPU; None: the cores that the process was granted.
         batch_tokens: tokens computed at once; None: 2,048 on a CPU, whose cache they fit, 65,536 on a GPU.
         bleu_prompts: articles of the test split that the model continues; 0 leaves BLEU out.
-        prompt_words: words of a prompt.
+        prompt_words: words of a prompt, or characters of a text without blanks.
         continuation_words: words of a continuation.
         samples: continuations shown in the report and kept.
         temperature: of the samples that are drawn rather than greedy.
         top_k: most likely tokens among which a sample is drawn.
         seed: of samples and of the gate's resampling.
-        margin: nats per word by which a challenger must be better than the champion; 0.005 is 0.5 % of perplexity.
+        margin: nats per word by which a challenger must be better than the champion; 0.005 is 0.5 % of perplexity. Of
+            a text without blanks it is a fifth of that per byte.
         confidence: of the gate's interval.
         resamples: of the gate's bootstrap.
         policy: `auto` lets the gate name the champion, `manual` only ever a challenger, `never` leaves aliases alone.

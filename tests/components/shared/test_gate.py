@@ -87,6 +87,57 @@ def test_outcomes(name, challenger, champion, word, alias, says):
     assert says in verdict.reason
 
 
+def by_bytes(gain: float = 0.0, **values) -> Scores:
+    """The same articles where blanks do not part words: sizes are bytes, and `gain` is nats a byte."""
+    return scores(gain, **{"unit": "byte", "bits_per_byte": 7.2, **values})
+
+
+@pytest.mark.parametrize(
+    ("name", "challenger", "champion", "word", "alias", "says"),
+    [
+        ("first model", by_bytes(), None, "promote", "champion", "first of its name: bits per byte 7."),
+        ("clearly better", by_bytes(0.05), by_bytes(**THEIRS), "promote", "champion", "-0.05000 nats a byte"),
+        ("by a fifth of the margin", by_bytes(0.0021), by_bytes(**THEIRS), "promote", "champion", "Better: bits per"),
+        ("by less", by_bytes(0.0019), by_bytes(**THEIRS), "keep", "challenger", "margin of 0.002 nats a byte"),
+        ("worse", by_bytes(-0.05), by_bytes(**THEIRS), "keep", "challenger", "Worse: bits per byte"),
+        ("NaN", by_bytes(articles=((math.nan, 9),) * 9), None, "invalid", None, "nan nats over 9 bytes"),
+        (
+            "other unit",
+            by_bytes(0.5),
+            CHAMPION,
+            "incomparable",
+            "challenger",
+            "by bytes, the champion by words",
+        ),
+        ("guessing is better", by_bytes(bits_per_byte=40.0), None, "invalid", None, "bits per byte are 40.0"),
+        ("no bits", by_bytes(bits_per_byte=math.nan), None, "invalid", None, "bits per byte are unknown"),
+        (
+            "a champion that is as bad is replaced",
+            by_bytes(0.05),
+            by_bytes(bits_per_byte=40.0, **THEIRS),
+            "promote",
+            "champion",
+            "Better",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+def test_outcomes_by_bytes(name, challenger, champion, word, alias, says):
+    verdict = gate(challenger, champion, RULE)
+    assert (verdict.word, verdict.alias, verdict.unit) == (word, alias, "byte"), name
+    assert says in verdict.reason
+
+
+def test_words_beyond_all_numbers_are_sound_where_the_bits_are():
+    """The word perplexity of a text without blanks has 130 digits, or none that a float can hold."""
+    long_words = {"articles": tuple((900.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
+    verdict = gate(scores(**long_words), CHAMPION, RULE)
+    assert verdict.word == "keep"
+    assert "word perplexity beyond all numbers against" in verdict.reason
+    large = {"articles": tuple((300.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
+    assert "word perplexity 1.94e+130 on validation" in gate(scores(**large), None, RULE).reason
+
+
 def test_too_few_articles_for_an_interval():
     few = {"articles": CHAMPION.articles[:4]}
     verdict = gate(scores(1, articles=scores(1).articles[:4]), scores(**few, **THEIRS), RULE)
@@ -149,6 +200,38 @@ def test_scores_are_read_from_an_evaluation():
     assert Scores.from_evaluation(evaluation, "v") == Scores("a" * 64, PROTOCOL, ((12.5, 3),), "v", "w", "t")
     assert Scores.from_evaluation({"protocols": {}}, "v").articles == ()
     assert Scores.from_evaluation({"protocols": {PROTOCOL: {"validation": {"articles": [{}]}}}}, "v").articles == ()
+
+
+def test_scores_by_bytes_are_read_from_an_evaluation():
+    articles = [{"title": "A", "nll": 12.5, "words": 1, "bytes": 90, "tokens": 4}]
+    validation = {"text_sha256": "a" * 64, "articles": articles, "unit": "byte", "bits_per_byte": 4.4}
+    evaluation = {"weights_digest": "w", "protocols": {PROTOCOL: {"validation": validation}}}
+    read = Scores.from_evaluation(evaluation, "v")
+    assert (read.articles, read.unit, read.bits_per_byte) == (((12.5, 90),), "byte", 4.4)
+
+
+def test_null_in_an_evaluation_is_no_number():
+    articles = [{"title": "A", "nll": None, "words": 3, "bytes": 9, "tokens": 4}]
+    validation = {"text_sha256": "a" * 64, "articles": articles, "unit": "word", "bits_per_byte": None}
+    evaluation = {"weights_digest": "w", "protocols": {PROTOCOL: {"validation": validation}}}
+    assert "article 1 has nan nats over 3 words" in gate(Scores.from_evaluation(evaluation, "w"), None, RULE).reason
+
+
+def test_scores_of_before_there_were_units_are_compared_with_those_of_now():
+    """A text with enough articles is cut as it was."""
+    then = {"text_sha256": "a" * 64, "articles": [{"nll": n, "words": w} for n, w in CHAMPION.articles]}
+    now = {
+        "text_sha256": "a" * 64,
+        "articles": [{"nll": n, "words": w, "bytes": 5 * w} for n, w in scores(0.05).articles],
+        "unit": "word",
+        "cut": "articles",
+        "bits_per_byte": 1.5,
+    }
+    champion, challenger = (
+        Scores.from_evaluation({"weights_digest": name, "protocols": {PROTOCOL: {"validation": each}}}, name)
+        for name, each in (("then", then), ("now", now))
+    )
+    assert gate(challenger, champion, RULE).word == "promote"
 
 
 def test_a_rule_is_read_from_the_settings_of_the_evaluation():
