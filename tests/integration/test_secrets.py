@@ -19,6 +19,7 @@ import typer.main
 
 from pipelines.cli import app
 from tests.e2e.conftest import TINY, environment
+from tests.postgres import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -205,7 +206,7 @@ def test_no_step_shows_a_secret_when_store_and_mlflow_are_away(port, request, tm
 
 def test_the_server_of_mlflow_is_started_without_the_password_of_its_database(tmp_path) -> None:
     told = {"MLFLOW_TRACKING_URI": "postgresql://Xuser8:Xpass9@127.0.0.1:9/mlflow", "PYTHONPATH": str(Path.cwd())}
-    home = ["--home", str(tmp_path / "h"), "--port", "0"]
+    home = ["--home", str(tmp_path / "h"), "--port", str(free_port())]
     command = subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", "ui", *home],
         stdout=subprocess.PIPE,
