@@ -11,7 +11,7 @@ from typing import Any
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST
 
-_CONDITION = re.compile(r"name='([^']*)'(?: and tags\.`([^`]*)`='([^']*)')?")
+_CONDITION = re.compile(r"name ?= ?'([^']*)'(?: and tags\.`([^`]*)`='([^']*)')?")
 
 
 class Page(list):

@@ -267,7 +267,7 @@ def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
     [
         ({"window": 65}, "A window of 65 tokens does not fit the model's context of 64"),
         ({"stride": 40}, "A stride of 40 tokens would leave tokens between windows of 32 unscored"),
-        ({"stride": 0}, "stride must be at least 1 token, got 0"),
+        ({"stride": 0}, "evaluate.stride must be from 1 to"),
         ({"protocols": ("wikitext",)}, "wikitext-word"),
         ({"policy": "automatic"}, "'auto', 'manual' or 'never'"),
     ],

@@ -122,7 +122,7 @@ def test_sigterm_alone_makes_a_checkpoint(here: Path, tokens_dir: Path, untouche
 
 def test_checkpoints_by_time_change_nothing_and_are_resumed_from(here: Path, tokens_dir: Path, untouched: Path) -> None:
     """In so little time that there is a checkpoint whenever none is being published."""
-    values = {"every": None, "every_seconds": 1e-6, **RICH}
+    values = {"every": None, "every_seconds": 1e-3, **RICH}
     run(tiny_step(**values), FINGERPRINT, tokens_dir, here / "model")
     assert_same(here / "model", untouched)
     assert tiny_step().store.names("checkpoint"), "also without an interruption"
@@ -319,7 +319,7 @@ class Processes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("checkpoints", [{"every": 1}, {"every": None, "every_seconds": 1e-6}])
+@pytest.mark.parametrize("checkpoints", [{"every": 1}, {"every": None, "every_seconds": 1e-3}])
 def test_death_at_any_write_changes_nothing(
     here: Path, tokens_dir: Path, untouched: Path, checkpoints: dict[str, Any]
 ) -> None:

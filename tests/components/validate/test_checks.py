@@ -76,8 +76,8 @@ def test_a_missing_split_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
-    [({"max_overlap": 1.5}, "max_overlap is a share and must be at most 1, got 1.5"),
-     ({"min_train_words": -1}, "min_train_words must be 0 or above, got -1")],
+    [({"max_overlap": 1.5}, "max_overlap must be from 0 to 1, got 1.5"),
+     ({"min_train_words": -1}, "min_train_words must be from 0 to")],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(values, sentence):
     with pytest.raises(ValueError, match=sentence):
