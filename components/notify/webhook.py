@@ -39,7 +39,8 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
 
 def _host(address: str) -> str:
     try:
-        return urlsplit(address).hostname or "no host"
+        host = urlsplit(address).hostname or "no host"
+        return host.encode("utf-8", "backslashreplace").decode()  # a log is UTF-8, an argument need not be
     except ValueError:
         return "no host"
 

@@ -74,7 +74,7 @@ def test_every_number_has_its_range():
     assert [field.name for field in NUMERIC if not isinstance(field.limit, Range)] == []
 
 
-@pytest.mark.parametrize("kind", every_class(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", sorted(every_class(), key=lambda kind: kind.__name__), ids=lambda kind: kind.__name__)
 def test_a_class_checks_its_ranges_without_pydantic(kind):
     needed = {"steps": 1} if "steps" in kind.__dataclass_fields__ else {}
     needed |= {"key": "gpu"} if "key" in kind.__dataclass_fields__ else {}

@@ -56,7 +56,7 @@ def two_steps(settings: TrainSettings, tokens: Manifest, folder: Path, weights: 
 
 @pytest.mark.parametrize(
     ("architecture", "optimizer", "adapter"),
-    product(choices("architecture"), choices("optimizer"), choices("adapter")),
+    list(product(choices("architecture"), choices("optimizer"), choices("adapter"))),
 )
 def test_pretrained_weights_train_by_every_adapter_and_optimizer(
     architecture: str, optimizer: Any, adapter: Any, pretrained: dict[str, Path], tokens: Manifest, tokens_dir: Path
@@ -72,7 +72,7 @@ def test_pretrained_weights_train_by_every_adapter_and_optimizer(
 
 @pytest.mark.parametrize(
     ("architecture", "optimizer", "start", "precision"),
-    product(choices("architecture"), choices("optimizer"), choices("start"), ("float32", "bfloat16")),
+    list(product(choices("architecture"), choices("optimizer"), choices("start"), ("float32", "bfloat16"))),
 )
 def test_a_model_from_scratch_trains_by_every_optimizer(
     architecture: str, optimizer: str, start: str, precision: str, tokens: Manifest, tokens_dir: Path
