@@ -57,7 +57,8 @@ def _compile(requirements: str, name: str, constraints: str) -> dict[str, str]:
         keep.write_text(constraints, encoding="utf-8")
         command = f"uv pip compile --no-config --quiet --generate-hashes --no-annotate --no-header -c {keep} {source}"
         platform = "--python-version 3.11 --python-platform x86_64-manylinux_2_28"
-        done = subprocess.run([*command.split(), *platform.split()], capture_output=True, encoding="utf-8", check=False)
+        compiler = [*command.split(), *platform.split()]
+        done = subprocess.run(compiler, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
     # `===` leaves no room for a local build such as 2.13.0+cpu, which pip ranks above the release itself

@@ -59,7 +59,7 @@ class Package:
 def packages(image: str, docker: str = "docker") -> list[Package]:
     """What is installed in an image, sorted."""
     command = [docker, "run", "--rm", "--interactive", "--network=none", "--entrypoint=python3", image, "-"]
-    done = subprocess.run(command, input=COLLECT, capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, input=COLLECT, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SystemExit(f"{image} could not be read: {done.stderr.strip()}")
     found = json.loads(done.stdout)

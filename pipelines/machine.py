@@ -22,6 +22,8 @@ def commit() -> str:
     root = Path(__file__).parents[1]
     git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        return subprocess.run(git, capture_output=True, encoding="utf-8", timeout=10, check=True).stdout.strip()
+        # What it complains of is in the encoding of the locale.
+        ended = subprocess.run(git, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
+        return ended.stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""

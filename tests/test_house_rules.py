@@ -144,6 +144,19 @@ def test_text_is_read_and_written_as_utf_8(folder):
             assert named or not opens_text(call), f"{path}:{call.lineno} names no encoding"
 
 
+@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "infra"])
+def test_what_another_program_prints_need_not_be_utf_8(folder):
+    """Its messages are in the encoding of the locale: those of git, say, outside a checkout."""
+    for path in sources(folder):
+        for call in (
+            node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
+        ):
+            given = {keyword.arg for keyword in call.keywords}
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            reads = name in ("run", "Popen", "check_output") and "encoding" in given
+            assert not reads or "errors" in given, f"{path}:{call.lineno} fails on another encoding"
+
+
 def test_nothing_heavy_is_imported_by_the_command():
     """Every command pays for what the command line imports; a second of it would be felt."""
     code = "import sys, pipelines.cli; print(*sys.modules)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import machine
 from tests.e2e.conftest import TINY
 from tests.pipelines.registry.conftest import _filled, filled  # noqa: F401
 from tests.registry import empty_database, hugging_face_folder  # noqa: F401
@@ -38,6 +39,15 @@ def test_a_check_of_a_corpus_with_a_name_in_another_script(locales, tmp_path, na
     assert ended.returncode == 0, ended.stderr.decode()
     shown = "".join(ended.stdout.decode().split())  # a table breaks a long path
     assert (r"\u8bed\u6599" if name == "PYTHONIOENCODING" else "语料") in shown
+
+
+def test_messages_of_other_programs_are_in_the_encoding_of_the_locale(tmp_path, monkeypatch):
+    """git, outside a checkout, complains in Chinese and in GBK."""
+    program = tmp_path / "git"
+    program.write_bytes(b"#!/bin/sh\nprintf '\\326\\302\\303\\374\\n' >&2\nexit 128\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert machine.commit() == ""
 
 
 def test_what_is_refused_is_a_sentence(locales, tmp_path):
