@@ -115,8 +115,8 @@ def test_sigterm_waits_for_the_checkpoint_that_it_makes(
         monkeypatch,
         """
         import time
-        from components.train import keeper, parallel
-        parallel.LEAVE_WITHIN = 0
+        from components.train import keeper, worker
+        worker._LEAVE_WITHIN = 0
         write = keeper.write_state
         keeper.write_state = lambda *args: (time.sleep(2), write(*args))
         """,
@@ -195,8 +195,19 @@ def test_no_worker_outlives_the_step(here: Path, tokens_dir: Path) -> None:
     assert not [pid for pid in workers if Path(f"/proc/{pid}").exists()]
 
 
-def test_a_failure_of_a_worker_is_that_of_the_step(here: Path, tokens_dir: Path) -> None:
-    step = tiny_step(processes=2, threads=2, learning_rate=1e38, optimizer="adamw", gradient_clip=None, log_every=1)
-    with pytest.raises(Failure, match="The loss is nan in step") as caught:
+def test_a_failure_of_a_worker_is_that_of_the_step(
+    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_workers(
+        here,
+        monkeypatch,
+        """
+        from components.train import loop
+        set_learning_rate = loop.set_learning_rate
+        loop.set_learning_rate = lambda optimizers, share: set_learning_rate(optimizers, 1e38)
+        """,
+    )
+    step = tiny_step(processes=2, threads=2, optimizer="adamw", gradient_clip=None, log_every=1)
+    with pytest.raises(Failure, match=r"The loss is \S+ in step 2 ") as caught:
         run(step, FINGERPRINT, tokens_dir, here / "model")
     assert "of the train split" in caught.value.where
