@@ -177,6 +177,7 @@ def test_a_window_that_a_pretrained_model_has_not_is_refused_before_the_training
             check_window(settings, evaluate, config)
 
 
+@pytest.mark.slow
 def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_run(tmp_path, monkeypatch):
     from pipelines.home import open_home
 

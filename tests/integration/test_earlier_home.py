@@ -38,6 +38,8 @@ from tests.earlier import FINGERPRINT, OUTLINE, make_earlier_home, outline
 from tests.pipelines.registry.test_gc import age
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 NAME = "wikigpt-sample"
 Home = tuple[Store, MlflowClient, str]
 

@@ -87,7 +87,7 @@ class State:
         named = [entry for entry in self.versions.values() if entry["pipeline_id"] == values["pipelineid"]]
         if any(entry["name"] == values["name"] for entry in named):
             raise refusals.taken("pipeline version", values["name"])
-        documents = list(yaml.safe_load_all(body or b""))
+        documents = list(yaml.load_all(body or b"", yaml.CSafeLoader))
         made = {
             "pipeline_id": values["pipelineid"],
             "pipeline_version_id": str(uuid.uuid4()),

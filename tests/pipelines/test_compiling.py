@@ -24,7 +24,7 @@ EDGES = {
 def compiled(folder: Path, *overrides: str, profile: str = "quick") -> list[dict]:
     path = folder / "pipeline.yaml"
     compile_to(path, load(profile, overrides))
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
 
 @pytest.fixture(scope="module")

@@ -123,6 +123,7 @@ def test_a_torch_that_cannot_be_imported_is_named(home: Home, monkeypatch: pytes
         precision(home)
 
 
+@pytest.mark.slow
 def test_the_process_that_measures_answers(home: Home) -> None:
     """The real one, whatever this machine is fast in."""
     decision = numerics.precision_on("cpu", 1, home)

@@ -23,6 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return open_home(tmp_path / "home").root
 
 
+@pytest.mark.slow
 def test_what_is_missing_and_not_needed_does_not_fail_a_check(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

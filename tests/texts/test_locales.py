@@ -31,7 +31,10 @@ def wikigpt(*arguments: object, env: dict[str, str], timeout: float = 120) -> su
     return ended
 
 
-@pytest.mark.parametrize("name", NAMES)
+SEVERAL = [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
+
+
+@pytest.mark.parametrize("name", SEVERAL)
 def test_a_check_of_a_corpus_with_a_name_in_another_script(locales, tmp_path, name):
     folder = write_wikitext(tmp_path / "语料")
     sets = ["--set", "train.precision=float32"]  # what it is by default is measured, which takes seconds

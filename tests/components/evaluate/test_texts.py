@@ -35,6 +35,7 @@ def test_hf_doc_makes_rows_of_blank_lines_empty():
     assert hf_doc(" \n = A = \n \n text \n").documents[0].parts == ("\n\n = A = \n\n\n\n\n text \n",)
 
 
+@pytest.mark.slow
 def test_hf_doc_is_the_text_of_the_documentation(raw_test, real_data, tmp_path):
     """287,644 tokens of GPT-2 are what the documentation's own code warns about when it encodes the test split."""
     for name in ("vocab.json", "merges.txt"):

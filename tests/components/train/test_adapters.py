@@ -43,8 +43,8 @@ def fine_tune(
     return model, [row["loss"] for row in progress.history if "loss" in row]
 
 
-@pytest.mark.parametrize("weights", ["qwen3", "gpt2"], indirect=True)
-@pytest.mark.parametrize("adapter", ["lora", "adalora"])
+@pytest.mark.parametrize("weights", ["qwen3", pytest.param("gpt2", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize("adapter", ["lora", pytest.param("adalora", marks=pytest.mark.slow)])
 def test_it_learns_and_the_merged_model_says_the_same(
     adapter: str, weights: Path, tokens: Manifest, tokens_dir: Path, tmp_path: Path
 ) -> None:
@@ -99,6 +99,7 @@ def test_the_adapter_that_was_kept_is_the_one_that_was_merged(
     assert torch.allclose(ours[..., : theirs.shape[-1]], theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_adalora_moves_its_ranks_and_keeps_its_factors_orthogonal(
     weights: Path, tokens: Manifest, tokens_dir: Path
 ) -> None:

@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 CORE = "components.train.loop, components.train.data, components.train.model, components.train.settings"
 
 
+@pytest.mark.slow
 def test_the_core_is_imported_where_nothing_of_the_pipeline_is_installed() -> None:
     absent = ("pydantic", "kfp", "mlflow", "peft", "psutil", "boto3")
     program = f"import sys; sys.modules |= dict.fromkeys({absent}); import {CORE}; print(*sys.modules)"

@@ -50,6 +50,7 @@ def test_the_curve_of_a_training_is_in_mlflow(here: Path, tokens_dir: Path) -> N
     assert data.tags["wikigpt.checkpoint"] == str(store / "manifests" / "checkpoint" / ("f" * 32) / "00000006.json")
 
 
+@pytest.mark.slow
 def test_metrics_wait_for_mlflow_and_arrive_in_order(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     began = time.monotonic()

@@ -51,5 +51,6 @@ def test_a_split_that_was_cut_short_is_found(real_data, tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_sample_meets_every_expectation(tmp_path):
     assert complaints(read(tmp_path, sample_corpus(), name="sample")) == []

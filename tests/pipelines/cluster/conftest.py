@@ -40,7 +40,7 @@ def compiled(tmp_path: Path):
     def compile_with(**values):
         path = tmp_path / "pipeline.yaml"
         compiler.Compiler().compile(small_pipeline(ClusterSettings(**{"image": IMAGE, **values})), str(path))
-        return list(yaml.safe_load_all(path.read_text()))
+        return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
     return compile_with
 

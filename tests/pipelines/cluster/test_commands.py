@@ -45,6 +45,7 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
     assert wikigpt("cancel", run_id, "--wait")[2].startswith(f"{run_id}: cancelled\n")
 
 
+@pytest.mark.slow
 def test_a_cancel_that_takes_long_says_how_to_close_the_run_later(wikigpt, stand_in, monkeypatch):
     monkeypatch.setattr("pipelines.cluster.watching.CANCELING_TAKES", 0.0)
     stand_in.state.lifecycle, stand_in.state.canceling = ("running",), ("canceling-for-ever",)

@@ -26,7 +26,7 @@ INJECTED = [
 def placed(tmp_path_factory):
     path = tmp_path_factory.mktemp("nightly") / "pipeline.yaml"
     compile_to(path, load("nightly", [f"cluster.image={IMAGE}"]))
-    return list(yaml.safe_load_all(path.read_text()))
+    return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
 
 
 def variables(documents, label):

@@ -27,7 +27,7 @@ def text(tmp_path_factory) -> str:
 @pytest.fixture(scope="module")
 def placed(text) -> dict[str, tuple[dict, dict]]:
     """Container and Kubernetes settings by step."""
-    pipeline, platform = yaml.safe_load_all(text)
+    pipeline, platform = yaml.load_all(text, yaml.CSafeLoader)
     on_kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return {
         label.removeprefix("exec-"): (executor["container"], on_kubernetes[label])
@@ -70,7 +70,7 @@ def test_only_training_has_shared_memory(placed):
 def test_only_training_and_evaluation_wait_in_the_queue(tmp_path):
     path = tmp_path / "pipeline.yaml"
     compile_to(path, load("nightly", [f"cluster.image={IMAGE}", "cluster.queue=gpus", "cluster.priority=scheduled"]))
-    _, platform = yaml.safe_load_all(path.read_text())
+    _, platform = yaml.load_all(path.read_text(), yaml.CSafeLoader)
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     labels = {label.removeprefix("exec-"): pod["podMetadata"]["labels"] for label, pod in executors.items()}
     queued = {
@@ -81,7 +81,7 @@ def test_only_training_and_evaluation_wait_in_the_queue(tmp_path):
 
 
 def test_every_task_is_retried_in_a_window_of_a_day_and_never_cached(text):
-    pipeline = next(yaml.safe_load_all(text))
+    pipeline = next(yaml.load_all(text, yaml.CSafeLoader))
     dags = [pipeline["root"], *(part for part in pipeline["components"].values() if "dag" in part)]
     tasks = {name: task for part in dags for name, task in part["dag"]["tasks"].items() if name in STEPS}
     assert tasks.keys() == set(STEPS)
@@ -99,7 +99,7 @@ def test_nothing_of_the_machine_that_compiled_it(text):
 def test_no_credential(text):
     assert not re.search(r"AKIA|-----BEGIN|://[^/\s:]+:[^/\s@]+@", text)
     # Names of keys stand there; a value would stand beside `value:`, as the only variables set in the open do.
-    pipeline = next(yaml.safe_load_all(text))
+    pipeline = next(yaml.load_all(text, yaml.CSafeLoader))
     executors = pipeline["deploymentSpec"]["executors"].values()
     variables = {entry["name"] for executor in executors for entry in executor["container"].get("env", ())}
     assert variables == {"WIKIGPT_IMAGE", "WIKIGPT_RUN_DEADLINE_SECONDS"}

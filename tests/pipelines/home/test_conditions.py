@@ -115,6 +115,7 @@ READ_ONLY: list[tuple[tuple[object, ...], int, str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "code", "sentence"), READ_ONLY)
 def test_a_home_that_cannot_be_written(home: Path, command: tuple[object, ...], code: int, sentence: str) -> None:
     ended = wikigpt(*command, "--home", home, prefix=read_only(home))
@@ -161,6 +162,7 @@ def test_a_home_that_another_user_may_not_use(tmp_path: Path, home: Path, mode: 
     assert "Permission denied" in done.stdout and "let this user read and write it" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_user_without_a_name_or_a_folder(home: Path) -> None:
     unshare = ("unshare", "-U", "--map-user=12345")
     if subprocess.run([*unshare, "true"], capture_output=True).returncode:

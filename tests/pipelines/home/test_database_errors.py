@@ -81,7 +81,10 @@ def test_what_the_remedy_says_works(database: Path, spoil: Callable[[Path], None
     Tracking.open("a-run", uri=f"sqlite:///{database}")
 
 
-@pytest.mark.parametrize("command", [("models",), ("gc",), ("ui", "--port", "50999"), ("run", "--corpus", "sample")])
+OTHERS = (("gc",), ("ui", "--port", "50999"), ("run", "--corpus", "sample"))
+
+
+@pytest.mark.parametrize("command", [("models",), *(pytest.param(each, marks=pytest.mark.slow) for each in OTHERS)])
 def test_the_command_says_it_in_one_sentence(database: Path, command: tuple[str, ...]) -> None:
     newer(database)
     ended = wikigpt(*command, "--home", database.parent)

@@ -188,6 +188,7 @@ def test_what_an_earlier_version_left_half_made_is_made_anew(tmp_path: Path, rev
     assert works(home.root)
 
 
+@pytest.mark.slow
 def test_an_empty_file_and_the_journal_of_another_are_no_hindrance(tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     half_made(home.database)

@@ -24,6 +24,7 @@ def home(
     return home
 
 
+@pytest.mark.slow
 def test_the_disk_is_filled(home: Home, tmp_path: Path) -> None:
     unshare = may_mount()
     if unshare is None:

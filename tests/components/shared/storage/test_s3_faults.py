@@ -49,6 +49,7 @@ def completes(request):
     return request.method == "POST" and "uploadId=" in request.path
 
 
+@pytest.mark.slow
 def test_a_conflict_with_a_writer_who_is_not_visible_yet_leaves_the_manifest_to_that_writer(
     served, tmp_path, monkeypatch
 ):
@@ -151,6 +152,7 @@ def test_an_answer_that_is_cut_in_the_middle_is_asked_for_again(served, tmp_path
     assert len(plan.asked) >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["/claims/x.json", "prefix="], ids=["record", "listing"])
 def test_answers_that_are_cut_again_and_again_are_one_sentence(served, monkeypatch, part):
     uri, endpoint = served

@@ -47,6 +47,7 @@ def assert_bounded(objects: S3Objects, name: str, work: Callable[[], object]) ->
     assert peak_of(work) - small < len(LARGE) // 2
 
 
+@pytest.mark.slow
 def test_pretrained_weights_of_a_bucket_are_brought_and_hashed_in_bounded_memory(
     objects: S3Objects, tmp_path: Path
 ) -> None:
