@@ -41,7 +41,7 @@ golden: $(VENV)/installed ## Compile the checked-in copies of the pipeline anew
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
 mlflow-schema: $(VENV)/installed ## Write the schema of MLflow's database anew, after another MLflow was pinned
-	$(BIN)/python -m components.shared.mlflow_schema
+	$(BIN)/python -m components.shared.tracking.mlflow_schema
 
 clean: ## Remove the environment and what the tools cached; .wikigpt stays
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -12,9 +12,9 @@ from typing import Any
 
 from mlflow import MlflowClient
 
+from components.shared.reuse.trained import weights_digest
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
-from components.shared.trained import weights_digest
 
 OUTLINE = Path(__file__).with_name("earlier_home.json")
 FINGERPRINT, EVALUATION_KEY, RUN = "0" * 31 + "1", "0" * 15 + "2", "20260101-000000-0001"

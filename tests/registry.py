@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from components.shared.mlflow_database import prepare_database
-from components.shared.step import Step
+from components.shared.reuse.trained import weights_digest
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import digest_of, write_manifest
-from components.shared.trained import weights_digest
+from components.shared.tracking.mlflow_database import prepare_database
 
 TEXT = (
     " = Castle = \n\n The castle was built in 1212 by the king of the valley . \n\n"
@@ -227,7 +227,7 @@ def make_version(client: Any, model: str, nll_per_word: float) -> str:
 
 def judge_of(nll_per_word: float, **rule: Any) -> Any:
     """The gate for a version of `make_version` against any other."""
-    from components.shared.gate import Rule, Scores, gate
+    from components.shared.tracking.gate import Rule, Scores, gate
 
     def scores(nll: float, weights: str) -> Scores:
         evaluation = {"weights_digest": digest_of(nll), "protocols": {"wikitext-word": {"validation": score(nll)}}}

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
 # The storage package from the bottom up: a module imports from the rows before its own.
 STORAGE = (
-    {"files", "s3_errors"},
+    {"aws_variables", "files", "s3_errors"},
     {"objects", "manifest"},
     {"local", "s3_transfer"},
     {"s3"},
@@ -71,7 +71,7 @@ def test_shared_imports_no_step():
 
 def test_the_storage_package_imports_downwards_and_hides_no_import_in_a_function():
     package = "components.shared.storage"
-    below = {f"components.shared.{name}" for name in ("address", "aws_variables", "failure", "os_errors")}
+    below = {f"components.shared.base.{name}" for name in ("address", "failure", "os_errors", "ranges")}
     rows = {f"{package}.{name}": row for row, names in enumerate(STORAGE) for name in names}
     modules = {f"{package}.{path.stem}": path for path in sources("components/shared/storage") if path.stem[0] != "_"}
     assert modules.keys() == rows.keys()
@@ -100,7 +100,7 @@ def test_components_never_import_pipelines():
 
 
 def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
-    """`run.py` and `record.py` connect it with the rest; adapters need peft; the rest runs on any GPU machine."""
+    """`run.py` and `reporter.py` connect it with the rest; adapters need peft; the rest runs on any GPU machine."""
     allowed = {
         *sys.stdlib_module_names,
         "torch",
@@ -111,7 +111,7 @@ def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
         "huggingface_hub",
     }
     for path in sources("components/train"):
-        if path.name in ("component.py", "run.py", "record.py"):
+        if path.name in ("component.py", "run.py", "reporter.py"):
             continue
         foreign = {name.partition(".")[0] for name in imports_of(path)} - allowed - {"components"}
         assert foreign <= ({"peft"} if path.name == "adapters.py" else set()), path
@@ -135,7 +135,7 @@ def opens_text(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "infra"])
 def test_text_is_read_and_written_as_utf_8(folder):
-    """Left out, the encoding is that of the locale; `pipelines.utf8` cares for what libraries leave out."""
+    """Left out, the encoding is that of the locale; `pipelines.config.utf8` cares for what libraries leave out."""
     for path in sources(folder):
         for call in (
             node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
@@ -159,7 +159,7 @@ def test_what_another_program_prints_need_not_be_utf_8(folder):
 
 def test_nothing_heavy_is_imported_by_the_command():
     """Every command pays for what the command line imports; a second of it would be felt."""
-    code = "import sys, pipelines.cli; print(*sys.modules)"
+    code = "import sys, pipelines.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {
         "torch",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from components.shared.redact import HIDDEN, redact
+from components.shared.base.redact import HIDDEN, redact
 
 # What signs an address: new with every signature, and nothing of the text.
 _SIGNING = re.compile(

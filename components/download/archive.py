@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
 from components.download.splits import KNOWN_NAMES
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import disk_failure
 
 _LIMIT = 8 << 30

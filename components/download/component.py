@@ -28,7 +28,7 @@ def download(
     from pathlib import Path
 
     from components.download.run import run
-    from components.shared.step import step
+    from components.shared.runtime.step import step
 
     with step("download", settings, pipeline_run) as here:
         outcome = run(here, Path(corpus.path))

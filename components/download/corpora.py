@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from components.shared.articles import SPLITS
 from components.shared.storage.files import FileFact
 from components.shared.storage.manifest import digest_of
+from components.shared.text.articles import SPLITS
 
 MODEL = "wikigpt"
 LICENCE = "CC BY-SA 3.0"

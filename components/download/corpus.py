@@ -22,12 +22,12 @@ from components.download.encoding import check_text, without_marks
 from components.download.naming import name_from, with_digest
 from components.download.settings import DownloadSettings
 from components.download.splits import has_released_names
-from components.shared.articles import SPLIT_FILE
-from components.shared.events import emit
-from components.shared.failure import ExitCode, Failure
-from components.shared.redact import redact
+from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact
 from components.shared.storage.files import FileFact, disk_failure, file_fact, write_atomically
 from components.shared.storage.manifest import Manifest, write_manifest
+from components.shared.text.articles import SPLIT_FILE
 
 # Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
 Owner = Callable[[str, str], str | None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import unicodedata
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 
 _MARK = codecs.BOM_UTF8
 _SAMPLE = 1 << 16  # bytes

@@ -15,14 +15,14 @@ from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
 from components.download.web import download
-from components.shared.address import is_bucket
-from components.shared.articles import SPLIT_FILE, SPLITS
-from components.shared.events import emit
-from components.shared.failure import ExitCode, Failure
-from components.shared.redact import redact
+from components.shared.base.address import is_bucket
+from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact
 from components.shared.storage.files import disk_failure, file_fact, write_atomically
 from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import Store
+from components.shared.text.articles import SPLIT_FILE, SPLITS
 
 Brought = tuple[dict[str, Path], CorpusFacts]
 

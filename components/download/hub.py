@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from components.shared.articles import SPLIT_FILE, SPLITS
-from components.shared.events import emit
-from components.shared.failure import Failure
-from components.shared.hub_errors import hub_failure, is_offline
+from components.shared.base.events import emit
+from components.shared.base.failure import Failure
+from components.shared.model.hub_errors import hub_failure, is_offline
 from components.shared.storage.files import write_atomically
+from components.shared.text.articles import SPLIT_FILE, SPLITS
 
 REPOSITORY = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"

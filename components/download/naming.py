@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from components.download.address import identity_of, is_archive
-from components.shared import registry
-from components.shared.address import is_bucket
+from components.shared.base.address import is_bucket
 from components.shared.storage.manifest import digest_of
+from components.shared.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

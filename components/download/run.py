@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from components.download.corpus import Owner
-from components.download.decide import Decision, decide
 from components.download.fetch import fetch_corpus
-from components.download.ingredients import ingredients
 from components.download.naming import belongs_to_another
 from components.download.settings import DownloadSettings
-from components.download.standing import Standing, look_up
-from components.shared import registry
-from components.shared.events import emit
-from components.shared.reuse import Request, request_of
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.reuse.decide import Decision, decide
+from components.shared.reuse.external_inputs import ingredients
+from components.shared.reuse.keys import Request, request_of
+from components.shared.reuse.prior_artifacts import Standing, look_up
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.step import Step
+from components.shared.runtime.sweep import sweep
 from components.shared.storage.manifest import Manifest
-from components.shared.sweep import sweep
-from components.shared.tracking import plainly, settings_for_the_record
-from components.shared.training_lock import training_lock
+from components.shared.tracking import registry
+from components.shared.tracking.run import plainly, settings_for_the_record
 
 
 @dataclass(frozen=True)

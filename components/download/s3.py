@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.download.splits import KNOWN_NAMES
-from components.shared.events import emit
-from components.shared.failure import Failure
+from components.shared.base.events import emit
+from components.shared.base.failure import Failure
 from components.shared.storage.s3 import S3Objects
 
 

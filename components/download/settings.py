@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from components.download.address import is_archive
 from components.download.corpora import RESERVED
 from components.download.naming import LONGEST, is_name
-from components.shared.address import is_bucket, is_web_address
-from components.shared.ranges import shown
+from components.shared.base.address import is_bucket, is_web_address
+from components.shared.base.ranges import shown
 
 _SCHEMES = ("https", "http", "s3")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.shared.articles import SPLIT_FILE
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
+from components.shared.text.articles import SPLIT_FILE
 
 _RELEASED = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
 RELEASED_NAMES = [{split: f"{stem}.{ending}" for split, stem in _RELEASED.items()} for ending in ("tokens", "raw")]

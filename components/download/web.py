@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.events import emit
-from components.shared.failure import ExitCode, Failure
-from components.shared.redact import redact
+from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact
 from components.shared.storage.files import disk_failure
 
 if TYPE_CHECKING:

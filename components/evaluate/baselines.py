@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.articles import count_lines
+from components.shared.text.articles import count_lines
 
 
 @dataclass(frozen=True)

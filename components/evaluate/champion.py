@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.registered_model import registered_model
-from components.shared.step import Step
-from components.shared.tracking import plainly
-from components.shared.trained import fetch_model
+from components.shared.base.failure import Failure
+from components.shared.model.registered_model import registered_model
+from components.shared.reuse.trained import fetch_model
+from components.shared.runtime.step import Step
+from components.shared.tracking import registry
+from components.shared.tracking.run import plainly
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion

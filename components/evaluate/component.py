@@ -30,7 +30,7 @@ def evaluate(
     from pathlib import Path
 
     from components.evaluate.run import run
-    from components.shared.step import step
+    from components.shared.runtime.step import step
 
     with step("evaluate", settings, pipeline_run) as here:
         result = run(here, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))

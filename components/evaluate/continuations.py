@@ -11,8 +11,8 @@ from typing import Any
 from components.evaluate.generate import continue_batch, greedy, sampling
 from components.evaluate.model import LoadedModel
 from components.evaluate.texts import scored_units
-from components.shared.articles import split_lines
-from components.shared.units import Unit
+from components.shared.text.articles import split_lines
+from components.shared.text.units import Unit
 
 # What lengths are counted in: words, or characters where blanks do not part words.
 _PARTS: dict[Unit, re.Pattern[str]] = {"word": re.compile(r"\S+"), "byte": re.compile(r"\S")}

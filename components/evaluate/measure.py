@@ -11,8 +11,8 @@ from components.evaluate.continuations import choose_prompts, continue_prompts, 
 from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
-from components.shared.gate import PROTOCOL
-from components.shared.reuse import key_of, made_by
+from components.shared.reuse.keys import key_of, made_by
+from components.shared.tracking.gate import PROTOCOL
 
 Progress = Callable[[str, str, int, int], None]
 

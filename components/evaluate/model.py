@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.evaluate.scoring import Scorer, context_of
-from components.shared.device import pick_device, precision_by_capability
-from components.shared.failure import ExitCode, Failure
-from components.shared.head import has_plain_head
-from components.shared.machine import cores_granted, keep_freed_memory
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.device import pick_device, precision_by_capability
+from components.shared.model.head import has_plain_head
+from components.shared.model.machine import cores_granted, keep_freed_memory
 
 if TYPE_CHECKING:
     from components.evaluate.settings import EvaluateSettings

@@ -12,7 +12,7 @@ import numpy as np
 
 from components.evaluate.scoring import Scorer
 from components.evaluate.texts import PROTOCOLS, Cut, ProtocolText
-from components.shared.units import Unit, exp_mean
+from components.shared.text.units import Unit, exp_mean
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from components.shared.report import (
+from components.shared.report.report import (
     BAD,
     GOOD,
     INK,
@@ -21,7 +21,7 @@ from components.shared.report import (
     plain_text,
     plots,
 )
-from components.shared.units import Unit
+from components.shared.text.units import Unit
 
 Row = Mapping[str, Any]
 Kind = Literal["this", "champion", "baseline", "published"]

@@ -17,9 +17,9 @@ from components.evaluate.pictures import (
     measure,
     training_curves,
 )
-from components.shared.gate import PROTOCOL
-from components.shared.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
-from components.shared.units import Unit
+from components.shared.report.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
+from components.shared.text.units import Unit
+from components.shared.tracking.gate import PROTOCOL
 
 _TONES: dict[str, Tone] = {"promote": "good", "keep": "plain", "incomparable": "warn", "invalid": "bad"}
 _EXTREMES = 5

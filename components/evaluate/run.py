@@ -16,15 +16,15 @@ from components.evaluate.measure import Measured, Progress, evaluation_key, meas
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
-from components.shared import registry
-from components.shared.articles import HELD_OUT, read_splits
-from components.shared.events import emit
-from components.shared.gate import PROTOCOL, Rule, Scores, Verdict, gate
-from components.shared.measures import finite, without_infinities
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.report.measures import finite, without_infinities
+from components.shared.reuse.trained import weights_digest
+from components.shared.runtime.step import Step
 from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.trained import weights_digest
+from components.shared.text.articles import HELD_OUT, read_splits
+from components.shared.tracking import registry
+from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gate
 
 
 @dataclass(frozen=True)

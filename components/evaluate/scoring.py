@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.evaluate.windows import Window, sliding_windows
-from components.shared.failure import Failure
-from components.shared.head import head_in_float32
+from components.shared.base.failure import Failure
+from components.shared.model.head import head_in_float32
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ class Scorer:
         workers: batches computed side by side, each by one thread of a CPU: for small models faster than giving all
             threads to one batch, and the numbers do not depend on it. 1 leaves torch's own threads as they are.
         plain_head: whether logits are the output layer of the last hidden state and nothing else, see
-            `components.shared.head`; then they are computed in parts, and only where a token is scored.
+            `components.shared.model.head`; then they are computed in parts, and only where a token is scored.
     """
 
     model: Any

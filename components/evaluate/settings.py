@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
-from components.shared.gate import Policy, Rule
-from components.shared.ranges import Range, check_ranges
+from components.shared.base.ranges import Range, check_ranges
+from components.shared.tracking.gate import Policy, Rule
 
 _PROMPTS = Range(0, 1_000_000)
 _WORDS = Range(1, 1_000_000)

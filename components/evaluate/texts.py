@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from components.shared.articles import Article, count_words, split_articles, split_lines
-from components.shared.units import Unit, unit_of
+from components.shared.text.articles import Article, count_words, split_articles, split_lines
+from components.shared.text.units import Unit, unit_of
 
 Cut = Literal["articles", "lines", "blocks", "documents", "whole"]
 

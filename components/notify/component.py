@@ -13,7 +13,7 @@ def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus
         status: how the rest of the pipeline ended, from KFP.
     """
     from components.notify.run import run
-    from components.shared.step import step
+    from components.shared.runtime.step import step
 
     with step("notify", settings, pipeline_run, recorded=False) as here:
         run(here, {"state": status.state, "error_code": status.error_code, "error_message": status.error_message})

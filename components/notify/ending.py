@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.measures import shown
-from components.shared.run_record import StepRecord
+from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.report.measures import shown
+from components.shared.runtime.run_record import StepRecord
 
 Word = Literal["succeeded", "skipped", "failed", "interrupted"]
 Hint = Literal["succeeded", "failed", "canceled", "none"]
@@ -85,7 +85,7 @@ def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str 
 
     Args:
         state: what the orchestrator says, see `HINTS`; a word that is not there says nothing.
-        record: of the steps, see `components.shared.run_record`; None where the store is away.
+        record: of the steps, see `components.shared.runtime.run_record`; None where the store is away.
         decision, version: what the MLflow run knows, for a record that is missing.
     """
     hint, record = HINTS.get(state, "none"), record or {}

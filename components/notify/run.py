@@ -11,15 +11,15 @@ from typing import Any
 from components.notify.ending import Ending, Made, conclude, sentence
 from components.notify.settings import NotifySettings
 from components.notify.webhook import deliver
-from components.shared import registry
-from components.shared.events import emit
-from components.shared.failure import Failure
-from components.shared.liveness import end_heartbeat
-from components.shared.measures import finite
-from components.shared.redact import redact
-from components.shared.run_record import StepRecord, read_log, read_record
-from components.shared.step import Step
-from components.shared.tracking import Tracking, plainly
+from components.shared.base.events import emit
+from components.shared.base.failure import Failure
+from components.shared.base.redact import redact
+from components.shared.report.measures import finite
+from components.shared.runtime.liveness import end_heartbeat
+from components.shared.runtime.run_record import StepRecord, read_log, read_record
+from components.shared.runtime.step import Step
+from components.shared.tracking import registry
+from components.shared.tracking.run import Tracking, plainly
 
 _log = logging.getLogger(__name__)
 Record = Mapping[str, StepRecord]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from components.shared.address import is_web_address
-from components.shared.ranges import Form, Range, check_ranges
+from components.shared.base.address import is_web_address
+from components.shared.base.ranges import Form, Range, check_ranges
 
 _VARIABLE = Form(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable")
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from components.register.lineage import Made
 from components.register.promotion import Placed
-from components.shared import registry
-from components.shared.articles import HELD_OUT
-from components.shared.measures import finite, shown
+from components.shared.report.measures import finite, shown
+from components.shared.text.articles import HELD_OUT
+from components.shared.tracking import registry
 
 _NAMES = {
     "word_perplexity": "word perplexity",

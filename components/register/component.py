@@ -30,7 +30,7 @@ def register(
     from pathlib import Path
 
     from components.register.run import run
-    from components.shared.step import step
+    from components.shared.runtime.step import step
 
     with step("register", settings, pipeline_run) as here:
         return run(here, reuse_key, *map(Path, (corpus.path, model.path, evaluation.path, report.path)))

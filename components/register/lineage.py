@@ -7,14 +7,14 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared import registry
-from components.shared.articles import HELD_OUT
-from components.shared.failure import Failure
-from components.shared.gate import PROTOCOL
-from components.shared.measures import finite
+from components.shared.base.failure import Failure
+from components.shared.report.measures import finite
+from components.shared.reuse.trained import weights_digest
 from components.shared.storage.manifest import Manifest
-from components.shared.tracking import PIPELINE_RUN_TAG
-from components.shared.trained import weights_digest
+from components.shared.text.articles import HELD_OUT
+from components.shared.tracking import registry
+from components.shared.tracking.gate import PROTOCOL
+from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 
 @dataclass(frozen=True)

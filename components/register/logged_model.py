@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.lineage import Made, lineage_tags
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
+from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

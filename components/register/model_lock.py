@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from components.shared import registry
-from components.shared.liveness import alive, heartbeat_of
+from components.shared.runtime.liveness import alive, heartbeat_of
 from components.shared.storage.lock import Lock
 from components.shared.storage.store import Store
+from components.shared.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.gate import Verdict
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
+from components.shared.tracking.gate import Verdict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,14 +13,14 @@ from components.register.logged_model import log_model
 from components.register.model_lock import fenced, model_lock, register_once
 from components.register.promotion import Judge, Placed, place
 from components.register.settings import RegisterSettings
-from components.shared import registry
-from components.shared.events import emit
-from components.shared.failure import Failure
-from components.shared.gate import Rule, Scores, Verdict, gate
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.base.failure import Failure
+from components.shared.runtime.step import Step
 from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
-from components.shared.tracking import plainly, settings_for_the_record
+from components.shared.tracking import registry
+from components.shared.tracking.gate import Rule, Scores, Verdict, gate
+from components.shared.tracking.run import plainly, settings_for_the_record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

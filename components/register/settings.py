@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from components.shared.ranges import Range, check_ranges
+from components.shared.base.ranges import Range, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
-from components.shared.articles import split_lines
+from components.shared.text.articles import split_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -22,7 +22,7 @@ def tokenize(
     """
     from pathlib import Path
 
-    from components.shared.step import step
+    from components.shared.runtime.step import step
     from components.tokenize.run import run
 
     with step("tokenize", settings, pipeline_run) as here:

@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 from tokenizers import Tokenizer
 
-from components.shared.articles import count_lines, split_articles, split_lines
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
+from components.shared.text.articles import count_lines, split_articles, split_lines
 
 # Lines a call: enough to keep all cores busy, few enough for their caches; see tests/benchmarks/tokenize_speed.py.
 CHUNK = 1024

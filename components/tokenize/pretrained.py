@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.address import is_on_hub
-from components.shared.failure import ExitCode, Failure
-from components.shared.pretrained import bring
+from components.shared.base.address import is_on_hub
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.pretrained import bring
 from components.shared.storage.store import Store
 from components.tokenize.bpe import END_OF_TEXT, wrapped
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.shared.articles import SPLITS, count_lines, count_words, read_splits
-from components.shared.events import emit
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store
+from components.shared.text.articles import SPLITS, count_lines, count_words, read_splits
 from components.tokenize import bpe
 from components.tokenize.encode import dtype_for, encode
 from components.tokenize.pretrained import load_pretrained

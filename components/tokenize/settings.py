@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from components.shared.address import is_on_hub, is_repository
-from components.shared.ranges import Range, check_ranges, shown
+from components.shared.base.address import is_on_hub, is_repository
+from components.shared.base.ranges import Range, check_ranges, shown
 
 OWN = "bpe"
 # The 256 bytes, the end of text, and room for merges.

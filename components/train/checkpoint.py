@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from components.shared.storage.files import disk_failure, write_atomically
-from components.train.adapters import Ranks
-from components.train.optimizer import Average, copy_into
+from components.train.extras.adapters import Ranks
+from components.train.optim import Average, copy_into
 
 
 @dataclass

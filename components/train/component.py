@@ -22,7 +22,7 @@ def train(
     """
     from pathlib import Path
 
-    from components.shared.step import step
+    from components.shared.runtime.step import step
     from components.train.run import run
 
     with step("train", settings, pipeline_run) as here:

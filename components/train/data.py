@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.train.settings import TrainSettings
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from components.shared.device import gpus_without_bfloat16, pick_device, precision_by_capability
-from components.shared.failure import ExitCode, Failure
-from components.shared.machine import cores_granted, cpu_model, keep_freed_memory
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.device import gpus_without_bfloat16, pick_device, precision_by_capability
+from components.shared.model.machine import cores_granted, cpu_model, keep_freed_memory
 from components.train.settings import TrainSettings
 
 

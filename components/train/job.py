@@ -14,24 +14,24 @@ from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from components.shared import registry
-from components.shared.events import emit
-from components.shared.failure import ExitCode, Failure
-from components.shared.reuse import deciding_numerics, differences
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.reuse.keys import deciding_numerics, differences
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.step import Step
 from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import MANIFEST
-from components.shared.training_lock import training_lock
-from components.train.adapters import add_adapter, merge, save_adapter
+from components.shared.tracking import registry
 from components.train.checkpoint import Progress
+from components.train.checkpoint_manager import StoreKeeper
 from components.train.data import open_corpus
 from components.train.device import choose_device, prepare, remark_on_precision
-from components.train.keeper import StoreKeeper
+from components.train.distributed import Group
+from components.train.extras.adapters import add_adapter, merge, save_adapter
+from components.train.extras.sampled_softmax import candidates_a_step
 from components.train.loop import budget, memory_named, train
 from components.train.model import build_model, save_model
-from components.train.parallel import Group
-from components.train.record import Record
-from components.train.sampling import candidates_a_step
+from components.train.reporter import Record
 from components.train.settings import CheckpointSettings, TrainSettings
 
 

@@ -11,17 +11,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from components.shared.failure import Failure, Interrupted
-from components.shared.head import head_in_float32
-from components.train.adapters import Ranks
+from components.shared.base.failure import Failure, Interrupted
+from components.shared.model.head import head_in_float32
 from components.train.checkpoint import Progress, State, read_state
-from components.train.curve import Clock, Curve, mean_of
 from components.train.data import Corpus, TrainOrder, seed_of
 from components.train.device import autocast
+from components.train.distributed import ALONE, Group
+from components.train.extras.adapters import Ranks
+from components.train.extras.sampled_softmax import Candidates, candidates_by_step
+from components.train.metrics import Clock, Curve, mean_of
 from components.train.model import token_loss
-from components.train.optimizer import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
-from components.train.parallel import ALONE, Group
-from components.train.sampling import Candidates, candidates_by_step
+from components.train.optim import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
 from components.train.settings import TrainSettings
 
 

@@ -12,10 +12,10 @@ import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.head import has_plain_head
-from components.train.bigram import begin_with_bigrams
-from components.train.sampling import Candidates
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.head import has_plain_head
+from components.train.extras.bigram import begin_with_bigrams
+from components.train.extras.sampled_softmax import Candidates
 from components.train.settings import TrainSettings
 
 # Sizes that are a multiple of this make the largest matrix product of the model run at full speed.

@@ -10,13 +10,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from components.shared.events import emit
-from components.shared.reuse import request_of
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.reuse.keys import request_of
+from components.shared.reuse.trained import fetch_same, keep_model, made_by
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
-from components.shared.trained import fetch_same, keep_model, made_by
-from components.shared.training_lock import training_lock
-from components.train import keeper
+from components.train import checkpoint_manager
 from components.train.settings import TrainSettings
 from components.train.weights import bring_weights, digest_of_weights
 
@@ -48,7 +48,7 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
         if held.before:
             emit("note", text=f"The run {held.before} that trained this is dead: its training is taken over")
         if forced:
-            keeper.forget_others(step.store, reuse_key, step.run)
+            checkpoint_manager.forget_others(step.store, reuse_key, step.run)
         job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
         with told_to_stop() as stop:
             facts = _train(job, settings, stop)
@@ -98,8 +98,8 @@ def _prepare_job(
     parts["tokenizer"] = tokens.facts["tokenizer_digest"]
     if weights:
         parts["pretrained"] = digest_of_weights(weights)
-    found = keeper.newest(step.store, reuse_key, parts, scratch / "checkpoints")
-    if found is None and (other := keeper.nearest_other(step.store, reuse_key, parts)):
+    found = checkpoint_manager.newest(step.store, reuse_key, parts, scratch / "checkpoints")
+    if found is None and (other := checkpoint_manager.nearest_other(step.store, reuse_key, parts)):
         emit("note", text=other)
     tokens_dir, model_dir = folders
     return Job(
@@ -118,8 +118,8 @@ def _prepare_job(
 
 def _train(job: Job, settings: TrainSettings, stop: Callable[[], bool]) -> dict:
     from components.train.device import count_processes
+    from components.train.distributed import ALONE
     from components.train.job import work
-    from components.train.parallel import ALONE
     from components.train.worker import work_together
 
     if (processes := count_processes(settings)) > 1:

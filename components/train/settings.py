@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from components.shared.address import is_on_hub, is_repository
-from components.shared.ranges import Range, check_ranges, nearest_multiple, shown
+from components.shared.base.address import is_on_hub, is_repository
+from components.shared.base.ranges import Range, check_ranges, nearest_multiple, shown
 
 _COUNT = Range(1, 1_000_000)
 _STEPS = Range(1, 1_000_000_000)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.shared.failure import Failure
-from components.shared.pretrained import bring, files_of
+from components.shared.base.failure import Failure
+from components.shared.model.pretrained import bring, files_of
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import digest_of
 from components.shared.storage.store import Store

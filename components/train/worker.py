@@ -16,13 +16,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.liveness import process_started
-from components.shared.step import unforeseen
+from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.runtime.liveness import process_started
+from components.shared.runtime.step import unforeseen
 from components.shared.storage.files import write_atomically
 from components.train.device import choose_device
+from components.train.distributed import Group, PeerLost
 from components.train.job import Job, work
-from components.train.parallel import Group, PeerLost
 
 # Seconds; the first process is given as long to end before the others, which is longer than a `Record` takes to end.
 _LOOK_EVERY, _LEAVE_WITHIN = 0.2, 20.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from components.shared.articles import SPLITS
+from components.shared.text.articles import SPLITS
 from components.validate.corpus import Corpus
 from components.validate.drift import DIVERGENCE, Reference
 from components.validate.known import KNOWN, Counts

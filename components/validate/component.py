@@ -22,7 +22,7 @@ def validate(
     """
     from pathlib import Path
 
-    from components.shared.step import step
+    from components.shared.runtime.step import step
     from components.validate.run import run
 
     with step("validate", settings, pipeline_run) as here:

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from components.shared.articles import (
+from components.shared.base.failure import Failure
+from components.shared.text.articles import (
     SPLIT_FILE,
     SPLITS,
     Article,
@@ -22,8 +23,7 @@ from components.shared.articles import (
     split_articles,
     split_lines,
 )
-from components.shared.failure import Failure
-from components.shared.units import Unit, unit_of
+from components.shared.text.units import Unit, unit_of
 
 UNKNOWN = "<unk>"
 _UNREADABLE = "�"

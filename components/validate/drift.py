@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared import registry
-from components.shared.events import emit
+from components.shared.base.events import emit
 from components.shared.storage.store import Store
-from components.shared.tracking import plainly
-from components.shared.units import Unit
+from components.shared.text.units import Unit
+from components.shared.tracking import registry
+from components.shared.tracking.run import plainly
 from components.validate.statistics import STATISTICS, divergence
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.validate.checks import Check
 from components.validate.results import Result
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.shared.articles import SPLITS, Article
-from components.shared.units import Unit
+from components.shared.text.articles import SPLITS, Article
+from components.shared.text.units import Unit
 from components.validate.corpus import Corpus, count_parts
 from components.validate.drift import Reference
 from components.validate.overlap import RUN, overlaps

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.shared.units import Unit
+from components.shared.text.units import Unit
 from components.validate.corpus import Split
 
 # Words of a run; a word of Chinese has one character and a half.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.shared.articles import SPLITS
-from components.shared.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, logarithmic, plain_text, plots
+from components.shared.report.report import BAD, INK, MUTED, SERIES, WARN, Html, figure, logarithmic, plain_text, plots
+from components.shared.text.articles import SPLITS
 from components.validate.corpus import Corpus
 from components.validate.results import Result
 from components.validate.settings import ValidateSettings

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.shared.articles import SPLITS
-from components.shared.report import Html, badge, facts, page, prose, sample, section, table
+from components.shared.report.report import Html, badge, facts, page, prose, sample, section, table
+from components.shared.text.articles import SPLITS
 from components.validate import pictures
 from components.validate.corpus import Corpus, Split
 from components.validate.overlap import RUN

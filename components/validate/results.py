@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.shared.units import Unit
+from components.shared.text.units import Unit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,13 +8,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from components.shared.events import emit
-from components.shared.failure import Failure
-from components.shared.reuse import key_of, made_by
-from components.shared.step import Step
+from components.shared.base.events import emit
+from components.shared.base.failure import Failure
+from components.shared.reuse.keys import key_of, made_by
+from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.tracking import plainly
+from components.shared.tracking.run import plainly
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
 from components.validate.drift import KIND, RESULTS, Reference, champions_corpus, comparable
@@ -26,7 +26,7 @@ from components.validate.settings import ValidateSettings
 from components.validate.statistics import text_statistics, word_shares
 
 REPORT = "report.html"
-_STYLE = Path(__file__).parents[1] / "shared" / "report.css"
+_STYLE = Path(__file__).parents[1] / "shared" / "report" / "report.css"
 
 
 def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> None:

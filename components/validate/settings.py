@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from components.shared.ranges import Range, check_ranges
+from components.shared.base.ranges import Range, check_ranges
 
 _WORDS = Range(0, 10**12)
 _SHARE = Range(0, 1)

@@ -19,7 +19,7 @@ import urllib3
 from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, KF_PIPELINES_SA_TOKEN_PATH
 from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,22 @@ class Access:
     ca_cert: str | None = None
     kube_context: str | None = None
     timeout: float = 30.0
+
+
+def access_of(endpoint: str | None, namespace: str | None) -> Access:
+    """How the options and the environment say that a server is reached, and as whom.
+
+    KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES say who we are; they are no options, since every process of this
+    machine could read them there.
+    """
+    return Access(
+        endpoint=endpoint,
+        namespace=namespace,
+        token=os.environ.get("KF_PIPELINES_TOKEN"),
+        cookies=os.environ.get("KF_PIPELINES_COOKIES"),
+        ca_cert=os.environ.get("KF_PIPELINES_CA_CERT"),
+        kube_context=os.environ.get("KF_PIPELINES_KUBE_CONTEXT"),
+    )
 
 
 class Client(kfp.Client):

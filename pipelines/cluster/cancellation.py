@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
-from components.shared.events import notes_on_stderr
-from components.shared.failure import Failure
+from components.shared.base.events import notes_on_stderr
+from components.shared.base.failure import Failure
 
 _NEEDED = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 
@@ -24,7 +24,7 @@ def close_run(run_id: str) -> str | None:
         Why something stays open and until when, or None where all is closed.
     """
     from components.notify.run import run
-    from components.shared.step import Step
+    from components.shared.runtime.step import Step
 
     missing = [name for name in _NEEDED if not os.environ.get(name)]
     if not missing:

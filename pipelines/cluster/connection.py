@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.redact import redact
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact
 from pipelines.cluster.access import Access, open_client, speaks_tls
 from pipelines.cluster.errors import (
     CAUGHT,

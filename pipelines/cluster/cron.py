@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.ranges import Range, shown
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Range, shown
 
 FIELDS = {
     "seconds": Range(0, 59),

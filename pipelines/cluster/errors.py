@@ -18,7 +18,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 
 CAUGHT = (ApiException, HTTPError)
 _PATH = "give the address below which /apis/v2beta1 is, as https://host/pipeline is on a full Kubeflow"

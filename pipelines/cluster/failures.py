@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from components.shared.events import parse
-from components.shared.failure import Failure
+from components.shared.base.events import parse
+from components.shared.base.failure import Failure
 
 # The launcher of Kubeflow Pipelines 2.17 about the process that it started.
 _LAUNCHER = re.compile(r"E\d{4} .*\] Component failed to execute successfully: (?P<how>.*)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.failures import failure_in
 from pipelines.cluster.logs import read_log
 from pipelines.cluster.pods import Pods, explain, is_bare, look_at_pods

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.nodes import pod_name, template_of
 from pipelines.cluster.pods import Pods
 from pipelines.cluster.runs import RunStatus, StepStatus

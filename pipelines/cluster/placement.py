@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from kfp import dsl, kubernetes
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.liveness import DEADLINE_VARIABLE
-from components.shared.tracking import OWN_VARIABLES
-from pipelines.cluster.places import Place
-from pipelines.cluster.settings import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, ClusterSettings, is_immutable
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.runtime.liveness import DEADLINE_VARIABLE
+from components.shared.tracking.run import OWN_VARIABLES
+from pipelines.config.cluster import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, ClusterSettings, is_immutable
+from pipelines.config.resources import Place
 
 APP = "wikigpt"
 # Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training

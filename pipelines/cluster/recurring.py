@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import digest_of
 from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule

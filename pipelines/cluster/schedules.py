@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.nearest import nearest
-from components.shared.ranges import shown
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.nearest import nearest
+from components.shared.base.ranges import shown
 from pipelines.cluster.cron import Cron, parse
-from pipelines.yaml_text import read_yaml
+from pipelines.config.yaml_text import read_yaml
 
 _KEYS = ("name", "cron", "time_zone", "profile", "parameters")
 _REQUIRED = ("name", "cron", "profile")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from components.shared.redact import find_secret
+from components.shared.base.redact import find_secret
 
 CREDENTIAL = "a credential"
 SIGNED = "an address with a secret in its query, as a presigned one has"

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cluster.guards import refuse_folders, refuse_secrets
 from pipelines.cluster.namespaces import require_namespace
-from pipelines.cluster.refusals import refuse_folders, refuse_secrets
 from pipelines.cluster.versions import Version, equals, experiment_id, upload
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
-    from pipelines.settings import RunSettings
+    from pipelines.config.settings import RunSettings
 
 EXPERIMENT = "wikigpt"
 
@@ -61,8 +61,8 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     Raises:
         Failure: a setting is wrong, a secret is among them, the image may change, or a folder of this machine is named.
     """
-    from pipelines.compiling import for_cluster
-    from pipelines.settings import load
+    from pipelines.cluster.compiling import for_cluster
+    from pipelines.config.settings import load
 
     overrides = list(overrides)
     refuse_secrets(overrides)
@@ -142,8 +142,8 @@ def new_name(prefix: str) -> str:
 
 
 def _compiled(settings: RunSettings) -> bytes:
+    from pipelines.cluster.compiling import compile_to
     from pipelines.cluster.placement import require_image
-    from pipelines.compiling import compile_to
 
     require_image(settings.cluster)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.registered_model import plain_folder
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.registered_model import plain_folder
 from components.shared.storage.files import PARTIAL, disk_failure
-from pipelines.paths import absolute
+from pipelines.config.paths import absolute
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from components.shared import registry, trained
-from components.shared.failure import ExitCode, Failure
-from components.shared.liveness import alive, heartbeat_of
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.reuse import trained
+from components.shared.reuse.training_lock import trainings
+from components.shared.runtime.liveness import alive, heartbeat_of
 from components.shared.storage.lock import idle
 from components.shared.storage.objects import OldVersion
 from components.shared.storage.store import Store
-from components.shared.tracking import PIPELINE_RUN_TAG
-from components.shared.training_lock import trainings
+from components.shared.tracking import registry
+from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.shared import registry
-from components.shared.measures import finite
-from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.report.measures import finite
+from components.shared.tracking import registry
+from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from components.register.model_lock import fenced, model_lock, owner_of_command
 from components.register.promotion import APPROVAL, finish_move, move_champion
-from components.shared import registry
-from components.shared.failure import ExitCode, Failure
-from components.shared.measures import finite
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.report.measures import finite
 from components.shared.storage.store import Store
+from components.shared.tracking import registry
 from pipelines.registry.references import model_name, resolve
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from components.download.corpora import MODEL
-from components.shared import registry
-from components.shared.failure import ExitCode, Failure
-from components.shared.nearest import nearest
-from components.shared.ranges import shown
-from components.shared.redact import redact
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.nearest import nearest
+from components.shared.base.ranges import shown
+from components.shared.base.redact import redact
+from components.shared.tracking import registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

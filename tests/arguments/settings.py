@@ -8,10 +8,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from components.shared.ranges import Limit, Range, limits_of
-from pipelines.cluster.places import Quantity
-from pipelines.cluster.settings import ClusterSettings, Toleration
-from pipelines.settings import SECTIONS
+from components.shared.base.ranges import Limit, Range, limits_of
+from pipelines.config.cluster import ClusterSettings, Toleration
+from pipelines.config.resources import Quantity
+from pipelines.config.settings import SECTIONS
 
 # What a section needs beside the value in question.
 NEEDED: dict[str, dict[str, Any]] = {"train": {"steps": 1}}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import HTTPClientError
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.s3_errors import plainly
 from components.shared.storage.store import open_store
 

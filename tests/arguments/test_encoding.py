@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from components.shared.failure import ExitCode
+from components.shared.base.failure import ExitCode
 from tests.pipelines.conftest import Command
 
 LATIN = b"caf\xe9".decode(errors="surrogateescape")

@@ -11,20 +11,20 @@ from transformers import AutoConfig
 
 from components.evaluate.generate import sampling
 from components.evaluate.settings import EvaluateSettings
-from components.shared.failure import ExitCode, Failure
-from components.shared.gate import Rule, Scores, gate
-from components.shared.ranges import Range, limits_of
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Range, limits_of
 from components.shared.storage.manifest import Manifest
+from components.shared.tracking.gate import Rule, Scores, gate
 from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
 from components.train.device import count_processes, prepare
 from components.train.job import check_window
 from components.train.loop import budget, memory_named, train
-from components.train.optimizer import build_optimizers, learning_rate_share
+from components.train.optim import build_optimizers, learning_rate_share
 from components.train.settings import TrainSettings
-from pipelines.compiling import compile_to
-from pipelines.numerics import pin_numerics
-from pipelines.settings import load
+from pipelines.cluster.compiling import compile_to
+from pipelines.config.settings import load
+from pipelines.local.numerics import pin_numerics
 from tests.components.train.conftest import open_tiny, tiny
 
 CPU = torch.device("cpu")
@@ -179,7 +179,7 @@ def test_a_window_that_a_pretrained_model_has_not_is_refused_before_the_training
 
 @pytest.mark.slow
 def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_run(tmp_path, monkeypatch):
-    from pipelines.home import open_home
+    from pipelines.local.home import open_home
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     settings = load("quick", ["evaluate.device=cuda", "train.device=cpu", "train.precision=float32"])

@@ -17,13 +17,13 @@ import pytest
 import typer
 from mlflow import MlflowClient
 
-from components.shared import registry
-from pipelines import doctor
-from pipelines.cli import app
-from pipelines.doctor import Finding
-from pipelines.home import open_home
-from pipelines.run import Result
-from pipelines.screen import print_json
+from components.shared.tracking import registry
+from pipelines.cli.app import app
+from pipelines.cli.screen import print_json
+from pipelines.local import doctor
+from pipelines.local.doctor import Finding
+from pipelines.local.home import open_home
+from pipelines.local.run import Result
 from tests.pipelines.conftest import Command
 from tests.pipelines.registry.conftest import (  # noqa: F401
     _filled,
@@ -108,7 +108,7 @@ def test_models_with_an_infinite_perplexity(command: Command, filled: MlflowClie
 
 
 def test_a_run_with_an_infinite_perplexity(command: Command, tmp_path: Path, monkeypatch):
-    from pipelines import summary
+    from pipelines.local import summary
 
     home = open_home(tmp_path / "home")
     result = Result(
@@ -120,7 +120,7 @@ def test_a_run_with_an_infinite_perplexity(command: Command, tmp_path: Path, mon
         "version": "1",
         "aliases": [],
     }
-    monkeypatch.setattr("pipelines.run.execute", lambda *_: result)
+    monkeypatch.setattr("pipelines.local.run.execute", lambda *_: result)
     monkeypatch.setattr(summary, "_version", lambda *_: version)
     sets = ["--set", "train.precision=float32"]
     code, out, _ = command("run", "--json", "--corpus", "sample", "--home", home.root, *sets)
@@ -132,7 +132,7 @@ def test_a_run_with_an_infinite_perplexity(command: Command, tmp_path: Path, mon
 @pytest.mark.parametrize("name", ["check", "doctor"])
 def test_findings_are_json(command: Command, tmp_path: Path, monkeypatch, name: str):
     looked = [Finding("Store", False, "[red] \udce9", "all of it")]
-    monkeypatch.setattr("pipelines.check.check_run", lambda *_: looked)
+    monkeypatch.setattr("pipelines.local.check.check_run", lambda *_: looked)
     monkeypatch.setattr(doctor, "examine", lambda *_: looked)
     arguments = ["--corpus", "sample"] if name == "check" else []
     code, out, _ = command(name, "--json", "--home", tmp_path / "home", *arguments)

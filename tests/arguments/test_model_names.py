@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared import registry
-from components.shared.failure import ExitCode, Failure
-from components.shared.mlflow_filter import both, named
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.tracking import registry
+from components.shared.tracking.mlflow_filter import both, named
 from pipelines.registry.models import models
 from pipelines.registry.references import resolve
 from tests.pipelines.conftest import Command

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from components.notify.run import run
 from components.notify.webhook import deliver
-from components.shared.step import Step
+from components.shared.runtime.step import Step
 from tests.components.notify.conftest import receiver  # noqa: F401
 from tests.components.notify.test_run import FAILED, SUCCEEDED, finish, mlflow_run, step, train  # noqa: F401
 from tests.registry import empty_database, tracking_uri  # noqa: F401
@@ -64,7 +64,7 @@ def test_mlflow_that_refuses_one_thing_does_the_others(step: Make, call, error, 
     here = step()
     train(here)
     finish(here, "train")
-    from components.shared.run_record import write_log
+    from components.shared.runtime.run_record import write_log
 
     write_log(here.store, here.run, "train", "step 1\n")
 

@@ -8,8 +8,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import typer
 
-from components.shared.failure import ExitCode
-from pipelines.cli import app
+from components.shared.base.failure import ExitCode
+from pipelines.cli.app import app
 from tests.pipelines.conftest import Command
 
 VALUES = ["-1", "1e400", "-1e400", "nan", "inf", "-inf", "9" * 5000, "0x10", "abc", "", "²"]

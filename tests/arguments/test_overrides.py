@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
-from pipelines.commands.options import absolute_corpus
-from pipelines.settings import load
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cli.options import absolute_corpus
+from pipelines.config.settings import load
 
 KEYS = [
     "train.seed", "train.pretrained", "train.seed.x", "train", "train.", ".x", "", "cluster", "cluster.", "cluster..x",

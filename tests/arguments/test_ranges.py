@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.ranges import Range, limits_of, number
-from components.shared.settings import parse_section
-from pipelines.cluster.settings import ClusterSettings
-from pipelines.settings import SECTIONS
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Range, limits_of, number
+from components.shared.runtime.settings import parse_section
+from pipelines.config.cluster import ClusterSettings
+from pipelines.config.settings import SECTIONS
 from tests.arguments.settings import NUMBERS, ODD, Field, every_class, every_field
 
 FIELDS = every_field()

@@ -12,14 +12,14 @@ import typer
 from rich.cells import cell_len
 from rich.console import Console
 
-from pipelines.cli import app
-from pipelines.commands.registry import _print_models
-from pipelines.commands.upkeep import _print_waste
-from pipelines.doctor import Finding, print_findings
-from pipelines.progress import ProgressView
+from pipelines.cli.app import app
+from pipelines.cli.maintenance import _print_waste
+from pipelines.cli.registry import _print_models
+from pipelines.cli.screen import console, correct_widths
+from pipelines.local.doctor import Finding, print_findings
+from pipelines.local.progress import ProgressView
+from pipelines.local.summary import print_summary
 from pipelines.registry.models import ModelRow
-from pipelines.screen import console, correct_widths
-from pipelines.summary import print_summary
 from tests.pipelines.conftest import Command
 
 # Rich takes the first for a colour, the second for the end of one, and the third for a picture.

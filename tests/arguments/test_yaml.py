@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.cron import parse
 from pipelines.cluster.schedules import read_schedule, read_schedules
-from pipelines.settings import load
-from pipelines.yaml_text import NotYaml, parse_yaml
+from pipelines.config.settings import load
+from pipelines.config.yaml_text import NotYaml, parse_yaml
 
 SCHEDULE = 'name: nightly\ncron: "0 0 2 * * *"\nprofile: nightly\n'
 # What is wrong with a text, whatever it is meant for, and the line.

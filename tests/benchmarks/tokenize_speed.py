@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from components.shared.articles import split_lines
+from components.shared.text.articles import split_lines
 from components.tokenize import encode as step
 from components.tokenize.bpe import train_bpe, wrapped
 

@@ -31,7 +31,7 @@ from components.train.device import choose_device, prepare
 from components.train.loop import budget, train, validation_loss
 from components.train.model import build_model
 from components.train.settings import TrainSettings
-from pipelines.settings import RunSettings, load
+from pipelines.config.settings import RunSettings, load
 
 DOCS = Path(__file__).parents[2] / "docs"
 # Settings that do not change what is learned, or that the table shows by another column.

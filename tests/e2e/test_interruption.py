@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components.shared.events import parse
+from components.shared.base.events import parse
 from tests.e2e.conftest import TINY, start, wikigpt
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.run_record import read_log
+from components.shared.runtime.run_record import read_log
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
 from tests.e2e.conftest import TINY, wikigpt

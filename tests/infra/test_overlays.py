@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipelines.cluster.placement import APP, S3_KEYS
-from pipelines.cluster.settings import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings
+from pipelines.config.cluster import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings
 from tests.infra.objects import INFRA, ROOTS, WHOLE, build, containers, of_kind, one, pod_specs
 
 DOCS = INFRA.parent / "docs" / "cluster.md"

@@ -9,9 +9,9 @@ import pytest
 import typer
 import yaml
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from pipelines.cluster.placement import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
-from pipelines.cluster.settings import ClusterSettings
+from pipelines.config.cluster import ClusterSettings
 from tests.infra.objects import INFRA, build, containers, of_kind, one, pod_specs
 from tests.infra.page import commands, mentioned, section, shell_blocks, text_of
 

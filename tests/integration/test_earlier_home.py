@@ -14,11 +14,11 @@ from mlflow import MlflowClient
 
 from components.evaluate.run import run as evaluate
 from components.register.run import run as register
-from components.shared import registry
-from components.shared.step import Step
+from components.shared.reuse.trained import keep_model, weights_digest
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
-from components.shared.trained import keep_model, weights_digest
+from components.shared.tracking import registry
 from pipelines.registry.export import export
 from pipelines.registry.gc import gc
 from pipelines.registry.generation import load_writer, write

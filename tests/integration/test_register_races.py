@@ -38,7 +38,7 @@ def enter(uri: str, store: str, model: str, level: float, dies: bool) -> None:
 
     from components.register.model_lock import fenced, model_lock
     from components.register.promotion import place
-    from components.shared.liveness import heartbeat
+    from components.shared.runtime.liveness import heartbeat
     from components.shared.storage.store import open_store
 
     opened, run = open_store(store), f"run-{level}"
@@ -54,7 +54,7 @@ def outcome(uri: str, model: str) -> dict[str, Any]:
     """Levels of the champion and of all versions."""
     from mlflow import MlflowClient
 
-    from components.shared import registry
+    from components.shared.tracking import registry
 
     client = MlflowClient(uri)
     champion = registry.holder(client, model, "champion")

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import MANIFEST, write_manifest
 from components.shared.storage.s3_transfer import PIECE
 from components.shared.storage.store import open_store

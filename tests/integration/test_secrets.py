@@ -17,7 +17,7 @@ import psutil
 import pytest
 import typer.main
 
-from pipelines.cli import app
+from pipelines.cli.app import app
 from tests.e2e.conftest import TINY, environment
 from tests.postgres import free_port
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from components.register.promotion import ANNOUNCED
-from components.shared import registry
+from components.shared.tracking import registry
 from pipelines.registry import promotion
 from tests.interleavings.world import IDENTITY, MODEL, Actor, Crash, Violation, World, registration
 

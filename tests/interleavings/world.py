@@ -23,13 +23,13 @@ from mlflow.exceptions import MlflowException
 
 from components.register import model_lock, promotion
 from components.register.promotion import ANNOUNCED
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.gate import Verdict
+from components.shared.base.failure import Failure
 from components.shared.storage.files import FileFact
 from components.shared.storage.lock import Lock
 from components.shared.storage.objects import Entry, OldVersion
 from components.shared.storage.store import Store
+from components.shared.tracking import registry
+from components.shared.tracking.gate import Verdict
 from tests.interleavings.fake_registry import FakeRegistry
 
 MODEL = "wikigpt"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pipelines.cli import main
-from pipelines.process_environment import child_variables
+from pipelines.cli.app import main
+from pipelines.config.process_environment import child_variables
 
 Command = Callable[..., tuple[int, str, str]]
 

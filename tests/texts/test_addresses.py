@@ -9,9 +9,9 @@ from components.download.address import identity_of
 from components.download.fetch import fetch_corpus
 from components.download.run import run
 from components.download.settings import DownloadSettings
-from components.shared import registry
-from components.shared.secrets import move_out_secrets
+from components.shared.runtime.secrets import move_out_secrets
 from components.shared.storage.store import open_store
+from components.shared.tracking import registry
 from tests.components.download.conftest import own_folder, step, zip_of  # noqa: F401
 from tests.components.download.server import Site, serving
 from tests.registry import empty_database, tracking_uri  # noqa: F401

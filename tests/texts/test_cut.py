@@ -9,7 +9,7 @@ import pytest
 from components.evaluate.perplexity import score_text
 from components.evaluate.scoring import Scorer
 from components.evaluate.texts import Block, cut_text, wikitext_word
-from components.shared.articles import count_words, split_articles
+from components.shared.text.articles import count_words, split_articles
 from tests.components.evaluate.conftest import model, texts, tokenizer, write_text  # noqa: F401
 from tests.texts.corpora import wikitext, without_blanks
 

@@ -17,12 +17,12 @@ from components.download.corpora import TOKENS
 from components.download.encoding import without_marks
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.articles import split_articles
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import open_store
-from pipelines.check import corpus as look_at_corpus
-from pipelines.settings import load
+from components.shared.text.articles import split_articles
+from pipelines.config.settings import load
+from pipelines.local.check import corpus as look_at_corpus
 from tests.texts.corpora import SPLITS, wikitext, without_blanks, write, write_wikitext
 
 RUSSIAN = "Корпус текстов — это собрание текстов в электронной форме ; Москва является столицей России . \n"

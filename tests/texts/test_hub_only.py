@@ -14,11 +14,11 @@ import requests
 from huggingface_hub import errors
 
 from components.download.hub import REPOSITORY, rebuild
-from components.shared.failure import ExitCode
-from components.shared.hub_errors import hub_failure
+from components.shared.base.failure import ExitCode
+from components.shared.model.hub_errors import hub_failure
 from tests.components.download.hub_server import data_set, hub
-from tests.pipelines.test_mirror import REPOSITORY as TINY
-from tests.pipelines.test_mirror import REVISION, Hub
+from tests.pipelines.cluster.test_mirror import REPOSITORY as TINY
+from tests.pipelines.cluster.test_mirror import REVISION, Hub
 from tests.s3_servers import serving
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ import resource, sys
 from pathlib import Path
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.store import open_store
 if sys.argv[2:]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import machine
+from pipelines.local import machine
 from tests.e2e.conftest import TINY
 from tests.pipelines.registry.conftest import _filled, filled  # noqa: F401
 from tests.registry import empty_database, hugging_face_folder  # noqa: F401

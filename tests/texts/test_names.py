@@ -12,10 +12,10 @@ from mlflow import MlflowClient
 from components.download.naming import LONGEST, is_name, name_from
 from components.download.run import run
 from components.download.settings import DownloadSettings
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.settings import parse_section
+from components.shared.base.failure import Failure
+from components.shared.runtime.settings import parse_section
 from components.shared.storage.manifest import read_manifest
+from components.shared.tracking import registry
 from tests.components.download.conftest import own_folder, step  # noqa: F401
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 from tests.texts.corpora import wikitext, write

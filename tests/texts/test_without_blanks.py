@@ -16,16 +16,16 @@ from rich.console import Console
 from components.evaluate.baselines import baselines
 from components.evaluate.run import run as evaluate
 from components.notify.ending import Ending, Made, sentence
-from components.shared import registry
-from components.shared.measures import finite, shown, without_infinities
-from components.shared.report import number
-from components.shared.step import Step
+from components.shared.report.measures import finite, shown, without_infinities
+from components.shared.report.report import number
+from components.shared.reuse.trained import weights_digest
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.trained import weights_digest
-from components.shared.units import unit_of
+from components.shared.text.units import unit_of
+from components.shared.tracking import registry
+from pipelines.local.summary import print_summary
 from pipelines.registry.models import models
 from pipelines.registry.promotion import promote
-from pipelines.summary import print_summary
 from tests.components.evaluate.conftest import make_model, texts, tokenizer, write_corpus, write_model  # noqa: F401
 from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register, tracking_uri  # noqa: F401
 from tests.texts.corpora import without_blanks
@@ -133,7 +133,7 @@ def test_a_model_that_is_no_number_leaves_no_tag_of_that_kind_and_is_not_promote
     tmp_path,
     monkeypatch,
 ):
-    from components.shared.failure import Failure
+    from components.shared.base.failure import Failure
 
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=math.nan)
@@ -203,7 +203,7 @@ def test_what_json_cannot_hold_is_null():
     ],
 )
 def test_where_words_mean_something(text, unit):
-    from components.shared.articles import count_words
+    from components.shared.text.articles import count_words
 
     assert unit_of(count_words(text), len(text.encode())) == unit
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from components.shared.failure import Failure
-from components.shared.os_errors import os_failure
+from components.shared.base.failure import Failure
+from components.shared.base.os_errors import os_failure
 
 # What ends in this is being written, by a process that may be dead: nobody reads it.
 PARTIAL = ".part"

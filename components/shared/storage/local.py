@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import FileFact, write_atomically
 from components.shared.storage.objects import Entry, OldVersion, damaged, differing
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import PARTIAL, FileFact, file_fact, write_atomically
 
 MANIFEST = "manifest.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from components.shared.failure import Damaged
+from components.shared.base.failure import Damaged
 from components.shared.storage.files import FileFact
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from components.shared.aws_variables import check_aws_variables
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.storage.aws_variables import check_aws_variables
 from components.shared.storage.files import FileFact, write_atomically
 from components.shared.storage.objects import Entry, OldVersion, damaged
 from components.shared.storage.s3_errors import code_of, misconfigured, plainly, web_page

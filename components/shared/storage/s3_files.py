@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.files import disk_failure
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_errors import code_of, plainly

@@ -16,7 +16,7 @@ from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import PARTIAL, FileFact, disk_failure, place
 from components.shared.storage.objects import damaged, differing, side_by_side
 from components.shared.storage.s3_errors import code_of

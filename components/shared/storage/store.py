@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from components.shared.address import is_bucket
-from components.shared.failure import Damaged, ExitCode, Failure
+from components.shared.base.address import is_bucket
+from components.shared.base.failure import Damaged, ExitCode, Failure
 from components.shared.storage.files import FileFact, file_fact, write_atomically
 from components.shared.storage.local import LocalObjects
 from components.shared.storage.manifest import MANIFEST, Manifest, read_manifest

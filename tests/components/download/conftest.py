@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.shared.step import Step
+from components.shared.runtime.step import Step
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 TEXTS = {

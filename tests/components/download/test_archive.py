@@ -10,7 +10,7 @@ import pytest
 
 from components.download.archive import unpack
 from components.download.splits import find_splits
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from tests.components.download.conftest import tar_of, zip_of
 
 

@@ -20,7 +20,7 @@ from components.download.archive import unpack
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.download.web import download
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.store import open_store
 from tests.components.download.conftest import tar_of
 from tests.components.download.server import Site, serving

@@ -10,7 +10,7 @@ import pytest
 from components.download.corpora import RAW, TOKENS
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.manifest import digest_of, read_manifest
 from components.shared.storage.store import open_store
 from tests.components.download.conftest import zip_of
@@ -166,7 +166,7 @@ import resource, sys
 from pathlib import Path
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.store import open_store
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:

@@ -16,11 +16,11 @@ from components.download.corpora import KNOWN, RAW, SAMPLE, TOKENS, dataset_dige
 from components.download.fetch import fetch_corpus
 from components.download.hub import REVISION, _check_reachable, rebuild
 from components.download.settings import DownloadSettings
-from components.shared.articles import SPLITS, split_lines
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.files import FileFact
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import open_store
+from components.shared.text.articles import SPLITS, split_lines
 from tests.components.download.hub_server import data_set, hub
 
 RELEASED = {"train": "train", "validation": "valid", "test": "test"}
@@ -127,7 +127,7 @@ import sys
 from pathlib import Path
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.store import open_store
 try:
     fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), Path(sys.argv[1]), open_store(sys.argv[2]))

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from components.download.run import run
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.liveness import end_heartbeat, heartbeat
+from components.shared.base.failure import Failure
+from components.shared.reuse.trained import keep_model
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.trained import keep_model
-from components.shared.training_lock import training_lock
+from components.shared.tracking import registry
 
 
 def publish(store, folder, kind, name):

@@ -5,7 +5,7 @@ import pytest
 
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.store import open_store
 
 

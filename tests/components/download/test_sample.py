@@ -6,8 +6,8 @@ import pytest
 
 from components.download.corpora import dataset_digest
 from components.download.sample import ARTICLES, Lots, sample_corpus
-from components.shared.articles import split_articles
 from components.shared.storage.files import FileFact
+from components.shared.text.articles import split_articles
 
 GRAM = 13
 

@@ -1,8 +1,8 @@
 import pytest
 
 from components.download.settings import DownloadSettings
-from components.shared.failure import Failure
-from components.shared.settings import parse_section
+from components.shared.base.failure import Failure
+from components.shared.runtime.settings import parse_section
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from tenacity import wait_none
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.download.web import ATTEMPTS, download
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.store import open_store
 from tests.components.download.conftest import zip_of
 from tests.components.download.server import Site, serving

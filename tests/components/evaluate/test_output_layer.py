@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.evaluate.prefix import Prefixed
 from components.evaluate.scoring import Scorer
-from components.shared.head import has_plain_head, head_in_float32
+from components.shared.model.head import has_plain_head, head_in_float32
 from tests.components.evaluate.conftest import CONTEXT, make_model
 
 CAP = 3.0

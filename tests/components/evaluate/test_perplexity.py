@@ -15,9 +15,9 @@ from components.evaluate.perplexity import _encode, score_text
 from components.evaluate.scoring import Scorer
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.texts import hf_doc, wikitext_word
-from components.shared.articles import count_words
-from components.shared.head import has_plain_head
+from components.shared.model.head import has_plain_head
 from components.shared.storage.manifest import read_manifest
+from components.shared.text.articles import count_words
 from components.tokenize.encode import encode
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
 

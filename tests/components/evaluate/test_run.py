@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 from components.evaluate.model import load_model
 from components.evaluate.run import Evaluated, run
 from components.evaluate.settings import EvaluateSettings
-from components.shared.failure import Failure
-from components.shared.step import Step
+from components.shared.base.failure import Failure
+from components.shared.reuse.trained import keep_model, weights_digest
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.trained import keep_model, weights_digest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 

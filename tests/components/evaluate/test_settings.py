@@ -8,9 +8,9 @@ import pytest
 
 from components.evaluate.measure import evaluation_key
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
-from components.shared.failure import Failure
-from components.shared.gate import Rule
-from components.shared.settings import parse_section
+from components.shared.base.failure import Failure
+from components.shared.runtime.settings import parse_section
+from components.shared.tracking.gate import Rule
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from components.evaluate.texts import detokenise, hf_doc, lm_eval, scored_units, wikitext_word
-from components.shared.articles import split_articles
+from components.shared.text.articles import split_articles
 from tests.components.evaluate.conftest import write_text
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from components.notify.ending import HINTS, Ending, Made, conclude, sentence
-from components.shared.failure import Failure, Interrupted
-from components.shared.run_record import StepRecord
+from components.shared.base.failure import Failure, Interrupted
+from components.shared.runtime.run_record import StepRecord
 
 STATES = json.loads((Path(__file__).parent / "recorded_states.json").read_text())
 BROKEN = Failure("The loss is nan in step 7", where="step train", remedy="lower train.learning_rate")

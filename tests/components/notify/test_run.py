@@ -7,13 +7,13 @@ import pytest
 
 from components.notify.run import run
 from components.notify.settings import NotifySettings
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.liveness import alive, heartbeat, heartbeat_of
-from components.shared.run_record import record_failure, record_finish, record_start, write_log
-from components.shared.settings import parse_section
-from components.shared.step import Step
-from components.shared.step import step as step_of
+from components.shared.base.failure import Failure
+from components.shared.runtime.liveness import alive, heartbeat, heartbeat_of
+from components.shared.runtime.run_record import record_failure, record_finish, record_start, write_log
+from components.shared.runtime.settings import parse_section
+from components.shared.runtime.step import Step
+from components.shared.runtime.step import step as step_of
+from components.shared.tracking import registry
 
 SUCCEEDED = {"state": "SUCCEEDED", "error_code": 0, "error_message": ""}
 FAILED = {"state": "FAILED", "error_code": 1, "error_message": "Inner task failed"}
@@ -201,7 +201,7 @@ def test_a_version_that_was_deleted_is_left_out(step, capsys):
 
 def test_mlflow_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("components.shared.tracking.PATIENCE", 0.1)
+    monkeypatch.setattr("components.shared.tracking.run.PATIENCE", 0.1)
     here = step(webhook=receiver.url)
     fail(here, "train")
     run(here, FAILED)

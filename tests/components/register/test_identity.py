@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.shared import registry
+from components.shared.reuse.trained import keep_model, weights_digest
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
-from components.shared.trained import keep_model, weights_digest
+from components.shared.tracking import registry
 from pipelines.registry.promotion import promote, rollback
 from tests.components.register.test_killed import run_until_write
 from tests.registry import Folders, another_model, make_folders, make_step, register

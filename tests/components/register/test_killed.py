@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.download.standing import look_up
-from components.shared import registry
+from components.shared.reuse.prior_artifacts import look_up
 from components.shared.storage.store import open_store
+from components.shared.tracking import registry
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
 
 NAME = "wikigpt-sample"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from components.register.model_lock import fenced, model_lock, owner_of_command, register_once
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.liveness import end_heartbeat, heartbeat
+from components.shared.base.failure import Failure
+from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.store import open_store
+from components.shared.tracking import registry
 from tests.interleavings.fake_registry import FakeRegistry
 
 MODEL, WEIGHTS = "wikigpt", "d" * 64

@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.register.promotion import ANNOUNCED, Placed, place
-from components.shared import registry
+from components.shared.tracking import registry
 from tests.registry import judge_of, make_version
 
 NAME = "wikigpt-sample"
@@ -112,7 +112,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: Mlflow
 
 def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_path: Path) -> None:
     """Another hand registered the champion: it has none of our tags and no evaluation."""
-    from components.shared.gate import Scores, gate
+    from components.shared.tracking.gate import Scores, gate
 
     client.create_registered_model(NAME)
     client.create_model_version(NAME, "file:///nowhere")

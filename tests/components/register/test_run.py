@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared import registry
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
 from tests.registry import another_model, make_folders, make_step, register
 
 NAME = "wikigpt-sample"

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from components.shared.liveness import STALE_AFTER, heartbeat
+from components.shared.runtime.liveness import STALE_AFTER, heartbeat
+from components.shared.runtime.sweep import sweep
 from components.shared.storage.store import Store, open_store
-from components.shared.sweep import sweep
-from components.shared.tracking import PIPELINE_RUN_TAG
+from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 DIE_WHILE_BEATING = """
 import os, sys
-from components.shared.liveness import heartbeat
+from components.shared.runtime.liveness import heartbeat
 from components.shared.storage.store import open_store
 with heartbeat(open_store(sys.argv[1]), "killed"):
     os.kill(os.getpid(), 9)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from transformers import AutoTokenizer
 
-from components.shared.articles import split_lines
+from components.shared.text.articles import split_lines
 from components.tokenize.bpe import END_OF_TEXT, save, train_bpe, wrapped
 from tests.components.tokenize.conftest import ODD, TEXTS
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-from components.shared.articles import split_articles
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
+from components.shared.text.articles import split_articles
 from components.tokenize import encode as module
 from components.tokenize.bpe import END_OF_TEXT, train_bpe
 from components.tokenize.encode import dtype_for, encode

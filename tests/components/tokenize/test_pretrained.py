@@ -7,7 +7,7 @@ import boto3
 import pytest
 from tokenizers import Tokenizer
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.tokenize.bpe import save, train_bpe, wrapped
 from components.tokenize.pretrained import PINNED, load_pretrained
 from tests.components.tokenize.conftest import ODD, TEXTS

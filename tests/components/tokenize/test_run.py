@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from components.shared.articles import SPLITS, count_lines, count_words
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
+from components.shared.text.articles import SPLITS, count_lines, count_words
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from tests.components.tokenize.conftest import ODD, TEXTS
@@ -96,7 +96,7 @@ class TestInAProcess:
     CODE = """
 import sys
 from pathlib import Path
-from components.shared.step import Step
+from components.shared.runtime.step import Step
 from components.tokenize.run import run
 step = Step("tokenize", "night-1", {"tokenize": {"vocab_size": 320}})
 run(step, "f" * 32, Path(sys.argv[1]), Path(sys.argv[2]))

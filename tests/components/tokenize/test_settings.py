@@ -1,7 +1,7 @@
 import pytest
 
-from components.shared.failure import Failure
-from components.shared.settings import parse_section
+from components.shared.base.failure import Failure
+from components.shared.runtime.settings import parse_section
 from components.tokenize.settings import TokenizeSettings
 
 

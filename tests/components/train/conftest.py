@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.step import Step
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from components.shared.step import Step
+from components.shared.runtime.step import Step
 
 
 def train_in_process(

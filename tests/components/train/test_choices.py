@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from components.shared.storage.manifest import Manifest
-from components.train.adapters import add_adapter
 from components.train.data import open_corpus
+from components.train.extras.adapters import add_adapter
 from components.train.loop import train
 from components.train.model import build_model, save_model
-from components.train.optimizer import build_optimizers
+from components.train.optim import build_optimizers
 from components.train.settings import TrainSettings
 from tests.components.train.conftest import tiny
 

@@ -13,7 +13,9 @@ def test_the_core_is_imported_where_nothing_of_the_pipeline_is_installed() -> No
     absent = ("pydantic", "kfp", "mlflow", "peft", "psutil", "boto3")
     program = f"import sys; sys.modules |= dict.fromkeys({absent}); import {CORE}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"components.shared.storage.store", "components.shared.step", "components.train.record"} & set(loaded)
+    assert not {"components.shared.storage.store", "components.shared.runtime.step", "components.train.reporter"} & set(
+        loaded
+    )
 
 
 def test_the_settings_load_nothing_at_all() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.manifest import Manifest
 from components.train.data import Draw, Split, TrainOrder, ValidationBlocks, seed_of
 
@@ -138,7 +138,7 @@ def test_permutations_are_even() -> None:
 def test_nothing_is_drawn_by_what_numpy_may_change(step: str) -> None:
     """Of `numpy.random` only bit generators and their seeding have a stream that is guaranteed."""
     used = set()
-    for path in Path(importlib.import_module(f"components.{step}").__path__[0]).glob("*.py"):
+    for path in Path(importlib.import_module(f"components.{step}").__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("np.random", "numpy.random"):
                 used.add(node.attr)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.shared.device import precision_by_capability
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.device import precision_by_capability
 from components.train.device import choose_device, count_processes, precision_of, prepare, remark_on_precision
 from tests.components.train.conftest import tiny
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings

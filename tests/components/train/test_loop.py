@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from components.shared.failure import ExitCode, Failure, Interrupted
+from components.shared.base.failure import ExitCode, Failure, Interrupted
 from components.shared.storage.manifest import Manifest
 from components.train.checkpoint import State
 from components.train.data import Split, TrainOrder

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.train.model import build_model, save_model, token_loss
 from tests.components.train.conftest import loss_after_learning, tiny
 

@@ -15,15 +15,15 @@ from typing import Any
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.liveness import heartbeat
-from components.shared.step import Step
+from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.reuse.trained import fetch_model, fetch_same, made_by, weights_digest
+from components.shared.reuse.training_lock import training_lock, trainings
+from components.shared.runtime.liveness import heartbeat
+from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
-from components.shared.trained import fetch_model, fetch_same, made_by, weights_digest
-from components.shared.training_lock import training_lock, trainings
-from components.train.record import Record
+from components.train.reporter import Record
 from components.train.run import run
 from tests.components.train.conftest import losses_of, make_tokens, tiny_step
 from tests.components.train.killing import train_in_process
@@ -144,7 +144,7 @@ def test_a_run_that_resumed_says_so_when_it_cannot_save_again(
     def full(*_: object) -> None:
         raise Failure("Could not write: No space left on device", where="/tmp", remedy="free some space")
 
-    monkeypatch.setattr("components.train.keeper.write_state", full)
+    monkeypatch.setattr("components.train.checkpoint_manager.write_state", full)
     monkeypatch.setattr("components.train.run.told_to_stop", lambda: nullcontext(lambda: True))
     with pytest.raises(Failure, match="No space left on device; the last checkpoint is of step 4"):
         run(tiny_step("run-2", every=None, **RICH), FINGERPRINT, tokens_dir, here / "model")

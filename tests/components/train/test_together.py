@@ -13,8 +13,8 @@ from textwrap import dedent, indent
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure, Interrupted
-from components.shared.step import Step
+from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.train.run import run
@@ -115,10 +115,10 @@ def test_sigterm_waits_for_the_checkpoint_that_it_makes(
         monkeypatch,
         """
         import time
-        from components.train import keeper, worker
+        from components.train import checkpoint_manager, worker
         worker._LEAVE_WITHIN = 0
-        write = keeper.write_state
-        keeper.write_state = lambda *args: (time.sleep(2), write(*args))
+        write = checkpoint_manager.write_state
+        checkpoint_manager.write_state = lambda *args: (time.sleep(2), write(*args))
         """,
     )
     values = {"every": None, "processes": 2, "threads": 2, "steps": 4000}

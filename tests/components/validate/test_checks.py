@@ -4,7 +4,7 @@ from dataclasses import fields
 
 import pytest
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.validate.checks import checks
 from components.validate.drift import Reference
 from components.validate.settings import ValidateSettings

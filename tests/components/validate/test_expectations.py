@@ -2,7 +2,7 @@
 
 import pytest
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.validate.checks import Check, checks
 from components.validate.expectations import judge, wanted
 from components.validate.measures import measure

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.step import Step
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.validate.results import Validation

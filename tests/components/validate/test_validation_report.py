@@ -8,7 +8,7 @@ from components.validate.measures import measure
 from components.validate.report import write_report
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
-from tests.components.shared.test_report import Elements
+from tests.components.shared.report.test_report import Elements
 from tests.components.validate.texts import article, good, line, read
 
 HOSTILE = "<script>alert(1)</script> $x$ $"

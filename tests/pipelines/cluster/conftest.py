@@ -7,7 +7,7 @@ import yaml
 from kfp import compiler, dsl
 
 from pipelines.cluster.placement import pipeline_config, placement
-from pipelines.cluster.settings import ClusterSettings
+from pipelines.config.cluster import ClusterSettings
 from tests.kfp_stand_in.fixtures import cluster, kubeconfig, stand_in  # noqa: F401
 
 IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64

@@ -2,11 +2,11 @@
 
 import pytest
 
-from components.shared.liveness import alive, heartbeat, heartbeat_of
-from components.shared.run_record import record_start
-from components.shared.step import Step
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.liveness import alive, heartbeat, heartbeat_of
+from components.shared.runtime.run_record import record_start
+from components.shared.runtime.step import Step
 from components.shared.storage.store import open_store
-from components.shared.training_lock import training_lock
 from pipelines.cluster.cancellation import close_run
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
@@ -48,6 +48,6 @@ def test_what_cannot_be_reached_is_named(cancelled, monkeypatch):
     assert "stay open: WIKIGPT_STORE is not set here." in close_run(RUN)
     monkeypatch.setenv("WIKIGPT_STORE", str(open_store(cancelled.store.uri).uri))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    monkeypatch.setattr("components.shared.tracking.PATIENCE", 0.1)
+    monkeypatch.setattr("components.shared.tracking.run.PATIENCE", 0.1)
     assert "MLflow does not answer" in close_run(RUN)
     assert alive(heartbeat_of(cancelled.store, RUN))

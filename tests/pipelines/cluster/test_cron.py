@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.cron import parse
 
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

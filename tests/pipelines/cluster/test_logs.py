@@ -3,7 +3,7 @@
 import boto3
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.inspection import inspect
 from pipelines.cluster.logs import error_of, read_log, step_to_read

@@ -4,8 +4,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipelines.compiling import compile_to
-from pipelines.settings import load
+from pipelines.cluster.compiling import compile_to
+from pipelines.config.settings import load
 from tests.pipelines.cluster.conftest import IMAGE
 
 SECRET = {"secretKeyRef": {"name": "kfp-mlflow-credentials", "key": "k"}}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.placement import placement
-from pipelines.cluster.places import TrainPlace
-from pipelines.cluster.settings import ClusterSettings, Toleration
+from pipelines.config.cluster import ClusterSettings, Toleration
+from pipelines.config.resources import TrainPlace
 from tests.pipelines.cluster.conftest import IMAGE
 
 

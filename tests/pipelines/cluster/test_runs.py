@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import kfp_server_api
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cluster.formatting import status_lines
 from pipelines.cluster.runs import RunStatus, describe
-from pipelines.cluster.watching import require_success
-from pipelines.cluster.words import status_lines
+from pipelines.cluster.wait import require_success
 from tests.kfp_stand_in.recorded import FOLDER, recorded
 
 NOW = datetime(2026, 11, 27, 3, tzinfo=UTC)

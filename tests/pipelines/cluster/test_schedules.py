@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.cron import parse
-from pipelines.cluster.nights import overdue, standings
+from pipelines.cluster.formatting import standing_lines
 from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
 from pipelines.cluster.runs import fetch
+from pipelines.cluster.schedule_status import overdue, standings
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
-from pipelines.cluster.watching import wait
-from pipelines.cluster.words import standing_lines
+from pipelines.cluster.wait import wait
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 

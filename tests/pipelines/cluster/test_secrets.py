@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
-from pipelines.cluster.refusals import refuse_secret_values, refuse_secrets
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cluster.guards import refuse_secret_values, refuse_secrets
 from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, secret_in
 
 HIDDEN = "hunter2hunter2"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.submission import Package, package, submit

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster.settings import QUEUED
-from pipelines.compiling import compile_to
-from pipelines.settings import load
+from pipelines.cluster.compiling import compile_to
+from pipelines.config.cluster import QUEUED
+from pipelines.config.settings import load
 from pipelines.steps import STEPS
 from tests.pipelines.cluster.conftest import IMAGE
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.registry.export import export
 from pipelines.registry.generation import load_writer, write
 from pipelines.registry.references import resolve

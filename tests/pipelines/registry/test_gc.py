@@ -9,12 +9,12 @@ from uuid import uuid4
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.failure import Failure
-from components.shared.liveness import end_heartbeat, heartbeat
+from components.shared.base.failure import Failure
+from components.shared.reuse.trained import keep_model, made_by
+from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
-from components.shared.trained import keep_model, made_by
-from components.shared.training_lock import training_lock
 from pipelines.registry.gc import DAY, Waste, gc
 from tests.s3_servers import make_bucket
 

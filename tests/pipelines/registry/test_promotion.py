@@ -10,12 +10,12 @@ from mlflow import MlflowClient
 
 from components.register.model_lock import model_lock
 from components.register.promotion import place
-from components.shared import registry
-from components.shared.failure import Failure
-from components.shared.liveness import heartbeat
+from components.shared.base.failure import Failure
+from components.shared.runtime.liveness import heartbeat
 from components.shared.storage.store import open_store
-from pipelines.commands import registry as commands
-from pipelines.home import open_home
+from components.shared.tracking import registry
+from pipelines.cli import registry as commands
+from pipelines.local.home import open_home
 from pipelines.registry.models import models
 from pipelines.registry.promotion import Moved, promote, rollback
 from tests.registry import judge_of, make_version

@@ -3,7 +3,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from pipelines.registry.references import resolve
 from tests.registry import make_version
 

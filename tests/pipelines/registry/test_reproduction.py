@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.failure import Failure
-from components.shared.reuse import request_of
-from components.shared.step import Step
+from components.shared.base.failure import Failure
+from components.shared.reuse.keys import request_of
+from components.shared.runtime.step import Step
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
-from pipelines.home import open_home
+from pipelines.local.home import open_home
+from pipelines.local.reproduction import check_reproducible, compare, lend, lineage_of
 from pipelines.registry.references import resolve
-from pipelines.registry.reproduction import check_reproducible, compare, lend, lineage_of
 from tests.registry import EVALUATION, TEXT, Folders, change_weights, make_folders, register
 
 SETTINGS = {
@@ -30,7 +30,7 @@ SETTINGS = {
 def made(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("WIKIGPT_COMMIT", "c0ffee")
-    monkeypatch.setattr("components.shared.reuse.code_digest", lambda result: "code")
+    monkeypatch.setattr("components.shared.reuse.keys.code_digest", lambda result: "code")
     request = request_of(digest_of({"train": TEXT}), SETTINGS)
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.reuse_key)
     facts = read_manifest(folders.model, "model").facts
@@ -79,7 +79,7 @@ def test_other_code_is_refused_and_the_commit_named(
     client: MlflowClient, made: Folders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
-    monkeypatch.setattr("components.shared.reuse.code_digest", lambda result: "edited")
+    monkeypatch.setattr("components.shared.reuse.keys.code_digest", lambda result: "edited")
     with pytest.raises(Failure, match=r"code.tokens: 'code' then, 'edited' now.*check out commit c0ffee"):
         check_reproducible(client, lineage)
 

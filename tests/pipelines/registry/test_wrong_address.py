@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
-from components.shared.tracking import connect
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.tracking.run import connect
 from tests.postgres import free_port
 from tests.servers import mlflow_server
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.lock import Lock, locks
 from components.shared.storage.store import Store, open_store
 

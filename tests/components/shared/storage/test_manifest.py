@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 from components.shared.storage.files import FileFact, file_fact, write_atomically
 from components.shared.storage.manifest import MANIFEST, Manifest, digest_of, read_manifest, write_manifest
 
@@ -163,7 +163,7 @@ _AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from components.shared.storage.files import write_atomically
-from components.shared.failure import Failure
+from components.shared.base.failure import Failure
 if os.geteuid() == 0:
     os.setuid(65534)
 try:

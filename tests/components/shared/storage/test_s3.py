@@ -4,7 +4,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import MANIFEST, write_manifest
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_transfer import PIECE

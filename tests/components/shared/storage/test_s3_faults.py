@@ -5,7 +5,7 @@ More of them, which take longer, are in tests/integration/test_s3_faults.py.
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.s3_transfer import PIECE
 from components.shared.storage.store import open_store

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from components.download.s3 import download_prefix
-from components.shared.failure import ExitCode, Failure
-from components.shared.pretrained import bring
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.model.pretrained import bring
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_files import download_file
 from components.train.settings import TrainSettings

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.files import FileFact
 from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.storage.store import open_store
@@ -224,7 +224,7 @@ def test_a_store_below_a_file_is_one_sentence(tmp_path, folder):
 
 def test_a_local_store_costs_no_import_of_boto3(tmp_path):
     code = (
-        "import sys; from components.shared.storage.store import open_store; import components.shared.step;"
+        "import sys; from components.shared.storage.store import open_store; import components.shared.runtime.step;"
         f" open_store({str(tmp_path)!r}).names('model'); print('boto3' in sys.modules, 'botocore' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from components.shared.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.store import Store

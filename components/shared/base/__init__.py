@@ -1,0 +1,1 @@
+"""What every other package of the project needs: failures, redaction, ranges, addresses, events."""

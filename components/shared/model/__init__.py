@@ -1,0 +1,1 @@
+"""The hardware that a model runs on, its output head, and pretrained or registered weights."""

@@ -1,0 +1,103 @@
+"""What went wrong with the Hugging Face Hub. Only a network error means that it cannot be reached.
+
+`huggingface_hub` says that the network may be down whenever its cache lacks a file, and its errors of HTTP and of the
+cache are both an `OSError`: the cause tells them apart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from components.shared.base.failure import ExitCode, Failure
+
+_REFUSED = (401, 403)
+_BUSY = (408, 429)
+
+
+def hub_failure(error: Exception, what: str, where: str, otherwise: str) -> Failure:
+    """The failure that an error of the Hub means.
+
+    Args:
+        error: that `huggingface_hub` or `requests` raised.
+        what: could not be had, as the start of a sentence.
+        where: the address on the Hub.
+        otherwise: what to do where the Hub cannot be had at all.
+    """
+    chain = list(_chain(error))
+    why, remedy, code = _of_answer(chain) or _of_no_answer(chain) or _of_cache(chain) or _unknown(error)
+    return Failure(f"{what}: {why}", where=where, remedy=f"{remedy}, or {otherwise}", exit_code=code)
+
+
+def is_offline() -> bool:
+    """Whether a variable keeps this process from asking the Hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+Meaning = tuple[str, str, ExitCode]
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _of_answer(chain: list[BaseException]) -> Meaning | None:
+    """The Hub, or a proxy before it, answered."""
+    from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+
+    answered = next((error for error in chain if isinstance(error, HfHubHTTPError)), None)
+    if answered is None:
+        return None
+    status = answered.response.status_code
+    if isinstance(answered, RevisionNotFoundError):
+        return "it has no such revision", "fix the revision", ExitCode.FAILED
+    if status in _REFUSED:
+        remedy = "fix the name, or set HF_TOKEN to a token that may read it"
+        return f"there is no such repository, or it is not open to you (HTTP {status})", remedy, ExitCode.UNAUTHORISED
+    if status >= 500 or status in _BUSY:
+        return f"the Hub is busy or down (HTTP {status})", "try again later", ExitCode.UNREACHABLE
+    return f"the Hub answered {status}", "look whether the address is right", ExitCode.FAILED
+
+
+def _of_no_answer(chain: list[BaseException]) -> Meaning | None:
+    import httpx2
+    import requests
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    off = any(isinstance(error, OfflineModeIsEnabled) for error in chain)
+    if off or (is_offline() and any(isinstance(error, LocalEntryNotFoundError) for error in chain)):
+        why = "its cache lacks it, and HF_HUB_OFFLINE forbids to ask the Hub"
+        return why, "unset HF_HUB_OFFLINE", ExitCode.UNREACHABLE
+    # Of requests, what is wrong with an address is a ValueError too.
+    wrong = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
+    if any(
+        isinstance(error, wrong) or (isinstance(error, requests.RequestException) and isinstance(error, ValueError))
+        for error in chain
+    ):
+        address = os.environ.get("HF_ENDPOINT", "")
+        return f"{address!r} is no address of a Hub", "fix HF_ENDPOINT", ExitCode.USAGE
+    network = (httpx2.TransportError, requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
+    if found := next((error for error in chain if isinstance(error, network)), None):
+        return f"it cannot be reached ({type(found).__name__})", "look at the network", ExitCode.UNREACHABLE
+    return None
+
+
+def _of_cache(chain: list[BaseException]) -> Meaning | None:
+    """The Hub was asked, and what it sent could not be kept."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import FileMetadataError, LocalEntryNotFoundError
+
+    other = (LocalEntryNotFoundError, FileMetadataError)
+    failed = (error for error in chain if isinstance(error, OSError) and not isinstance(error, other))
+    if (error := next(failed, None)) is None:
+        return None
+    path = error.filename or constants.HF_HUB_CACHE
+    why = f"the cache of the Hub cannot be used: {error.strerror or error} ({path})"
+    return why, "free some space, or set HF_HOME to a folder that can be written", ExitCode.FAILED
+
+
+def _unknown(error: Exception) -> Meaning:
+    said = (str(error).strip().splitlines() or ["no message"])[0][:200]
+    return f"{type(error).__name__}: {said}", "run again", ExitCode.FAILED

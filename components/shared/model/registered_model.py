@@ -1,0 +1,84 @@
+"""The model of a version as MLflow keeps it, which outlives the store that it was made in."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.shared.base.failure import Failure
+from components.shared.reuse.trained import KIND, weights_digest
+from components.shared.storage.manifest import write_manifest
+from components.shared.tracking import registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+# Where the transformers flavor keeps them.
+_PARTS = ("model", "components/tokenizer")
+
+
+def registered_model(client: MlflowClient, version: ModelVersion, folder: Path) -> dict[str, Any] | None:
+    """Brings the model of a version to a new folder, where it has the weights that the version names.
+
+    Returns:
+        What the manifest of the model said of its tokenizer and its training; None where MLflow has the model no more,
+        or in other files than it was trained to, so that nobody can say whether its weights are the same.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        plain_folder(client, version, folder)
+        identity = recorded_identity(client, version)
+    except (MlflowException, OSError, Failure):
+        return None
+    if not any(folder.glob("*.safetensors")):
+        return None
+    if weights_digest(write_manifest(folder, KIND)) != version.tags.get(registry.WEIGHTS_DIGEST):
+        return None
+    return {
+        "tokenizer_digest": version.tags.get(registry.TOKENIZER_DIGEST, ""),
+        "identity": {name: _value(text) for name, text in identity.items()},
+    }
+
+
+def recorded_identity(client: MlflowClient, version: ModelVersion) -> dict[str, str]:
+    """What the training of a version was made of, as the logged model keeps it: flat names to texts."""
+    source = version.source or ""
+    while not source.startswith("models:/m-"):  # a copy names the version that it was copied from
+        name, _, number = source.removeprefix("models:/").rpartition("/")
+        source = client.get_model_version(name, number).source or ""
+    return dict(client.get_logged_model(source.removeprefix("models:/")).params)
+
+
+def plain_folder(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
+    """Downloads a version and lays its parts together in a new folder.
+
+    Raises:
+        Failure: the version has no model or no tokenizer.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    address = f"models:/{version.name}/{version.version}"
+    with tempfile.TemporaryDirectory(prefix="wikigpt-version-") as scratch:
+        logged = Path(download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri))
+        for part in _PARTS:
+            if (logged / part).is_dir():
+                shutil.copytree(logged / part, folder, dirs_exist_ok=True)
+    for file, what in {"config.json": "model", "tokenizer.json": "tokenizer"}.items():
+        if not (folder / file).is_file():
+            raise Failure(
+                f"The version has no {what}: there is no {file}",
+                where=address,
+                remedy="use another version, or run the pipeline again to make it anew",
+            )
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,1 @@
+"""Reports in HTML, and numbers as people read them."""

@@ -1,0 +1,231 @@
+"""Reports for people: one HTML file that needs no network and no script, light and dark, on a screen and on paper.
+
+A report is put together from the functions below; each gives `Html`, and everything else that they are handed is
+escaped, since titles and samples come from a corpus that nobody has read.
+
+    with plots("Loss") as [axes]:
+        axes.plot(steps, losses)
+    page("Evaluation", "of wikigpt 7", [section("Training", figure(axes, "Loss by step", alt="It falls to 3.2"))])
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from importlib.resources import files
+from io import StringIO
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Tone = Literal["good", "warn", "bad", "plain"]
+
+# matplotlib knows no CSS variables: it draws in these stand-ins, and `figure` puts the variables in their place.
+_STAND_IN = {
+    "ink": "#010f01", "muted": "#010f02", "line": "#010f03", "paper": "#010f04",
+    "series-1": "#010f05", "series-2": "#010f06", "series-3": "#010f07", "series-4": "#010f08",
+    "good": "#010f09", "warn": "#010f0a", "bad": "#010f0b",
+}  # fmt: skip
+INK, MUTED, LINE = _STAND_IN["ink"], _STAND_IN["muted"], _STAND_IN["line"]
+GOOD, WARN, BAD = _STAND_IN["good"], _STAND_IN["warn"], _STAND_IN["bad"]
+SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
+
+_LARGE = 1e9  # from here on a measure is shown by its power of ten
+
+# Nothing may be loaded and no script may run, should a text ever get past the escaping.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+class Html(str):
+    """Markup that is put in as it is; any other value is escaped."""
+
+    __slots__ = ()
+
+
+def page(title: str, subtitle: str, sections: Iterable[Html], *, verdict: Html | None = None, footer: str = "") -> str:
+    """The whole document; `verdict` is a badge above the title."""
+    css = files("components.shared.report").joinpath("report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
+        f"<header>{verdict or ''}<h1>{_html(title)}</h1><p>{_html(subtitle)}</p></header>\n"
+        f"<main>\n{_join(sections)}</main>\n" + (f"<footer>{_html(footer)}</footer>\n" if footer else "") + "</body>\n"
+        "</html>\n"
+    )
+
+
+def section(heading: str, *parts: Html, level: Literal[2, 3] = 2) -> Html:
+    """A heading and what stands below it."""
+    return Html(f"<section>\n<h{level}>{_html(heading)}</h{level}>\n{_join(parts)}</section>\n")
+
+
+def prose(text: str) -> Html:
+    """Paragraphs; a blank line ends one."""
+    return Html("".join(f"<p>{_html(part)}</p>\n" for part in re.split(r"\n\s*\n", text.strip())))
+
+
+def facts(values: Mapping[str, Any]) -> Html:
+    """Names and values as a grid of small panels."""
+    cells = (f"<div><dt>{_html(name)}</dt><dd>{_html(value)}</dd></div>\n" for name, value in values.items())
+    return Html(f"<dl>\n{''.join(cells)}</dl>\n")
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -> Html:
+    """A table; a column that holds numbers or percentages alone is aligned to the right."""
+    cells_of = list(zip(*rows, strict=True)) or [()] * len(columns)
+    numeric = [any(cell is not None for cell in cells) and all(map(_reads_as_number, cells)) for cells in cells_of]
+    align = [' class="number"' if right else "" for right in numeric]
+    head = "".join(f'<th scope="col"{kind}>{_html(name)}</th>' for name, kind in zip(columns, align, strict=True))
+    body = (
+        "<tr>" + "".join(f"<td{kind}>{_html(cell)}</td>" for cell, kind in zip(row, align, strict=True)) + "</tr>\n"
+        for row in rows
+    )
+    return Html(
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">\n'
+        f"<table>\n<caption>{_html(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f"<tbody>\n{''.join(body)}</tbody>\n</table></div>\n"
+    )
+
+
+def badge(word: str, tone: Tone) -> Html:
+    """A short verdict, said by its word and its colour."""
+    return Html(f'<span class="badge {tone}">{_html(word)}</span>')
+
+
+def sample(text: str, *, prompt: str = "", note: str = "") -> Html:
+    """A piece of text as it stands, white space kept; `prompt` stands before it in bold, `note` below it."""
+    start = f"<b>{_html(prompt)}</b>" if prompt else ""
+    below = f"<span>{_html(note)}</span>" if note else ""
+    return Html(f"<blockquote>{start}{_html(text)}{below}</blockquote>\n")
+
+
+def details(summary: str, *parts: Html) -> Html:
+    """Something that is there for whoever opens it."""
+    return Html(f"<details><summary>{_html(summary)}</summary>\n{_join(parts)}</details>\n")
+
+
+@contextmanager
+def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool = False) -> Iterator[list[Axes]]:
+    """Axes side by side in one figure of matplotlib, to be drawn on inside the block, in the report's style.
+
+    Size is in inches; 9 fill the page. Colours are `SERIES`, `INK`, `MUTED`, `GOOD` and so on, and no others, since
+    they follow the page from light to dark. A text of the corpus is drawn by way of `plain_text`.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_style()):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        axes = list(drawn.subplots(1, len(titles), squeeze=False, sharey=share_y)[0])
+        for each, title in zip(axes, titles, strict=True):
+            each.set_title(title, loc="left", color=INK)
+        yield axes
+
+
+def figure(drawing: Axes | Figure | bytes | Html, caption: str, *, alt: str) -> Html:
+    """A picture: axes or a figure of matplotlib, the bytes of a PNG, or SVG of one's own.
+
+    Args:
+        drawing: matplotlib's are put in as SVG that follows the colours of the page.
+        caption: stands below it.
+        alt: what the picture shows, for whoever does not see it.
+    """
+    if isinstance(drawing, bytes):
+        data = base64.b64encode(drawing).decode()
+        picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+    else:
+        svg = drawing if isinstance(drawing, Html) else _svg(drawing)
+        picture = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+    return Html(f"<figure>\n{picture}\n<figcaption>{_html(caption)}</figcaption>\n</figure>\n")
+
+
+def plain_text(text: str) -> str:
+    """A text of the corpus for a picture, where `$` would begin a formula."""
+    return text.replace("$", r"\$")
+
+
+def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
+    """Makes an axis logarithmic, with a whole number where there is room for one."""
+    axis = axes.xaxis if which == "x" else axes.yaxis
+
+    def between(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        shown = "123456789" if high < 10 * low else "235" if high < 50 * low else "25"
+        return whole(value) if str(value)[0] in shown else ""
+
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis.set_major_formatter(lambda value, _: whole(value))
+    axis.set_minor_formatter(between)
+    axes.tick_params(axis=which, which="both", colors=MUTED, length=0)
+
+
+def number(value: float | int) -> str:
+    """A number for people: thousands apart, about four significant digits, never longer than a line of a table."""
+    if isinstance(value, int) or (abs(value) < _LARGE and value == int(value)):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if 1000 <= abs(value) < _LARGE else f"{value:.4g}"
+
+
+def whole(value: float) -> str:
+    """A number for the scale of a picture, where there is room for few digits."""
+    return f"{value:,.0f}" if abs(value) < _LARGE else f"{value:.0e}".replace("e+", "e")
+
+
+def _svg(drawing: Axes | Figure) -> str:
+    import matplotlib
+
+    stream = StringIO()
+    drawn = drawing if hasattr(drawing, "savefig") else drawing.get_figure()
+    with matplotlib.rc_context(_style()):  # ticks are made, and styled, when the figure is saved
+        drawn.savefig(stream, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[union-attr]
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg ") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", svg))
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # they would stand once a figure, and an id stands once a page
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)  # the page's own typeface
+    for name, stand_in in _STAND_IN.items():
+        svg = svg.replace(stand_in, f"var(--{name})")
+    return svg
+
+
+def _style() -> Any:
+    from cycler import cycler
+
+    return {
+        "axes.edgecolor": LINE, "axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y",
+        "axes.axisbelow": True, "axes.labelcolor": MUTED, "axes.prop_cycle": cycler(color=SERIES),
+        "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
+        "axes.titlesize": 9, "figure.facecolor": "none", "font.size": 8, "grid.color": LINE, "grid.linewidth": 0.6,
+        "legend.frameon": False, "legend.labelcolor": INK, "lines.linewidth": 1.6, "patch.linewidth": 0,
+        "svg.fonttype": "none", "svg.hashsalt": "report", "text.color": INK, "xtick.color": MUTED,
+        "ytick.color": MUTED, "ytick.major.size": 0,
+    }  # fmt: skip
+
+
+def _join(parts: Iterable[Html]) -> str:
+    return "".join(_html(part) for part in parts)
+
+
+def _html(value: Any) -> str:
+    if isinstance(value, Html):
+        return value
+    if value is None:
+        return "–"
+    return escape(number(value) if _is_number(value) else str(value))  # type: ignore[arg-type]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _reads_as_number(value: Any) -> bool:
+    return value is None or _is_number(value) or re.fullmatch(r"[+−-]?[\d.,]+ ?%", str(value)) is not None

@@ -1,0 +1,1 @@
+"""Reuse keys, trained models by key, and the decision whether a run trains."""

@@ -1,0 +1,96 @@
+"""What the source of some modules means, in one digest: an edit that changes no result leaves it as it is.
+
+The digest is over syntax trees without what a result cannot depend on: comments, docstrings, annotations of functions,
+imports for the type checker, calls that only tell (`emit`, `print`), and the wording of what is raised.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[3]
+_TELLING = {"emit", "print"}
+_CARRIERS = {"components.shared.base.events", "components.shared.base.failure", "__future__"}
+# Of a node: positions, which are no part of its fields, `ctx`, which its place implies, and notes for type checkers.
+_NEVER = {"ctx", "kind", "type_comment", "type_ignores", "returns"}
+
+
+def code_of(*modules: Path | str, root: Path = ROOT) -> str:
+    """sha256 (hex) over the names and the meaning of modules.
+
+    Args:
+        modules: files, or folders of which all `.py` files count, relative to `root`.
+        root: the folder above `components`.
+    """
+    return _digest(tuple(sorted(_files(modules, root))), root)
+
+
+def meaning(source: str) -> str:
+    """The syntax tree of a module as text, without what no result depends on; the same in every Python from 3.11 on.
+
+    Raises:
+        SyntaxError: it is no Python.
+    """
+    parts: list[str] = []
+    _write(ast.parse(source), parts)
+    return "".join(parts)
+
+
+def _files(modules: Iterable[Path | str], root: Path) -> Iterable[Path]:
+    for module in modules:
+        path = root / module
+        yield from path.rglob("*.py") if path.is_dir() else [path]
+
+
+@cache
+def _digest(files: tuple[Path, ...], root: Path) -> str:
+    """Read once per process: the source of a running process does not change."""
+    sha = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(root).as_posix()
+        sha.update(f"{name}\0{meaning(file.read_text(encoding='utf-8'))}\0".encode())
+    return sha.hexdigest()
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if isinstance(value, ast.AST):
+        parts.append(type(value).__name__ + "(")
+        for name in value._fields:
+            inner = getattr(value, name, None)
+            if name in _NEVER or inner is None or (isinstance(value, ast.arg) and name == "annotation"):
+                continue
+            if isinstance(value, ast.Raise) and name == "exc" and isinstance(inner, ast.Call):
+                inner = inner.func
+            if isinstance(inner, list) and (inner and isinstance(inner[0], ast.stmt)):
+                inner = [statement for statement in inner if not _says_nothing(statement)]
+            if inner != []:  # later releases of Python have more fields, empty where there is nothing to say
+                parts.append(name + "=")
+                _write(inner, parts)
+        parts.append(")")
+    elif isinstance(value, list):
+        parts.append("[")
+        for each in value:
+            _write(each, parts)
+        parts.append("]")
+    else:
+        parts.append(f"{value!r},")
+
+
+def _says_nothing(statement: ast.stmt) -> bool:
+    """Whether a statement can be left out without a change of any result."""
+    if isinstance(statement, ast.Expr):
+        called = statement.value.func if isinstance(statement.value, ast.Call) else None
+        return isinstance(statement.value, ast.Constant) or (isinstance(called, ast.Name) and called.id in _TELLING)
+    if isinstance(statement, ast.ImportFrom):
+        return statement.module in _CARRIERS
+    if isinstance(statement, ast.If) and not statement.orelse:
+        if isinstance(statement.test, ast.Name) and statement.test.id == "TYPE_CHECKING":
+            return True
+        pure = not any(isinstance(node, ast.Call | ast.NamedExpr) for node in ast.walk(statement.test))
+        return pure and all(map(_says_nothing, statement.body))
+    return isinstance(statement, ast.Pass)

@@ -1,0 +1,39 @@
+"""What was made before of what a run asks for, by the registry and by the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.shared.reuse import trained
+from components.shared.storage.store import Store
+from components.shared.tracking import registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was made before of a reuse key, see `decide`."""
+
+    version: str | None
+    model: bool
+    checkpoint: bool
+
+
+def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> Standing:
+    """Asks the registry, which alone knows of versions, and the store.
+
+    A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
+    that another reuse key made counts where a training of this one ended in the same weights.
+    """
+    digests = {made.weights_digest for made in trained.made_by(store, reuse_key)}
+    versions = registry.versions_of_request(client, model_name, reuse_key)
+    versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
+    complete = (str(version.version) for version in versions if registry.is_complete(version))
+    return Standing(
+        version=next(complete, None),
+        model=any(store.find(trained.KIND, digest) for digest in digests),
+        checkpoint=bool(store.names("checkpoint", f"{reuse_key}/")),
+    )

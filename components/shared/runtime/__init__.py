@@ -1,0 +1,1 @@
+"""The process of a step: its settings, secrets, heartbeat and record."""

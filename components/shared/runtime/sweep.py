@@ -1,0 +1,45 @@
+"""Ends the MLflow runs of pipeline runs that died without a word: a killed process leaves its run RUNNING for ever.
+
+It stands apart from `tracking` because it is the one place where the record of a run meets its heartbeat.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from components.shared.runtime.liveness import alive, heartbeat_of
+from components.shared.storage.store import Store
+from components.shared.tracking.run import PIPELINE_RUN_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SWEPT_BY_TAG = "wikigpt.swept_by"
+
+
+def sweep(client: MlflowClient, store: Store, experiment: str, *, by: str) -> list[str]:
+    """Marks as KILLED the runs of an experiment that are RUNNING and whose pipeline run is dead.
+
+    A run that is not ours, or whose heartbeat is not in this store (it may beat in another), is left alone.
+
+    Args:
+        client: of the tracking server.
+        store: that holds the heartbeats.
+        experiment: the id of the experiment.
+        by: the pipeline run that sweeps, kept as a tag.
+
+    Returns:
+        The ids of the MLflow runs that were ended.
+    """
+    swept, token = [], None
+    while True:
+        page = client.search_runs([experiment], "attributes.status = 'RUNNING'", page_token=token)
+        for run in page:
+            pipeline_run = run.data.tags.get(PIPELINE_RUN_TAG)
+            if pipeline_run is None or (beat := heartbeat_of(store, pipeline_run)) is None or alive(beat):
+                continue
+            client.set_tag(run.info.run_id, SWEPT_BY_TAG, by)
+            client.set_terminated(run.info.run_id, "KILLED", end_time=int(beat["beat"] * 1000))
+            swept.append(run.info.run_id)
+        if not (token := page.token):
+            return swept

@@ -1,0 +1,1 @@
+"""MLflow: its database, the run, the names in the registry, and the gate that compares models."""

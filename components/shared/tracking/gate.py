@@ -1,0 +1,296 @@
+"""The gate: whether a challenger replaces the champion.
+
+Both were scored on the same validation text. Articles are paired, since some are harder than others for every model:
+what counts is the difference in negative log-likelihood per word, and how far it moves when other articles are drawn.
+Of a text that is written without blanks it is the difference per byte.
+
+Scores are never read without the weights that they belong to: those of other weights are compared with nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from components.shared.report.measures import finite, shown
+from components.shared.text.units import BYTES_OF_A_WORD, Unit, exp_mean
+
+Word = Literal["promote", "keep", "incomparable", "invalid"]
+Alias = Literal["champion", "challenger"]
+Policy = Literal["auto", "manual", "never"]
+
+PROTOCOL = "wikitext-word"
+SPLIT = "validation"
+_FEWEST_PAIRS = 5
+# Bits per byte that no model reaches by mere ignorance: to guess among all tokens of the largest vocabularies takes 18.
+_MOST_BITS = 32
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What it takes to be promoted.
+
+    Attributes:
+        margin: nats per word by which the challenger must be better; where bytes are compared, a fifth of it per byte,
+            since a word of English has five.
+        confidence: of the bootstrap interval of the difference.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        policy: `auto` names the champion, `manual` only ever a challenger, `never` no alias at all.
+    """
+
+    margin: float = 0.005
+    confidence: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+    policy: Policy = "auto"
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Rule:
+        """The rule among the settings of the evaluation."""
+        return cls(**{field.name: settings[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model on the validation text.
+
+    Attributes:
+        text_sha256: of that text.
+        protocol: by which it was scored.
+        articles: for each article, in order, nats and its size in the unit of comparison.
+        weights_digest: of the model that is judged.
+        measured_on: the digest of the weights that were scored; "" where that is not on record.
+        tokenizer_digest: of the model's tokenizer.
+        merged: whether the weights that are served are the ones that were scored; a prefix stands beside them.
+        unit: what the sizes of articles are, by the text alone.
+        bits_per_byte: of the whole text; None where it is not on record.
+    """
+
+    text_sha256: str
+    protocol: str
+    articles: tuple[tuple[float, int], ...]
+    weights_digest: str
+    measured_on: str
+    tokenizer_digest: str = ""
+    merged: bool = True
+    unit: Unit = "word"
+    bits_per_byte: float | None = None
+
+    @classmethod
+    def from_evaluation(cls, evaluation: Mapping[str, Any] | None, weights_digest: str) -> Scores:
+        """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass.
+
+        Args:
+            evaluation: the content, or None where there is no evaluation.
+            weights_digest: of the model that is judged; of a version it is the tag that says so.
+        """
+        known = evaluation or {}
+        measured_on = str(known.get("weights_digest", ""))
+        try:
+            score = known["protocols"][PROTOCOL][SPLIT]
+            unit: Unit = score.get("unit", "word")  # earlier evaluations knew words only
+            size = {"word": "words", "byte": "bytes"}[unit]
+            articles = tuple((_number(article["nll"]), int(article[size])) for article in score["articles"])
+            return cls(
+                text_sha256=str(score["text_sha256"]),
+                protocol=PROTOCOL,
+                articles=articles,
+                weights_digest=weights_digest,
+                measured_on=measured_on,
+                tokenizer_digest=str(known.get("tokenizer_digest", "")),
+                merged=bool(known.get("merged", True)),
+                unit=unit,
+                bits_per_byte=_number(score["bits_per_byte"]) if "bits_per_byte" in score else None,
+            )
+        except (KeyError, TypeError, ValueError):
+            return cls("", PROTOCOL, (), weights_digest, measured_on)
+
+    @property
+    def nll(self) -> float:
+        return math.fsum(nll for nll, _ in self.articles)
+
+    @property
+    def size(self) -> int:
+        """Words or bytes of the text."""
+        return sum(size for _, size in self.articles)
+
+    @property
+    def measure(self) -> float:
+        """Word perplexity, or bits per byte."""
+        return exp_mean(self.nll, self.size) if self.unit == "word" else self.nll / math.log(2) / self.size
+
+    @property
+    def described(self) -> str:
+        """The measure for people."""
+        return f"word perplexity {shown(self.measure)}" if self.unit == "word" else f"bits per byte {self.measure:.4f}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says.
+
+    Attributes:
+        word: `promote`, `keep`, `incomparable` or `invalid`.
+        reason: for people, with the numbers.
+        difference: challenger less champion, nats per unit; None where nothing was compared.
+        interval: of the difference, at the rule's confidence.
+        alias: that the challenger is to have, or None for none.
+        unit: in which they were compared.
+    """
+
+    word: Word
+    reason: str
+    difference: float | None = None
+    interval: tuple[float, float] | None = None
+    alias: Alias | None = None
+    unit: Unit = "word"
+
+
+def gate(challenger: Scores, champion: Scores | None, rule: Rule | None = None) -> Verdict:
+    """Decides. Pure: equal arguments give an equal verdict.
+
+    Args:
+        challenger: the new model.
+        champion: the model that has the alias; None where there is none, so that any sound model wins. A champion
+            whose scores are gone is `Scores.from_evaluation(None, …)` and is never replaced.
+        rule: what it takes; the defaults of `Rule`, if it is left out.
+
+    Returns:
+        `invalid` where the challenger's own scores cannot be used, `incomparable` where the champion's cannot be set
+        against them or either was measured on other weights, `promote` where it is better by the margin and the
+        interval excludes zero, else `keep`. A model of the champion's very weights is kept, with no alias.
+    """
+    rule = rule or Rule()
+    return replace(_decide(challenger, champion, rule), unit=challenger.unit)
+
+
+def _decide(challenger: Scores, champion: Scores | None, rule: Rule) -> Verdict:
+    if flaw := _flaw(challenger) or _excess(challenger):
+        return Verdict("invalid", f"The scores of this model cannot be used: {flaw}.")
+    if why := _foreign(challenger):
+        return _verdict("incomparable", f"The scores of this model are not its own: {why}.", rule)
+    if champion is None:
+        reason = f"It is the first of its name: {challenger.described} on validation."
+        return _verdict("promote", reason, rule)
+    if challenger.weights_digest == champion.weights_digest:
+        return Verdict("keep", "The champion has these very weights.", difference=0.0, interval=(0.0, 0.0))
+    if why := _flaw(champion) or _foreign(champion):
+        return _verdict("incomparable", f"The champion's scores cannot be used: {why}.", rule)
+    if why := _mismatch(challenger, champion):
+        return _verdict("incomparable", f"It cannot be compared with the champion: {why}.", rule)
+    return _compare(challenger, champion, rule)
+
+
+def bootstrap(
+    challenger: Scores, champion: Scores, *, confidence: float, resamples: int, seed: int
+) -> tuple[float, tuple[float, float]]:
+    """Difference in nats per unit with its percentile interval, articles drawn with replacement.
+
+    A resample's difference is the sum of its articles' differences over the sum of their sizes (Efron and Tibshirani,
+    An Introduction to the Bootstrap, 1993, chapters 10 and 13).
+    """
+    import numpy as np
+
+    ours, theirs = np.array(challenger.articles), np.array(champion.articles)
+    gain, size = ours[:, 0] - theirs[:, 0], ours[:, 1]
+    drawn = np.random.default_rng(seed).integers(len(gain), size=(resamples, len(gain)))
+    means = gain[drawn].sum(axis=1) / size[drawn].sum(axis=1)
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return float(gain.sum() / size.sum()), (float(low), float(high))
+
+
+def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
+    difference, interval = bootstrap(
+        challenger, champion, confidence=rule.confidence, resamples=rule.resamples, seed=rule.seed
+    )
+    unit, margin = challenger.unit, rule.margin if challenger.unit == "word" else rule.margin / BYTES_OF_A_WORD
+    theirs = shown(champion.measure) if unit == "word" else f"{champion.measure:.4f}"
+    places = 4 if unit == "word" else 5
+    low, high = (f"{bound:+.{places}f}" for bound in interval)
+    numbers = (
+        f"{challenger.described} against {theirs} of the champion on validation,"
+        f" {difference:+.{places}f} nats a {unit}, {rule.confidence:.0%} interval {low} to {high}"
+        f" over {len(challenger.articles)} articles"
+    )
+    if difference <= -margin and interval[1] < 0:
+        return _verdict("promote", f"Better: {numbers}.", rule, difference, interval)
+    if difference > 0 and interval[0] > 0:
+        word = "Worse"
+    elif difference < 0 and interval[1] < 0:
+        word = f"Better by less than the margin of {margin:g} nats a {unit}"
+    else:
+        word = "No difference that other articles would not undo"
+    return _verdict("keep", f"{word}: {numbers}.", rule, difference, interval)
+
+
+def _verdict(
+    word: Word,
+    reason: str,
+    rule: Rule,
+    difference: float | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Verdict:
+    alias: Alias | None = "champion" if word == "promote" else "challenger"
+    if rule.policy == "manual":
+        alias = "challenger"
+        if word == "promote":
+            reason += " The policy is manual, so a person decides."
+    if rule.policy == "never":
+        alias = None
+        if word == "promote":
+            reason += " The policy is never, so no alias is moved."
+    return Verdict(word, reason, difference, interval, alias)
+
+
+def _flaw(scores: Scores) -> str | None:
+    if not scores.articles or scores.size <= 0:
+        return "there are none"
+    if not scores.merged:
+        return "they are those with a prefix, which cannot be merged, and the weights that would be served have none"
+    for index, (nll, size) in enumerate(scores.articles, start=1):
+        if not math.isfinite(nll) or nll < 0 or size < 0:
+            return f"article {index} has {nll} nats over {size} {scores.unit}s"
+    return None
+
+
+def _excess(challenger: Scores) -> str | None:
+    """Why a new model is broken although its nats are numbers. A champion that is as bad shall be replaced."""
+    bits = challenger.bits_per_byte
+    if bits is None:
+        return None if math.isfinite(challenger.measure) else f"word perplexity is {challenger.measure}"
+    # Not by a comparison that NaN would pass.
+    return None if bits <= _MOST_BITS else f"bits per byte are {shown(bits, 1)}, and guessing takes less"
+
+
+def _foreign(scores: Scores) -> str | None:
+    if scores.weights_digest and scores.measured_on == scores.weights_digest:
+        return None
+    if not (scores.measured_on and scores.weights_digest):
+        return "it is not on record which weights they were measured on"
+    return f"they were measured on weights {scores.measured_on[:12]}…, and it has {scores.weights_digest[:12]}…"
+
+
+def _mismatch(challenger: Scores, champion: Scores) -> str | None:
+    if challenger.text_sha256 != champion.text_sha256:
+        ours, theirs = challenger.text_sha256[:12], champion.text_sha256[:12]
+        return f"the validation texts differ, sha256 {ours}… here and {theirs}… there"
+    if challenger.protocol != champion.protocol:
+        return f"it was scored by {challenger.protocol}, the champion by {champion.protocol}"
+    if challenger.unit != champion.unit:
+        return f"it was measured by {challenger.unit}s, the champion by {champion.unit}s"
+    if [size for _, size in challenger.articles] != [size for _, size in champion.articles]:
+        return (
+            f"its text was cut into {len(challenger.articles)} articles, the champion's into {len(champion.articles)}"
+        )
+    if len(challenger.articles) < _FEWEST_PAIRS:
+        return f"{len(challenger.articles)} articles are too few for an interval, {_FEWEST_PAIRS} are needed"
+    return None
+
+
+def _number(value: Any) -> float:
+    """A number of an evaluation, where null stands for one that is not finite."""
+    return math.nan if finite(value) is None else float(value)

@@ -1,0 +1,327 @@
+"""The MLflow run of a pipeline run: found by tag or made, never started twice, whatever is retried.
+
+Everything goes through `MlflowClient`: the fluent API would flip a finished run back to RUNNING.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact, redact_values
+from components.shared.tracking.database_errors import database_failure
+from components.shared.tracking.local_address import folder_address, sqlite_path
+from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.tracking.mlflow_schema import schema_failure
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "wikigpt"
+PIPELINE_RUN_TAG = "wikigpt.pipeline_run"
+INJECTED_RUN_TAG = "wikigpt.kfp_mlflow_run"
+PATIENCE = 60.0  # seconds that a step waits for an MLflow that does not answer; a server restarts in less
+_PARAM_BATCH = 100
+# MLflow's variables, and the ones that a placed pipeline sets in their stead.
+OWN_VARIABLES = {
+    "MLFLOW_TRACKING_URI": "WIKIGPT_MLFLOW_TRACKING_URI",
+    "MLFLOW_TRACKING_USERNAME": "WIKIGPT_MLFLOW_TRACKING_USERNAME",
+    "MLFLOW_TRACKING_PASSWORD": "WIKIGPT_MLFLOW_TRACKING_PASSWORD",
+}
+
+
+class Tracking:
+    """One MLflow run, written to by every step of a pipeline run."""
+
+    def __init__(self, client: MlflowClient, run_id: str):
+        self.client, self.run_id = client, run_id
+
+    @classmethod
+    def open(cls, pipeline_run: str, *, uri: str | None = None, patience: float | None = None) -> Tracking:
+        """Finds the MLflow run of a pipeline run by its tag, or makes it: one, whatever is retried or injected.
+
+        Args:
+            pipeline_run: the identity of the pipeline run, kept as a tag.
+            uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
+            patience: see `connect`; by default `PATIENCE`.
+
+        Raises:
+            Failure: MLflow cannot be reached or refuses.
+        """
+        client = connect(uri, patience=PATIENCE if patience is None else patience)
+        with plainly(client):
+            experiment = _experiment(client)
+            if found := find_run(client, experiment, pipeline_run):
+                return cls(client, found)
+            tags = {PIPELINE_RUN_TAG: pipeline_run, **_link_to_injected_run(client, experiment)}
+            return cls(client, client.create_run(experiment, tags=tags, run_name=pipeline_run).info.run_id)
+
+    def address(self, artifact: str) -> str:
+        """Where an artifact of the run is found in MLflow."""
+        return f"runs:/{self.run_id}/{artifact}"
+
+    def params(self, params: dict[str, Any]) -> None:
+        """Logs parameters; one that a retry changed is kept as it was first logged, since MLflow refuses another."""
+        from mlflow.entities import Param
+
+        known = self.client.get_run(self.run_id).data.params
+        fresh = [Param(key, redact(str(value))[:6000]) for key, value in params.items() if key not in known]
+        for start in range(0, len(fresh), _PARAM_BATCH):
+            self.client.log_batch(self.run_id, params=fresh[start : start + _PARAM_BATCH])
+
+    def metrics(self, metrics: dict[str, float], *, step: int = 0) -> None:
+        """Logs metrics of one step, in one call."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+
+    def tags(self, tags: dict[str, Any]) -> None:
+        """Sets tags, in one call."""
+        from mlflow.entities import RunTag
+
+        self.client.log_batch(self.run_id, tags=[RunTag(key, redact(str(value))[:5000]) for key, value in tags.items()])
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Uploads a file to the run."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+    def finish(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.run_id, status)
+
+
+def use_own_variables() -> None:
+    """Gives MLflow the address and the credentials that the pipeline was placed with.
+
+    They come in variables of our own: Kubeflow Pipelines' MLflow plugin may inject MLflow's variables into every step
+    (KEP-12862), and a variable that both set makes a pod that Kubernetes refuses. The run that it injects belongs to
+    one task, see `_link_to_injected_run`; `MLFLOW_WORKSPACE` is read by MLflow itself and stays.
+    """
+    if not os.environ.get(OWN_VARIABLES["MLFLOW_TRACKING_URI"]):
+        return
+    for name in ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_TOKEN", *OWN_VARIABLES):
+        os.environ.pop(name, None)
+    for name, own in OWN_VARIABLES.items():
+        if value := os.environ.get(own):
+            os.environ[name] = value
+
+
+def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
+    """A client of the tracking server, after a server at an http address has answered.
+
+    Args:
+        uri: of the server or database.
+        patience: seconds for which a server that does not answer is asked again.
+
+    Raises:
+        Failure: nothing answers there, it refuses, or the database is of another MLflow.
+    """
+    from mlflow import MlflowClient, get_tracking_uri
+    from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+    uri = uri or get_tracking_uri()
+    if urlparse(uri).scheme in ("http", "https"):
+        attempts = Retrying(
+            retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
+            stop=stop_after_delay(patience),
+            wait=wait_random_exponential(multiplier=0.5, max=5),
+            reraise=True,
+        )
+        attempts(_probe, uri)
+    if path := sqlite_path(uri):
+        prepare_database(path)
+    # It would print a traceback of what is raised all the same.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except ImportError as error:
+        raise Failure(
+            f"The driver of this database is not installed: {error}",
+            where=uri,
+            remedy="install it, or fix MLFLOW_TRACKING_URI",
+            exit_code=ExitCode.USAGE,
+        ) from error
+    except Exception as error:
+        if failure := translated(error, uri):
+            raise failure from error
+        raise
+
+
+def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | None:
+    """The id of the MLflow run of a pipeline run, or None."""
+    runs = client.search_runs([experiment], f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run}'", max_results=1)
+    return runs[0].info.run_id if runs else None
+
+
+class plainly:  # noqa: N801 -- a context manager, named as it reads
+    """Turns what MLflow raises inside the block into one sentence."""
+
+    def __init__(self, client: MlflowClient):
+        self.where = client.tracking_uri
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and (failure := translated(error, self.where)):
+            raise failure from error
+
+
+def translated(error: Exception, where: str) -> Failure | None:
+    """The sentence for what MLflow or its database raised; None for any other error.
+
+    Args:
+        error: of `mlflow`, `sqlalchemy`, `alembic` or `sqlite3`.
+        where: the address of the server or database.
+    """
+    from alembic.util.exc import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    # MLflow hands an error of its database on by its text alone.
+    cause = error.__cause__ if isinstance(error, MlflowException) else error
+    if isinstance(cause, (SQLAlchemyError, sqlite3.Error)):
+        return database_failure(cause, str(sqlite_path(where) or where))
+    if isinstance(error, CommandError) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
+        return schema_failure(unknown[1], where)
+    if isinstance(error, MlflowException):
+        refused = error.get_http_status_code() in (401, 403)
+        return _refused(where, str(error)) if refused else _answered(where, error)
+    return None
+
+
+def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run without what is secret: the notice, and the credentials in addresses."""
+    return {section: redact_values(values) for section, values in settings.items() if section != "notify"}
+
+
+def _answered(uri: str, error: Exception) -> Failure:
+    message = str(error).splitlines()[0][:300]
+    if found := re.search(r"out-of-date database schema \(found version (\w+), but expected \w+\)", message):
+        return schema_failure(None if found[1] == "None" else found[1], uri)
+    if "Database migration in unexpected state" in message:
+        return Failure(
+            "The database lacks tables of MLflow",
+            where=str(sqlite_path(uri) or uri),
+            remedy="bring it back from a backup, or choose another home or database",
+        )
+    return Failure(
+        f"MLflow answered: {message}",
+        where=uri,
+        remedy="fix what it says, or MLFLOW_TRACKING_URI, and run again",
+    )
+
+
+def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, str]:
+    """Tags that set our run below the run that Kubeflow Pipelines made for this pipeline run, where it made one.
+
+    It injects the run of one task, whose parent is that of the pipeline run. In another experiment, or on another
+    server, a parent would not be found: there our run only names it.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+    injected = os.environ.get("MLFLOW_RUN_ID")
+    if not injected:
+        return {}
+    try:
+        task = client.get_run(injected)
+    except MlflowException:
+        return {INJECTED_RUN_TAG: injected}
+    parent = task.data.tags.get(MLFLOW_PARENT_RUN_ID, injected)
+    beside = task.info.experiment_id == experiment
+    return {INJECTED_RUN_TAG: parent} | ({MLFLOW_PARENT_RUN_ID: parent} if beside else {})
+
+
+def _experiment(client: MlflowClient) -> str:
+    from mlflow.entities import LifecycleStage
+    from mlflow.exceptions import MlflowException
+
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", EXPERIMENT)
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        try:
+            return client.create_experiment(name, artifact_location=_artifacts_beside(client.tracking_uri))
+        except MlflowException:  # another run made it between the two calls
+            if (known := client.get_experiment_by_name(name)) is None:
+                raise
+    if known.lifecycle_stage == LifecycleStage.DELETED:
+        _restore(client, known.experiment_id, name)
+    return known.experiment_id
+
+
+def _restore(client: MlflowClient, experiment: str, name: str) -> None:
+    """Undoes the deletion of an experiment, which keeps its name: no run could be recorded in it, nor beside it."""
+    from mlflow.entities import LifecycleStage
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.restore_experiment(experiment)
+    except MlflowException:
+        if client.get_experiment(experiment).lifecycle_stage == LifecycleStage.DELETED:
+            raise
+        return  # another run restored it between the two calls
+    emit(
+        "note",
+        text=f"The experiment {name} was deleted in MLflow and is restored with its runs, since this run is recorded in"
+        " it; set MLFLOW_EXPERIMENT_NAME to record runs in another one.",
+    )
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """Where artifacts go without a server: beside the SQLite file, not in whatever folder the command ran in."""
+    path = sqlite_path(uri)
+    return folder_address(path.resolve().parent / ARTIFACTS) if path else None
+
+
+def _probe(uri: str) -> None:
+    import requests
+    from mlflow.utils.credentials import read_mlflow_creds
+
+    address = f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    user, password = read_mlflow_creds()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        answer = requests.get(
+            address, auth=(user, password) if user and password else None, headers=headers, timeout=10
+        )
+    except requests.RequestException as error:
+        raise Failure(
+            f"MLflow does not answer: {type(error).__name__}",
+            where=redact(uri),
+            remedy="start the server, or fix MLFLOW_TRACKING_URI",
+            exit_code=ExitCode.UNREACHABLE,
+        ) from error
+    if answer.status_code in (401, 403):
+        raise _refused(uri, answer.text)
+    if answer.status_code in (429, 502, 503, 504):
+        raise Failure(
+            f"MLflow, or the proxy before it, answers {answer.status_code}",
+            where=redact(uri),
+            remedy="see the log of the MLflow server",
+            exit_code=ExitCode.UNREACHABLE,
+        )
+
+
+def _refused(uri: str, answer: str) -> Failure:
+    where, user = redact(uri), os.environ.get("MLFLOW_TRACKING_USERNAME", "this user")
+    if "Invalid Host header" in answer or "DNS rebinding" in answer:
+        what = "MLflow refused the host name of this address (403)"
+        remedy = "start the server with --allowed-hosts and this host in the list"
+    elif "Permission denied" in answer:
+        what = f"MLflow does not permit this to {user}: Permission denied"
+        remedy = "let the administrator grant the permission on the experiment or the registered model"
+    else:
+        what = "MLflow refused the credentials"
+        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or fix the Secret that holds them"
+    return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.UNAUTHORISED)

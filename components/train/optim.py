@@ -1,0 +1,102 @@
+"""Optimizers, the learning rate of a step, and the moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW, Optimizer
+
+from components.train.device import precision_of
+from components.train.extras.muon import BatchedMuon
+from components.train.settings import TrainSettings
+
+
+def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
+    """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
+
+    An optimizer that would have no weights is left out: of LoRA's weights, all are matrices. Weight decay spares
+    embeddings (also an output layer of its own), norms and biases.
+    """
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
+        embeddings.add(id(head.weight))
+    decayed = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
+    # AdaLoRA keeps its singular values in a column, which has no spectrum for Muon to flatten.
+    by_muon = [weight for weight in decayed if min(weight.shape) > 1] if settings.optimizer == "muon" else []
+    muon_ids, decayed_ids = ({id(weight) for weight in weights} for weights in (by_muon, decayed))
+    groups = [
+        {"params": [weight for weight in trainable if id(weight) not in decayed_ids], "weight_decay": 0.0},
+        {
+            "params": [weight for weight in decayed if id(weight) not in muon_ids],
+            "weight_decay": settings.weight_decay,
+        },
+    ]
+    optimizers: list[Optimizer] = []
+    if groups := [group for group in groups if group["params"]]:
+        betas = (float(settings.beta1), float(settings.beta2))
+        optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
+    if by_muon:
+        peak = settings.matrix_learning_rate or settings.learning_rate
+        dtype = torch.bfloat16 if precision_of(settings, by_muon[0].device) == "bfloat16" else torch.float32
+        optimizers.append(BatchedMuon(by_muon, dtype=dtype, lr=peak, weight_decay=settings.weight_decay))
+    return optimizers
+
+
+def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:
+    """The share of the peak learning rate in a step counted from 0: linear warm-up, then decay over the rest."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    shape = {"linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2, "constant": 1.0}[settings.decay]
+    return settings.final_learning_rate + (1 - settings.final_learning_rate) * shape
+
+
+def set_learning_rate(optimizers: list[Optimizer], share: float) -> float:
+    """Sets the learning rate of every group to a share of its peak; returns that of the first group."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = optimizer.defaults["lr"] * share
+    return optimizers[0].param_groups[0]["lr"]
+
+
+class Average:
+    """The exponential moving average of weights, warmed up so that the first steps do not linger in it.
+
+    With no decay there is no average, and `applied` leaves the weights as they are.
+    """
+
+    def __init__(self, weights: dict[str, Tensor], decay: float | None):
+        self.weights, self.decay = weights, decay
+        self.values = {} if decay is None else {name: weight.detach().clone() for name, weight in weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after a step counted from 0."""
+        if self.decay is not None:
+            share = 1 - min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), share)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Puts the average in the place of the weights for the length of the block."""
+        if self.decay is None:
+            yield
+            return
+        kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        copy_into(self.weights, self.values)
+        try:
+            yield
+        finally:
+            copy_into(self.weights, kept)
+
+
+@torch.no_grad()
+def copy_into(weights: dict[str, Tensor], values: dict[str, Tensor]) -> None:
+    """Overwrites weights with values of the same names."""
+    for name, weight in weights.items():
+        weight.copy_(values[name])

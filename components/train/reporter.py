@@ -1,0 +1,154 @@
+"""What is seen of a training: events for the bar and the log, metrics for MLflow, which training never waits for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import cached_property
+from types import TracebackType
+from typing import Any
+
+from components.shared.base.events import emit
+from components.shared.runtime.step import Step
+from components.shared.tracking.run import Tracking
+
+_ROWS, _TAGS = 20_000, 100  # kept while MLflow is away; then the oldest go
+_ROWS_A_CALL = 50
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0  # seconds
+_SHOWN = ("loss", "validation_perplexity", "tokens_per_second")
+# MLflow's own names of system metrics, so that its pages show them apart.
+_CPU = "system/cpu_utilization_percentage"
+_MEMORY = "system/system_memory_usage_megabytes"
+_GPU_MEMORY = "system/gpu_0_memory_usage_megabytes"
+
+
+class Record:
+    """Takes the rows of the curve. A thread delivers them to MLflow, in order, and tries again while that is away.
+
+    Use it as a context manager around training: its end waits a few seconds for what is not yet delivered.
+
+    Args:
+        step: whose MLflow run the metrics go to.
+        params: logged once.
+        earlier: rows of the curve up to a checkpoint that is gone on from; MLflow is handed those that it lacks.
+        at_end: seconds to wait at the end.
+    """
+
+    def __init__(
+        self, step: Step, params: dict[str, Any], *, earlier: Sequence[dict[str, Any]] = (), at_end: float = 15.0
+    ):
+        self.step, self.params, self.at_end = step, params, at_end
+        self.rows: deque[tuple[int, dict[str, float]]] = deque(maxlen=_ROWS)
+        self.earlier = len(earlier)
+        for row in earlier:
+            self._queue(row)
+        self.tags: deque[dict[str, str]] = deque(maxlen=_TAGS)
+        self.shown: dict[str, Any] = {}
+        self.news, self.over = threading.Event(), threading.Event()
+        self.thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
+
+    def __enter__(self) -> Record:
+        self.thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+        self.news.set()
+        self.thread.join(self.at_end)
+        if self.rows:
+            kept = "history.jsonl has them" if kind is None else "going on delivers those up to the last checkpoint"
+            emit("note", text=f"warning: {len(self.rows)} rows of metrics did not reach MLflow; {kept}")
+
+    def observe(self, row: dict[str, Any], steps: int) -> None:
+        """Shows a row and queues it.
+
+        Args:
+            row: of the curve, see `components.train.loop.train`.
+            steps: the budget.
+        """
+        self.shown |= {name: row[name] for name in _SHOWN if name in row}
+        if (speed := self.shown.get("tokens_per_second")) and row["step"] > 1:  # the first step compiles
+            self.shown["eta"] = round((steps - row["step"]) * (row["tokens"] / row["step"]) / speed, 1)
+        emit("progress", step="train", done=row["step"], total=steps, **self.shown)
+        self._queue(row | _system())
+        self.news.set()
+
+    def _queue(self, row: dict[str, Any]) -> None:
+        now = int(time.time() * 1000)
+        self.rows.append((now, {name: value for name, value in row.items() if isinstance(value, int | float)}))
+
+    def tag(self, name: str, value: str) -> None:
+        """Queues a tag of the MLflow run."""
+        self.tags.append({name: value})
+        self.news.set()
+
+    @cached_property
+    def tracking(self) -> Tracking:
+        """Of its own, without patience: the thread below tries again by itself."""
+        return Tracking.open(self.step.run, patience=0)
+
+    def _deliver(self) -> None:
+        wait = _FIRST_WAIT
+        while True:
+            ending = self.over.is_set()
+            try:
+                self._send()
+                wait = _FIRST_WAIT
+            except Exception as error:
+                if wait == _FIRST_WAIT:
+                    emit("note", text=f"warning: metrics wait for MLflow: {str(error).splitlines()[0]}")
+                self.over.wait(wait)
+                wait = min(2 * wait, _LONGEST_WAIT)
+            if ending:
+                return
+            self.news.wait()
+            self.news.clear()
+
+    def _send(self) -> None:
+        """Sends what is queued; a row or a tag leaves its queue only after it has arrived."""
+        from mlflow.entities import Metric
+
+        tracking = self.tracking
+        if self.params:
+            tracking.params(self.params)
+            self.params = {}
+        if self.earlier:
+            self._skip_delivered()
+        while self.rows:
+            rows = [self.rows[i] for i in range(min(_ROWS_A_CALL, len(self.rows)))]
+            metrics = [
+                Metric(name, float(value), moment, int(row["step"]))
+                for moment, row in rows
+                for name, value in row.items()
+                if name != "step"
+            ]
+            tracking.client.log_batch(tracking.run_id, metrics=metrics)
+            for _ in rows:
+                self.rows.popleft()
+        while self.tags:
+            tracking.tags(self.tags[0])
+            self.tags.popleft()
+
+    def _skip_delivered(self) -> None:
+        """Forgets earlier rows that MLflow has: what the process before delivered of them, nobody kept."""
+        tracking = self.tracking
+        points = tracking.client.get_metric_history(tracking.run_id, "loss")
+        last = max((point.step for point in points), default=0)
+        while self.earlier and self.rows[0][1]["step"] < last:
+            self.rows.popleft()
+            self.earlier -= 1
+        self.earlier = 0
+
+
+def _system() -> dict[str, float]:
+    import psutil
+    import torch
+
+    seen = {_CPU: psutil.cpu_percent(), _MEMORY: psutil.virtual_memory().used / 1e6}
+    if torch.cuda.is_initialized():
+        seen[_GPU_MEMORY] = torch.cuda.max_memory_allocated() / 1e6
+    return seen

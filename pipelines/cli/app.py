@@ -1,0 +1,73 @@
+"""The command `wikigpt`: people and CI use the same one."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.os_errors import is_known, os_failure
+from components.shared.base.redact import redact
+from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running
+from pipelines.cli.encoding import require_text
+from pipelines.cli.screen import correct_widths
+from pipelines.config.paths import require_working_folder
+from pipelines.config.process_environment import complete_environment
+from pipelines.config.utf8 import use_utf8
+
+app = typer.Typer(
+    name="wikigpt",
+    help="Train Wiki-GPT on WikiText-2, judge it, register it, and promote it.",
+    epilog="Start with `wikigpt run`: three minutes on a laptop. Exit codes: 0 done, 1 failed, 2 wrong usage,"
+    " 3 a service cannot be reached, 4 cancelled, 5 timed out, 6 unauthorised, 75 interrupted and resumable,"
+    " 130 Ctrl-C.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for group in (running, registry, compiling, cluster, mirroring, maintenance, environment):
+    group.add_commands(app)
+
+
+def main() -> None:
+    """Runs the command; a failure is one sentence on stderr and its exit code."""
+    use_utf8()
+    sys.excepthook = _show_unexpected
+    correct_widths()
+    try:
+        require_text(sys.argv, os.environ)
+        complete_environment()
+        app()
+    except Failure as failure:
+        _end(failure)
+    except OSError as error:
+        if error.filename is None or not is_known(error):
+            raise
+        _end(os_failure(error, Path(os.fsdecode(error.filename)), what="Could not use a file"))
+    except KeyboardInterrupt:
+        sys.exit(int(ExitCode.CTRL_C))
+
+
+@app.callback()
+def _before_every_command() -> None:
+    require_working_folder()
+
+
+def _end(failure: Failure) -> None:
+    print(f"wikigpt: {failure}", file=sys.stderr)
+    sys.exit(int(failure.exit_code))
+
+
+def _show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """An error that nobody foresaw, with its traceback: libraries quote addresses with their credentials."""
+    print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

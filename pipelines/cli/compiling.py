@@ -1,0 +1,41 @@
+"""`wikigpt compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.cli import options
+from pipelines.cli.options import Profile, Sets
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    app.command("compile")(compile_pipeline)
+
+
+def compile_pipeline(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")],
+    profile: Profile = "nightly",
+    sets: Sets = None,
+    corpus: Annotated[str | None, typer.Option(help="A known name or an address; no folder of this machine.")] = None,
+    allow_mutable_image: Annotated[
+        bool, typer.Option("--allow-mutable-image", help="Accept an image by tag, whose bytes may change under a run.")
+    ] = False,
+) -> None:
+    """Compile the pipeline to KFP's intermediate representation, the same bytes each time.
+
+    With `cluster.image` set, every task is placed on the cluster: resources, secrets by name, limits. Without it the
+    file holds the bare DAG.
+    """
+    from pipelines.cluster.compiling import compile_to
+    from pipelines.cluster.guards import refuse_folders
+
+    overrides = [*(sets or ()), *(["cluster.allow_mutable_image=true"] if allow_mutable_image else [])]
+    settings = options.settings_of(profile, overrides, corpus)
+    refuse_folders(settings)
+    compile_to(output, settings)
+    placed = f"placed on a cluster, image {settings.cluster.image}" if settings.cluster.image else "the bare DAG"
+    typer.echo(f"{output}: profile {profile}, {placed}", err=True)

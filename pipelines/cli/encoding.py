@@ -1,0 +1,39 @@
+"""What the command is given must be text: a name that is not can be written into no settings, address or record."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import is_text, shown
+
+_OURS = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "KF_PIPELINES_")
+_USED = ("HOME", "TMPDIR", "KUBECONFIG", "DOCKER_HOST")
+
+
+def require_text(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Looks at the arguments of the command, and at the variables that it reads.
+
+    Raises:
+        Failure: one is not in the encoding of this process, which is UTF-8 nearly everywhere.
+    """
+    encoding = sys.getfilesystemencoding().upper()
+    for argument in arguments:
+        if not is_text(argument):
+            written = os.fsencode(argument).decode(errors="backslashreplace")
+            raise Failure(
+                f"An argument is not {encoding}: {shown(written)}",
+                where="the command line",
+                remedy=f"write it in {encoding}; a file is renamed by `mv`",
+                exit_code=ExitCode.USAGE,
+            )
+    for name, value in environment.items():
+        if (name.startswith(_OURS) or name in _USED) and not is_text(value):
+            raise Failure(
+                f"The variable {name} is not {encoding}",
+                where="the environment",
+                remedy=f"set it to text in {encoding}, or unset it",
+                exit_code=ExitCode.USAGE,
+            )

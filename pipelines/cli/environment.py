@@ -1,0 +1,93 @@
+"""`wikigpt doctor` and `wikigpt ui`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Annotated
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Range
+from components.shared.base.redact import redact
+from components.shared.tracking.local_address import folder_address, sqlite_path
+from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
+from pipelines.cli import options
+from pipelines.cli.cluster_options import Endpoint, Namespace
+from pipelines.cli.limits import within
+from pipelines.cli.options import HomeFolder, Json, Store
+from pipelines.cli.screen import console, print_json
+from pipelines.config.paths import absolute
+from pipelines.local.home import recorded_in, tracking_uri
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    app.command()(doctor)
+    app.command()(ui)
+
+
+def doctor(
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster", help="Look at the cluster: the server, its version, whether a step is retried."),
+    ] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
+    from pipelines.local.doctor import examine, examine_cluster, exit_code, print_findings
+
+    if cluster:
+        findings = examine_cluster(endpoint, namespace)
+    else:
+        opened, address = options.home_and_store(home, store)
+        findings = examine(opened.root, address, tracking_uri(opened))
+    if as_json:
+        print_json({"ok": not exit_code(findings), "findings": findings})
+    else:
+        print_findings(findings, console())
+    raise typer.Exit(exit_code(findings))
+
+
+def ui(
+    home: HomeFolder = options.DEFAULT_HOME,
+    port: Annotated[
+        int, typer.Option(callback=within(Range(1, 65_535)), help="Where MLflow listens, on 127.0.0.1.")
+    ] = 5000,
+) -> None:
+    """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
+    recorded = recorded_in(home)
+    if recorded.startswith(("http://", "https://")):
+        typer.echo(f"MLflow is at {redact(recorded)}", err=True)
+        return
+    _refuse_taken(port)
+    database = sqlite_path(recorded)
+    if database is not None:
+        prepare_database(database)  # MLflow's server would make it too, in a way that cannot be disturbed
+    artifacts = (database.parent if database else absolute(home, "--home")) / ARTIFACTS
+    typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Not among the arguments, which everybody on this machine can read: the address may hold a password.
+    environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
+    os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
+
+
+def _refuse_taken(port: int) -> None:
+    """MLflow would start, fail to listen, and end as if all were well."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise Failure(
+                f"MLflow cannot listen on port {port}: {os.strerror(error.errno or 0)}",
+                where="127.0.0.1",
+                remedy="name another one by --port",
+                exit_code=ExitCode.USAGE,
+            ) from None

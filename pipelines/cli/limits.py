@@ -1,0 +1,23 @@
+"""Values on the command line that have a limit: of a number the nearest valid one is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from components.shared.base.ranges import Limit, Range
+
+SECONDS = Range(0, 31_536_000)
+
+
+def within(limit: Limit) -> Callable[[Any], Any]:
+    """The callback of an option whose value has a limit; nothing given is nothing checked."""
+
+    def check(value: Any) -> Any:
+        if value is not None and (problem := limit.problem(value)):
+            raise typer.BadParameter(problem)
+        return value
+
+    return check

@@ -1,0 +1,83 @@
+"""Options that several commands take, and what they mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.download.corpora import RESERVED
+from components.shared.base.address import is_folder
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.nearest import nearest
+from components.shared.base.ranges import shown
+from pipelines.config.paths import absolute
+from pipelines.config.settings import RunSettings, load
+from pipelines.local.home import Home, open_home
+
+Profile = Annotated[str, typer.Option("--profile", "-p", help="Named settings, or the path of a YAML file.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="Override a setting, as in `train.learning_rate=3e-4`. May be repeated."),
+]
+Corpus = Annotated[
+    str | None,
+    typer.Option(
+        envvar="WIKIGPT_CORPUS",
+        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive or an s3:// prefix."
+        " By default the profile's.",
+    ),
+]
+HomeFolder = Annotated[
+    Path, typer.Option("--home", envvar="WIKIGPT_HOME", help="Where runs, the store and MLflow's database are kept.")
+]
+Store = Annotated[
+    str | None,
+    typer.Option(envvar="WIKIGPT_STORE", help="The store: a folder or s3://bucket/prefix. By default in the home."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+DEFAULT_HOME = Path(".wikigpt")
+
+
+def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
+    """The settings that options ask for; folders that they name are made absolute, since steps run elsewhere."""
+    settings = load(profile, sets or ())
+    settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
+    tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")
+    settings = settings.with_values("tokenize", tokenizer=tokenizer)
+    pretrained = settings.train.pretrained and _absolute(settings.train.pretrained, "train.pretrained")
+    return settings.with_values("train", pretrained=pretrained)
+
+
+def absolute_corpus(corpus: str) -> str:
+    """A known name or an address as it is, a folder as an absolute path.
+
+    Raises:
+        Failure: it is a word that is no name, and no folder is called so.
+    """
+    if corpus in RESERVED or "://" in corpus:
+        return corpus
+    folder = absolute(corpus, "--corpus")
+    if "/" not in corpus and not folder.exists():
+        meant = nearest(corpus, RESERVED, cutoff=0.5)
+        raise Failure(
+            f"There is no corpus {shown(corpus)}, and no folder of that name",
+            where="--corpus, WIKIGPT_CORPUS or download.corpus",
+            remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
+            " an https:// archive or an s3:// prefix will do as well",
+            exit_code=ExitCode.USAGE,
+        )
+    return str(folder)
+
+
+def _absolute(address: str, setting: str) -> str:
+    return str(absolute(address, setting)) if is_folder(address) else address
+
+
+def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
+    """The opened home and the address of the store, a folder as an absolute path."""
+    opened = open_home(home)
+    if store is None:
+        return opened, str(opened.store)
+    return opened, store if "://" in store else str(absolute(store, "--store"))

@@ -1,0 +1,196 @@
+"""`wikigpt models`, `promote`, `rollback`, `export` and `generate`: the registry from the command line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from components.shared.base.failure import Failure
+from components.shared.base.ranges import Form, Range
+from components.shared.report.measures import shown
+from pipelines.cli import options
+from pipelines.cli.limits import within
+from pipelines.cli.options import HomeFolder, Json, Store
+from pipelines.cli.screen import console, print_json
+from pipelines.local.home import existing_home, recorded_in
+from pipelines.local.run import QUIET
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from components.shared.storage.store import Store as OpenStore
+    from pipelines.registry.models import ModelRow
+
+Model = Annotated[
+    str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
+]
+Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")]
+_TOKENS = Range(1, 10_000_000)
+_TEMPERATURE = Range(0.01, 100, also=0)
+_SEED = Range(0, 2**64 - 1)
+# What MLflow takes, less `?`, at which its addresses of models end, and what no path of a lock may be.
+_NAME = Form(
+    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}", "the name of a registered model, of at most 200 signs, without / : and ?"
+)
+Reason = Annotated[str, typer.Option(help="Why, for the record.")]
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    for command in (models, promote, rollback, export, generate):
+        app.command()(command)
+
+
+@contextmanager
+def registry_of(home: Path) -> Iterator[MlflowClient]:
+    """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    os.environ.update(QUIET)
+    import mlflow
+
+    from components.shared.tracking.run import connect, plainly
+
+    client = connect(recorded_in(home))
+    # MLflow resolves `models:/` addresses by its global setting only.
+    mlflow.set_tracking_uri(client.tracking_uri)
+    with plainly(client):
+        yield client
+
+
+def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
+    """The store in which runs lock the models of the registry; None where it is not known or not there, said on stderr.
+
+    A person's command is made all the same: a rollback must not have to wait for object storage to come back.
+    """
+    from components.shared.storage.store import open_store
+
+    if address is None and "MLFLOW_TRACKING_URI" in os.environ:
+        why = "MLFLOW_TRACKING_URI names a registry, and no --store or WIKIGPT_STORE the store of its runs"
+    else:
+        address = address or str(existing_home(home).store)
+        try:
+            return open_store(address)
+        except Failure as failure:
+            why = str(failure)
+    typer.echo(f"Done without the lock, so a run that registers right now may overwrite it: {why}", err=True)
+    return None
+
+
+def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
+    """List the versions of the registered models, newest first."""
+    from pipelines.registry.models import models as rows_of
+
+    with registry_of(home) as client:
+        rows = rows_of(client, model)
+    if as_json:
+        print_json(rows)
+        return
+    _print_models(rows)
+    if not rows:
+        typer.echo("There is no version yet: train one by `wikigpt run`.", err=True)
+
+
+def _print_models(rows: list[ModelRow]) -> None:
+    """A heading for each model with its corpus, and its versions below: so a name has a line to itself."""
+    by_model: dict[tuple[str, str], list[ModelRow]] = {}
+    for row in rows:
+        by_model.setdefault((row.name, row.corpus), []).append(row)
+    screen = console()
+    for (name, corpus), versions in by_model.items():
+        screen.print(Text.assemble((name, "bold"), f"  corpus {corpus}" if corpus else ""), overflow="fold")
+        table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+        table.add_column("Version", justify="right")
+        table.add_column("Aliases", overflow="fold")
+        for measure in ("Word\nppl", "Token\nppl", "Bits/\nbyte"):
+            table.add_column(measure, justify="right")
+        for row in versions:
+            table.add_row(row.version, ", ".join(row.aliases), *_numbers(row))
+        screen.print(table)
+
+
+def _numbers(row: ModelRow) -> list[str]:
+    values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
+    return ["–" if value is None else shown(value, places) for value, places in zip(values, (2, 2, 4), strict=True)]
+
+
+def promote(
+    reference: Reference,
+    reason: Reason = "promoted from the command line",
+    model: Model = None,
+    to: Annotated[
+        str | None,
+        typer.Option(callback=within(_NAME), help="Copy the version to this registered model and promote it there."),
+    ] = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+) -> None:
+    """Make a version the champion, here or as a copy in another registered model."""
+    from pipelines.registry.promotion import promote as move
+
+    locks = _store_with_locks(home, store)
+    with registry_of(home) as client:
+        moved = move(client, reference, reason=reason, model=model, to=to, store=locks)
+    before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
+    typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
+
+
+def rollback(
+    reason: Reason = "rolled back from the command line",
+    model: Model = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+) -> None:
+    """Give the alias champion back to the version that had it before."""
+    from pipelines.registry.promotion import rollback as move
+
+    locks = _store_with_locks(home, store)
+    with registry_of(home) as client:
+        moved = move(client, reason=reason, model=model, store=locks)
+    typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
+
+
+def export(
+    reference: Reference,
+    folder: Annotated[Path, typer.Argument(help="A new folder.")],
+    model: Model = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+) -> None:
+    """Write a version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+    from pipelines.registry.export import export as write_folder
+    from pipelines.registry.references import resolve
+
+    with registry_of(home) as client:
+        version = resolve(client, reference, model)
+        written = write_folder(client, version, folder)
+    typer.echo(f"Version {version.version} of {version.name} stands in {written}.")
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="The beginning of the text.")],
+    reference: Annotated[
+        str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
+    ] = "champion",
+    model: Model = None,
+    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Tokens to add at most.")] = 60,
+    temperature: Annotated[
+        float, typer.Option(callback=within(_TEMPERATURE), help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(callback=within(_TOKENS), help="Likeliest tokens to draw from.")] = 40,
+    seed: Annotated[int, typer.Option(callback=within(_SEED), help="The same seed gives the same text.")] = 0,
+    home: HomeFolder = options.DEFAULT_HOME,
+) -> None:
+    """Write text with the champion, or another version."""
+    from pipelines.registry.generation import load_writer, write
+    from pipelines.registry.references import resolve
+
+    with registry_of(home) as client:
+        version = resolve(client, reference, model)
+        writer = load_writer(client, version)
+    typer.echo(f"{version.name} version {version.version}", err=True)
+    typer.echo(write(writer, prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed))

@@ -1,0 +1,86 @@
+"""`wikigpt run` and `wikigpt check`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cli import options
+from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+from pipelines.cli.screen import console, print_json
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Registers the commands of this module."""
+    app.command()(run)
+    app.command()(check)
+
+
+def run(
+    profile: Profile = "quick",
+    corpus: Corpus = None,
+    sets: Sets = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    force: Annotated[bool, typer.Option("--force", help="Train although a version or a checkpoint is there.")] = False,
+    runner: Annotated[str, typer.Option(help="`subprocess`, or `docker` in the built image.")] = "subprocess",
+    image: Annotated[str | None, typer.Option(help="The image of `--runner docker`.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the whole pipeline on this machine.
+
+    What was done before is reused: a version of the same reuse key ends the run after its first step, a model is
+    only evaluated, training is resumed from a checkpoint.
+    """
+    from pipelines.local.numerics import pin_numerics
+    from pipelines.local.progress import ProgressView
+    from pipelines.local.run import execute
+    from pipelines.local.runners import engine, runner_plan
+    from pipelines.local.summary import document, print_summary
+
+    asked = options.settings_of(profile, sets, corpus)
+    opened, address = options.home_and_store(home, store)
+    settings = pin_numerics(asked, opened)
+    if force:
+        settings = settings.with_values("download", force=True)
+    plan = runner_plan(runner, image, opened, address, settings)
+    if plan["runner"] == "docker":
+        engine()  # or fail here, before there is a run
+    errors = console(stderr=True)
+    with ProgressView(errors) as view:
+        result = execute(settings, opened, address, view, plan)
+    summary = document(result, settings, opened)
+    if as_json:
+        print_json(summary)
+    elif result.exit_code == ExitCode.OK:
+        print_summary(summary, console())
+    if result.interrupted:
+        said = f" {result.failure['what']}." if result.failure else ""
+        errors.print(f"Interrupted.{said} The same command resumes it.")
+        raise typer.Exit(int(result.exit_code))
+    if result.failure is not None:
+        raise Failure.from_dict(result.failure)
+
+
+def check(
+    profile: Profile = "quick",
+    corpus: Corpus = None,
+    sets: Sets = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Check the settings, the corpus and the surroundings of a run, without running it."""
+    from pipelines.local.check import check_run
+    from pipelines.local.doctor import exit_code, print_findings
+
+    settings = options.settings_of(profile, sets, corpus)
+    opened, address = options.home_and_store(home, store)
+    findings = check_run(settings, opened, address)
+    if as_json:
+        print_json({"ok": not exit_code(findings), "findings": findings})
+    else:
+        print_findings(findings, console())
+    raise typer.Exit(exit_code(findings))

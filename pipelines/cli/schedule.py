@@ -1,0 +1,131 @@
+"""`wikigpt schedule`: makes the server do what `infra/schedules` says, and shows how it stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cli.cluster_options import (
+    AllowMutableImage,
+    Endpoint,
+    Image,
+    Namespace,
+    Timeout,
+    Wait,
+    image_overrides,
+    open_cluster,
+)
+from pipelines.cli.options import Json
+from pipelines.cli.screen import print_json
+
+schedule = typer.Typer(name="schedule", help="Runs that the server starts by the clock.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--from", help="The folder with a YAML file for each schedule.")]
+Name = Annotated[str, typer.Argument(help="Of the schedule.")]
+FOLDER = Path("infra/schedules")
+
+
+@schedule.command()
+def apply(
+    folder: Folder = FOLDER,
+    image: Image = None,
+    allow_mutable_image: AllowMutableImage = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+) -> None:
+    """Make the server do what the files say. Applied twice, it changes nothing."""
+    from pipelines.cluster.formatting import cron_line
+    from pipelines.cluster.recurring import apply_schedule
+    from pipelines.cluster.schedules import read_schedules
+    from pipelines.cluster.submission import package
+
+    fixed = image_overrides(image, allow_mutable_image)
+    checked = [(wanted, package(wanted.profile, [*fixed, *wanted.overrides])) for wanted in read_schedules(folder)]
+    cluster = open_cluster(endpoint, namespace)
+    for wanted, sent in checked:
+        applied = apply_schedule(cluster, wanted, sent)
+        paused = ", and stays paused" if applied.paused else ""
+        typer.echo(f"{wanted.name}: {applied.action}{paused}")
+        typer.echo(f"  {cron_line(wanted.cron, wanted.cron.next_times(datetime.now(UTC)))}")
+
+
+@schedule.command("list")
+def show(
+    folder: Folder = FOLDER,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Exit code 1 where one is overdue or not applied: for a monitor."),
+    ] = False,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Show the schedules of the server: when each is due, how its last run ended, whether a night is overdue."""
+    from pipelines.cluster.formatting import standing_lines
+    from pipelines.cluster.schedule_status import standings
+    from pipelines.cluster.schedules import read_schedules
+
+    if check and not folder.is_dir():
+        raise Failure(
+            "The folder of the schedules is not there, so nobody knows which should be applied",
+            where=str(folder),
+            remedy="give it by --from",
+            exit_code=ExitCode.USAGE,
+        )
+    written = {wanted.name for wanted in read_schedules(folder)} if folder.is_dir() else set()
+    seen = standings(open_cluster(endpoint, namespace))
+    missing = sorted(written - {standing.name for standing in seen})
+    if as_json:
+        print_json({"schedules": seen, "not_applied": missing})
+    else:
+        for standing in seen:
+            typer.echo("\n".join(standing_lines(standing)))
+        for name in missing:
+            typer.echo(f"{name}  not applied: it stands in {folder} only")
+    if check and (missing or any(standing.overdue for standing in seen)):
+        raise typer.Exit(int(ExitCode.FAILED))
+
+
+@schedule.command()
+def pause(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Stop a schedule from starting runs. A run that goes on is left alone."""
+    from pipelines.cluster import recurring
+
+    recurring.pause(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: paused")
+
+
+@schedule.command()
+def resume(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Let a schedule start runs again. Nights that passed meanwhile are not made up for."""
+    from pipelines.cluster import recurring
+
+    recurring.resume(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: resumed")
+
+
+@schedule.command()
+def delete(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
+    """Take a schedule off the server. Its runs stay, also one that goes on."""
+    from pipelines.cluster import recurring
+
+    recurring.delete(open_cluster(endpoint, namespace), name)
+    typer.echo(f"{name}: deleted")
+
+
+@schedule.command()
+def trigger(
+    name: Name, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
+) -> None:
+    """Start a run now, the one that the schedule would start."""
+    from pipelines.cli.following import follow
+    from pipelines.cluster import recurring
+
+    cluster = open_cluster(endpoint, namespace)
+    run_id = recurring.trigger(cluster, name)
+    typer.echo(run_id)
+    if wait:
+        follow(cluster, run_id, timeout)

@@ -1,0 +1,63 @@
+"""The compiled pipeline: KFP's intermediate representation, the same bytes for the same settings."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from components.shared.storage.files import write_atomically
+from pipelines.cluster.guards import refuse_secret_values
+from pipelines.config.settings import RunSettings
+
+if TYPE_CHECKING:
+    from pipelines.config.cluster import ClusterSettings
+
+
+def compile_to(output: Path, settings: RunSettings) -> None:
+    """Compiles the pipeline with these settings as the default of its one parameter.
+
+    With an image among the settings of the cluster, every task is placed there: resources, secrets, limits. Without
+    one the file holds the bare DAG, which runs wherever our package is installed.
+
+    Raises:
+        Failure: the image may change under a run, or a value looks like a credential.
+    """
+    from kfp import compiler
+
+    from pipelines.cluster.placement import pipeline_config, placement
+    from pipelines.training import build
+
+    cluster = settings.cluster
+    travelling = for_cluster(settings).to_json()
+    if cluster.image:
+        pipeline = build(travelling, place=placement(cluster), config=pipeline_config(cluster))
+    else:
+        pipeline = build(travelling)
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(compiled))
+        write_atomically(output, compiled.read_bytes())
+
+
+def for_cluster(settings: RunSettings) -> RunSettings:
+    """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
+
+    Raises:
+        Failure: a value looks like a credential, which everybody who sees the pipeline could read.
+    """
+    refuse_secret_values({name: value for name, value in asdict(settings).items() if name != "cluster"})
+    train = settings.train
+    device, precision = train.device, train.precision
+    if device == "auto":
+        device = "cuda" if settings.cluster.train.gpus else "cpu"
+    if precision == "auto":  # which processor a pod gets is not known here
+        precision = "bfloat16" if device == "cuda" else "float32"
+    threads = train.threads or _whole_cores(settings.cluster)
+    return settings.with_values("train", device=device, precision=precision, threads=threads)
+
+
+def _whole_cores(cluster: ClusterSettings) -> int:
+    limit = cluster.train.cpu_limit
+    return max(1, int(limit[:-1]) // 1000 if limit.endswith("m") else int(float(limit)))

@@ -1,0 +1,104 @@
+"""What is refused before anything is sent: secrets in parameters, which everybody can read, and folders no pod sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from components.download.corpora import RESERVED
+from components.shared.base.address import is_folder
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, leads_somewhere, secret_in
+
+if TYPE_CHECKING:
+    from pipelines.config.settings import RunSettings
+
+_WEBHOOK_KEY = "notify.webhook"
+
+
+def refuse_secrets(overrides: Iterable[str]) -> None:
+    """Looks at what a person set for one run. The sentence names the key, never the value.
+
+    Raises:
+        Failure: a key or a value looks like a credential.
+    """
+    for override in overrides:
+        key, _, value = override.partition("=")
+        key = key.strip()
+        if value and is_called_a_secret(key):
+            raise _secret(key, CREDENTIAL, "--set")
+        if found := _found_in(key, value):
+            raise _secret(key, found, "--set")
+
+
+def refuse_secret_values(settings: dict[str, Any]) -> None:
+    """Looks at all that travels with a run, whoever wrote it.
+
+    Raises:
+        Failure: a value looks like a credential.
+    """
+    for key, value in _leaves(settings):
+        if isinstance(value, str) and (found := _found_in(key, value)):
+            raise _secret(key, found, "the settings of the run")
+
+
+def refuse_folders(settings: RunSettings) -> None:
+    """Looks at the settings that a run is started with: all that they name must be where a pod can fetch it.
+
+    Raises:
+        Failure: corpus, pretrained weights or tokenizer are a folder of this machine.
+    """
+    corpus = settings.download.corpus
+    if corpus not in RESERVED and "://" not in corpus:
+        raise _folder("corpus", corpus, "download.corpus")
+    for kind, value, where in (
+        ("folder of pretrained weights", settings.train.pretrained, "train.pretrained"),
+        ("folder of a tokenizer", settings.tokenize.tokenizer, "tokenize.tokenizer"),
+    ):
+        if value is not None and is_folder(value):
+            raise _folder(kind, value, where)
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _leaves(inner, key)
+    else:
+        yield key, value
+
+
+def _found_in(key: str, value: str) -> str | None:
+    """What in a value looks like a credential. A webhook's address is one wherever it leads past its host."""
+    if key == _WEBHOOK_KEY and leads_somewhere(value.strip().strip("\"'")):
+        return WEBHOOK
+    return secret_in(value)
+
+
+def _secret(key: str, found: str, where: str) -> Failure:
+    if key == _WEBHOOK_KEY:
+        remedy = "put it into the Secret that cluster.notify_secret names, under the key WIKIGPT_WEBHOOK"
+    elif found == SIGNED:
+        remedy = "copy the file to object storage (`wikigpt mirror`) and give its s3:// address"
+    else:
+        remedy = (
+            "put it into a Secret of the cluster and name that (cluster.s3_secret, cluster.mlflow_secret,"
+            " cluster.notify_secret)"
+        )
+    return Failure(
+        f"The setting {key} holds what looks like {found}, and everybody who sees the run could read it",
+        where=where,
+        remedy=remedy,
+        exit_code=ExitCode.USAGE,
+    )
+
+
+def _folder(kind: str, value: str, where: str) -> Failure:
+    return Failure(
+        f"The {kind} {value!r} is a folder of this machine, which no pod of a cluster sees",
+        where=where,
+        remedy="copy it to object storage (`wikigpt mirror`) and give its s3:// address",
+        exit_code=ExitCode.USAGE,
+    )

@@ -1,0 +1,119 @@
+"""Waits for the end of a run and says how it came; ends a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cluster.runs import RunStatus, fetch
+
+if TYPE_CHECKING:
+    from pipelines.cluster.connection import Cluster
+
+PATIENCE = 600.0  # seconds
+CANCELING_TAKES = 30.0  # seconds
+
+
+def wait(
+    cluster: Cluster,
+    run_id: str,
+    *,
+    limit: float | None = None,
+    every: float = 5.0,
+    patience: float = PATIENCE,
+    tell: Callable[[RunStatus], None] = lambda _: None,
+) -> RunStatus:
+    """Waits until a run is over. (kfp's own waiter never ends on a cancelled run, kubeflow/pipelines#14473.)
+
+    Args:
+        cluster: the server.
+        run_id: of the run.
+        limit: seconds to wait at most; the run goes on after them.
+        every: seconds between two looks.
+        patience: seconds that the server may be out of reach in between.
+        tell: called after each look.
+
+    Raises:
+        Failure: the limit was reached, the run does not exist, or the server stays out of reach.
+    """
+    begun = reached = time.monotonic()
+    while True:
+        try:
+            status, reached = fetch(cluster, run_id), time.monotonic()
+        except Failure as failure:
+            if failure.exit_code is not ExitCode.UNREACHABLE or time.monotonic() - reached > patience:
+                raise
+        else:
+            tell(status)
+            if status.over:
+                return status
+        if limit is not None and time.monotonic() - begun > limit:
+            raise Failure(
+                f"The run is not over after {limit:g} s; it goes on",
+                where=f"run {run_id}",
+                remedy=f"look at it by `wikigpt status {run_id}`, or end it by `wikigpt cancel {run_id}`",
+                exit_code=ExitCode.TIMED_OUT,
+            )
+        time.sleep(every)
+
+
+def wait_for_a_moment(cluster: Cluster, run_id: str) -> RunStatus:
+    """Waits for the end of a run that is being cancelled, which takes about ten seconds; then it is as it is."""
+    try:
+        return wait(cluster, run_id, limit=CANCELING_TAKES, every=1.0)
+    except Failure as failure:
+        if failure.exit_code is not ExitCode.TIMED_OUT:
+            raise
+        return fetch(cluster, run_id)
+
+
+def require_success(status: RunStatus) -> None:
+    """Turns the end of a run into the exit code of the command.
+
+    Raises:
+        Failure: the run failed or was cancelled.
+    """
+    if status.state == "CANCELED":
+        raise Failure(
+            "The run was cancelled",
+            where=f"run {status.run_id}",
+            remedy="submit it again; training resumes from its last checkpoint",
+            exit_code=ExitCode.CANCELLED,
+        )
+    if status.state == "FAILED":
+        failed = [step for step in status.steps if step.state == "failed"]
+        places = " in " + " and ".join(step.name for step in failed) if failed else ""
+        reasons = [reason for reason in (*(step.reason for step in failed), status.error) if reason]
+        arguments = " ".join([status.run_id, *(step.name for step in failed[:1])])
+        raise Failure(
+            f"The run failed{places}{': ' + '; '.join(reasons) if reasons else ''}",
+            where=f"run {status.run_id}",
+            remedy=f"see `wikigpt logs {arguments}`, and the run's record in MLflow",
+        )
+
+
+def cancel(cluster: Cluster, run_id: str) -> RunStatus:
+    """Ends a run. One that was cancelled before stays so.
+
+    Raises:
+        Failure: the run is over in another way, or does not exist.
+    """
+    status = fetch(cluster, run_id)
+    if status.state in ("CANCELING", "CANCELED"):
+        return status
+    if status.over:
+        raise Failure(
+            f"The run is over: {status.state.lower()}",
+            where=f"run {run_id}",
+            remedy="there is nothing to cancel",
+            exit_code=ExitCode.USAGE,
+        )
+    try:
+        cluster.change(f"run {run_id}", cluster.client.runs.run_service_terminate_run, run_id=run_id)
+    except Failure:
+        if (after := fetch(cluster, run_id)).state not in ("CANCELING", "CANCELED"):
+            raise
+        return after
+    return fetch(cluster, run_id)

@@ -1,0 +1,1 @@
+"""The settings of a run, the profiles, and what a process needs before it starts."""

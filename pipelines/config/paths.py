@@ -1,0 +1,60 @@
+"""Paths that a person named, as the processes below a command need them: absolute, whatever is in their way."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.os_errors import os_failure
+
+
+def absolute(path: Path | str, option: str) -> Path:
+    """The path without `~`, links and relative parts; what is at it need not exist.
+
+    Args:
+        path: as it was given.
+        option: that it was given by.
+
+    Raises:
+        Failure: it has no absolute form that every library reads alike.
+    """
+    path = Path(path)
+    try:
+        path = path.expanduser()
+        if not path.is_absolute():
+            require_working_folder()
+        path = path.resolve()
+        path.stat()  # finds a loop of links, which later versions of Python leave unresolved
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise os_failure(error, path, what="The path cannot be used", exit_code=ExitCode.USAGE) from error
+    except RuntimeError as error:
+        if str(path).startswith("~"):
+            raise _usage("No such user has a folder", path, f"write the path of {option} in full") from error
+        raise _usage("A link on the path leads to itself", path, f"remove it, or choose another {option}") from error
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise _usage("The path is not UTF-8", path, f"choose another {option}") from None
+    return path
+
+
+def require_working_folder() -> None:
+    """Refuses to work in a folder that was deleted.
+
+    Raises:
+        Failure: it was.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise _usage(
+            "The working folder was deleted", Path(os.environ.get("PWD", ".")), "cd to another folder, then run again"
+        ) from None
+
+
+def _usage(what: str, path: Path, remedy: str) -> Failure:
+    shown = str(path).encode(errors="backslashreplace").decode()
+    return Failure(what, where=shown, remedy=remedy, exit_code=ExitCode.USAGE)

@@ -1,0 +1,198 @@
+"""The settings of a run: those of the steps, composed, from a profile and what a person overrides.
+
+A profile is YAML over the typed settings, a section a step. The section `cluster` is fixed when the pipeline is
+compiled (image, resources, secrets); all others may change from run to run and travel as one JSON string.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components.download.settings import DownloadSettings
+from components.evaluate.settings import EvaluateSettings
+from components.notify.settings import NotifySettings
+from components.register.settings import RegisterSettings
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.nearest import nearest
+from components.shared.base.ranges import shown
+from components.shared.runtime.settings import parse_section
+from components.tokenize.settings import TokenizeSettings
+from components.train.settings import CheckpointSettings, TrainSettings
+from components.validate.settings import ValidateSettings
+from pipelines.config.cluster import ClusterSettings
+from pipelines.config.yaml_text import NotYaml, line_of, parse_yaml, read_yaml
+
+PROFILES = Path(__file__).parent / "profiles"
+SECTIONS: dict[str, type] = {
+    "download": DownloadSettings,
+    "validate": ValidateSettings,
+    "tokenize": TokenizeSettings,
+    "train": TrainSettings,
+    "checkpoints": CheckpointSettings,
+    "evaluate": EvaluateSettings,
+    "register": RegisterSettings,
+    "notify": NotifySettings,
+}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of every step and of the cluster, checked."""
+
+    profile: str
+    description: str
+    download: DownloadSettings
+    validate: ValidateSettings
+    tokenize: TokenizeSettings
+    train: TrainSettings
+    checkpoints: CheckpointSettings
+    evaluate: EvaluateSettings
+    register: RegisterSettings
+    notify: NotifySettings
+    cluster: ClusterSettings
+
+    def to_json(self) -> str:
+        """What travels to the steps: every setting of every section, defaults included."""
+        sections = {name: asdict(getattr(self, name)) for name in SECTIONS}
+        return json.dumps({"profile": self.profile, **sections}, sort_keys=True)
+
+    def with_values(self, section: str, **values: Any) -> RunSettings:
+        """A copy with some values of one section replaced and checked."""
+        merged = {**asdict(getattr(self, section)), **values}
+        return replace(self, **{section: parse_section(SECTIONS[section], merged, section)})
+
+
+def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
+    """The settings of a profile with overrides.
+
+    Args:
+        profile: a name among `profile_names()`, or the path of a YAML file.
+        overrides: each `section.key=value`, the value in YAML; keys of the cluster may go deeper.
+
+    Raises:
+        Failure: no such profile, section or key (the nearest right one is named), or a value that does not fit.
+    """
+    file, values = _read(profile)
+    for override in overrides:
+        _apply(override, values)
+
+    def where(path: tuple[Any, ...]) -> str | None:
+        line = line_of(values, path)
+        return None if line is None else f"{file}, line {line}"
+
+    return compose(values, name=Path(profile).stem, where=where)
+
+
+def compose(
+    values: dict[str, Any], name: str, where: Callable[[tuple[Any, ...]], str | None] = lambda path: None
+) -> RunSettings:
+    """Checked settings from plain values by section; sections and keys that are left out have their defaults.
+
+    Args:
+        values: by section and key.
+        name: of the profile.
+        where: the file and the line in which the value at a path of keys stands, or None.
+
+    Raises:
+        Failure: no such section or key, or a value that does not fit.
+    """
+    for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
+        raise _unknown_section(section, where((section,)))
+    checked: dict[str, Any] = {
+        section: parse_section(kind, values.get(section, {}), section, where)
+        for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
+    }
+    _check_window(checked["train"], checked["evaluate"], where)
+    return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
+
+
+def profile_names() -> list[str]:
+    """Names of the profiles that come with the project."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def _read(profile: str) -> tuple[Path, dict[str, Any]]:
+    is_path = profile.lower().endswith((".yaml", ".yml")) or os.sep in profile
+    path = Path(profile) if is_path else PROFILES / f"{profile}.yaml"
+    try:
+        if not is_path and profile not in profile_names():
+            raise FileNotFoundError
+        values = read_yaml(path, "profile")
+    except FileNotFoundError:
+        hint = nearest(profile, profile_names(), cutoff=0.4)
+        raise Failure(
+            f"There is no profile {shown(profile)}",
+            where="--profile",
+            remedy=f"{f'did you mean {hint}? ' if hint else ''}The profiles are {', '.join(profile_names())}; a path to"
+            " a YAML file works too",
+            exit_code=ExitCode.USAGE,
+        ) from None
+    for section in (*SECTIONS, "cluster"):
+        if values.get(section) is None:
+            values.pop(section, None)  # its name alone: all of it as by default
+        elif not isinstance(values[section], dict):
+            raise Failure(
+                f"The section {section} of the profile holds no settings, got {shown(values[section])}",
+                where=f"{path}, line {line_of(values, (section,))}",
+                remedy="write `key: value` below it, each in a line of its own",
+                exit_code=ExitCode.USAGE,
+            )
+    return path, values
+
+
+def _apply(override: str, values: dict[str, Any]) -> None:
+    name, equals, text = override.partition("=")
+    section, *keys = name.strip().split(".")
+    if not (equals and keys and all(keys)) or (len(keys) > 1 and section != "cluster"):
+        raise Failure(
+            f"Cannot read the setting {shown(override)}",
+            where="--set",
+            remedy="write it as section.key=value, as in --set train.learning_rate=3e-4",
+            exit_code=ExitCode.USAGE,
+        )
+    if section not in (*SECTIONS, "cluster"):
+        raise _unknown_section(section)
+    try:
+        value = parse_yaml(text)
+    except NotYaml:
+        value = text
+    for key in (section, *keys[:-1]):
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def _check_window(
+    train: TrainSettings, evaluate: EvaluateSettings, where: Callable[[tuple[Any, ...]], str | None]
+) -> None:
+    """The model must be able to read what the evaluation shows it; a pretrained one says so when it is loaded."""
+    if train.pretrained is not None:
+        return
+    window = evaluate.window or train.block
+    for key, value, most, of in (
+        ("window", evaluate.window, train.context, "train.context"),
+        ("stride", evaluate.stride, window, "evaluate.window" if evaluate.window else "train.block"),
+    ):
+        if value is not None and value > most:
+            raise Failure(
+                f"evaluate.{key} must be at most {of} {most}, got {value}; the nearest is {most}",
+                where=where(("evaluate", key)) or "settings of evaluate",
+                remedy=f"lower it, or raise {of}",
+                exit_code=ExitCode.USAGE,
+            )
+
+
+def _unknown_section(section: str, where: str | None = None) -> Failure:
+    sections = [*SECTIONS, "cluster"]
+    return Failure(
+        f"There is no section {shown(section)} of settings",
+        where=where or "the profile or --set",
+        remedy=f"did you mean {nearest(section, sections)}? The sections are {', '.join(sections)}",
+        exit_code=ExitCode.USAGE,
+    )

@@ -1,0 +1,208 @@
+"""YAML as profiles and schedules have it: text, numbers, truth values, lists, and mappings whose keys are text.
+
+Beside what PyYAML's safe loader refuses, a key that comes twice is refused, a key that is no text, and a tag that JSON
+has no value for. A date is text. Every complaint names its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import is_text, shown
+
+_TAG = "tag:yaml.org,2002:"
+_KINDS = {
+    f"{_TAG}int": "a number",
+    f"{_TAG}float": "a number",
+    f"{_TAG}bool": "a truth value",
+    f"{_TAG}null": "nothing",
+}
+_PLAIN = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
+_MERGE = f"{_TAG}merge"
+_MOST = 100_000  # values; aliases of aliases make more of a few lines than any memory holds
+
+
+class NotYaml(ValueError):
+    """A text is no YAML that can be used: what is wrong, and in which line."""
+
+
+class Lines(dict[str, Any]):
+    """A mapping that knows where each of its keys stands.
+
+    Attributes:
+        lines: by key, counted from 1; a key that was set later has none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: dict[str, int] = {}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.lines.pop(key, None)
+        super().__setitem__(key, value)
+
+
+def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
+    """The line of the last key of a path that a file holds; None where no file says what stands there."""
+    line = None
+    for key in path:
+        if not isinstance(values, Lines) or key not in values.lines:
+            return None
+        line, values = values.lines[key], values[key]
+    return line
+
+
+def read_yaml(path: Path, what: str) -> Lines:
+    """The mapping that a file holds.
+
+    Args:
+        path: the file, UTF-8.
+        what: it is, as in "profile", for sentences.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Failure: it cannot be read, or is no YAML with keys.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise _unreadable(f"The {what} is a folder", path, "name a YAML file") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = f"The {what} is not UTF-8: byte 0x{error.object[error.start]:02x} in line {line}"
+        raise _unreadable(found, path, "save it as UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _unreadable(f"The {what} cannot be read: {reason}", path, "name a YAML file that can") from None
+    try:
+        values = parse_yaml(text)
+    except NotYaml as error:
+        raise _unreadable(f"The {what} is no YAML that can be used: {error}", path, "correct that line") from None
+    if not isinstance(values, Lines):
+        raise _unreadable(f"The {what} is no YAML with keys", path, "write each setting as `key: value`")
+    return values
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a text holds.
+
+    Raises:
+        NotYaml: see there.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise NotYaml(f"the character U+{ord(text[error.position]):04X} must not stand in line {line}") from None
+    except yaml.YAMLError as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        if problem and problem.startswith("but "):
+            problem = f"{error.context} {problem}"  # type: ignore[attr-defined]
+        raise NotYaml(f"{problem} in line {mark.line + 1}" if mark and problem else _first_line(error)) from None
+    except RecursionError:
+        raise NotYaml("it is nested too deeply") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, with less that it takes."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN | {_MERGE}]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors: ClassVar[dict[str, Any]] = {
+        tag: constructor for tag, constructor in yaml.SafeLoader.yaml_constructors.items() if tag in _PLAIN
+    }
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self.open_anchors: list[str | None] = []
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > _MOST:
+            raise _problem(f"more than {_MOST:,} values begin", node)
+        return node
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent) and self.peek_event().anchor in self.open_anchors:
+            raise _problem("an alias means what it is a part of", self.peek_event())
+        return super().compose_node(parent, index)
+
+    def compose_sequence_node(self, anchor: str | None) -> yaml.SequenceNode:
+        self.open_anchors.append(anchor)
+        node = super().compose_sequence_node(anchor)
+        self.open_anchors.pop()
+        return node
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        """Looks at the keys here: later, those that come by a merge are among them."""
+        self.open_anchors.append(anchor)
+        node = super().compose_mapping_node(anchor)
+        self.open_anchors.pop()
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if key.tag == _MERGE:
+                continue
+            if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
+                if isinstance(key, yaml.ScalarNode):
+                    kind = _KINDS.get(key.tag, "no text")
+                    raise _problem(f"the key {shown(key.value)} is {kind} and needs quotes", key)
+                raise _problem("a key is a list or a mapping and must be text", key)
+            if key.value in first:
+                raise _problem(f"the key {key.value} of line {first[key.value]} comes again", key)
+            first[key.value] = key.start_mark.line + 1
+        return node
+
+    def construct_yaml_map(self, node: yaml.MappingNode) -> Iterator[Lines]:
+        data = Lines()
+        yield data
+        data.update(self.construct_mapping(node))
+        data.lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}  # those of a merge among them
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep=deep)  # type: ignore[no-untyped-call]
+        except (ValueError, LookupError, AttributeError, TypeError):
+            # Such as `!!int x`, or a number of more digits than Python reads.
+            kind = _KINDS.get(node.tag, node.tag.replace(_TAG, "!!"))
+            raise _problem(f"the value {shown(node.value)} cannot be read as {kind}", node) from None
+        if isinstance(value, str) and not is_text(value):
+            raise _problem(f"the text {shown(value)} holds a character that no text has", node)
+        return value
+
+    def refuse_tag(self, node: yaml.Node) -> Any:
+        raise _problem(f"the tag {node.tag.replace(_TAG, '!!')} is not known here, which is used", node)
+
+
+_Loader.add_constructor(f"{_TAG}map", _Loader.construct_yaml_map)
+_Loader.add_constructor(None, _Loader.refuse_tag)
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values below a node, those that aliases repeat counted each time."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        inner = [each for pair in node.value for each in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(node)]
+
+
+def _problem(what: str, at: Any) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _unreadable(what: str, path: Path, remedy: str) -> Failure:
+    return Failure(what, where=str(path)[:300], remedy=remedy, exit_code=ExitCode.USAGE)

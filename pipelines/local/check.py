@@ -1,0 +1,105 @@
+"""What `wikigpt check` looks at: whether the run that was asked for could begin."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.download.corpora import KNOWN, SAMPLE
+from components.download.fetch import copy_folder, read_own
+from components.download.settings import DownloadSettings
+from components.shared.base.address import is_bucket, is_folder
+from components.shared.base.events import notes_on_stderr
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.redact import redact
+from components.shared.model.pretrained import KIND, Part, in_cache, mirrored_name, require_files
+from components.shared.storage.store import open_store
+from components.tokenize.pretrained import pinned
+from components.tokenize.settings import OWN
+from pipelines.config.settings import RunSettings
+from pipelines.local import doctor
+from pipelines.local.doctor import Finding
+from pipelines.local.home import Home, tracking_uri
+from pipelines.local.numerics import numerics_here
+
+
+def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
+    """The settings were checked when they were read; here are the corpus and the surroundings that they need."""
+    here = numerics_here(settings, home)
+    precision = f"{here.precision} ({here.reason})" if here.reason else here.precision
+    compiled = "on" if settings.train.compile else "off"
+    return [
+        Finding("Settings", True, f"profile {settings.profile}: {settings.description}"),
+        Finding("Numerics", True, f"{here.device}, {precision}, {here.threads} threads, compile {compiled}"),
+        corpus(settings),
+        *pretrained(settings, store),
+        doctor.gpu(needed=True) if "cuda" in (here.device, settings.evaluate.device) else doctor.cores(),
+        doctor.compiler(needed=settings.train.compile),
+        doctor.disk(home.root),
+        doctor.store(store),
+        doctor.tracking(tracking_uri(home)),
+    ]
+
+
+def corpus(settings: RunSettings) -> Finding:
+    """Whether the corpus is there; one behind the network is asked for only by the run itself."""
+    name = settings.download.corpus
+    if name == SAMPLE:
+        return Finding("Corpus", True, "sample, made by the project")
+    if name in KNOWN:
+        hub = doctor.hub()
+        fallback = settings.download.fall_back_to_sample
+        seen = f"{name} from the Hub" if hub.ok else f"{name}: {hub.seen}"
+        if not hub.ok and fallback:
+            return Finding("Corpus", True, f"{seen}; the run would fall back to sample")
+        remedy = "; name a folder by --corpus or WIKIGPT_CORPUS"
+        return Finding("Corpus", hub.ok, seen if hub.ok else seen + remedy, "the run", exit_code=ExitCode.UNREACHABLE)
+    if "://" in name:
+        return Finding("Corpus", True, f"{redact(name)}, fetched by the run")
+    return _folder(settings.download)
+
+
+def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
+    """Whether the pretrained tokenizer and the weights that settings name can be had."""
+    tokenize, train = settings.tokenize, settings.train
+    if tokenize.tokenizer != OWN:
+        commit = pinned(tokenize.tokenizer, tokenize.revision)
+        yield _pretrained("tokenizer", "tokenize.tokenizer", tokenize.tokenizer, commit, store)
+    if train.pretrained:
+        yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store)
+
+
+def _pretrained(part: Part, setting: str, address: str, revision: str, store: str) -> Finding:
+    def look() -> str:
+        if is_bucket(address):
+            return f"{address}, fetched by the run"
+        if is_folder(address):
+            require_files(part, Path(address), setting)
+            return address
+        if open_store(store).find(KIND, mirrored_name(part, address, revision)):
+            return f"{address}, from the store"
+        if in_cache(part, address, revision):
+            return f"{address}, from the cache of the Hub"
+        if not (hub := doctor.hub()).ok:
+            raise Failure(
+                f"{address} is neither in the store nor in the Hub's cache",
+                where=hub.seen,
+                remedy="bring it by `wikigpt mirror` where the Hub can be reached, or name a folder",
+                exit_code=ExitCode.UNREACHABLE,
+            )
+        return f"{address}, from the Hub"
+
+    return doctor.tried(f"Pretrained {part}", look, "the run")
+
+
+def _folder(settings: DownloadSettings) -> Finding:
+    """Reads the text as a run does, from a copy: what the run takes off is no reason to refuse it."""
+
+    def read() -> str:
+        with tempfile.TemporaryDirectory(prefix="wikigpt-check-") as work, notes_on_stderr():
+            files = copy_folder(Path(settings.corpus).expanduser(), settings.corpus, Path(work))
+            read_own(files, settings)
+        return f"{settings.corpus}: {', '.join(path.name for path in files.values())}"
+
+    return doctor.tried("Corpus", read, "the run")

@@ -1,0 +1,180 @@
+"""The home of a laptop's runs: everything that the command keeps stands under one folder, `.wikigpt` by default.
+
+layout            the version of this layout
+mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and models logged
+.mlflow.db.lock   locked by the process that makes the database
+store/            the store, unless --store names another
+runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
+compile-cache/    what torch.compile made
+reproductions/    a home for each version that is being made again, until it was compared
+precision/        how fast each CPU of this home multiplies in bfloat16; remove a file to have its CPU measured again
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.os_errors import os_failure
+from components.shared.storage.files import PARTIAL, write_atomically
+from components.shared.tracking.local_address import sqlite_address, sqlite_path
+from pipelines.config.paths import absolute
+
+LAYOUT = 1
+_MARKER = "layout"
+
+
+@dataclass(frozen=True)
+class Home:
+    """An opened home."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        return self.root / "store"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
+    @property
+    def reproductions(self) -> Path:
+        return self.root / "reproductions"
+
+    @property
+    def precision(self) -> Path:
+        return self.root / "precision"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "mlflow.db"
+
+    @property
+    def tracking_uri(self) -> str:
+        return sqlite_address(self.database)
+
+    def new_run(self) -> Path:
+        """The folder of a new run, named by the time and four random letters.
+
+        Raises:
+            Failure: it cannot be written.
+        """
+        folder = self.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise os_failure(error, folder) from error
+        return folder
+
+
+def open_home(root: Path) -> Home:
+    """Opens a home, made where it does not exist; the addresses in one that was moved are put right.
+
+    Raises:
+        Failure: it was written by a later version, is not a home, or cannot be read or written.
+    """
+    root = absolute(root, "--home")
+    marker = root / _MARKER
+    try:
+        seen = _layout(marker)
+        if seen is None:
+            # Made by another command since, or left by one that was killed while it made the home.
+            if root.is_dir() and any(not _is_partial(path) for path in root.iterdir()) and not marker.exists():
+                raise Failure(
+                    "The folder is not empty and no home of wikigpt",
+                    where=str(root),
+                    remedy="give --home an empty or a new folder",
+                    exit_code=ExitCode.USAGE,
+                )
+            write_atomically(marker, f"{LAYOUT}\n")
+            seen = _layout(marker)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(error, root) from error
+    if seen != str(LAYOUT):
+        raise Failure(
+            f"The home has layout {seen!r}, this version of wikigpt knows layout {LAYOUT}",
+            where=str(marker),
+            remedy="use the version that wrote it, or give --home another folder",
+            exit_code=ExitCode.USAGE,
+        )
+    home = Home(root)
+    _follow_move(home.database)
+    return home
+
+
+def existing_home(root: Path) -> Home:
+    """The home of a command that only reads.
+
+    Raises:
+        Failure: nothing was ever run there.
+    """
+    root = absolute(root, "--home")
+    try:
+        seen = _layout(root / _MARKER)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(error, root) from error
+    if seen is None:
+        raise Failure(
+            "Nothing was run here yet",
+            where=str(root),
+            remedy="start with `wikigpt run`, or name the right --home",
+            exit_code=ExitCode.USAGE,
+        )
+    return open_home(root)
+
+
+def tracking_uri(home: Home) -> str:
+    """The MLflow that runs write to: the one that the environment names, else the home's own database."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
+
+
+def recorded_in(root: Path) -> str:
+    """The MLflow that holds what was run; a home is needed only where the environment names none.
+
+    Raises:
+        Failure: nothing was ever run there.
+    """
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named is None or not named.strip():
+        return existing_home(root).tracking_uri
+    database = sqlite_path(named)
+    if database is not None and (database.parent / _MARKER).is_file():
+        _follow_move(database.resolve())
+    return named
+
+
+def _layout(marker: Path) -> str | None:
+    try:
+        return marker.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return None
+
+
+def _is_partial(path: Path) -> bool:
+    return path.name.startswith(f".{_MARKER}.") and path.name.endswith(PARTIAL)
+
+
+def _follow_move(database: Path) -> None:
+    """The check costs a millisecond, so every command makes it."""
+    if database.exists():
+        from pipelines.local.relocation import follow_move
+
+        if before := follow_move(database):
+            print(f"The home was at {before}; MLflow's addresses now lead to {database.parent}.", file=sys.stderr)
+
+
+def _unusable(error: OSError | UnicodeDecodeError, root: Path) -> Failure:
+    if isinstance(error, OSError):
+        return os_failure(error, root, what="The home cannot be used", exit_code=ExitCode.USAGE)
+    return Failure(
+        "The home's layout is not a number",
+        where=str(root / _MARKER),
+        remedy="choose another home by --home",
+        exit_code=ExitCode.USAGE,
+    )

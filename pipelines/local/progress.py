@@ -1,0 +1,105 @@
+"""What a person sees while a run goes on: a line and a bar a step; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from components.shared.base.failure import ExitCode
+from pipelines.steps import TITLES
+
+_PLAIN_EVERY = 10.0  # seconds
+
+
+class ProgressView:
+    """Draws events. Use it as a context manager around the loop that hands them in."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.live = console.is_terminal
+        self.progress = Progress(
+            SpinnerColumn(finished_text="[green]✓"),
+            TextColumn("{task.description:<28}", markup=False),
+            BarColumn(bar_width=24),
+            TimeElapsedColumn(),
+            _NoteColumn(),
+            console=console,
+            disable=not self.live,
+        )
+        self.tasks: dict[str, Any] = {}
+        self.said = 0.0
+
+    def __enter__(self) -> ProgressView:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for task in self.tasks.values():
+            self.progress.stop_task(task)
+        self.progress.stop()
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Draws one event of a step; events that are not for the eye are passed over."""
+        kind, step = event["event"], event.get("step", "")
+        if kind == "step-started":
+            self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, note="")
+            self._plainly(f"{TITLES.get(step, step)} …")
+        elif kind == "progress" and step in self.tasks:
+            self._advance(step, event)
+        elif kind == "note":
+            self.say(event["text"])
+        elif kind == "decision":
+            self.say(f"{event['word']}: {event['reason']}")
+        elif kind == "step-finished":
+            self.progress.update(self.tasks[step], total=1, completed=1, note="")
+            self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
+        elif kind == "step-failed":
+            ended = "interrupted" if event["exit_code"] == ExitCode.RESUMABLE else "failed"
+            self.progress.update(self.tasks[step], note=Text(ended, style="red"))
+            self.progress.stop_task(self.tasks[step])
+            self._plainly(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
+
+    def _advance(self, step: str, event: dict[str, Any]) -> None:
+        note = _numbers(event)
+        self.progress.update(self.tasks[step], completed=event["done"], total=event.get("total"), note=note)
+        if time.monotonic() - self.said > _PLAIN_EVERY:
+            total = event.get("total")
+            share = f"{100 * event['done'] / total:3.0f} %  " if total else ""
+            self._plainly(f"  {share}{note}")
+
+    def say(self, text: str) -> None:
+        """Prints a line between the bars."""
+        self.console.print(Text(text, style="dim"))
+
+    def _plainly(self, text: str) -> None:
+        if not self.live:
+            self.said = time.monotonic()
+            self.console.print(Text(text), soft_wrap=True)
+
+
+class _NoteColumn(ProgressColumn):
+    """What a step says of itself, as it is."""
+
+    def render(self, task: Task) -> Text:
+        note = task.fields["note"]
+        return note if isinstance(note, Text) else Text(note, style="dim")
+
+
+def _numbers(event: dict[str, Any]) -> str:
+    """The numbers of a progress event in a few words."""
+    parts = []
+    if event.get("split"):
+        parts.append(f"{event['split']} by {event['protocol']}")
+    if event.get("loss") is not None:
+        parts.append(f"loss {event['loss']:.3f}")
+    if event.get("validation_perplexity") is not None:
+        parts.append(f"validation ppl {event['validation_perplexity']:.1f}")
+    if event.get("tokens_per_second"):
+        parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
+    if event.get("eta") is not None:
+        parts.append(f"{event['eta']:.0f} s left")
+    return " · ".join(parts)

@@ -1,0 +1,198 @@
+"""Making a version again from its lineage, and whether the same came of it.
+
+It is made in a home of its own, with a store and an MLflow of its own, by the steps up to the training alone: what is
+trained here reaches neither the registry nor the names of the store that runs look up.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.download.corpora import RESERVED
+from components.shared.base.address import is_on_hub
+from components.shared.base.failure import Failure
+from components.shared.model.pretrained import KIND as PRETRAINED
+from components.shared.model.registered_model import recorded_identity
+from components.shared.reuse.external_inputs import ingredients
+from components.shared.reuse.keys import deciding_numerics, differences, request_of
+from components.shared.reuse.trained import weights_digest
+from components.shared.storage.manifest import Manifest
+from components.shared.storage.store import Store, open_store
+from components.shared.tracking import registry
+from pipelines.local.home import Home, open_home
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What it takes to make a version again.
+
+    Attributes:
+        model, version: in the registry.
+        settings: of the run that made it, by section; the notice's are not among them.
+        reuse_key: that it was asked for by.
+        dataset_digest: of its corpus, by which the store knows it.
+        weights_digest: of its weights, see `components.shared.reuse.trained.weights_digest`.
+        numerics: that it was trained with.
+        commit: of the code, "" where it is not on record.
+    """
+
+    model: str
+    version: str
+    settings: dict[str, Any]
+    reuse_key: str
+    dataset_digest: str
+    weights_digest: str
+    numerics: dict[str, Any]
+    commit: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Whether a run made the same weights again, and a sentence that says so."""
+
+    identical: bool
+    sentence: str
+
+
+def lineage_of(client: MlflowClient, version: ModelVersion) -> Lineage:
+    """Reads the lineage of a version.
+
+    Raises:
+        Failure: it has none, an earlier or later version of wikigpt wrote it, or its run is gone.
+    """
+    tags, address = version.tags, f"models:/{version.name}/{version.version}"
+    if tags.get(registry.SCHEMA) != registry.SCHEMA_VERSION:
+        raise Failure(
+            f"The version's lineage has schema {tags.get(registry.SCHEMA)!r}, this wikigpt reads"
+            f" {registry.SCHEMA_VERSION!r}",
+            where=address,
+            remedy=f"check out {_commit(tags.get(registry.COMMIT, ''))}, and reproduce it with that wikigpt; this one"
+            " promotes, exports and serves it",
+        )
+    return Lineage(
+        model=version.name,
+        version=str(version.version),
+        settings=_settings(client, version),
+        reuse_key=tags[registry.REUSE_KEY],
+        dataset_digest=tags[registry.DATASET_DIGEST],
+        weights_digest=tags[registry.WEIGHTS_DIGEST],
+        numerics=json.loads(tags[registry.NUMERICS]),
+        commit=tags.get(registry.COMMIT, ""),
+    )
+
+
+def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
+    """Compares this code, these versions and the recorded settings with what made the version.
+
+    Raises:
+        Failure: they differ, so that equal weights cannot be expected; the commit to use is named.
+    """
+    ours = request_of(lineage.dataset_digest, lineage.settings, ingredients(lineage.settings))
+    if ours.reuse_key == lineage.reuse_key:
+        return
+    theirs = recorded_identity(client, client.get_model_version(lineage.model, lineage.version))
+    now = {name: registry.param_text(value) for name, value in ours.identity.items()}
+    unlike = differences(now, {name: value for name, value in theirs.items() if name in now})
+    shown = "; ".join(unlike[:4]) + (f"; and {len(unlike) - 4} more" if len(unlike) > 4 else "")
+    raise Failure(
+        f"Other code or versions made version {lineage.version} than are here: {shown or 'the reuse keys differ'}",
+        where=f"models:/{lineage.model}/{lineage.version}",
+        remedy=f"check out {_commit(lineage.commit)}, install its versions, and try again",
+    )
+
+
+def own_home(home: Home, lineage: Lineage) -> Home:
+    """The home in which a version is made again; one that was interrupted is still there and is resumed."""
+    return open_home(home.reproductions / lineage.weights_digest)
+
+
+def lend(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
+    """Gives a reproduction what the project's store holds of its ingredients, and nothing that was made.
+
+    Args:
+        store: of the project; it is only read.
+        own: the home of the reproduction.
+        lineage: of the version.
+
+    Returns:
+        The settings of the version's run, by section. A text that is no release of a known corpus is taken from the
+        store where that has it: at its address it may have changed, and what opened the address is not on record.
+    """
+    settings, lent = dict(lineage.settings), open_store(str(own.store))
+    if settings["download"]["corpus"] in RESERVED:
+        _copy(store, lent, "corpus", lineage.dataset_digest)
+    elif store.fetch("corpus", lineage.dataset_digest, own.root / "corpus"):
+        settings["download"] = {**settings["download"], "corpus": str(own.root / "corpus"), "sha256": None}
+    for address in (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained")):
+        if address and is_on_hub(address):
+            for name in store.names(PRETRAINED, f"{address}@"):
+                _copy(store, lent, PRETRAINED, name)
+    return settings
+
+
+def _copy(store: Store, lent: Store, kind: str, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-lent-") as folder:
+        if store.fetch(kind, name, Path(folder)):
+            lent.publish(Path(folder), kind, name)
+
+
+def compare(lineage: Lineage, model: Manifest) -> Comparison:
+    """Sets the weights that a run made against those of the version.
+
+    Args:
+        lineage: of the version.
+        model: the manifest of the model that the run made.
+
+    Raises:
+        Failure: the corpus is another one now, so that there is nothing to compare.
+    """
+    if model.facts["reuse_key"] != lineage.reuse_key:
+        raise Failure(
+            f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
+            f" made: its digest then was {lineage.dataset_digest[:12]}…",
+            where=f"models:/{lineage.model}/{lineage.version}",
+            remedy="bring the old text back to that address, or to the store, and try again",
+        )
+    if model.facts.get("numerics_changed"):
+        raise Failure(
+            "The training was resumed with other numerics than it began with, so it says nothing of the version",
+            where=f"models:/{lineage.model}/{lineage.version}",
+            remedy="try again; it begins anew",
+        )
+    seen = weights_digest(model)
+    name = f"version {lineage.version} of {lineage.model}"
+    if seen == lineage.weights_digest:
+        return Comparison(True, f"The weights are those of {name}, bit for bit (digest {seen[:12]}…).")
+    unlike = differences(deciding_numerics(model.facts["numerics"]), deciding_numerics(lineage.numerics))
+    why = f"numerics differ: {'; '.join(unlike)}" if unlike else "with the same settings, code, versions and numerics"
+    return Comparison(
+        False,
+        f"The weights have digest {seen[:12]}…, those of {name} have {lineage.weights_digest[:12]}…, {why}",
+    )
+
+
+def _commit(commit: str) -> str:
+    return f"commit {commit}" if commit else "the commit that made it, which is not on record"
+
+
+def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            path = client.download_artifacts(version.run_id or "", registry.SETTINGS_FILE, folder)
+        except (MlflowException, OSError) as error:
+            raise Failure(
+                f"The settings of the run are gone: {type(error).__name__}",
+                where=f"MLflow run {version.run_id}, artifact {registry.SETTINGS_FILE}",
+                remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
+            ) from error
+        return json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,0 +1,90 @@
+"""Starts a run in a process group of its own, follows its log, and ends all of it when asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.config.process_environment import child_variables
+from pipelines.config.utf8 import CHILDREN
+from pipelines.local.dag import GRACE
+
+_POLL = 0.1  # seconds
+
+
+@dataclass
+class Supervised:
+    """A run in processes below this one.
+
+    Attributes:
+        process: the leader of the group, `python -m pipelines.local.dag`.
+        log: everything that the group prints; it goes to the file, so no reader can block a step.
+        stop_marker: exists from the moment that the run was asked to stop.
+    """
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    stop_marker: Path
+
+    def lines(self) -> Iterator[str]:
+        """The lines of the log as they come, until the run has ended and all of them were read."""
+        with open(self.log, encoding="utf-8", errors="replace") as stream:
+            line = ""
+            while True:
+                ended = self.process.poll() is not None
+                while part := stream.readline():
+                    line += part
+                    if line.endswith("\n"):
+                        yield line.rstrip("\n")
+                        line = ""
+                if ended:
+                    return
+                time.sleep(_POLL)
+
+    def stop(self) -> None:
+        """Asks every step to end: training saves a checkpoint, the notice still runs."""
+        self.stop_marker.touch()
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Ends what is left of the group at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+
+def start(folder: Path, environment: dict[str, str]) -> Supervised:
+    """Starts the run of a folder that holds settings.json and plan.json."""
+    stop_marker = folder / "stop"
+    return Supervised(
+        process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}),
+        log=folder / "log.txt",
+        stop_marker=stop_marker,
+    )
+
+
+def give_notice(folder: Path, environment: dict[str, str], state: str) -> None:
+    """Runs the notice of a run that was killed before its own exit handler came to it."""
+    with suppress(subprocess.TimeoutExpired):
+        _launch(folder, environment, state).wait(GRACE)
+
+
+def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+    with open(folder / "log.txt", "ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.local.dag", str(folder), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment, **child_variables(), **CHILDREN, "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )

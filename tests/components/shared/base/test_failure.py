@@ -1,0 +1,43 @@
+"""One failure says what, where and what to do, and survives every boundary."""
+
+import json
+import pickle
+
+import pytest
+
+from components.shared.base.failure import ExitCode, Failure, Interrupted
+
+
+def test_a_failure_reads_as_one_sentence():
+    failure = Failure("The vocabulary has 3 entries", where="tokenize.vocab_size", remedy="give at least 257")
+    assert str(failure) == "The vocabulary has 3 entries (tokenize.vocab_size): give at least 257."
+    assert failure.exit_code == ExitCode.FAILED == 1
+
+
+@pytest.mark.parametrize("carry", [lambda d: d, lambda d: json.loads(json.dumps(d))], ids=["plain", "json"])
+def test_a_failure_travels_as_plain_values(carry):
+    failure = Failure("No answer", where="http://mlflow", remedy="start it", exit_code=ExitCode.UNREACHABLE)
+    again = Failure.from_dict(carry(failure.to_dict()))
+    assert str(again) == str(failure)
+    assert again.exit_code is ExitCode.UNREACHABLE
+
+
+def test_a_failure_crosses_a_process_boundary():
+    failure = Failure("No answer", where="http://mlflow", remedy="start it", exit_code=ExitCode.UNREACHABLE)
+    again = pickle.loads(pickle.dumps(failure))
+    assert str(again) == str(failure)
+    assert again.exit_code is ExitCode.UNREACHABLE
+
+
+def test_an_interruption_can_be_resumed():
+    interrupted = Interrupted("Stopped at step 40", where="train")
+    assert interrupted.exit_code == 75
+    assert "start the same run again" in str(interrupted)
+    again = pickle.loads(pickle.dumps(interrupted))
+    assert type(again) is Interrupted
+    assert again.to_dict() == interrupted.to_dict()
+
+
+def test_a_code_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="99"):
+        Failure("x", where="y", remedy="z", exit_code=99)

@@ -1,0 +1,32 @@
+from itertools import product
+
+import pytest
+
+from components.shared.reuse.decide import decide
+
+
+@pytest.mark.parametrize(
+    ("force", "version", "model", "checkpoint", "word", "rung"),
+    [
+        (False, None, False, False, "train", "nothing"),
+        (False, None, False, True, "train", "checkpoint"),
+        (False, None, True, False, "train", "model"),
+        (False, None, True, True, "train", "model"),
+        (False, "7", False, False, "skip", "version"),
+        (False, "7", False, True, "skip", "version"),
+        (False, "7", True, False, "skip", "version"),
+        (False, "7", True, True, "skip", "version"),
+        *(
+            (True, version, model, checkpoint, "train", "forced")
+            for version, model, checkpoint in product((None, "7"), (False, True), (False, True))
+        ),
+    ],
+)
+def test_the_ladder(force, version, model, checkpoint, word, rung):
+    decision = decide(force=force, version=version, model=model, checkpoint=checkpoint)
+    assert (decision.word, decision.rung) == (word, rung)
+    assert decision.reason
+
+
+def test_a_skip_names_the_version():
+    assert "version 7" in decide(force=False, version="7", model=True, checkpoint=True).reason

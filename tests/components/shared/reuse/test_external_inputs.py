@@ -1,0 +1,51 @@
+"""New bytes at an old address are another training."""
+
+import boto3
+import pytest
+
+from components.shared.reuse.external_inputs import ingredients
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"first")
+    return folder
+
+
+def settings(address: str | None) -> dict:
+    return {"tokenize": {"tokenizer": "bpe"}, "train": {"pretrained": address}}
+
+
+def test_nothing_is_pointed_to_from_scratch_or_by_a_pinned_name():
+    assert ingredients(settings(None)) == {}
+    assert ingredients(settings("openai-community/gpt2")) == {}
+    assert ingredients(settings("/nowhere")) == {}
+
+
+def test_a_folder_counts_by_its_bytes(weights, tmp_path):
+    first = ingredients(settings(str(weights)))
+    assert list(first) == ["content.train.pretrained"]
+    moved = weights.rename(tmp_path / "moved")
+    assert ingredients(settings(str(moved))) == first
+    (moved / "model.safetensors").write_bytes(b"other")
+    assert ingredients(settings(str(moved))) != first
+
+
+def test_a_tokenizer_counts_too(weights):
+    pointed = {"tokenize": {"tokenizer": str(weights)}, "train": {}}
+    assert list(ingredients(pointed)) == ["content.tokenize.tokenizer"]
+
+
+def test_a_prefix_counts_by_its_listing(s3_emulator, monkeypatch):
+    address, env = s3_emulator
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    bucket, _, prefix = address.removeprefix("s3://").partition("/")
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key=f"{prefix}/model.safetensors", Body=b"first")
+    first = ingredients(settings(address))
+    assert ingredients(settings(address)) == first
+    client.put_object(Bucket=bucket, Key=f"{prefix}/model.safetensors", Body=b"other weights")
+    assert ingredients(settings(address)) != first

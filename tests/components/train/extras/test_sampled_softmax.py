@@ -1,0 +1,131 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.storage.manifest import Manifest
+from components.train.extras.sampled_softmax import Candidates, Sampler, candidates_a_step, candidates_by_step
+from components.train.loop import train
+from components.train.model import build_model, token_loss
+from tests.components.train.conftest import open_tiny, tiny
+
+VOCABULARY, TARGETS, SIZE = 100, 12, 24
+CPU = torch.device("cpu")
+BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
+
+
+@pytest.fixture(scope="module")
+def text() -> np.ndarray:
+    """Ids that are the rarer the larger they are; the last ten do not occur."""
+    random = np.random.default_rng(1)
+    return np.minimum(random.geometric(0.08, 50_000) - 1, VOCABULARY - 11)
+
+
+def sampler_of(text: np.ndarray, *, size: int = SIZE, seed: int = 1) -> Sampler:
+    return Sampler(np.bincount(text, minlength=VOCABULARY), size=size, targets=TARGETS, seed=seed, device=CPU)
+
+
+def targets_of(text: np.ndarray, step: int) -> torch.Tensor:
+    random = np.random.default_rng(step)
+    return torch.from_numpy(random.choice(text, (3, TARGETS // 3)))
+
+
+def test_a_sample_holds_every_target_and_knows_its_place(text: np.ndarray) -> None:
+    targets = targets_of(text, 0)
+    candidates = sampler_of(text).draw(0, targets)
+    assert torch.equal(candidates.ids, candidates.ids.unique())
+    assert len(candidates.ids) == len(candidates.corrections) == SIZE
+    assert torch.equal(candidates.ids[candidates.places[targets]], targets)
+    absent = torch.ones(VOCABULARY, dtype=torch.bool)
+    absent[candidates.ids] = False
+    assert (candidates.places[absent] == -100).all()
+
+
+def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.ndarray) -> None:
+    """Every weight of a token is the inverse of how often it is drawn."""
+    sampler, values = sampler_of(text), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(2)).exp()
+    sums = []
+    for step in range(4000):
+        drawn = sampler.draw(step, targets_of(text, step))
+        sums.append((values[drawn.ids] * drawn.corrections.exp()).sum())
+    estimates = torch.stack(sums)
+    error = estimates.std().item() / len(sums) ** 0.5
+    assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=5 * error)
+    assert error < 0.01 * values.sum().item()
+
+
+def test_the_seed_and_the_step_decide(text: np.ndarray) -> None:
+    targets = targets_of(text, 0)
+    first = sampler_of(text).draw(7, targets).ids
+    later = sampler_of(text)
+    later.draw(3, targets)
+    torch.manual_seed(5)
+    assert torch.equal(later.draw(7, targets).ids, first)
+    assert not torch.equal(later.draw(8, targets).ids, first)
+    assert not torch.equal(sampler_of(text, seed=2).draw(7, targets).ids, first)
+
+
+def test_what_is_drawn_is_not_what_dropout_draws(tokens: Manifest, tokens_dir: Path) -> None:
+    """Else words would be dropped in the steps in which they are no candidates."""
+    settings = tiny(steps=1, embedding_dropout=0.5, sampled_softmax=128)
+    model, corpus = open_tiny(settings, tokens, tokens_dir)
+    seeds: list[int] = []
+    model.base_model.register_forward_pre_hook(lambda module, inputs: seeds.append(torch.initial_seed()))
+    train(model, corpus, settings, steps=1, device=CPU)
+    counts = corpus.order.split.counts(corpus.vocab_size)
+    sampler = Sampler(counts, size=128, targets=64, seed=1, device=CPU)
+    sampler.draw(0, torch.zeros(1, dtype=torch.int64))
+    assert sampler.generator.initial_seed() != seeds[0]
+
+
+def test_a_sample_that_the_targets_alone_would_fill_is_refused(text: np.ndarray) -> None:
+    with pytest.raises(Failure, match="12 tokens is expected to have 10 different ones") as caught:
+        sampler_of(text, size=8)
+    assert caught.value.exit_code == ExitCode.USAGE
+    assert "set it to 12" in str(caught.value)
+
+
+def test_targets_beyond_the_sample_are_left_out_of_the_loss(text: np.ndarray) -> None:
+    model = build_model(tiny(), vocab_size=VOCABULARY, eos_id=0)
+    targets = torch.arange(32).view(2, 16)
+    candidates = sampler_of(text).draw(0, targets)
+    loss = token_loss(model, targets, targets, VOCABULARY, candidates)
+    assert (candidates.places[targets] >= 0).sum() == SIZE
+    assert loss.isfinite()
+
+
+@BOTH
+def test_the_whole_vocabulary_as_a_sample_gives_the_plain_loss(architecture: str) -> None:
+    model = build_model(tiny(architecture=architecture), vocab_size=VOCABULARY, eos_id=0)
+    rows = torch.randint(VOCABULARY, (2, 17), generator=torch.Generator().manual_seed(3))
+    inputs, targets = rows[:, :-1], rows[:, 1:]
+    everything = torch.arange(VOCABULARY)
+    whole = Candidates(everything, everything, torch.zeros(VOCABULARY))
+    plain, sampled = (token_loss(model, inputs, targets, VOCABULARY, each) for each in (None, whole))
+    assert sampled.item() == pytest.approx(plain.item(), abs=1e-5)
+    weights = list(model.parameters())
+    for one, other in zip(torch.autograd.grad(plain, weights), torch.autograd.grad(sampled, weights), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@BOTH
+def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Manifest, tokens_dir: Path) -> None:
+    """At a rate and with a warm-up by which five of five seeds come within two per cent of each other."""
+    reached = []
+    values = {"architecture": architecture, "steps": 150, "evaluate_every": 150}
+    for size in (None, 128):
+        settings = tiny(learning_rate=5e-3, warmup_steps=20, sampled_softmax=size, **values)
+        model, corpus = open_tiny(settings, tokens, tokens_dir)
+        reached.append(train(model, corpus, settings, steps=150, device=CPU).best_loss)
+    assert reached[1] != reached[0]
+    assert reached[1] == pytest.approx(reached[0], rel=0.05)
+
+
+def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -> None:
+    for size in (None, tokens.facts["vocab_size"]):
+        settings = tiny(sampled_softmax=size)
+        _, corpus = open_tiny(settings, tokens, tokens_dir)
+        assert candidates_a_step(settings, corpus.vocab_size) is None
+        assert candidates_by_step(corpus.order, corpus.vocab_size, settings)(0) is None

@@ -1,0 +1,36 @@
+"""The clock of a training."""
+
+from __future__ import annotations
+
+import pytest
+
+from components.train import metrics
+from components.train.metrics import Clock
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the clock on the wall says."""
+    wall = [100.0]
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: wall[0])
+    return wall
+
+
+def test_a_training_that_goes_on_is_not_faster_for_the_steps_of_the_process_before(now: list[float]) -> None:
+    clock = Clock(seconds=50.0)
+    now[0] += 2
+    clock.tick()
+    assert (clock.rate(), clock.seconds) == (0.5, 52.0)
+
+
+def test_evaluations_count_as_training_and_not_as_steps(now: list[float]) -> None:
+    clock = Clock(seconds=0.0)
+    clock.tick()
+    now[0] += 1
+    with clock.paused():
+        now[0] += 9
+    assert (clock.rate(), clock.seconds) == (1.0, 10.0)
+    clock.tick()
+    clock.tick()
+    now[0] += 1
+    assert clock.rate() == 2.0

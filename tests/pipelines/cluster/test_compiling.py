@@ -1,0 +1,128 @@
+"""The compiled pipeline is parsed and looked at: its tasks, edges and gate, and that it never changes by itself."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components.shared.base.failure import ExitCode, Failure
+from pipelines.cluster.compiling import compile_to
+from pipelines.config.resources import in_bytes
+from pipelines.config.settings import load
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+IMAGE = "registry.example/wikigpt@sha256:" + "0" * 64
+EDGES = {
+    "validate": {"download"},
+    "tokenize": {"download", "validate"},
+    "train": {"download", "tokenize"},
+    "evaluate": {"download", "train"},
+    "register": {"download", "train", "evaluate"},
+}
+
+
+def compiled(folder: Path, *overrides: str, profile: str = "quick") -> list[dict]:
+    path = folder / "pipeline.yaml"
+    compile_to(path, load(profile, overrides))
+    return list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> dict:
+    return compiled(tmp_path_factory.mktemp("compiled"))[0]
+
+
+def dag(pipeline: dict, component: str | None = None) -> dict:
+    return (pipeline["components"][component] if component else pipeline["root"])["dag"]["tasks"]
+
+
+def test_the_notice_runs_whatever_happened(pipeline):
+    tasks = dag(pipeline)
+    assert set(tasks) == {"exit-handler-1", "notify"}
+    assert tasks["notify"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    assert tasks["notify"]["inputs"]["parameters"]["status"]["taskFinalStatus"]["producerTask"] == "exit-handler-1"
+
+
+def test_everything_after_download_waits_for_one_word(pipeline):
+    tasks = dag(pipeline, "comp-exit-handler-1")
+    assert set(tasks) == {"download", "condition-2"}
+    condition = tasks["condition-2"]["triggerPolicy"]["condition"]
+    assert condition == "inputs.parameter_values['pipelinechannel--download-Output'] == 'train'"
+    assert set(dag(pipeline, "comp-condition-2")) == set(EDGES)
+
+
+@pytest.mark.parametrize("step", EDGES)
+def test_each_step_waits_for_what_it_reads(pipeline, step):
+    task = dag(pipeline, "comp-condition-2")[step]
+    inputs = {**task["inputs"].get("artifacts", {}), **task["inputs"]["parameters"]}
+    from_tasks = {
+        value["taskOutputArtifact"]["producerTask"] for value in inputs.values() if "taskOutputArtifact" in value
+    }
+    from_outside = {
+        value.get("componentInputArtifact", value.get("componentInputParameter", "")).split("--")[-1].split("-")[0]
+        for value in inputs.values()
+    } & {"download"}
+    assert set(task.get("dependentTasks", ())) | from_tasks | from_outside == EDGES[step]
+
+
+def test_no_task_is_cached_by_kfp(pipeline):
+    for tasks in (dag(pipeline), *(dag(pipeline, name) for name in ("comp-exit-handler-1", "comp-condition-2"))):
+        for name, task in tasks.items():
+            if task["componentRef"]["name"].startswith(("comp-exit", "comp-condition")):
+                continue
+            assert task["cachingOptions"] == {}, name
+
+
+def test_the_settings_travel_as_one_string(pipeline):
+    parameter = pipeline["root"]["inputDefinitions"]["parameters"]["settings"]
+    assert parameter["parameterType"] == "STRING"
+    assert '"steps": ' in parameter["defaultValue"]
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path):
+    for name in ("one", "two"):
+        compile_to(tmp_path / name, load("nightly", [f"cluster.image={IMAGE}"]))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert (tmp_path / "one").read_bytes().isascii()
+
+
+@pytest.mark.parametrize(("name", "overrides"), [("quick", []), ("nightly", [f"cluster.image={IMAGE}"])])
+def test_the_golden_copy_is_fresh(tmp_path, name, overrides):
+    """`make golden` writes it anew; the difference is then part of the review."""
+    compile_to(tmp_path / "fresh.yaml", load(name, overrides))
+    assert (tmp_path / "fresh.yaml").read_text() == (GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_numerics_are_pinned_to_what_the_pod_gets(tmp_path):
+    on_gpu = compiled(tmp_path, f"cluster.image={IMAGE}", "cluster.train.gpus=1")[0]
+    on_cpu = compiled(tmp_path, f"cluster.image={IMAGE}", "cluster.train.gpus=0", "cluster.train.cpu_limit=6")[0]
+    settings = [p["root"]["inputDefinitions"]["parameters"]["settings"]["defaultValue"] for p in (on_gpu, on_cpu)]
+    assert '"device": "cuda"' in settings[0]
+    assert '"device": "cpu"' in settings[1] and '"threads": 6' in settings[1]
+
+
+def test_a_folder_as_corpus_is_refused(tmp_path, command):
+    code, _, err = command("compile", "-o", tmp_path / "x.yaml", "--corpus", "/data/wikitext-2")
+    assert (code, "no pod of a cluster sees" in err) == (ExitCode.USAGE, True)
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_a_credential_is_not_compiled_in(tmp_path):
+    webhook = "notify.webhook=https://hooks.slack.com/services/T0/hunter2"
+    with pytest.raises(Failure, match=r"notify\.webhook holds what looks like the address of a webhook"):
+        compile_to(tmp_path / "x.yaml", load("quick", [webhook]))
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_the_first_profile_fits_a_laptop():
+    """docs/cluster.md asks for 8 GB of free memory, of which Kubeflow Pipelines takes half."""
+    cluster = load("quick", []).cluster
+    places = [getattr(cluster, step) for step in ("download", *EDGES)]
+    for place in places:
+        assert in_bytes(place.memory_request) <= 2 << 30
+        assert (place.gpus, float(place.cpu_limit) <= 4) == (0, True)
+
+
+def test_an_image_by_tag_is_refused(tmp_path):
+    with pytest.raises(Failure, match="by a tag"):
+        compile_to(tmp_path / "x.yaml", load("quick", ["cluster.image=registry.example/wikigpt:latest"]))
