@@ -21,11 +21,11 @@ _LENGTH = 32  # hex digits
 # What is left out only starts, reports, checks or carries; the values of settings are in the keys themselves.
 SOURCES: dict[str, tuple[str, ...]] = {
     "tokens": ("components/tokenize", "components/shared/text/articles.py"),
-    "weights": ("components/train", "components/shared/model/device.py", "components/shared/model/head.py"),
+    "weights": ("components/train", "components/shared/model/hardware.py", "components/shared/model/head.py"),
     "evaluation": (
         "components/evaluate",
         "components/shared/text/articles.py",
-        "components/shared/model/device.py",
+        "components/shared/model/hardware.py",
         "components/shared/model/head.py",
         "components/shared/text/units.py",
     ),
