@@ -283,7 +283,7 @@ def test_a_run_that_lost_the_lock_stops_at_its_next_checkpoint(here: Path, token
 
     thread = threading.Thread(target=take_over)
     thread.start()
-    with pytest.raises(Failure, match="This run was taken for dead, and the run other is training exactly this"):
+    with pytest.raises(Failure, match="This run was declared dead, and the run other is training exactly this"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
     thread.join()
     assert list(trainings(step.store)) == [(FINGERPRINT, "other")]

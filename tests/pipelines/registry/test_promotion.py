@@ -157,7 +157,7 @@ def test_a_command_whose_lock_was_taken_over_writes_no_more(client: MlflowClient
             replace(model_lock(store, NAME), alive=lambda owner: False).acquire("night-2")
 
     client.set_model_version_tag = asleep  # type: ignore[method-assign]
-    with pytest.raises(Failure, match="taken for dead, and the run night-2 is changing the versions"):
+    with pytest.raises(Failure, match="declared dead, and the run night-2 is changing the versions"):
         promote(client, "2", reason="now", store=store)
     assert (champion(client), len(calls)) == ("1", 1)
 

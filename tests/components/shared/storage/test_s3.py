@@ -150,7 +150,7 @@ def test_a_file_that_changes_while_it_is_sent_leaves_no_object(uri, large):
     store = open_store(uri)
     fact = write_manifest(large, "model").files["model.safetensors"]
     (large / "model.safetensors").write_bytes(b"y" * fact.size)
-    with pytest.raises(Failure, match="changed while it was stored"):
+    with pytest.raises(Failure, match="changed while it was uploaded"):
         store.objects.upload("blobs/aa/aa", large / "model.safetensors", fact)
     assert store.objects.size("blobs/aa/aa") is None
 
