@@ -20,7 +20,7 @@ from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
 from components.shared.tracking.gate import Rule, Scores, Verdict, gate
-from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
+from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -90,8 +90,8 @@ def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluat
 
 
 def _keep(step: Step, client: MlflowClient, made: Made, files: dict[str, Path]) -> None:
-    registry.keep_evaluation(client, made.run_id, made.weights_digest, files)
-    client.log_dict(made.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
+    registry.log_evaluation(client, made.run_id, made.weights_digest, files)
+    client.log_dict(made.run_id, loggable_settings(step.settings), registry.SETTINGS_FILE)
 
 
 def _leave(step: Step, client: MlflowClient, made: Made, version: ModelVersion, files: dict[str, Path]) -> str:

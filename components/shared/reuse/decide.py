@@ -1,4 +1,4 @@
-"""The ladder: what a run does where something of what it asks for was made before."""
+"""Decides whether a run trains, depending on which artifacts of earlier runs can be reused."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str)
     A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
     that another reuse key made counts where a training of this one ended in the same weights.
     """
-    digests = {made.weights_digest for made in trained.made_by(store, reuse_key)}
+    digests = {result.weights_digest for result in trained.training_results(store, reuse_key)}
     versions = registry.versions_of_request(client, model_name, reuse_key)
     versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
     complete = (str(version.version) for version in versions if registry.is_complete(version))

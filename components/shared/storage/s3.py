@@ -56,8 +56,8 @@ class S3Objects:
             raise Failure(
                 "Object storage ignores the condition of a conditional write (If-None-Match), which the store needs",
                 where=self._where(_PROBE),
-                remedy="use a server that honours it: AWS, MinIO, Ceph, a current SeaweedFS; Ceph 16 honours it only in a"
-                " bucket without versioning",
+                remedy="use a server that honours it: AWS, MinIO, Ceph, a current SeaweedFS; Ceph 16 honours it only in"
+                " a bucket without versioning",
             )
 
     def get(self, key: str) -> bytes | None:

@@ -95,7 +95,7 @@ def test_a_number_that_means_nothing_here_is_replaced_by_the_step_s_own(store, s
         assert alive(heartbeat_of(store, "run"))
 
 
-HOUR = 3600.0
+HOUR = 3600
 
 
 def elsewhere(store, run, **fields):
