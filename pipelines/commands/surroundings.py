@@ -12,6 +12,7 @@ import typer
 from components.shared.failure import ExitCode, Failure
 from components.shared.local_address import folder_address, sqlite_path
 from components.shared.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.mlflow_variables import check_address, check_mlflow_variables
 from components.shared.ranges import Range
 from components.shared.redact import redact
 from pipelines.cluster.options import Endpoint, Namespace
@@ -62,7 +63,9 @@ def ui(
     ] = 5000,
 ) -> None:
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
+    check_mlflow_variables()
     recorded = recorded_in(home)
+    check_address(recorded)
     if recorded.startswith(("http://", "https://")):
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
