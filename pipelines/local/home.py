@@ -21,7 +21,7 @@ from pathlib import Path
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.os_errors import os_failure
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 from components.shared.storage.files import PARTIAL, write_atomically
 from components.shared.tracking.local_address import sqlite_address, sqlite_path
 from pipelines.config.paths import absolute
@@ -99,7 +99,7 @@ def open_home(root: Path) -> Home:
         raise _unusable(error, root) from error
     if seen != str(LAYOUT):
         raise Failure(
-            f"The home has layout {shown(seen)}, this version of wikigpt knows layout {LAYOUT}",
+            f"The home has layout {safe_repr(seen)}, this version of wikigpt knows layout {LAYOUT}",
             where=str(marker),
             remedy="use the version that wrote it, or give --home another folder",
             exit_code=ExitCode.USAGE,

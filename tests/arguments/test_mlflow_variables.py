@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.tracking.run import connect
 from components.shared.tracking.mlflow_variables import check_mlflow_variables
+from components.shared.tracking.run import connect
 from pipelines.local.home import Home, existing_tracking_uri, tracking_uri
 from tests.pipelines.conftest import Command
 

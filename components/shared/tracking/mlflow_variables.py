@@ -13,7 +13,7 @@ from typing import Any
 
 from components.shared.base.address import is_web_address
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.base.ranges import Range, shown
+from components.shared.base.ranges import Range, safe_repr
 
 _TEXTS = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"}
 # They travel in a header.
@@ -47,11 +47,14 @@ def check_mlflow_variables(environment: Mapping[str, str] | None = None) -> None
         return
     level = given.get("MLFLOW_LOGGING_LEVEL")
     if level and not isinstance(logging.getLevelName(level.upper()), int):
-        raise _wrong(f"MLFLOW_LOGGING_LEVEL is {shown(level)}", "set it to DEBUG, INFO, WARNING or ERROR, or unset it")
+        raise _wrong(
+            f"MLFLOW_LOGGING_LEVEL is {safe_repr(level)}", "set it to DEBUG, INFO, WARNING or ERROR, or unset it"
+        )
     pool = given.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS")
     if pool and pool not in _POOLS:
         raise _wrong(
-            f"MLFLOW_SQLALCHEMYSTORE_POOLCLASS is {shown(pool)}", f"set it to one of {', '.join(_POOLS)}, or unset it"
+            f"MLFLOW_SQLALCHEMYSTORE_POOLCLASS is {safe_repr(pool)}",
+            f"set it to one of {', '.join(_POOLS)}, or unset it",
         )
     for variable in _typed_variables():
         if variable.name in named:
@@ -82,7 +85,7 @@ def check_address(uri: str) -> None:
 def _check_type(variable: Any, value: str) -> None:
     if variable.type is bool:
         if value.lower() not in ("true", "false", "1", "0"):
-            raise _wrong(f"{variable.name} must be true or false, got {shown(value)}", "set it so, or unset it")
+            raise _wrong(f"{variable.name} must be true or false, got {safe_repr(value)}", "set it so, or unset it")
     elif variable.type in (int, float):
         limit = _RANGES.get(variable.name)
         try:
@@ -90,7 +93,7 @@ def _check_type(variable: Any, value: str) -> None:
             variable.type(value)
         except ValueError:
             kind = "whole number" if variable.type is int else "number"
-            problem = f"must be a {kind}{f' {limit}' if limit else ''}, got {shown(value)}"
+            problem = f"must be a {kind}{f' {limit}' if limit else ''}, got {safe_repr(value)}"
         if problem:
             raise _wrong(f"{variable.name} {problem}", "set it to such a number, or unset it")
 
