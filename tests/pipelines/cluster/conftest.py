@@ -25,9 +25,9 @@ def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
 
     @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(chosen))
     def training(settings: str = settings):
-        notice = work(settings=settings).set_display_name("Say how it ended")
+        notice = work(settings=settings).set_display_name("Notify")
         place(notice, "notify")
-        with dsl.ExitHandler(notice, name="train-and-tell"):
+        with dsl.ExitHandler(notice, name="train-and-notify"):
             place(work(settings=settings).set_display_name("Train the model"), "train")
 
     return training
