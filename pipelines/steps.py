@@ -9,6 +9,6 @@ TITLES = {
     "train": "Train the model",
     "evaluate": "Evaluate the model",
     "register": "Register the model",
-    "notify": "Say how it ended",
+    "notify": "Notify",
 }
 STEPS = tuple(TITLES)

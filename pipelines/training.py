@@ -69,7 +69,7 @@ def build(
         4. train: from scratch or from pretrained weights, resumably
         5. evaluate: perplexity, bits per byte and BLEU, beside the champion's
         6. register: one version per digest of weights, champion or challenger
-        7. notify: whatever happened, say how it ended
+        7. notify: report how the run ended, whatever happened
 
         Args:
             settings: the settings of the run as one JSON string, since KFP turns the integers of a dict into floats.

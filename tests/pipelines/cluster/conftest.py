@@ -25,7 +25,7 @@ def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
 
     @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(chosen))
     def training(settings: str = settings):
-        notice = work(settings=settings).set_display_name("Say how it ended")
+        notice = work(settings=settings).set_display_name("Notify")
         place(notice, "notify")
         with dsl.ExitHandler(notice, name="train-and-tell"):
             place(work(settings=settings).set_display_name("Train the model"), "train")
