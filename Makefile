@@ -9,7 +9,7 @@ GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 
 .PHONY: help run test test-slow lint golden mlflow-schema clean
 
-help: ## Say what there is
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(VENV)/installed: pyproject.toml
@@ -36,12 +36,12 @@ lint: $(VENV)/installed-test ## Check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-golden: $(VENV)/installed ## Compile the checked-in copies of the pipeline anew
+golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
-mlflow-schema: $(VENV)/installed ## Write the schema of MLflow's database anew, after another MLflow was pinned
+mlflow-schema: $(VENV)/installed ## Regenerate the schema of MLflow's database, after another MLflow was pinned
 	$(BIN)/python -m components.shared.tracking.mlflow_schema
 
-clean: ## Remove the environment and what the tools cached; .wikigpt stays
+clean: ## Remove the environment and the caches of the tools, but not .wikigpt
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,12 +1,12 @@
-"""Writes the locks of the images, from the direct dependencies in pyproject.toml and docker/lock/mlflow.in.
+"""Writes the lock files of the images from the direct dependencies in pyproject.toml and docker/lock/mlflow.in.
 
     python docker/lock.py [CONSTRAINTS]     needs `uv` on the PATH and the package index, once per upgrade
 
-CONSTRAINTS is a file of pins to stay on, for example `pip freeze --exclude-editable` of the environment in which the
-tests passed; without it everything moves to the newest release that pyproject.toml allows.
+CONSTRAINTS is a file of pins that are kept, for example `pip freeze --exclude-editable` of the environment in which the
+tests passed. Without it every package is upgraded to the newest release that pyproject.toml allows.
 
-    app.txt      all that both images share: every package but torch and what only its CUDA build needs
-    torch.txt    the CPU build of torch, without a hash: which wheel that is depends on the index given at build time
+    app.txt      every package that the step images share, which excludes torch and what only its CUDA build needs
+    torch.txt    the CPU build of torch, without a hash, because the wheel depends on the index given at build time
     cuda.txt     the default build of torch and its CUDA libraries
     mlflow.txt   the MLflow server
 """
@@ -19,7 +19,8 @@ from pathlib import Path
 
 LOCK = Path(__file__).parent / "lock"
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-# What MLflow needs for logging and judging models in a client, and its server never imports: half of the image's size.
+# MLflow needs these to log and evaluate models in a client. Its server never imports them, and they are half of the
+# image's size.
 CLIENT_ONLY = {
     "contourpy",
     "cycler",
@@ -50,7 +51,7 @@ def main(constraints: Path | None) -> None:
 
 
 def _compile(requirements: str, name: str, constraints: str) -> dict[str, str]:
-    """Every package that the requirements need on Linux, each with its pin and hashes, by name."""
+    """Returns every package that the requirements need on Linux: its pin and hashes by its name."""
     with tempfile.TemporaryDirectory() as folder:
         source, keep = Path(folder, name), Path(folder, "constraints.txt")
         source.write_text(requirements, encoding="utf-8")
@@ -61,13 +62,13 @@ def _compile(requirements: str, name: str, constraints: str) -> dict[str, str]:
         done = subprocess.run(compiler, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
         raise SystemExit(done.stderr)
-    # `===` leaves no room for a local build such as 2.13.0+cpu, which pip ranks above the release itself
+    # `===` excludes a local build such as 2.13.0+cpu, which pip ranks above the release itself.
     text = re.sub(r"^torch==", "torch===", done.stdout, flags=re.MULTILINE)
     return {re.split("=", entry)[0]: entry for entry in re.split(r"^(?=\S)", text, flags=re.MULTILINE) if entry.strip()}
 
 
 def _cuda_names(full: dict[str, str]) -> set[str]:
-    """torch, and what no other package would have brought in."""
+    """Returns torch and the packages that only torch depends on."""
     return {"torch", "triton", *(name for name in full if name.startswith(("nvidia-", "cuda-")))}
 
 

@@ -1,8 +1,8 @@
-"""Lists what an image holds: `python docker/sbom.py IMAGE > sbom.json`, or `--licences` for a table people read.
+"""Writes the SBOM of an image: `python docker/sbom.py IMAGE > sbom.json`, or `--licences` for a readable table.
 
-The list is CycloneDX 1.6 in JSON, with every Python package and every Debian package of the image, version and licence.
-It is read inside a container of the image, so it is of what runs and not of what a lock asked for. Needs a Docker
-engine and the packages of the extra `test`.
+The SBOM is CycloneDX 1.6 in JSON, with the version and licence of every Python and Debian package of the image. It is
+collected in a container of the image, so it lists what runs and not what a lock file asked for. The program needs a
+Docker engine and the packages of the extra `test`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from cyclonedx.model.license import LicenseExpression
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 
-# Runs in the image, by its own Python, so it may use the standard library only.
+# The Python of the image runs this program, so it may use the standard library only.
 COLLECT = r"""
 import json, re, subprocess
 from importlib.metadata import distributions
@@ -48,7 +48,7 @@ print(json.dumps(found))
 
 @dataclass(frozen=True, order=True)
 class Package:
-    """One package of an image: its kind (pypi or deb), name, version and the licences that it names."""
+    """One package of an image: its kind (pypi or deb), name, version and the licences that it declares."""
 
     kind: str
     name: str
@@ -57,7 +57,7 @@ class Package:
 
 
 def packages(image: str, docker: str = "docker") -> list[Package]:
-    """What is installed in an image, sorted."""
+    """Returns the packages that are installed in an image, sorted."""
     command = [docker, "run", "--rm", "--interactive", "--network=none", "--entrypoint=python3", image, "-"]
     done = subprocess.run(command, input=COLLECT, capture_output=True, encoding="utf-8", errors="replace", check=False)
     if done.returncode:
@@ -67,7 +67,7 @@ def packages(image: str, docker: str = "docker") -> list[Package]:
 
 
 def cyclonedx(image: str, found: Iterable[Package]) -> str:
-    """The list as CycloneDX 1.6."""
+    """Returns the packages as a CycloneDX 1.6 document."""
     name, _, version = image.rpartition("/")[2].partition(":")
     held_by = Component(name=name, version=version or None, type=ComponentType.CONTAINER, bom_ref="image")
     bom = Bom()
@@ -84,13 +84,13 @@ def cyclonedx(image: str, found: Iterable[Package]) -> str:
 
 
 def table(found: Iterable[Package]) -> str:
-    """The list for people: licence, package, version."""
+    """Returns a readable table of licence, package and version."""
     rows = [(" AND ".join(package.licences) or "not named", package.name, package.version) for package in found]
     return "\n".join(f"{licence[:60]:60}  {name} {version}" for licence, name, version in sorted(rows))
 
 
 def _licences(package: Package) -> list:
-    """As SPDX where the name is one. CycloneDX takes either one expression or several names."""
+    """Returns SPDX licences where a name is an SPDX one. CycloneDX accepts either one expression or several names."""
     made = [LicenseFactory().make_from_string(name) for name in package.licences]
     if len(made) > 1 and any(isinstance(licence, LicenseExpression) for licence in made):
         return [LicenseFactory().make_with_name(name) for name in package.licences]

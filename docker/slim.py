@@ -1,9 +1,9 @@
-"""Takes out of an environment what running never reads, then compiles the rest: `python slim.py /opt/venv`.
+"""Removes the files of an environment that are not read at run time and compiles the rest: `python slim.py /opt/venv`.
 
-Gone are the packages' own tests, C++ headers, static libraries and CMake files; torch's headers are the Dockerfile's
-matter, since images with a compiler need them. Byte-code is kept, and made once: without it the imports of a step take
-twice as long, and a container with a read-only root could never write it. It is marked as valid whatever the dates of
-the files, which copies between the layers of an image may change.
+It removes the packages' tests, C++ headers, static libraries and CMake files. The Dockerfile handles torch's headers,
+because images with a compiler need them. It writes byte-code once: without byte-code the imports of a step take twice
+as long, and a container with a read-only root could never write it. The byte-code is marked as valid regardless of
+file times, because copying between the layers of an image may change them.
 """
 
 import compileall

@@ -1,8 +1,8 @@
 """Keeps dumps of the registry's database in object storage: `backup.py put FILE`, `backup.py get FILE [NAME]`, `list`.
 
-Runs in the image of the registry, which has boto3. The environment gives BACKUP_URI (s3://bucket/prefix), BACKUP_KEEP
-(how many dumps stay), the usual AWS variables, and WIKIGPT_S3_PATH_STYLE in the sense of docs/storage.md. A dump counts
-as kept once it was read back and found equal; only then are older ones removed.
+It runs in the image of the registry, which has boto3. The environment gives BACKUP_URI (s3://bucket/prefix),
+BACKUP_KEEP (how many dumps are kept), the usual AWS variables, and WIKIGPT_S3_PATH_STYLE as docs/storage.md describes
+it. Older dumps are removed only after the new one was downloaded again and its digest compared.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 
-# What pg_dump writes at the start of an archive in its custom format.
+# pg_dump writes these bytes at the start of an archive in its custom format.
 MAGIC = b"PGDMP"
-# As in components/shared/storage/s3.py, which is not in that image.
+# components/shared/storage/s3.py has the same values, but is not in the image of the registry.
 STYLES = {"": "auto", "1": "path", "0": "virtual"}
 
 
 class Dumps:
-    """The dumps under a prefix of a bucket; a name is the time in UTC, so that names sort by age."""
+    """The dumps under a prefix of a bucket. A dump is named by its time in UTC, so that names sort by age."""
 
     def __init__(self, uri: str):
         self.bucket, _, prefix = uri.removeprefix("s3://").partition("/")
@@ -39,7 +39,7 @@ class Dumps:
         return sorted(key.removeprefix(self.prefix) for key in keys if key.endswith(".dump"))
 
     def put(self, path: Path) -> str:
-        """Uploads a dump and reads it back."""
+        """Uploads a dump, downloads it again and compares the digests."""
         with open(path, "rb") as stream:
             if stream.read(len(MAGIC)) != MAGIC:
                 raise SystemExit(f"{path} is not what `pg_dump --format=custom` writes; nothing was uploaded")
@@ -52,7 +52,7 @@ class Dumps:
         return name
 
     def get(self, path: Path, name: str | None) -> str:
-        """Downloads a dump, by default the newest, and compares it with its digest."""
+        """Downloads a dump, by default the newest, and compares it with its recorded digest."""
         name = name or next(reversed(self.names()), None)
         if name is None:
             raise SystemExit(f"There is no dump under s3://{self.bucket}/{self.prefix}")

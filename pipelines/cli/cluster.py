@@ -88,14 +88,14 @@ def logs(
 ) -> None:
     """Print what a step of a run has printed: from its pod, the server, or the copy in object storage."""
     from pipelines.cluster.logs import read_log, step_to_read
-    from pipelines.cluster.pods import look_at_pods
-    from pipelines.cluster.runs import ask, describe
+    from pipelines.cluster.pods import list_pods
+    from pipelines.cluster.runs import get_run, parse_run
 
     cluster = open_cluster(endpoint, namespace)
-    seen = ask(cluster, run)
-    chosen = step_to_read(describe(seen), step)
+    seen = get_run(cluster, run)
+    chosen = step_to_read(parse_run(seen), step)
     typer.echo(f"step {chosen.name}, {chosen.state}", err=True)
-    typer.echo(read_log(cluster, seen, chosen, look_at_pods(cluster.access, run)), nl=False)
+    typer.echo(read_log(cluster, seen, chosen, list_pods(cluster.access, run)), nl=False)
 
 
 def cancel(
@@ -113,7 +113,7 @@ def cancel(
     if wait:
         seen = waiting.wait(cluster, run, limit=timeout)
     elif not seen.over:
-        seen = waiting.wait_for_a_moment(cluster, run)
+        seen = waiting.wait_for_cancellation(cluster, run)
     typer.echo(f"{run}: {seen.word}", err=True)
     # A step that still runs would renew the heartbeat.
     remains = (

@@ -42,10 +42,10 @@ def open_cluster(endpoint: str | None, namespace: str | None) -> Cluster:
     Raises:
         Failure: it cannot be reached.
     """
-    from pipelines.cluster.access import access_of
+    from pipelines.cluster.access import resolve_access
     from pipelines.cluster.connection import connect
 
-    return connect(access_of(endpoint, namespace))
+    return connect(resolve_access(endpoint, namespace))
 
 
 def image_overrides(image: str | None, allow_mutable_image: bool) -> list[str]:

@@ -20,7 +20,7 @@ from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Store
 from pipelines.cli.screen import console, print_json
 from pipelines.config.paths import absolute
-from pipelines.local.home import recorded_in, tracking_uri
+from pipelines.local.home import existing_tracking_uri, tracking_uri
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def ui(
     ] = 5000,
 ) -> None:
     """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
-    recorded = recorded_in(home)
+    recorded = existing_tracking_uri(home)
     if recorded.startswith(("http://", "https://")):
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return

@@ -31,7 +31,7 @@ def follow(cluster: Cluster, run_id: str, timeout: float | None) -> None:
             said[step.name] = step.state
 
     try:
-        ended = wait(cluster, run_id, limit=timeout, tell=tell)
+        ended = wait(cluster, run_id, limit=timeout, on_status=tell)
         if ended.state == "FAILED":
             with suppress(Failure):
                 ended, _ = inspect(cluster, run_id)

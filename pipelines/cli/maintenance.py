@@ -41,7 +41,7 @@ def gc(
 ) -> None:
     """List what no version or alias needs: checkpoints, blobs, runs and their folders; remove it with --apply."""
     from components.shared.storage.store import open_store
-    from pipelines.local.run_folders import remove_steps, spent_steps
+    from pipelines.local.run_folders import old_step_folders, remove_steps
     from pipelines.registry.gc import DAY
     from pipelines.registry.gc import gc as collect
 
@@ -49,7 +49,7 @@ def gc(
         opened, address = options.home_and_store(home, store)
         waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
         typer.echo(f"Store {address}, registry {redact(client.tracking_uri)}", err=True)
-    folders = spent_steps(opened, keep_for=days * DAY)
+    folders = old_step_folders(opened, keep_for=days * DAY)
     if apply:
         remove_steps(folders)
     rows: list[tuple[str, str, int, str]] = [(gone.kind, gone.name, gone.size, gone.reason) for gone in waste.removals]
@@ -67,7 +67,7 @@ def reproduce(
     from components.shared.storage.store import open_store
     from pipelines.config.settings import compose
     from pipelines.local.progress import ProgressView
-    from pipelines.local.reproduction import check_reproducible, compare, lend, lineage_of, own_home
+    from pipelines.local.reproduction import check_reproducible, compare, copy_inputs, lineage_of, reproduction_home
     from pipelines.local.run import execute
     from pipelines.local.run_folders import artifact
     from pipelines.registry.references import resolve
@@ -76,8 +76,8 @@ def reproduce(
     with registry_of(home) as client:
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
-    own = own_home(opened, lineage)
-    lent = lend(open_store(address), own, lineage)
+    own = reproduction_home(opened, lineage)
+    lent = copy_inputs(open_store(address), own, lineage)
     settings = compose(lent, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(console(stderr=True)) as view:
         result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})

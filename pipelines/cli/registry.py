@@ -19,7 +19,7 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Store
 from pipelines.cli.screen import console, print_json
-from pipelines.local.home import existing_home, recorded_in
+from pipelines.local.home import existing_home, existing_tracking_uri
 from pipelines.local.run import QUIET
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 
     from components.shared.tracking.run import connect, plainly
 
-    client = connect(recorded_in(home))
+    client = connect(existing_tracking_uri(home))
     # MLflow resolves `models:/` addresses by its global setting only.
     mlflow.set_tracking_uri(client.tracking_uri)
     with plainly(client):

@@ -37,7 +37,7 @@ def run(
     from pipelines.local.numerics import pin_numerics
     from pipelines.local.progress import ProgressView
     from pipelines.local.run import execute
-    from pipelines.local.runners import engine, runner_plan
+    from pipelines.local.runners import docker_client, runner_plan
     from pipelines.local.summary import document, print_summary
 
     asked = options.settings_of(profile, sets, corpus)
@@ -47,7 +47,7 @@ def run(
         settings = settings.with_values("download", force=True)
     plan = runner_plan(runner, image, opened, address, settings)
     if plan["runner"] == "docker":
-        engine()  # or fail here, before there is a run
+        docker_client()  # or fail here, before there is a run
     errors = console(stderr=True)
     with ProgressView(errors) as view:
         result = execute(settings, opened, address, view, plan)

@@ -64,8 +64,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show the schedules of the server: when each is due, how its last run ended, whether a night is overdue."""
-    from pipelines.cluster.formatting import standing_lines
-    from pipelines.cluster.schedule_status import standings
+    from pipelines.cluster.formatting import schedule_lines
+    from pipelines.cluster.schedule_status import schedule_statuses
     from pipelines.cluster.schedules import read_schedules
 
     if check and not folder.is_dir():
@@ -76,16 +76,16 @@ def show(
             exit_code=ExitCode.USAGE,
         )
     written = {wanted.name for wanted in read_schedules(folder)} if folder.is_dir() else set()
-    seen = standings(open_cluster(endpoint, namespace))
-    missing = sorted(written - {standing.name for standing in seen})
+    seen = schedule_statuses(open_cluster(endpoint, namespace))
+    missing = sorted(written - {status.name for status in seen})
     if as_json:
         print_json({"schedules": seen, "not_applied": missing})
     else:
-        for standing in seen:
-            typer.echo("\n".join(standing_lines(standing)))
+        for status in seen:
+            typer.echo("\n".join(schedule_lines(status)))
         for name in missing:
             typer.echo(f"{name}  not applied: it stands in {folder} only")
-    if check and (missing or any(standing.overdue for standing in seen)):
+    if check and (missing or any(status.overdue for status in seen)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 

@@ -45,7 +45,7 @@ class Access:
     timeout: float = 30.0
 
 
-def access_of(endpoint: str | None, namespace: str | None) -> Access:
+def resolve_access(endpoint: str | None, namespace: str | None) -> Access:
     """How the options and the environment say that a server is reached, and as whom.
 
     KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES say who we are; they are no options, since every process of this
@@ -73,7 +73,7 @@ class Client(kfp.Client):
 
     def _load_config(self, *args: Any, **kwargs: Any) -> kfp_server_api.Configuration:
         config = super()._load_config(*args, **kwargs)
-        # `Cluster.read` repeats what may be repeated; a redirect leads to a page for logging in.
+        # `Cluster.call_with_retry` repeats what may be repeated; a redirect leads to a page for logging in.
         config.retries = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3)
         return config
 
@@ -89,7 +89,7 @@ def open_client(access: Access) -> Client:
     Raises:
         Failure: no address is known, or a token that is named is not there.
     """
-    _require_surroundings(access)
+    _require_address(access)
     # The constructor warns and prints, which belongs on no terminal of ours.
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
@@ -120,7 +120,7 @@ def speaks_tls(access: Access, address: str) -> bool:
     return True
 
 
-def _require_surroundings(access: Access) -> None:
+def _require_address(access: Access) -> None:
     if access.endpoint and not access.endpoint.startswith(("http://", "https://")):
         scheme, separator, rest = access.endpoint.rpartition("://")
         what = f"begins with {scheme}://" if separator else "has no scheme"

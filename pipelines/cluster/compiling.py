@@ -32,7 +32,7 @@ def compile_to(output: Path, settings: RunSettings) -> None:
     cluster = settings.cluster
     travelling = for_cluster(settings).to_json()
     if cluster.image:
-        pipeline = build(travelling, place=placement(cluster), config=pipeline_config(cluster))
+        pipeline = build(travelling, placement=placement(cluster), config=pipeline_config(cluster))
     else:
         pipeline = build(travelling)
     with tempfile.TemporaryDirectory() as folder:

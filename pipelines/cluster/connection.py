@@ -37,7 +37,7 @@ class Cluster:
     """A server that was reached.
 
     Attributes:
-        client: kfp's; its generated calls are handed to `read` and `change`.
+        client: kfp's; its generated calls are handed to `call_with_retry` and `call_once`.
         address: of the server, for sentences; it holds no password.
         namespace: of the runs, or None on a server for one user.
         access: how it was reached.
@@ -50,7 +50,7 @@ class Cluster:
     access: Access
     version: str = ""
 
-    def read(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
+    def call_with_retry(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
         """Asks for something, again where the server or the way to it stumbles.
 
         Args:
@@ -67,16 +67,16 @@ class Cluster:
             wait=wait_exponential(multiplier=_FIRST_PAUSE),
             reraise=True,
         )
-        return attempts(self.change, subject, call, **arguments)
+        return attempts(self.call_once, subject, call, **arguments)
 
-    def change(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
+    def call_once(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
         """Asks for something once.
 
         Raises:
             Failure: no answer, or one that refuses; `Exists` where the name is taken. Without an answer the change may
                 have happened all the same.
         """
-        answer = self._asked(subject, call, **arguments)
+        answer = self._call(subject, call, **arguments)
         self._require_json()
         return answer
 
@@ -86,7 +86,7 @@ class Cluster:
         Raises:
             Failure: no answer, one that refuses, or a web page.
         """
-        response = self._asked(
+        response = self._call(
             subject,
             self.client.transport.call_api,
             resource_path=path,
@@ -101,7 +101,7 @@ class Cluster:
             raise web_page(self.address, redirected=_was_redirected(response))
         return text
 
-    def make(
+    def create_once(
         self, subject: str, call: Callable[..., Answer], find: Callable[[], Answer | None], **arguments: Any
     ) -> Answer:
         """Makes something exactly once: where the answer is lost, or the name is taken, looks what is there.
@@ -110,7 +110,7 @@ class Cluster:
             Failure: it was not made.
         """
         try:
-            return self.change(subject, call, **arguments)
+            return self.call_once(subject, call, **arguments)
         except Failure as failure:
             if not isinstance(failure, Exists) and failure.exit_code is not ExitCode.UNREACHABLE:
                 raise
@@ -118,16 +118,16 @@ class Cluster:
                 raise
             return found
 
-    def every(self, subject: str, call: Callable[..., Any], entries: str, **arguments: Any) -> Iterator[Any]:
+    def paginate(self, subject: str, call: Callable[..., Any], entries: str, **arguments: Any) -> Iterator[Any]:
         """Every entry of a list that the server gives by pages."""
         token = ""
         while True:
-            answer = self.read(subject, call, page_token=token, page_size=_PAGE, **arguments)
+            answer = self.call_with_retry(subject, call, page_token=token, page_size=_PAGE, **arguments)
             yield from getattr(answer, entries) or ()
             if not (token := answer.next_page_token):
                 return
 
-    def _asked(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
+    def _call(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
         try:
             return call(**arguments, _request_timeout=(self.access.timeout, self.access.timeout))
         except CAUGHT as error:
@@ -148,7 +148,7 @@ def _health(cluster: Cluster) -> dict[str, Any]:
         Failure: it cannot be asked, or it is no Kubeflow Pipelines.
     """
     try:
-        cluster.read("health of Kubeflow Pipelines", cluster.client.healthzs.healthz_service_get_healthz)
+        cluster.call_with_retry("health of Kubeflow Pipelines", cluster.client.healthzs.healthz_service_get_healthz)
     except Missing:
         raise wrong_path(cluster.address) from None
     except Failure as failure:
@@ -162,7 +162,7 @@ def _health(cluster: Cluster) -> dict[str, Any]:
     return health
 
 
-def _told(health: dict[str, Any], *names: str) -> list[str]:
+def _known_values(health: dict[str, Any], *names: str) -> list[str]:
     """The values that the server knows itself."""
     return [health[name] for name in names if health.get(name) not in (None, "", "unknown")]
 
@@ -182,7 +182,7 @@ def connect(access: Access) -> Cluster:
     address = redact(client.transport.configuration.host.rstrip("/"))
     cluster = Cluster(client, address, access.namespace or client.get_user_namespace() or None, access)
     health = _health(cluster)
-    cluster = replace(cluster, version=" ".join(_told(health, "tag_name", "commit_sha")))
+    cluster = replace(cluster, version=" ".join(_known_values(health, "tag_name", "commit_sha")))
     if not health["multi_user"] or cluster.namespace:
         return cluster
     if NAMESPACE_FILE.is_file():

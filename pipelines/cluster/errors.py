@@ -44,7 +44,7 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
         subject: what was asked for, as in `run 8f3c`.
     """
     if isinstance(error, ApiException):
-        return _answered(error, address, subject)
+        return _from_response(error, address, subject)
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(error, (LocationParseError, LocationValueError)) or "InvalidURL" in str(reason):
         return Failure(
@@ -54,7 +54,7 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
             exit_code=ExitCode.USAGE,
         )
     if isinstance(reason, SSLError):
-        what, remedy = _of_tls(_first_line(str(reason)))
+        what, remedy = _tls_failure(_first_line(str(reason)))
     elif isinstance(reason, NameResolutionError):
         what, remedy = "The host name of Kubeflow Pipelines is unknown", "fix --endpoint or KF_PIPELINES_ENDPOINT"
     elif "refused" in str(reason):
@@ -103,7 +103,7 @@ def tls_expected(address: str) -> Failure:
     )
 
 
-def _of_tls(said: str) -> tuple[str, str]:
+def _tls_failure(said: str) -> tuple[str, str]:
     """What goes wrong between us and a server behind https://, and what helps."""
     if _NO_TLS.search(said):
         return "The server speaks plain HTTP, and the address begins with https://", "give it with http://"
@@ -114,7 +114,7 @@ def _of_tls(said: str) -> tuple[str, str]:
     return f"No TLS connection to the server comes about: {said}", "look at the server, then try again"
 
 
-def _answered(error: ApiException, address: str, subject: str) -> Failure:
+def _from_response(error: ApiException, address: str, subject: str) -> Failure:
     message = _message(error)
     if error.status == 401:
         return Failure(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pipelines.cluster.kube import HOME, Kubernetes, Unseen
+from pipelines.cluster.kube import HOME, Kubernetes, NotVisible
 
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access
@@ -42,14 +42,14 @@ def retries_of(access: Access) -> Retries:
         if (deployment := kubernetes.deployment(SERVER, HOME)) is None:
             return Retries(None, f"not seen: there is no deployment {SERVER} in {HOME}")
         strategy = _of_the_server(deployment) or _of_the_controller(kubernetes)
-    except Unseen as unseen:
-        return Retries(None, f"not seen: {unseen}")
+    except NotVisible as not_visible:
+        return Retries(None, f"not seen: {not_visible}")
     except (ValueError, yaml.YAMLError):
         return Retries(None, f"not seen: {PATCH} or {_CONTROLLER} cannot be read")
-    return judge(strategy)
+    return assess(strategy)
 
 
-def judge(strategy: dict[str, Any]) -> Retries:
+def assess(strategy: dict[str, Any]) -> Retries:
     """What a default retry strategy means for a step of ours, which brings a limit of its own and no policy."""
     policy, limit = strategy.get("retryPolicy") or "OnFailure", str(strategy.get("limit", "0"))
     if policy == "Always" and limit == "0":

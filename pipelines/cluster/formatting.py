@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pipelines.cluster.cron import Cron
 from pipelines.cluster.runs import RunStatus
-from pipelines.cluster.schedule_status import Standing
+from pipelines.cluster.schedule_status import ScheduleStatus
 
 
 def duration(seconds: float | None) -> str:
@@ -46,13 +46,13 @@ def cron_line(cron: Cron, times: list[datetime]) -> str:
     return f"{cron.words} ({cron.time_zone}){f', next {following}' if following else ''}"
 
 
-def standing_lines(standing: Standing) -> Iterator[str]:
+def schedule_lines(status: ScheduleStatus) -> Iterator[str]:
     """A schedule on the server."""
-    yield f"{standing.name}  profile {standing.profile}{'  PAUSED' if standing.paused else ''}"
-    yield f"  {cron_line(standing.cron, standing.next_times)}"
-    if standing.last_run and standing.last_state and standing.last_time:
-        yield f"  last run {standing.last_time:%Y-%m-%d %H:%M}, {standing.last_state.lower()}: {standing.last_run}"
-    if standing.overdue:
-        yield f"  OVERDUE: {standing.overdue}"
-    if standing.outdated:
-        yield f"  {standing.outdated}"
+    yield f"{status.name}  profile {status.profile}{'  PAUSED' if status.paused else ''}"
+    yield f"  {cron_line(status.cron, status.next_times)}"
+    if status.last_run and status.last_state and status.last_time:
+        yield f"  last run {status.last_time:%Y-%m-%d %H:%M}, {status.last_state.lower()}: {status.last_run}"
+    if status.overdue:
+        yield f"  OVERDUE: {status.overdue}"
+    if status.outdated:
+        yield f"  {status.outdated}"

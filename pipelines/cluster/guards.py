@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.download.corpora import RESERVED
 from components.shared.base.address import is_folder
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, leads_somewhere, secret_in
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, has_path_or_query, is_secret_name, secret_in
 
 if TYPE_CHECKING:
     from pipelines.config.settings import RunSettings
@@ -25,7 +25,7 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
     for override in overrides:
         key, _, value = override.partition("=")
         key = key.strip()
-        if value and is_called_a_secret(key):
+        if value and is_secret_name(key):
             raise _secret(key, CREDENTIAL, "--set")
         if found := _found_in(key, value):
             raise _secret(key, found, "--set")
@@ -72,7 +72,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 def _found_in(key: str, value: str) -> str | None:
     """What in a value looks like a credential. A webhook's address is one wherever it leads past its host."""
-    if key == _WEBHOOK_KEY and leads_somewhere(value.strip().strip("\"'")):
+    if key == _WEBHOOK_KEY and has_path_or_query(value.strip().strip("\"'")):
         return WEBHOOK
     return secret_in(value)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.failures import failure_in
 from pipelines.cluster.logs import read_log
-from pipelines.cluster.pods import Pods, explain, is_bare, look_at_pods
-from pipelines.cluster.runs import RunStatus, StepStatus, ask, describe
+from pipelines.cluster.pods import Pods, explain, is_exit_code_only, list_pods
+from pipelines.cluster.runs import RunStatus, StepStatus, get_run, parse_run
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -23,15 +23,15 @@ def inspect(cluster: Cluster, run_id: str) -> tuple[RunStatus, str | None]:
     Raises:
         Failure: there is no such run, or the server cannot be asked.
     """
-    run = ask(cluster, run_id)
-    pods = look_at_pods(cluster.access, run_id)
-    status = explain(describe(run), pods)
+    run = get_run(cluster, run_id)
+    pods = list_pods(cluster.access, run_id)
+    status = explain(parse_run(run), pods)
     steps = tuple(_with_failure(cluster, run, step, pods) for step in status.steps)
     return replace(status, steps=steps), pods.note
 
 
 def _with_failure(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> StepStatus:
-    if step.state != "failed" or not is_bare(step.reason):
+    if step.state != "failed" or not is_exit_code_only(step.reason):
         return step
     try:
         said = failure_in(read_log(cluster, run, step, pods))

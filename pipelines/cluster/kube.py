@@ -16,7 +16,7 @@ RUN_LABEL = "pipeline/runid"
 _TIMEOUT = (5.0, 30.0)
 
 
-class Unseen(Exception):
+class NotVisible(Exception):
     """Kubernetes does not show something; the text says why, as part of a sentence."""
 
 
@@ -28,7 +28,7 @@ class Kubernetes:
         namespace: of the runs.
 
     Raises:
-        Unseen: neither a kubeconfig nor a service account is here.
+        NotVisible: neither a kubeconfig nor a service account is here.
     """
 
     def __init__(self, access: Access):
@@ -41,7 +41,7 @@ class Kubernetes:
             try:
                 config.load_kube_config(client_configuration=settings, context=access.kube_context)
             except config.ConfigException as error:
-                raise Unseen("no kubeconfig is here") from error
+                raise NotVisible("no kubeconfig is here") from error
         settings.retries = 1
         api = client.ApiClient(settings)
         self.host, self.namespace = settings.host, access.namespace or HOME
@@ -94,7 +94,7 @@ class Kubernetes:
         """What a call answers; None where the object does not exist.
 
         Raises:
-            Unseen: Kubernetes cannot be reached, or does not show it to us.
+            NotVisible: Kubernetes cannot be reached, or does not show it to us.
         """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
@@ -104,6 +104,6 @@ class Kubernetes:
         except ApiException as error:
             if error.status == 404:
                 return None
-            raise Unseen(f"Kubernetes does not show {what}: {error.status} {error.reason}") from error
+            raise NotVisible(f"Kubernetes does not show {what}: {error.status} {error.reason}") from error
         except HTTPError as error:
-            raise Unseen(f"Kubernetes cannot be reached at {self.host}") from error
+            raise NotVisible(f"Kubernetes cannot be reached at {self.host}") from error

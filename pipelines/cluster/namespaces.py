@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.cluster.kube import Kubernetes, Unseen
+from pipelines.cluster.kube import Kubernetes, NotVisible
 
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access
@@ -25,7 +25,7 @@ def require_namespace(access: Access) -> None:
     try:
         kubernetes = Kubernetes(access)
         there = kubernetes.has_namespace(access.namespace)
-    except Unseen:
+    except NotVisible:
         return
     if not there:
         raise Failure(

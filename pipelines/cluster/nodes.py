@@ -16,7 +16,7 @@ _FNV_PRIME = 0x01000193
 _PODS = (".executor({})", "({})")
 
 
-def longer(identity: str, suffix: str) -> str | None:
+def node_id(identity: str, suffix: str) -> str | None:
     """The identity of the node whose full name is that of another one and a suffix; None for the root of a workflow.
 
     An identity is the workflow's name and the 32-bit FNV-1a hash of the node's full name. The value of FNV-1a is all of
@@ -42,7 +42,7 @@ def pods_below(node: Any, details: Iterable[Any]) -> Iterator[str]:
     for child in children(node):
         for suffix in _PODS:
             for attempt in count():
-                pod = longer(child, suffix.format(attempt))
+                pod = node_id(child, suffix.format(attempt))
                 if pod not in known:
                     break
                 yield pod

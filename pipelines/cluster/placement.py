@@ -10,7 +10,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.liveness import DEADLINE_VARIABLE
 from components.shared.tracking.run import OWN_VARIABLES
 from pipelines.config.cluster import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, ClusterSettings, is_immutable
-from pipelines.config.resources import Place
+from pipelines.config.resources import StepResources
 
 APP = "wikigpt"
 # Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training
@@ -61,7 +61,7 @@ def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], Non
 
 def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
     """Puts image, resources, environment, identity, labels and limits of a step on its task."""
-    place = cluster.place_of(step)
+    place = cluster.resources_of(step)
     task.set_container_image(cluster.image)
     task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
     _resources(task, place, cluster)
@@ -87,7 +87,7 @@ def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
     )
 
 
-def _resources(task: dsl.PipelineTask, place: Place, cluster: ClusterSettings) -> None:
+def _resources(task: dsl.PipelineTask, place: StepResources, cluster: ClusterSettings) -> None:
     task.set_cpu_request(place.cpu_request).set_cpu_limit(place.cpu_limit)
     task.set_memory_request(place.memory_request).set_memory_limit(place.memory_limit)
     if place.shared_memory:

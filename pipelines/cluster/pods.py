@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cluster.kube import Kubernetes, Unseen
+from pipelines.cluster.kube import Kubernetes, NotVisible
 from pipelines.cluster.runs import RunStatus, StepStatus
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Pods:
             try:
                 if self.kubernetes and (text := self.kubernetes.log(pod.metadata.name)) is not None:
                     return text
-            except Unseen:
+            except NotVisible:
                 continue
         return None
 
@@ -79,17 +79,17 @@ class Pods:
     def _nodes(self) -> list[dict[str, Any]]:
         try:
             return self.kubernetes.workflow_nodes(self.run_id) if self.kubernetes else []
-        except Unseen:
+        except NotVisible:
             return []
 
 
-def look_at_pods(access: Access, run_id: str) -> Pods:
+def list_pods(access: Access, run_id: str) -> Pods:
     """The pods of a run."""
     try:
         kubernetes = Kubernetes(access)
         listed = kubernetes.pods(run_id)
-    except Unseen as unseen:
-        return Pods(run_id, note=f"{unseen}, so the pods cannot be seen")
+    except NotVisible as not_visible:
+        return Pods(run_id, note=f"{not_visible}, so the pods cannot be seen")
     by_step: dict[str, list[Any]] = {}
     for pod in listed:
         by_step.setdefault((pod.metadata.labels or {}).get(STEP_LABEL, ""), []).append(pod)
@@ -126,7 +126,7 @@ def reason_of_node(message: str | None) -> str | None:
     return None
 
 
-def is_bare(reason: str | None) -> bool:
+def is_exit_code_only(reason: str | None) -> bool:
     """Whether a reason says no more than an exit code, so that the failure which the step recorded says more."""
     return reason is None or reason.startswith("container ")
 

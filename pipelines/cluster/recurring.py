@@ -77,7 +77,7 @@ def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
     if (experiment := find_experiment(cluster, EXPERIMENT)) is None:
         return []
     filters = {"filter": equals("display_name", name)} if name else {}
-    listed = cluster.every(
+    listed = cluster.paginate(
         "schedules",
         cluster.client.recurring_runs.recurring_run_service_list_recurring_runs,
         "recurring_runs",
@@ -145,7 +145,7 @@ def retire(cluster: Cluster, run: Any) -> None:
 
     _switch(cluster, run, on=False)
     with suppress(Missing):  # it is gone, and only the answer was lost
-        cluster.read(
+        cluster.call_with_retry(
             f"schedule {run.display_name}",
             cluster.client.recurring_runs.recurring_run_service_delete_recurring_run,
             recurring_run_id=run.recurring_run_id,
@@ -156,7 +156,7 @@ def retire(cluster: Cluster, run: Any) -> None:
 def _switch(cluster: Cluster, run: Any, *, on: bool) -> None:
     calls = cluster.client.recurring_runs
     call = calls.recurring_run_service_enable_recurring_run if on else calls.recurring_run_service_disable_recurring_run
-    cluster.read(f"schedule {run.display_name}", call, recurring_run_id=run.recurring_run_id)
+    cluster.call_with_retry(f"schedule {run.display_name}", call, recurring_run_id=run.recurring_run_id)
 
 
 def _create(
@@ -191,7 +191,7 @@ def _create(
     def find() -> Any | None:
         return next((run for run in recurring_runs(cluster, schedule.name) if content(run)["digest"] == digest), None)
 
-    return cluster.make(
+    return cluster.create_once(
         f"schedule {schedule.name}",
         cluster.client.recurring_runs.recurring_run_service_create_recurring_run,
         find,

@@ -64,25 +64,25 @@ class RunStatus:
         return next(step for step in self.steps if step.name == name)
 
 
-def fetch(cluster: Cluster, run_id: str) -> RunStatus:
+def get_status(cluster: Cluster, run_id: str) -> RunStatus:
     """Asks the server for a run.
 
     Raises:
         Failure: there is no such run, or the server cannot be asked.
     """
-    return describe(ask(cluster, run_id))
+    return parse_run(get_run(cluster, run_id))
 
 
-def ask(cluster: Cluster, run_id: str) -> Any:
+def get_run(cluster: Cluster, run_id: str) -> Any:
     """The server's answer about a run.
 
     Raises:
         Failure: there is no such run, or the server cannot be asked.
     """
-    return cluster.read(f"run {run_id}", cluster.client.runs.run_service_get_run, run_id=run_id)
+    return cluster.call_with_retry(f"run {run_id}", cluster.client.runs.run_service_get_run, run_id=run_id)
 
 
-def describe(run: Any, now: datetime | None = None) -> RunStatus:
+def parse_run(run: Any, now: datetime | None = None) -> RunStatus:
     """Reads the server's answer.
 
     Args:

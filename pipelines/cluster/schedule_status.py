@@ -18,7 +18,7 @@ _SLACK = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class Standing:
+class ScheduleStatus:
     """A schedule on the server.
 
     Attributes:
@@ -46,7 +46,7 @@ class Standing:
     outdated: str | None
 
 
-def standings(cluster: Cluster, now: datetime | None = None) -> list[Standing]:
+def schedule_statuses(cluster: Cluster, now: datetime | None = None) -> list[ScheduleStatus]:
     """Every schedule that we applied, by name.
 
     Raises:
@@ -56,8 +56,8 @@ def standings(cluster: Cluster, now: datetime | None = None) -> list[Standing]:
     schedules = recurring_runs(cluster)
     last = _last_runs(cluster, schedules)
     return sorted(
-        (_standing(run, last.get(run.recurring_run_id), cluster.version, now) for run in schedules),
-        key=lambda standing: standing.name,
+        (_status_of(run, last.get(run.recurring_run_id), cluster.version, now) for run in schedules),
+        key=lambda schedule: schedule.name,
     )
 
 
@@ -76,12 +76,12 @@ def overdue(cron: Cron, since: datetime, last: datetime | None, now: datetime) -
     return due
 
 
-def _standing(schedule: Any, run: Any | None, server: str, now: datetime) -> Standing:
+def _status_of(schedule: Any, run: Any | None, server: str, now: datetime) -> ScheduleStatus:
     about, paused = content(schedule), schedule.status == "DISABLED"
     cron = parse(schedule.trigger.cron_schedule.cron, about["time_zone"], where=f"schedule {schedule.display_name}")
     created = run.created_at if run else None
     due = None if paused else overdue(cron, schedule.created_at, created, now)
-    return Standing(
+    return ScheduleStatus(
         name=schedule.display_name,
         cron=cron,
         profile=about["profile"],
@@ -116,7 +116,7 @@ def _last_runs(cluster: Cluster, schedules: list[Any]) -> dict[str, Any]:
     if not wanted:
         return found
     oldest = min(schedule.created_at for schedule in schedules)
-    runs = cluster.every(
+    runs = cluster.paginate(
         "runs",
         cluster.client.runs.run_service_list_runs,
         "runs",

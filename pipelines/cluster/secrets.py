@@ -16,7 +16,7 @@ _KEY = re.compile(
 )
 
 
-def is_called_a_secret(key: str) -> bool:
+def is_secret_name(key: str) -> bool:
     """Whether a setting of this name holds a credential; those of `cluster` hold names of Secrets."""
     return bool(_KEY.search(key)) and not key.startswith("cluster.")
 
@@ -27,7 +27,7 @@ def secret_in(value: str) -> str | None:
     return _WORDS[found] if found else None
 
 
-def leads_somewhere(address: str) -> bool:
+def has_path_or_query(address: str) -> bool:
     """Whether an address has a path or a query, which is where a service puts its secret."""
     parts = urlsplit(address)
     return parts.path not in ("", "/") or bool(parts.query)

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.cluster.kube import Unseen
+from pipelines.cluster.kube import NotVisible
 
 if TYPE_CHECKING:
     from pipelines.cluster.pods import Pods
@@ -109,6 +109,6 @@ def pipeline_root(run: Any, pipeline: dict[str, Any], pods: Pods) -> str | None:
     if not root and (kubernetes := pods.kubernetes):
         try:
             root = (kubernetes.config_map(CONFIG_MAP, kubernetes.namespace) or {}).get(CONFIG_KEY)
-        except Unseen:
+        except NotVisible:
             root = None
     return root.rstrip("/") if root else None

@@ -116,7 +116,7 @@ def start(
     import kfp_server_api
 
     def find() -> Any | None:
-        answer = cluster.read(
+        answer = cluster.call_with_retry(
             f"run {run_name}",
             cluster.client.runs.run_service_list_runs,
             filter=equals("display_name", run_name),
@@ -133,7 +133,7 @@ def start(
         runtime_config=kfp_server_api.V2beta1RuntimeConfig(parameters=parameters),
         service_account=service_account,
     )
-    return cluster.make(f"run {run_name}", cluster.client.runs.run_service_create_run, find, run=run).run_id
+    return cluster.create_once(f"run {run_name}", cluster.client.runs.run_service_create_run, find, run=run).run_id
 
 
 def new_name(prefix: str) -> str:

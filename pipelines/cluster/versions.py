@@ -49,12 +49,12 @@ def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
 
     def find() -> Any | None:
         calls = cluster.client.pipelines.pipeline_service_list_pipeline_versions
-        found = cluster.every(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
+        found = cluster.paginate(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
         return next((version for version in found if name in (version.name, version.display_name)), None)
 
     if version := find():
         return Version(pipeline_id, version.pipeline_version_id, name, uploaded=False)
-    version = cluster.make(
+    version = cluster.create_once(
         f"version {name}",
         cluster.client.pipeline_uploads.upload_pipeline_version,
         find,
@@ -73,7 +73,7 @@ def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
     if not (reference := run.pipeline_version_reference):
         return run.pipeline_spec or {}
     try:
-        version = cluster.read(
+        version = cluster.call_with_retry(
             f"version {reference.pipeline_version_id}",
             cluster.client.pipelines.pipeline_service_get_pipeline_version,
             pipeline_id=reference.pipeline_id,
@@ -88,7 +88,7 @@ def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
     import kfp_server_api
 
     def find() -> Any | None:
-        answer = cluster.read(
+        answer = cluster.call_with_retry(
             f"pipeline {pipeline}",
             cluster.client.pipelines.pipeline_service_list_pipelines,
             filter=equals("display_name", pipeline),
@@ -96,7 +96,7 @@ def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
         )
         return answer.pipelines[0] if answer.pipelines else None
 
-    found = find() or cluster.make(
+    found = find() or cluster.create_once(
         f"pipeline {pipeline}",
         cluster.client.pipelines.pipeline_service_create_pipeline,
         find,
@@ -115,7 +115,7 @@ def experiment_id(cluster: Cluster, experiment: str) -> str:
         return found.experiment_id
     import kfp_server_api
 
-    made = cluster.make(
+    made = cluster.create_once(
         f"experiment {experiment}",
         cluster.client.experiments.experiment_service_create_experiment,
         lambda: find_experiment(cluster, experiment),
@@ -126,7 +126,7 @@ def experiment_id(cluster: Cluster, experiment: str) -> str:
 
 def find_experiment(cluster: Cluster, experiment: str) -> Any | None:
     """The experiment of a name, or None."""
-    answer = cluster.read(
+    answer = cluster.call_with_retry(
         f"experiment {experiment}",
         cluster.client.experiments.experiment_service_list_experiments,
         filter=equals("display_name", experiment),

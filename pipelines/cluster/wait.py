@@ -7,13 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.cluster.runs import RunStatus, fetch
+from pipelines.cluster.runs import RunStatus, get_status
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
 PATIENCE = 600.0  # seconds
-CANCELING_TAKES = 30.0  # seconds
+CANCEL_TIMEOUT = 30.0  # seconds
 
 
 def wait(
@@ -21,9 +21,9 @@ def wait(
     run_id: str,
     *,
     limit: float | None = None,
-    every: float = 5.0,
+    poll_seconds: float = 5.0,
     patience: float = PATIENCE,
-    tell: Callable[[RunStatus], None] = lambda _: None,
+    on_status: Callable[[RunStatus], None] = lambda _: None,
 ) -> RunStatus:
     """Waits until a run is over. (kfp's own waiter never ends on a cancelled run, kubeflow/pipelines#14473.)
 
@@ -33,7 +33,7 @@ def wait(
         limit: seconds to wait at most; the run goes on after them.
         every: seconds between two looks.
         patience: seconds that the server may be out of reach in between.
-        tell: called after each look.
+        on_status: called after each look.
 
     Raises:
         Failure: the limit was reached, the run does not exist, or the server stays out of reach.
@@ -41,12 +41,12 @@ def wait(
     begun = reached = time.monotonic()
     while True:
         try:
-            status, reached = fetch(cluster, run_id), time.monotonic()
+            status, reached = get_status(cluster, run_id), time.monotonic()
         except Failure as failure:
             if failure.exit_code is not ExitCode.UNREACHABLE or time.monotonic() - reached > patience:
                 raise
         else:
-            tell(status)
+            on_status(status)
             if status.over:
                 return status
         if limit is not None and time.monotonic() - begun > limit:
@@ -56,17 +56,17 @@ def wait(
                 remedy=f"look at it by `wikigpt status {run_id}`, or end it by `wikigpt cancel {run_id}`",
                 exit_code=ExitCode.TIMED_OUT,
             )
-        time.sleep(every)
+        time.sleep(poll_seconds)
 
 
-def wait_for_a_moment(cluster: Cluster, run_id: str) -> RunStatus:
+def wait_for_cancellation(cluster: Cluster, run_id: str) -> RunStatus:
     """Waits for the end of a run that is being cancelled, which takes about ten seconds; then it is as it is."""
     try:
-        return wait(cluster, run_id, limit=CANCELING_TAKES, every=1.0)
+        return wait(cluster, run_id, limit=CANCEL_TIMEOUT, poll_seconds=1.0)
     except Failure as failure:
         if failure.exit_code is not ExitCode.TIMED_OUT:
             raise
-        return fetch(cluster, run_id)
+        return get_status(cluster, run_id)
 
 
 def require_success(status: RunStatus) -> None:
@@ -100,7 +100,7 @@ def cancel(cluster: Cluster, run_id: str) -> RunStatus:
     Raises:
         Failure: the run is over in another way, or does not exist.
     """
-    status = fetch(cluster, run_id)
+    status = get_status(cluster, run_id)
     if status.state in ("CANCELING", "CANCELED"):
         return status
     if status.over:
@@ -111,9 +111,9 @@ def cancel(cluster: Cluster, run_id: str) -> RunStatus:
             exit_code=ExitCode.USAGE,
         )
     try:
-        cluster.change(f"run {run_id}", cluster.client.runs.run_service_terminate_run, run_id=run_id)
+        cluster.call_once(f"run {run_id}", cluster.client.runs.run_service_terminate_run, run_id=run_id)
     except Failure:
-        if (after := fetch(cluster, run_id)).state not in ("CANCELING", "CANCELED"):
+        if (after := get_status(cluster, run_id)).state not in ("CANCELING", "CANCELED"):
             raise
         return after
-    return fetch(cluster, run_id)
+    return get_status(cluster, run_id)

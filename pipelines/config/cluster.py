@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from components.shared.base.ranges import Form, Range, check_ranges, shown
-from pipelines.config.resources import SECONDS, EvaluatePlace, NoticePlace, Place, TokenizePlace, TrainPlace
+from pipelines.config.resources import (
+    SECONDS,
+    EvaluateResources,
+    NotifyResources,
+    StepResources,
+    TokenizeResources,
+    TrainResources,
+)
 from pipelines.steps import STEPS
 
 REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
@@ -109,13 +116,13 @@ class ClusterSettings:
     run_deadline_seconds: Annotated[int, SECONDS] = 24 * 3600
     keep_success_seconds: Annotated[int, SECONDS] = 2 * 24 * 3600
     keep_failure_seconds: Annotated[int, SECONDS] = 7 * 24 * 3600
-    download: Place = field(default_factory=Place)
-    validate: Place = field(default_factory=Place)
-    tokenize: TokenizePlace = field(default_factory=TokenizePlace)
-    train: TrainPlace = field(default_factory=TrainPlace)
-    evaluate: EvaluatePlace = field(default_factory=EvaluatePlace)
-    register: Place = field(default_factory=Place)
-    notify: NoticePlace = field(default_factory=NoticePlace)
+    download: StepResources = field(default_factory=StepResources)
+    validate: StepResources = field(default_factory=StepResources)
+    tokenize: TokenizeResources = field(default_factory=TokenizeResources)
+    train: TrainResources = field(default_factory=TrainResources)
+    evaluate: EvaluateResources = field(default_factory=EvaluateResources)
+    register: StepResources = field(default_factory=StepResources)
+    notify: NotifyResources = field(default_factory=NotifyResources)
 
     def __post_init__(self) -> None:
         if self.run_as_user == 0:
@@ -129,12 +136,12 @@ class ClusterSettings:
                 f"priority needs a queue of Kueue, whose order it decides, got {shown(self.priority)} alone"
             )
         for step in STEPS:
-            if (seconds := self.place_of(step).timeout_seconds) > self.run_deadline_seconds:
+            if (seconds := self.resources_of(step).timeout_seconds) > self.run_deadline_seconds:
                 raise ValueError(
                     f"run_deadline_seconds must not be below the time-out of {step}, {seconds}, "
                     f"got {self.run_deadline_seconds}"
                 )
 
-    def place_of(self, step: str) -> Place:
+    def resources_of(self, step: str) -> StepResources:
         """The place of a step, by the step's name."""
         return getattr(self, step)

@@ -74,7 +74,7 @@ _RETRIES = Range(0, 100)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class StepResources:
     """What the pod of one step asks of its node.
 
     Attributes:
@@ -117,7 +117,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenizePlace(Place):
+class TokenizeResources(StepResources):
     """Training a BPE keeps the pair counts of the whole train split in memory."""
 
     cpu_request: Annotated[str, _CORES] = "1"
@@ -126,7 +126,7 @@ class TokenizePlace(Place):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPlace(Place):
+class TrainResources(StepResources):
     """The only step that takes hours; it resumes from its checkpoints, so a retry loses minutes.
 
     With several GPUs it is one process a GPU, and NCCL fails on the runtime's 64 MiB of shared memory: NVIDIA advises
@@ -144,7 +144,7 @@ class TrainPlace(Place):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatePlace(Place):
+class EvaluateResources(StepResources):
     """Scores two splits and writes samples, in one process: minutes on a GPU."""
 
     cpu_request: Annotated[str, _CORES] = "2"
@@ -156,7 +156,7 @@ class EvaluatePlace(Place):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoticePlace(Place):
+class NotifyResources(StepResources):
     """Runs whatever happened, so it asks for little and does not hold a run open."""
 
     cpu_request: Annotated[str, _CORES] = "100m"

@@ -25,7 +25,7 @@ from components.tokenize.settings import TokenizeSettings
 from components.train.settings import CheckpointSettings, TrainSettings
 from components.validate.settings import ValidateSettings
 from pipelines.config.cluster import ClusterSettings
-from pipelines.config.yaml_text import NotYaml, line_of, parse_yaml, read_yaml
+from pipelines.config.yaml_text import InvalidYaml, line_of, parse_yaml, read_yaml
 
 PROFILES = Path(__file__).parent / "profiles"
 SECTIONS: dict[str, type] = {
@@ -159,7 +159,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
         raise _unknown_section(section)
     try:
         value = parse_yaml(text)
-    except NotYaml:
+    except InvalidYaml:
         value = text
     for key in (section, *keys[:-1]):
         if not isinstance(values.get(key), dict):

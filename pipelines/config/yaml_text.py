@@ -27,7 +27,7 @@ _MERGE = f"{_TAG}merge"
 _MOST = 100_000  # values; aliases of aliases make more of a few lines than any memory holds
 
 
-class NotYaml(ValueError):
+class InvalidYaml(ValueError):
     """A text is no YAML that can be used: what is wrong, and in which line."""
 
 
@@ -83,7 +83,7 @@ def read_yaml(path: Path, what: str) -> Lines:
         raise _unreadable(f"The {what} cannot be read: {reason}", path, "name a YAML file that can") from None
     try:
         values = parse_yaml(text)
-    except NotYaml as error:
+    except InvalidYaml as error:
         raise _unreadable(f"The {what} is no YAML that can be used: {error}", path, "correct that line") from None
     if not isinstance(values, Lines):
         raise _unreadable(f"The {what} is no YAML with keys", path, "write each setting as `key: value`")
@@ -94,20 +94,20 @@ def parse_yaml(text: str) -> Any:
     """The value that a text holds.
 
     Raises:
-        NotYaml: see there.
+        InvalidYaml: see there.
     """
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise NotYaml(f"the character U+{ord(text[error.position]):04X} must not stand in line {line}") from None
+        raise InvalidYaml(f"the character U+{ord(text[error.position]):04X} must not stand in line {line}") from None
     except yaml.YAMLError as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         if problem and problem.startswith("but "):
             problem = f"{error.context} {problem}"  # type: ignore[attr-defined]
-        raise NotYaml(f"{problem} in line {mark.line + 1}" if mark and problem else _first_line(error)) from None
+        raise InvalidYaml(f"{problem} in line {mark.line + 1}" if mark and problem else _first_line(error)) from None
     except RecursionError:
-        raise NotYaml("it is nested too deeply") from None
+        raise InvalidYaml("it is nested too deeply") from None
 
 
 class _Loader(yaml.SafeLoader):

@@ -21,12 +21,12 @@ from pipelines.config.settings import RunSettings
 from pipelines.local import doctor
 from pipelines.local.doctor import Finding
 from pipelines.local.home import Home, tracking_uri
-from pipelines.local.numerics import numerics_here
+from pipelines.local.numerics import resolve_numerics
 
 
 def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
     """The settings were checked when they were read; here are the corpus and the surroundings that they need."""
-    here = numerics_here(settings, home)
+    here = resolve_numerics(settings, home)
     precision = f"{here.precision} ({here.reason})" if here.reason else here.precision
     compiled = "on" if settings.train.compile else "off"
     return [
@@ -90,7 +90,7 @@ def _pretrained(part: Part, setting: str, address: str, revision: str, store: st
             )
         return f"{address}, from the Hub"
 
-    return doctor.tried(f"Pretrained {part}", look, "the run")
+    return doctor.probe(f"Pretrained {part}", look, "the run")
 
 
 def _folder(settings: DownloadSettings) -> Finding:
@@ -102,4 +102,4 @@ def _folder(settings: DownloadSettings) -> Finding:
             read_own(files, settings)
         return f"{settings.corpus}: {', '.join(path.name for path in files.values())}"
 
-    return doctor.tried("Corpus", read, "the run")
+    return doctor.probe("Corpus", read, "the run")

@@ -26,26 +26,26 @@ def main(folder: Path) -> None:
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     in_containers = plan["runner"] == "docker"
     os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
-    _survive_the_signal_that_ends_the_steps(folder.name if in_containers else None)
-    threading.Thread(target=_follow_into_death, name="parent-watch", daemon=True).start()
+    forward_sigterm_to_containers(folder.name if in_containers else None)
+    threading.Thread(target=kill_group_when_parent_dies, name="parent-watch", daemon=True).start()
     from kfp import local
     from kfp.local import subprocess_task_handler
 
-    from pipelines.training import anywhere, build, build_reproduction
+    from pipelines.training import build, build_reproduction, no_placement
 
     if in_containers:
-        place = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
+        placement = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
         runner = local.DockerRunner(
             environment=container_environment(), labels={"wikigpt.run": folder.name}, **plan["docker"]
         )
     else:
-        place, runner = anywhere, local.SubprocessRunner(use_venv=False)
+        placement, runner = no_placement, local.SubprocessRunner(use_venv=False)
     root = folder / "steps"
     root.mkdir()  # or a container engine makes it, as root's
     local.init(runner=runner, pipeline_root=str(root))
     subprocess_task_handler.replace_python_executable = call_this_python
     try:
-        pipeline = build_reproduction() if plan.get("reproduction") else build(place=place)
+        pipeline = build_reproduction() if plan.get("reproduction") else build(placement=placement)
         pipeline(settings=(folder / "settings.json").read_text(encoding="utf-8"))
     except RuntimeError as error:
         sys.exit(str(error))
@@ -64,7 +64,7 @@ def call_this_python(command: list[str], executable: str) -> list[str]:
     return code + command[call + 1 :]
 
 
-def _survive_the_signal_that_ends_the_steps(run_in_containers: str | None) -> None:
+def forward_sigterm_to_containers(run_in_containers: str | None) -> None:
     """This process waits for the steps and for the notice; containers, outside its group, are told by it."""
 
     def hand_on(*_: object) -> None:
@@ -74,7 +74,7 @@ def _survive_the_signal_that_ends_the_steps(run_in_containers: str | None) -> No
     signal.signal(signal.SIGTERM, hand_on)
 
 
-def _follow_into_death() -> None:
+def kill_group_when_parent_dies() -> None:
     while os.read(0, 1):
         pass
     Path(os.environ["WIKIGPT_STOP"]).touch()
@@ -83,7 +83,7 @@ def _follow_into_death() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def give_notice(folder: Path, state: str) -> None:
+def run_notify(folder: Path, state: str) -> None:
     """Runs the notice alone, for a run whose own exit handler did not come to it."""
     from components.notify.run import run
     from components.shared.runtime.step import step
@@ -94,6 +94,6 @@ def give_notice(folder: Path, state: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
-        give_notice(Path(sys.argv[1]), sys.argv[2])
+        run_notify(Path(sys.argv[1]), sys.argv[2])
     else:
         main(Path(sys.argv[1]))

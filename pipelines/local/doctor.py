@@ -21,7 +21,7 @@ from components.shared.model.machine import cores_granted
 from components.shared.storage.store import open_store
 from components.shared.tracking.local_address import sqlite_path
 from pipelines.local import machine
-from pipelines.local.runners import engine
+from pipelines.local.runners import docker_client
 
 _FREE_BYTES = 2 << 30
 _HUB = "huggingface.co"
@@ -94,7 +94,7 @@ def store(address: str) -> Finding:
             return f"{address}, which keeps old versions that these credentials may not delete: see docs/storage.md"
         return address
 
-    return tried("Store", use, "every run: the steps hand their artifacts over there")
+    return probe("Store", use, "every run: the steps hand their artifacts over there")
 
 
 def tracking(uri: str) -> Finding:
@@ -110,7 +110,7 @@ def tracking(uri: str) -> Finding:
             client.search_experiments(max_results=1)
         return uri
 
-    return tried("MLflow", use, "every run: it keeps the record and the registry")
+    return probe("MLflow", use, "every run: it keeps the record and the registry")
 
 
 def hub() -> Finding:
@@ -129,32 +129,32 @@ def hub() -> Finding:
 
 def docker() -> Finding:
     def use() -> str:
-        return f"engine {engine(timeout=5).version()['Version']}"
+        return f"engine {docker_client(timeout=5).version()['Version']}"
 
-    return tried("Docker", use, "`wikigpt run --runner docker`", needed=False)
+    return probe("Docker", use, "`wikigpt run --runner docker`", needed=False)
 
 
 def server(endpoint: str | None, namespace: str | None) -> Finding:
     """Asks Kubeflow Pipelines for its health and its version, and Kubernetes for the namespace."""
 
     def use() -> str:
-        from pipelines.cluster.access import access_of
+        from pipelines.cluster.access import resolve_access
         from pipelines.cluster.connection import connect
         from pipelines.cluster.namespaces import require_namespace
 
-        cluster = connect(access_of(endpoint, namespace))
+        cluster = connect(resolve_access(endpoint, namespace))
         require_namespace(cluster.access)
         return f"{cluster.version or 'a version that it does not tell'} at {cluster.address}"
 
-    return tried("Kubeflow Pipelines", use, "`wikigpt submit` and the schedules")
+    return probe("Kubeflow Pipelines", use, "`wikigpt submit` and the schedules")
 
 
 def retries() -> Finding:
     """Whether the cluster retries a step that failed; steps retry by themselves what is transient."""
-    from pipelines.cluster.access import access_of
+    from pipelines.cluster.access import resolve_access
     from pipelines.cluster.examination import retries_of
 
-    found = retries_of(access_of(None, None))
+    found = retries_of(resolve_access(None, None))
     lost = "a second attempt of a step that failed; what is transient is retried within the step"
     return Finding("Retries", bool(found.in_force), found.seen, lost, needed=False)
 
@@ -200,7 +200,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
     console.print(table)
 
 
-def tried(name: str, use: Callable[[], str], prevents: str, needed: bool = True) -> Finding:
+def probe(name: str, use: Callable[[], str], prevents: str, needed: bool = True) -> Finding:
     """The finding of something that returns what it saw, or raises."""
     try:
         return Finding(name, True, use(), prevents, needed)

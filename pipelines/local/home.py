@@ -104,7 +104,7 @@ def open_home(root: Path) -> Home:
             exit_code=ExitCode.USAGE,
         )
     home = Home(root)
-    _follow_move(home.database)
+    _update_moved_addresses(home.database)
     return home
 
 
@@ -134,7 +134,7 @@ def tracking_uri(home: Home) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
 
 
-def recorded_in(root: Path) -> str:
+def existing_tracking_uri(root: Path) -> str:
     """The MLflow that holds what was run; a home is needed only where the environment names none.
 
     Raises:
@@ -145,7 +145,7 @@ def recorded_in(root: Path) -> str:
         return existing_home(root).tracking_uri
     database = sqlite_path(named)
     if database is not None and (database.parent / _MARKER).is_file():
-        _follow_move(database.resolve())
+        _update_moved_addresses(database.resolve())
     return named
 
 
@@ -160,12 +160,12 @@ def _is_partial(path: Path) -> bool:
     return path.name.startswith(f".{_MARKER}.") and path.name.endswith(PARTIAL)
 
 
-def _follow_move(database: Path) -> None:
+def _update_moved_addresses(database: Path) -> None:
     """The check costs a millisecond, so every command makes it."""
     if database.exists():
-        from pipelines.local.relocation import follow_move
+        from pipelines.local.relocation import update_moved_addresses
 
-        if before := follow_move(database):
+        if before := update_moved_addresses(database):
             print(f"The home was at {before}; MLflow's addresses now lead to {database.parent}.", file=sys.stderr)
 
 

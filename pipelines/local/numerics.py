@@ -35,7 +35,7 @@ class Numerics:
     reason: str = ""
 
 
-def numerics_here(settings: RunSettings, home: Home) -> Numerics:
+def resolve_numerics(settings: RunSettings, home: Home) -> Numerics:
     """Settles the numerics that a profile leaves open, by what this machine has.
 
     Args:
@@ -57,12 +57,12 @@ def numerics_here(settings: RunSettings, home: Home) -> Numerics:
 
 
 def pin_numerics(settings: RunSettings, home: Home) -> RunSettings:
-    """The settings with the numerics of this machine in place of what they leave open, see `numerics_here`.
+    """The settings with the numerics of this machine in place of what they leave open, see `resolve_numerics`.
 
     Raises:
         Failure: the evaluation asks for a GPU, and torch sees none.
     """
-    here = numerics_here(settings, home)
+    here = resolve_numerics(settings, home)
     if settings.evaluate.device == "cuda" and here.device == "cpu":  # a training on a GPU says it in time
         _require_gpu("evaluate.device")
     return settings.with_values("train", device=here.device, precision=here.precision, threads=here.threads)
@@ -77,13 +77,13 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
         home: where the measurement is kept, by the model of the CPU and the version of torch.
     """
     if device == "cuda":
-        return _asked(device, threads)
+        return _measure_precision(device, threads)
     if not bfloat16_instructions():
         return Decision("float32", "the CPU has no instructions for bfloat16", {})
     key = {"cpu": cpu_model(), "instructions": bfloat16_instructions(), "torch": version("torch")}
     path = home.precision / f"{digest_of(key)[:16]}.json"
     if not path.exists():
-        measured = asdict(_asked(device, threads))
+        measured = asdict(_measure_precision(device, threads))
         # Of two runs that measure at the same time the first one's answer is kept, and both take it.
         write_atomically(path, json.dumps(key | measured, indent=1) + "\n", if_absent=True)
     kept = json.loads(path.read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def _require_gpu(setting: str) -> None:
         )
 
 
-def _asked(device: str, threads: int) -> Decision:
+def _measure_precision(device: str, threads: int) -> Decision:
     command = [sys.executable, "-m", "components.shared.model.precision", device, str(threads)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:

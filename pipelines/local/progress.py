@@ -31,7 +31,7 @@ class ProgressView:
             disable=not self.live,
         )
         self.tasks: dict[str, Any] = {}
-        self.said = 0.0
+        self.last_printed = 0.0
 
     def __enter__(self) -> ProgressView:
         self.progress.start()
@@ -47,7 +47,7 @@ class ProgressView:
         kind, step = event["event"], event.get("step", "")
         if kind == "step-started":
             self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, note="")
-            self._plainly(f"{TITLES.get(step, step)} …")
+            self._print_plain(f"{TITLES.get(step, step)} …")
         elif kind == "progress" and step in self.tasks:
             self._advance(step, event)
         elif kind == "note":
@@ -56,28 +56,28 @@ class ProgressView:
             self.say(f"{event['word']}: {event['reason']}")
         elif kind == "step-finished":
             self.progress.update(self.tasks[step], total=1, completed=1, note="")
-            self._plainly(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
+            self._print_plain(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
         elif kind == "step-failed":
             ended = "interrupted" if event["exit_code"] == ExitCode.RESUMABLE else "failed"
             self.progress.update(self.tasks[step], note=Text(ended, style="red"))
             self.progress.stop_task(self.tasks[step])
-            self._plainly(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
+            self._print_plain(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
 
     def _advance(self, step: str, event: dict[str, Any]) -> None:
         note = _numbers(event)
         self.progress.update(self.tasks[step], completed=event["done"], total=event.get("total"), note=note)
-        if time.monotonic() - self.said > _PLAIN_EVERY:
+        if time.monotonic() - self.last_printed > _PLAIN_EVERY:
             total = event.get("total")
             share = f"{100 * event['done'] / total:3.0f} %  " if total else ""
-            self._plainly(f"  {share}{note}")
+            self._print_plain(f"  {share}{note}")
 
     def say(self, text: str) -> None:
         """Prints a line between the bars."""
         self.console.print(Text(text, style="dim"))
 
-    def _plainly(self, text: str) -> None:
+    def _print_plain(self, text: str) -> None:
         if not self.live:
-            self.said = time.monotonic()
+            self.last_printed = time.monotonic()
             self.console.print(Text(text), soft_wrap=True)
 
 

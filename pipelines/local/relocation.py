@@ -17,7 +17,7 @@ _COLUMNS = (
 )
 
 
-def follow_move(database: Path) -> Path | None:
+def update_moved_addresses(database: Path) -> Path | None:
     """Puts the addresses in a home's database right, in one transaction, where the home is not where it was.
 
     Args:

@@ -109,12 +109,12 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     )
 
 
-def own_home(home: Home, lineage: Lineage) -> Home:
+def reproduction_home(home: Home, lineage: Lineage) -> Home:
     """The home in which a version is made again; one that was interrupted is still there and is resumed."""
     return open_home(home.reproductions / lineage.weights_digest)
 
 
-def lend(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
+def copy_inputs(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
     """Gives a reproduction what the project's store holds of its ingredients, and nothing that was made.
 
     Args:

@@ -52,7 +52,7 @@ class Result:
         reports: paths of the reports by step; in result.json from the home.
         failure: what, where, remedy and exit code, or None.
         started: steps that began.
-        noticed: whether the notice was given.
+        notified: whether the notice was given.
         interrupted: whether the command was told to end.
     """
 
@@ -66,7 +66,7 @@ class Result:
     reports: dict[str, str] = field(default_factory=dict)
     failure: dict[str, Any] | None = None
     started: set[str] = field(default_factory=set)
-    noticed: bool = False
+    notified: bool = False
     interrupted: bool = False
 
     @property
@@ -89,10 +89,10 @@ class Result:
         elif kind == "reused":
             self.reused[step] = event["what"]
         elif kind == "notice":
-            self.noticed = True
+            self.notified = True
 
 
-class Stopper:
+class SignalHandler:
     """Ends a run when the command is told to end: the first signal asks it to stop, a second or the grace kills it."""
 
     def __init__(self, run: supervisor.Supervised, view: ProgressView):
@@ -141,12 +141,12 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     write_atomically(folder / "settings.json", json.dumps(travelling, sort_keys=True))
     write_atomically(folder / "plan.json", json.dumps(runner))
     reproduction = runner.get("reproduction", False)
-    environment = surroundings(home, store, folder.name) | secrets
+    environment = step_variables(home, store, folder.name) | secrets
     if reproduction:
         environment |= {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_RUN_ID": ""}
     run = supervisor.start(folder, environment)
     result = Result(run=folder.name, log=str(run.log))
-    stopper = Stopper(run, view)
+    stopper = SignalHandler(run, view)
     with stopper.listening():
         for event in filter(None, map(parse, run.lines())):
             result.note(event)
@@ -157,22 +157,22 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     if stopper.told is not None:
         result.interrupted, result.exit_code = True, stopper.exit_code
     else:
-        _conclude(result, returncode, registers=not reproduction)
-    if not result.noticed and not reproduction:
-        supervisor.give_notice(folder, environment, "CANCELED" if stopper.told else "FAILED")
-    result.reports = _name_reports(folder)
-    write_atomically(folder / "result.json", json.dumps(_for_the_record(result, home), indent=1))
+        _check_outcome(result, returncode, registers=not reproduction)
+    if not result.notified and not reproduction:
+        supervisor.run_notify(folder, environment, "CANCELED" if stopper.told else "FAILED")
+    result.reports = _copy_reports(folder)
+    write_atomically(folder / "result.json", json.dumps(_to_record(result, home), indent=1))
     return result
 
 
-def _for_the_record(result: Result, home: Home) -> dict[str, Any]:
+def _to_record(result: Result, home: Home) -> dict[str, Any]:
     """The result with paths from the home, which may be moved."""
     reports = {step: str(Path(path).relative_to(home.root)) for step, path in result.reports.items()}
     log = str(Path(result.log).relative_to(home.root))
     return {**asdict(result), "log": log, "reports": reports, "started": sorted(result.started)}
 
 
-def surroundings(home: Home, store: str, run: str) -> dict[str, str]:
+def step_variables(home: Home, store: str, run: str) -> dict[str, str]:
     """The variables that every step of a run on this machine is given."""
     return {
         "WIKIGPT_HOME": str(home.root),
@@ -196,7 +196,7 @@ def _compile_cache(home: Home) -> dict[str, str]:
     return {name: str(home.root / "compile-cache")}
 
 
-def _conclude(result: Result, returncode: int, *, registers: bool) -> None:
+def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:
     """Holds what the steps said against what must have happened.
 
     kfp.local calls a run a success although a condition could not be evaluated and nothing below it ran.
@@ -225,7 +225,7 @@ def _last_lines(log: str) -> str:
     return f"its last lines were: {' | '.join(last)}" if last else "it printed nothing"
 
 
-def _name_reports(folder: Path) -> dict[str, str]:
+def _copy_reports(folder: Path) -> dict[str, str]:
     """Gives the reports of a run names that a browser opens, beside its log."""
     reports = {}
     for step, name in _REPORTS.items():

@@ -34,7 +34,7 @@ def artifact(home: Home, run: str, step: str, name: str) -> Path:
     )
 
 
-def spent_steps(home: Home, *, keep_for: float) -> list[Steps]:
+def old_step_folders(home: Home, *, keep_for: float) -> list[Steps]:
     """Steps of runs that ended more than `keep_for` seconds ago; logs, results and reports stay."""
     before = time.time() - keep_for
     return [

@@ -55,7 +55,7 @@ def runner_plan(
     )
 
 
-def engine(timeout: int = 60) -> Any:
+def docker_client(timeout: int = 60) -> Any:
     """A client of the Docker engine.
 
     Args:
@@ -82,7 +82,7 @@ def engine(timeout: int = 60) -> Any:
 def stop_containers(run: str, *, kill: bool = False) -> None:
     """Asks the steps of a run that are in containers to end, or ends their containers, where an engine answers."""
     try:
-        client = engine()
+        client = docker_client()
     except Failure:
         return
     for container in client.containers.list(filters={"label": f"wikigpt.run={run}"}):

@@ -72,7 +72,7 @@ def start(folder: Path, environment: dict[str, str]) -> Supervised:
     )
 
 
-def give_notice(folder: Path, environment: dict[str, str], state: str) -> None:
+def run_notify(folder: Path, environment: dict[str, str], state: str) -> None:
     """Runs the notice of a run that was killed before its own exit handler came to it."""
     with suppress(subprocess.TimeoutExpired):
         _launch(folder, environment, state).wait(GRACE)

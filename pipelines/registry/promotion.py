@@ -65,10 +65,10 @@ def promote(
     Raises:
         Failure: no reason, no such version, one that must not be champion, or a run that does not let go of the lock.
     """
-    _require(reason)
+    _require_reason(reason)
     version = resolve(client, reference, model)
     _refuse_unfit(version)
-    with _alone(client, store, to or version.name, "promote") as client:
+    with _locked(client, store, to or version.name, "promote") as client:
         if to is not None and to != version.name:
             version = _copy(client, version, to)
         return _promote(client, version, reason)
@@ -104,9 +104,9 @@ def rollback(client: MlflowClient, *, reason: str, model: str | None = None, sto
         Failure: no reason, no champion, no champion before it that still exists, or a run that does not let go of the
             lock.
     """
-    _require(reason)
+    _require_reason(reason)
     name = model_name(client, model)
-    with _alone(client, store, name, "rollback") as client:
+    with _locked(client, store, name, "rollback") as client:
         return _rollback(client, name, reason)
 
 
@@ -127,12 +127,12 @@ def _rollback(client: MlflowClient, name: str, reason: str) -> Moved:
 
 
 @contextmanager
-def _alone(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
+def _locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
     """A client that writes only while no run and no other command changes the model, if there is a store to ask."""
     if store is None:
         yield client
         return
-    owner = owner_of_command(command, _who())
+    owner = owner_of_command(command, _user())
     with model_lock(store, model).held(owner, patience=_PATIENCE) as held:
         yield fenced(client, held.renew)  # a command has no heartbeat
 
@@ -184,7 +184,7 @@ def _refuse_unfit(version: ModelVersion) -> None:
         )
 
 
-def _require(reason: str) -> None:
+def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise Failure(
             "The reason is empty", where="--reason", remedy="say why, for the record", exit_code=ExitCode.USAGE
@@ -192,10 +192,10 @@ def _require(reason: str) -> None:
 
 
 def _record(reason: str) -> tuple[str, str, str]:
-    return _who(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
+    return _user(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
 
 
-def _who() -> str:
+def _user() -> str:
     return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
 
 

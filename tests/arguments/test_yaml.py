@@ -10,7 +10,7 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.cron import parse
 from pipelines.cluster.schedules import read_schedule, read_schedules
 from pipelines.config.settings import load
-from pipelines.config.yaml_text import NotYaml, parse_yaml
+from pipelines.config.yaml_text import InvalidYaml, parse_yaml
 
 SCHEDULE = 'name: nightly\ncron: "0 0 2 * * *"\nprofile: nightly\n'
 # What is wrong with a text, whatever it is meant for, and the line.
@@ -185,7 +185,7 @@ def test_a_cron_or_a_time_zone_that_cannot_be(expression: str, zone: str, senten
 
 @pytest.mark.parametrize("text", ["{a: 1, a: 2}", "[", "9" * 5000, "!!int x"])
 def test_a_value_of_an_option_that_is_no_yaml_is_the_text_that_it_is(text: str) -> None:
-    with pytest.raises(NotYaml):
+    with pytest.raises(InvalidYaml):
         parse_yaml(text)
     with pytest.raises(Failure, match=r"train\.seed: "):
         load("quick", [f"train.seed={text}"])

@@ -1,4 +1,4 @@
-"""Makes the buckets named in BUCKETS where they are missing, and has abandoned uploads removed after a day."""
+"""Creates the buckets named in BUCKETS if they are missing, with a rule that aborts incomplete uploads after a day."""
 
 import os
 
@@ -22,7 +22,7 @@ def main() -> None:
             client.create_bucket(Bucket=name)
         try:
             client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [ABANDONED]})
-        except ClientError as error:  # not every server has this rule, and none needs it to work
+        except ClientError as error:  # some servers do not support this rule, and the pipeline works without it
             print(f"{name}: abandoned uploads stay: {error.response['Error']['Code']}")
         print(f"{name}: there")
 

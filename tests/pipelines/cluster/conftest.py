@@ -27,7 +27,7 @@ def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
     def training(settings: str = settings):
         notice = work(settings=settings).set_display_name("Notify")
         place(notice, "notify")
-        with dsl.ExitHandler(notice, name="train-and-tell"):
+        with dsl.ExitHandler(notice, name="train-and-notify"):
             place(work(settings=settings).set_display_name("Train the model"), "train")
 
     return training

@@ -47,7 +47,7 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
 
 @pytest.mark.slow
 def test_a_cancel_that_takes_long_says_how_to_close_the_run_later(wikigpt, stand_in, monkeypatch):
-    monkeypatch.setattr("pipelines.cluster.wait.CANCELING_TAKES", 0.0)
+    monkeypatch.setattr("pipelines.cluster.wait.CANCEL_TIMEOUT", 0.0)
     stand_in.state.lifecycle, stand_in.state.canceling = ("running",), ("canceling-for-ever",)
     run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
     first, second = wikigpt("cancel", run_id)[2].splitlines()

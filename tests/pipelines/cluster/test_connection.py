@@ -204,7 +204,7 @@ def test_the_token_of_a_service_account_is_read_anew_for_each_request(stand_in, 
     cluster = connect(Access(endpoint=stand_in.url))
     stand_in.token = "renewed"
     token.write_text("renewed")
-    cluster.read("health", cluster.client.healthzs.healthz_service_get_healthz)
+    cluster.call_with_retry("health", cluster.client.healthzs.healthz_service_get_healthz)
 
 
 def test_the_kubeconfig_leads_through_the_proxy_of_kubernetes(stand_in, kubeconfig):

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from pipelines.cluster.access import Access
-from pipelines.cluster.examination import CONTAINER, PATCH, SERVER, judge, retries_of
+from pipelines.cluster.examination import CONTAINER, PATCH, SERVER, assess, retries_of
 from tests.infra.objects import INFRA
 from tests.kfp_stand_in.recorded import recorded
 
@@ -77,8 +77,8 @@ def test_our_patch_is_the_one_that_worked_and_not_the_one_that_multiplied():
     assert strategy == {"limit": "0", "retryPolicy": "Always"}
     assert attempts("retry-default-limit-0-always-two-attempts") == 2
     assert attempts("retry-default-limit-2-always-multiplied-then-cancel-hangs") == 6
-    assert judge(strategy).in_force is True
-    assert judge({**strategy, "limit": "2"}).seen.startswith("each level of a run is repeated up to 2 times")
+    assert assess(strategy).in_force is True
+    assert assess({**strategy, "limit": "2"}).seen.startswith("each level of a run is repeated up to 2 times")
 
 
 def test_what_cannot_be_seen_is_said(stand_in, kubeconfig, install):

@@ -7,8 +7,8 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.inspection import inspect
 from pipelines.cluster.logs import error_of, read_log, step_to_read
-from pipelines.cluster.pods import look_at_pods
-from pipelines.cluster.runs import ask, describe
+from pipelines.cluster.pods import list_pods
+from pipelines.cluster.runs import get_run, parse_run
 from tests.kfp_stand_in.recorded import recorded, recorded_log, with_identity
 from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.test_failures import LOSS
@@ -25,12 +25,12 @@ def failed(cluster, stand_in):
     run = recorded("rest/run-failed")
     reference = run["pipeline_version_reference"]
     stand_in.state.add_run("failed", run_id=FAILED, pipeline_version_reference=reference)
-    return ask(cluster, FAILED)
+    return get_run(cluster, FAILED)
 
 
 def read(cluster, run, access: Access | None = None, step: str | None = None) -> str:
-    chosen = step_to_read(describe(run), step)
-    return read_log(cluster, run, chosen, look_at_pods(access or cluster.access, run.run_id))
+    chosen = step_to_read(parse_run(run), step)
+    return read_log(cluster, run, chosen, list_pods(access or cluster.access, run.run_id))
 
 
 def test_the_log_of_a_pod_that_kubernetes_shows(cluster, stand_in, kubeconfig, failed):
@@ -52,8 +52,8 @@ def test_the_newest_attempt_that_has_a_log_is_read(cluster, stand_in, failed):
     run = recorded("rest/run-canceling-for-ever")
     reference = failed.pipeline_version_reference.to_dict()
     stand_in.state.add_run("canceling-for-ever", run_id=run["run_id"], pipeline_version_reference=reference)
-    seen = ask(cluster, run["run_id"])
-    nodes = describe(seen).step("train").nodes
+    seen = get_run(cluster, run["run_id"])
+    nodes = parse_run(seen).step("train").nodes
     for node, text in ((nodes[0], "first\n"), (nodes[4], "fifth\n")):
         workflow, _, digits = node.rpartition("-")
         stand_in.state.kubernetes.logs[f"{workflow}-metadata-0-2-retry-system-container-impl-{digits}"] = text
@@ -136,7 +136,7 @@ def test_the_run_s_own_root_comes_first(cluster, stand_in, failed, bucket, monke
     put(f"wikigpt/{FAILED}/train/a-task/executor-logs-0", "there\n")
     monkeypatch.setenv("KF_PIPELINES_ROOT", "s3://elsewhere/pipelines")
     stand_in.state.runs[FAILED]["runtime_config"] = {"parameters": {}, "pipeline_root": root}
-    assert read(cluster, ask(cluster, FAILED)) == "there\n"
+    assert read(cluster, get_run(cluster, FAILED)) == "there\n"
 
 
 def test_a_step_without_a_copy(cluster, failed, bucket, monkeypatch):
@@ -165,12 +165,12 @@ def test_a_root_that_cannot_be_read(cluster, failed, bucket, monkeypatch, root):
 )
 def test_a_log_that_never_was(failed, name, sentence, code):
     with pytest.raises(Failure, match=sentence) as caught:
-        step_to_read(describe(failed), name)
+        step_to_read(parse_run(failed), name)
     assert caught.value.exit_code is code
 
 
 def test_which_log_is_meant(failed):
-    assert step_to_read(describe(failed), None).name == "train"
+    assert step_to_read(parse_run(failed), None).name == "train"
 
 
 def test_the_reason_of_a_failure_without_a_kubeconfig_is_what_the_step_recorded(cluster, stand_in, failed):

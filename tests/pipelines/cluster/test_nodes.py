@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster.nodes import longer, pod_name, template_of
-from pipelines.cluster.runs import describe
+from pipelines.cluster.nodes import node_id, pod_name, template_of
+from pipelines.cluster.runs import parse_run
 from pipelines.steps import STEPS
 from tests.kfp_stand_in.recorded import recorded
 from tests.pipelines.cluster.test_runs import NOW, as_run
@@ -25,17 +25,17 @@ def test_the_identity_of_a_longer_name_follows_from_that_of_its_beginning():
     pairs = [(short, long) for short in by_name for long in by_name if long != short and long.startswith(short)]
     assert len(pairs) > 20
     for short, long in pairs:
-        assert longer(by_name[short], long.removeprefix(short)) == by_name[long]
+        assert node_id(by_name[short], long.removeprefix(short)) == by_name[long]
 
 
 @pytest.mark.parametrize("root", ["wikigpt-t2fph", "wikigpt", ""])
 def test_the_root_of_a_workflow_has_no_hash(root):
-    assert longer(root, "(0)") is None
+    assert node_id(root, "(0)") is None
 
 
 def test_the_pods_that_the_api_leads_to_are_those_of_the_workflow():
     nodes = workflow()
-    status = describe(as_run(recorded("rest/run-succeeded")), NOW)
+    status = parse_run(as_run(recorded("rest/run-succeeded")), NOW)
     document = recorded("rest/pipeline-version")["pipeline_spec"]
     for step in STEPS:
         (pod,) = status.step(step).nodes
@@ -49,12 +49,12 @@ def test_the_pods_that_the_api_leads_to_are_those_of_the_workflow():
     [("running", "train-pod"), ("pending-unschedulable", "pod-unschedulable"), ("canceled", "train-pod")],
 )
 def test_the_name_of_a_pod_is_the_recorded_one(run, pod):
-    (node,) = describe(as_run(recorded(f"rest/run-{run}")), NOW).step("train").nodes
+    (node,) = parse_run(as_run(recorded(f"rest/run-{run}")), NOW).step("train").nodes
     assert pod_name(node, IMPL) == recorded(f"k8s/{pod}")["metadata"]["name"]
 
 
 def test_each_attempt_of_a_step_is_a_pod_also_where_its_dag_was_repeated():
-    train = describe(as_run(recorded("rest/run-canceling-for-ever")), NOW).step("train")
+    train = parse_run(as_run(recorded("rest/run-canceling-for-ever")), NOW).step("train")
     ending = "retry-default-limit-2-always-multiplied-then-cancel-hangs"
     attempts = [
         node["displayName"]
@@ -73,7 +73,7 @@ def test_every_pod_of_every_recorded_run_is_found(real_data: Path):
         details = document.get("run_details", {}).get("task_details", ())
         executors = [detail for detail in details if detail["display_name"] == "executor"]
         named = {child["pod_name"] for detail in executors for child in detail.get("child_tasks", ())}
-        found = {node for step in describe(as_run(document), NOW).steps for node in step.nodes} if details else set()
+        found = {node for step in parse_run(as_run(document), NOW).steps for node in step.nodes} if details else set()
         assert found == named, path.name
 
 

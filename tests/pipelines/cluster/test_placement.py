@@ -5,7 +5,7 @@ import pytest
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.placement import placement
 from pipelines.config.cluster import ClusterSettings, Toleration
-from pipelines.config.resources import TrainPlace
+from pipelines.config.resources import TrainResources
 from tests.pipelines.cluster.conftest import IMAGE
 
 
@@ -43,7 +43,7 @@ def test_image_and_resources(compiled):
 
 
 def test_shared_memory_is_a_volume_in_memory(compiled):
-    _, _, kubernetes = train_of(compiled(train=TrainPlace(shared_memory="6Gi")))
+    _, _, kubernetes = train_of(compiled(train=TrainResources(shared_memory="6Gi")))
     assert kubernetes["emptyDirMounts"] == [
         {"volumeName": "dshm", "mountPath": "/dev/shm", "medium": "Memory", "sizeLimit": "6Gi"}
     ]
@@ -63,7 +63,7 @@ def test_a_step_with_a_gpu_runs_in_the_gpu_pool_and_others_do_not(compiled):
 
 
 def test_without_a_gpu_training_runs_anywhere(compiled):
-    container, _, kubernetes = train_of(compiled(train=TrainPlace(gpus=0), gpu_node_selector={"pool": "a100"}))
+    container, _, kubernetes = train_of(compiled(train=TrainResources(gpus=0), gpu_node_selector={"pool": "a100"}))
     assert "accelerator" not in container["resources"]
     assert not {"nodeSelector", "tolerations"} & kubernetes.keys()
 
@@ -96,7 +96,7 @@ def test_no_container_runs_as_root(compiled):
 
 
 def test_time_out_labels_and_pull_secrets(compiled):
-    _, _, kubernetes = train_of(compiled(image_pull_secrets=("registry",), train=TrainPlace(timeout_seconds=7200)))
+    _, _, kubernetes = train_of(compiled(image_pull_secrets=("registry",), train=TrainResources(timeout_seconds=7200)))
     assert kubernetes["activeDeadlineSeconds"] == "7200"
     assert kubernetes["podMetadata"]["labels"] == {
         "app.kubernetes.io/name": "wikigpt",

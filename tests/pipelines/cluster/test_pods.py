@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cluster.access import Access
-from pipelines.cluster.pods import explain, look_at_pods, reason_of_node
-from pipelines.cluster.runs import describe
+from pipelines.cluster.pods import explain, list_pods, reason_of_node
+from pipelines.cluster.runs import parse_run
 from tests.kfp_stand_in.recorded import recorded
 from tests.pipelines.cluster.test_runs import NOW, as_run
 
@@ -30,7 +30,7 @@ def explained(stand_in, access: Access, name: str, *pods: dict, nodes: dict | No
     stand_in.state.kubernetes.pods = [pod(run, **status) for status in pods]
     stand_in.state.kubernetes.start_workflow(run["run_id"], None)
     stand_in.state.kubernetes.workflows[run["run_id"]]["status"]["nodes"] = nodes or {}
-    return explain(describe(as_run(run), NOW), look_at_pods(access, run["run_id"])).step("train")
+    return explain(parse_run(as_run(run), NOW), list_pods(access, run["run_id"])).step("train")
 
 
 def test_the_recorded_pod_that_no_node_takes(stand_in, kubeconfig):
@@ -166,15 +166,15 @@ def test_a_step_that_did_not_fail_needs_no_reason(stand_in, kubeconfig, name):
 
 def test_without_a_kubeconfig_that_is_said(stand_in):
     run = recorded("rest/run-running")
-    pods = look_at_pods(Access(endpoint=stand_in.url), run["run_id"])
+    pods = list_pods(Access(endpoint=stand_in.url), run["run_id"])
     assert pods.note == "no kubeconfig is here, so the pods cannot be seen"
-    status = describe(as_run(run), NOW)
+    status = parse_run(as_run(run), NOW)
     assert explain(status, pods) == status
 
 
 def test_pods_that_kubernetes_does_not_show(stand_in, kubeconfig):
     stand_in.state.kubernetes.forbidden = {"pods"}
-    note = look_at_pods(kubeconfig, "a-run").note
+    note = list_pods(kubeconfig, "a-run").note
     assert note == "Kubernetes does not show the pods of kubeflow: 403 Forbidden, so the pods cannot be seen"
 
 
@@ -184,5 +184,5 @@ def test_a_driver_that_waits_is_named(stand_in, kubeconfig):
     driver["metadata"]["name"] = "wikigpt-x7k2p-system-container-driver-7"
     del driver["metadata"]["labels"]["app.kubernetes.io/component"]
     stand_in.state.kubernetes.pods = [driver]
-    note = look_at_pods(kubeconfig, run["run_id"]).note
+    note = list_pods(kubeconfig, run["run_id"]).note
     assert note.startswith("the driver pod wikigpt-x7k2p-system-container-driver-7 waits: no node takes it: 0/1 nodes")

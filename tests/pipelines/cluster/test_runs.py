@@ -10,7 +10,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.formatting import status_lines
-from pipelines.cluster.runs import RunStatus, describe
+from pipelines.cluster.runs import RunStatus, parse_run
 from pipelines.cluster.wait import require_success
 from tests.kfp_stand_in.recorded import FOLDER, recorded
 
@@ -40,7 +40,7 @@ def as_run(document: dict) -> kfp_server_api.V2beta1Run:
 
 
 def described(name: str) -> RunStatus:
-    return describe(as_run(recorded(f"rest/run-{name}")), NOW)
+    return parse_run(as_run(recorded(f"rest/run-{name}")), NOW)
 
 
 @pytest.fixture(params=TABLE)
@@ -49,7 +49,7 @@ def case(request, real_data: Path) -> tuple[str, RunStatus]:
     path = real_data / "kfp-recorded" / "rest" / f"run-{request.param}.json"
     if not path.is_file():
         pytest.skip(f"no recording here: {path}")
-    return request.param, describe(as_run(json.loads(path.read_text())), NOW)
+    return request.param, parse_run(as_run(json.loads(path.read_text())), NOW)
 
 
 def test_every_recorded_run_is_described(case):
@@ -92,19 +92,19 @@ def test_a_step_that_failed_before_somebody_cancelled_the_run_failed_by_itself()
     document = recorded("rest/run-canceled")
     (asked,) = [entry for entry in document["state_history"] if entry["state"] == "CANCELING"]
     asked["update_time"] = "2026-11-27T02:02:08Z"  # a second after the end of train, while the exit handler began
-    assert describe(as_run(document), NOW).step("train").state == "failed"
+    assert parse_run(as_run(document), NOW).step("train").state == "failed"
 
 
 def test_a_run_that_ended_without_a_report_on_its_step():
     """As after a Workflow that was deleted; the server's run was then set to an end by hand."""
     document = recorded("rest/run-running")
     document.update(state="FAILED", finished_at="2026-11-27T02:10:00Z")
-    assert describe(as_run(document), NOW).step("train").state == "not finished"
+    assert parse_run(as_run(document), NOW).step("train").state == "not finished"
 
 
 def test_a_run_without_nodes_yet():
     document = {**recorded("rest/run-running"), "run_details": {}, "state": "PENDING"}
-    assert {step.state for step in describe(as_run(document), NOW).steps} == {"not started"}
+    assert {step.state for step in parse_run(as_run(document), NOW).steps} == {"not started"}
 
 
 @pytest.mark.parametrize(

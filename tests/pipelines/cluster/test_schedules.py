@@ -10,10 +10,10 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.cron import parse
-from pipelines.cluster.formatting import standing_lines
+from pipelines.cluster.formatting import schedule_lines
 from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
-from pipelines.cluster.runs import fetch
-from pipelines.cluster.schedule_status import overdue, standings
+from pipelines.cluster.runs import get_status
+from pipelines.cluster.schedule_status import overdue, schedule_statuses
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
 from pipelines.cluster.wait import wait
@@ -128,21 +128,21 @@ def test_an_upgrade_of_the_server_replaces_a_schedule(stand_in, sent, nightly, u
     """It keeps the images of launcher and driver of the day on which it was made."""
     stand_in.state.health.update(upgrade)
     upgraded = connect(Access(endpoint=stand_in.url, timeout=5))
-    (before,) = standings(upgraded)
+    (before,) = schedule_statuses(upgraded)
     assert before.outdated == (
         "made for Kubeflow Pipelines 2.17.0 4a3592cb2dd0, whose launcher it keeps, and the server is "
         f"{upgraded.version}: apply it again"
     )
-    assert "\n".join(standing_lines(before)).endswith("apply it again")
+    assert "\n".join(schedule_lines(before)).endswith("apply it again")
     assert apply_schedule(upgraded, NIGHTLY, sent).action == "replaced"
-    assert [standing.outdated for standing in standings(upgraded)] == [None]
+    assert [schedule.outdated for schedule in schedule_statuses(upgraded)] == [None]
     assert apply_schedule(upgraded, NIGHTLY, sent).action == "unchanged"
 
 
 def test_a_schedule_of_an_earlier_release_is_ours_and_is_replaced(cluster, stand_in, sent, nightly):
     """The recorded description, which names no server."""
     nightly["description"] = recorded("rest/recurring-run-get")["description"]
-    (seen,) = standings(cluster)
+    (seen,) = schedule_statuses(cluster)
     assert seen.outdated.startswith("made for an earlier version of `wikigpt`")
     assert (apply_schedule(cluster, NIGHTLY, sent).action, len(stand_in.state.recurring)) == ("replaced", 1)
 
@@ -191,23 +191,23 @@ def test_a_run_in_progress_survives_a_change_of_its_schedule(cluster, stand_in, 
     """Kubernetes takes the Workflow of a run along with its schedule, unless that is orphaned."""
     identity = nightly["recurring_run_id"]
     run_id = stand_in.state.add_run("running", "running", "succeeded", recurring_run_id=identity)["run_id"]
-    assert fetch(cluster, run_id).state == "RUNNING"
+    assert get_status(cluster, run_id).state == "RUNNING"
     if change == "replace":
         assert apply_schedule(cluster, LATER, sent).action == "replaced"
     else:
         delete(cluster, "nightly")
     assert identity not in stand_in.state.recurring
-    assert wait(cluster, run_id, every=0.01, limit=5).state == "SUCCEEDED"
+    assert wait(cluster, run_id, poll_seconds=0.01, limit=5).state == "SUCCEEDED"
 
 
 def test_a_deletion_that_does_not_orphan_would_be_noticed(cluster, stand_in, sent, nightly):
     """The API's own default: the run is never heard of again."""
     identity = nightly["recurring_run_id"]
     run_id = stand_in.state.add_run("running", "succeeded", recurring_run_id=identity)["run_id"]
-    fetch(cluster, run_id)
+    get_status(cluster, run_id)
     cluster.client.recurring_runs.recurring_run_service_delete_recurring_run(recurring_run_id=identity)
     with pytest.raises(Failure, match="The run is not over"):
-        wait(cluster, run_id, every=0.01, limit=0.1)
+        wait(cluster, run_id, poll_seconds=0.01, limit=0.1)
 
 
 def test_a_paused_schedule_stays_paused(cluster, stand_in, sent, nightly):
@@ -284,30 +284,30 @@ def test_a_recorded_schedule_becomes_overdue(cluster, recorded_schedule):
     """The run of 02:10 was seen to go on; with one run at a time that of 02:12 does not come."""
     assert recorded_schedule["created_at"] == "2026-11-27T02:10:05Z"
     in_time, late = (datetime(2026, 11, 27, 2, minute, 30, tzinfo=UTC) for minute in (24, 27))
-    (standing,) = standings(cluster, in_time)
-    assert (standing.name, standing.last_run, standing.overdue) == ("tiny", recorded_schedule["run_id"], None)
-    (standing,) = standings(cluster, late)
-    assert standing.overdue == (
+    (schedule,) = schedule_statuses(cluster, in_time)
+    assert (schedule.name, schedule.last_run, schedule.overdue) == ("tiny", recorded_schedule["run_id"], None)
+    (schedule,) = schedule_statuses(cluster, late)
+    assert schedule.overdue == (
         f"no run came at 2026-11-27 02:12 UTC, since the run before it goes on: {recorded_schedule['run_id']}"
     )
     recorded_schedule.update(state="SUCCEEDED", finished_at="2026-11-27T02:11:00Z")
-    (standing,) = standings(cluster, late)
-    assert standing.overdue == "no run came at 2026-11-27 02:12 UTC; see the log of ml-pipeline-scheduledworkflow"
+    (schedule,) = schedule_statuses(cluster, late)
+    assert schedule.overdue == "no run came at 2026-11-27 02:12 UTC; see the log of ml-pipeline-scheduledworkflow"
 
 
 def test_a_paused_recorded_schedule_is_never_overdue(cluster, stand_in, recorded_schedule):
     schedule = stand_in.state.recurring[recorded_schedule["recurring_run_id"]]
     disabled = recorded("rest/recurring-run-get-disabled")
     schedule.update(mode=disabled["mode"], status=disabled["status"])
-    (standing,) = standings(cluster, datetime(2026, 11, 28, tzinfo=UTC))
-    assert (standing.paused, standing.overdue) == (True, None)
+    (schedule,) = schedule_statuses(cluster, datetime(2026, 11, 28, tzinfo=UTC))
+    assert (schedule.paused, schedule.overdue) == (True, None)
 
 
 def test_how_the_schedules_stand(cluster, stand_in, nightly):
     nightly["created_at"] = "2026-11-20T12:00:00Z"
-    (standing,) = standings(cluster, moment("22T01:00"))
-    assert [f"{time:%d %H:%M}" for time in standing.next_times] == ["22 02:00", "23 02:00", "24 02:00"]
-    assert standing.overdue.startswith("no run came at 2026-11-21 02:00 UTC; see")
+    (schedule,) = schedule_statuses(cluster, moment("22T01:00"))
+    assert [f"{time:%d %H:%M}" for time in schedule.next_times] == ["22 02:00", "23 02:00", "24 02:00"]
+    assert schedule.overdue.startswith("no run came at 2026-11-21 02:00 UTC; see")
 
     run = stand_in.state.add_run(
         recurring_run_id=nightly["recurring_run_id"],
@@ -315,18 +315,18 @@ def test_how_the_schedules_stand(cluster, stand_in, nightly):
         created_at="2026-11-21T02:00:05Z",
         state="SUCCEEDED",
     )
-    (standing,) = standings(cluster, moment("22T01:00"))
-    assert (standing.last_run, standing.last_state, standing.overdue) == (run["run_id"], "SUCCEEDED", None)
+    (schedule,) = schedule_statuses(cluster, moment("22T01:00"))
+    assert (schedule.last_run, schedule.last_state, schedule.overdue) == (run["run_id"], "SUCCEEDED", None)
 
     run["state"] = "RUNNING"
-    (standing,) = standings(cluster, moment("22T09:00"))
-    assert standing.overdue == (
+    (schedule,) = schedule_statuses(cluster, moment("22T09:00"))
+    assert schedule.overdue == (
         f"no run came at 2026-11-22 02:00 UTC, since the run before it goes on: {run['run_id']}"
     )
     pause(cluster, "nightly")
-    (standing,) = standings(cluster, datetime.now(UTC) + timedelta(days=9))
-    assert (standing.paused, standing.next_times, standing.overdue) == (True, [], None)
+    (schedule,) = schedule_statuses(cluster, datetime.now(UTC) + timedelta(days=9))
+    assert (schedule.paused, schedule.next_times, schedule.overdue) == (True, [], None)
 
 
 def test_a_server_without_schedules(cluster):
-    assert standings(cluster) == []
+    assert schedule_statuses(cluster) == []

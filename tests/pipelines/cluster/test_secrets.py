@@ -6,7 +6,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.guards import refuse_secret_values, refuse_secrets
-from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_called_a_secret, secret_in
+from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, is_secret_name, secret_in
 
 HIDDEN = "hunter2hunter2"
 PRESIGNED = "https://bucket.s3.eu-central-1.amazonaws.com/corpus.zip?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential="
@@ -131,4 +131,4 @@ def test_the_remedy_of_a_presigned_address_is_object_storage():
     ],
 )
 def test_keys(key, is_secret):
-    assert is_called_a_secret(key) is is_secret
+    assert is_secret_name(key) is is_secret

@@ -19,7 +19,7 @@ def submit_with(cluster, stand_in, ir):
 
 def test_a_run_that_succeeds(cluster, submit_with):
     run_id, seen = submit_with("pending", "running", "running", "succeeded"), []
-    status = wait(cluster, run_id, every=0.01, tell=lambda status: seen.append(status.state))
+    status = wait(cluster, run_id, poll_seconds=0.01, on_status=lambda status: seen.append(status.state))
     assert seen == ["PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]
     require_success(status)
 
@@ -34,7 +34,7 @@ def test_a_run_that_succeeds(cluster, submit_with):
     ],
 )
 def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
-    status = wait(cluster, submit_with(*lifecycle), every=0.01)
+    status = wait(cluster, submit_with(*lifecycle), poll_seconds=0.01)
     with pytest.raises(Failure, match=sentence) as caught:
         require_success(status)
     assert caught.value.exit_code is code
@@ -43,7 +43,7 @@ def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
 def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
     run_id = submit_with("running")
     with pytest.raises(Failure, match=r"not over after 0.05 s; it goes on") as caught:
-        wait(cluster, run_id, limit=0.05, every=0.01)
+        wait(cluster, run_id, limit=0.05, poll_seconds=0.01)
     assert caught.value.exit_code is ExitCode.TIMED_OUT
     assert "RunService_TerminateRun" not in stand_in.requests
 
@@ -51,14 +51,14 @@ def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
 def test_a_server_that_is_away_for_a_while_is_waited_for(cluster, stand_in, submit_with):
     run_id = submit_with("running", "succeeded")
     stand_in.faults += [Fault("error", "GetRun", times=5), Fault("drop", "GetRun", times=1)]
-    assert wait(cluster, run_id, every=0.01).state == "SUCCEEDED"
+    assert wait(cluster, run_id, poll_seconds=0.01).state == "SUCCEEDED"
 
 
 def test_a_server_that_stays_away_is_not(cluster, stand_in, submit_with):
     run_id = submit_with("running")
     stand_in.faults.append(Fault("error", "GetRun", times=99))
     with pytest.raises(Failure, match="answered 500") as caught:
-        wait(cluster, run_id, every=0.01, patience=0.1)
+        wait(cluster, run_id, poll_seconds=0.01, patience=0.1)
     assert caught.value.exit_code is ExitCode.UNREACHABLE
 
 
@@ -66,14 +66,14 @@ def test_a_token_that_expires_meanwhile(cluster, stand_in, submit_with):
     run_id = submit_with("running")
     stand_in.token = "renewed"
     with pytest.raises(Failure, match="the token has expired") as caught:
-        wait(cluster, run_id, every=0.01)
+        wait(cluster, run_id, poll_seconds=0.01)
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
 
 
 def test_a_run_that_does_not_exist(cluster, stand_in):
-    for ask in (wait, cancel):
+    for call in (wait, cancel):
         with pytest.raises(Failure, match="There is no run 4711") as caught:
-            ask(cluster, "4711")
+            call(cluster, "4711")
         assert caught.value.exit_code is ExitCode.USAGE
     assert stand_in.changes == []
 
@@ -81,7 +81,7 @@ def test_a_run_that_does_not_exist(cluster, stand_in):
 def test_cancelling(cluster, submit_with):
     run_id = submit_with("running")
     assert cancel(cluster, run_id).state == "CANCELING"
-    assert wait(cluster, run_id, every=0.01).state == "CANCELED"
+    assert wait(cluster, run_id, poll_seconds=0.01).state == "CANCELED"
     assert cancel(cluster, run_id).state == "CANCELED"
 
 

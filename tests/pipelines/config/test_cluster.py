@@ -5,7 +5,7 @@ import pytest
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.settings import parse_section
 from pipelines.config.cluster import STEPS, ClusterSettings, is_immutable
-from pipelines.config.resources import Place, in_bytes
+from pipelines.config.resources import StepResources, in_bytes
 
 DIGEST = "registry.example/wikigpt@sha256:" + "a" * 64
 
@@ -20,7 +20,7 @@ def test_a_step_that_is_given_in_part_keeps_its_other_defaults():
 
 
 def test_every_step_has_a_place():
-    assert all(isinstance(parse().place_of(step), Place) for step in STEPS)
+    assert all(isinstance(parse().resources_of(step), StepResources) for step in STEPS)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 from pipelines.local.home import open_home
-from pipelines.local.reproduction import check_reproducible, compare, lend, lineage_of
+from pipelines.local.reproduction import check_reproducible, compare, copy_inputs, lineage_of
 from pipelines.registry.references import resolve
 from tests.registry import EVALUATION, TEXT, Folders, change_weights, make_folders, register
 
@@ -102,18 +102,18 @@ def test_a_reproduction_is_lent_ingredients_and_nothing_that_was_made(
     before = listing(store)
     settings = {**lineage.settings, "train": {"pretrained": "openai-community/gpt2"}}
 
-    taken = lend(store, own, replace(lineage, settings=settings | {"download": {"corpus": "wikitext-2-v1"}}))
+    taken = copy_inputs(store, own, replace(lineage, settings=settings | {"download": {"corpus": "wikitext-2-v1"}}))
     assert taken["download"] == {"corpus": "wikitext-2-v1"}
     assert sorted(name for name in listing(open_store(str(own.store))) if not name.startswith("blobs/")) == [
         f"manifests/corpus/{lineage.dataset_digest}.json",
         "manifests/pretrained/openai-community/gpt2@607a/weights.json",
     ]
     archive = {"corpus": "https://[redacted]@example.org/text.zip", "sha256": "a" * 64, "name": "ours"}
-    taken = lend(store, own, replace(lineage, settings=settings | {"download": archive}))
+    taken = copy_inputs(store, own, replace(lineage, settings=settings | {"download": archive}))
     assert taken["download"] == {"corpus": str(own.root / "corpus"), "sha256": None, "name": "ours"}
     assert (own.root / "corpus" / "content").is_file()
     other = replace(lineage, settings=settings | {"download": archive}, dataset_digest="0" * 64)
-    assert lend(store, own, other)["download"] == archive, "the store has no such text"
+    assert copy_inputs(store, own, other)["download"] == archive, "the store has no such text"
     assert listing(store) == before
 
 

@@ -9,8 +9,8 @@ import requests
 from mlflow import MlflowClient
 
 from components.shared.tracking.run import Tracking
-from pipelines.local.home import Home, open_home, recorded_in
-from pipelines.local.run import surroundings
+from pipelines.local.home import Home, existing_tracking_uri, open_home
+from pipelines.local.run import step_variables
 from tests.odd_paths import odd_names
 from tests.pipelines.local.home.conftest import TINY, ui, wikigpt
 
@@ -29,7 +29,7 @@ def test_mlflow_keeps_everything_below_the_home(tmp_path: Path, name: str) -> No
     assert [path.read_text() for path in (home.root / "mlartifacts").rglob("file.txt")] == ["text"]
     assert Path(tracking.client.download_artifacts(tracking.run_id, "file.txt", str(tmp_path))).read_text() == "text"
     assert {path.name for path in tmp_path.iterdir()} == {name, "file.txt"}, "nothing is written beside the home"
-    assert len(MlflowClient(recorded_in(tmp_path / name)).search_experiments()) == 2
+    assert len(MlflowClient(existing_tracking_uri(tmp_path / name)).search_experiments()) == 2
 
 
 def test_two_homes_whose_names_decode_alike_are_two(tmp_path: Path) -> None:
@@ -51,10 +51,10 @@ def test_compiled_code_is_kept_in_a_home_whose_path_a_compiler_takes(
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
     name = "TORCHINDUCTOR_CACHE_DIR"
     plain, odd = Home(tmp_path / "plain"), Home(tmp_path / WORST)
-    assert surroundings(plain, "store", "run")[name] == str(tmp_path / "plain" / "compile-cache")
-    assert name not in surroundings(odd, "store", "run")
+    assert step_variables(plain, "store", "run")[name] == str(tmp_path / "plain" / "compile-cache")
+    assert name not in step_variables(odd, "store", "run")
     monkeypatch.setenv(name, "/elsewhere")
-    assert name not in surroundings(plain, "store", "run")
+    assert name not in step_variables(plain, "store", "run")
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from components.shared.base.failure import Failure
 from components.shared.tracking.local_address import folder_path
 from components.shared.tracking.run import Tracking, connect
 from pipelines.cli.registry import registry_of
-from pipelines.local.home import Home, open_home, recorded_in
-from pipelines.local.run import Result, _for_the_record
+from pipelines.local.home import Home, existing_tracking_uri, open_home
+from pipelines.local.run import Result, _to_record
 from pipelines.local.summary import _reports_of
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
@@ -97,7 +97,7 @@ def test_the_variable_of_mlflow_may_name_the_moved_database(
 ) -> None:
     home.rename(tmp_path / "after")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/after/mlflow.db")
-    client = connect(recorded_in(tmp_path / "no home"))
+    client = connect(existing_tracking_uri(tmp_path / "no home"))
     assert client.get_experiment_by_name("wikigpt").artifact_location == f"file://{tmp_path}/after/mlartifacts"
 
 
@@ -124,7 +124,7 @@ def test_result_json_and_the_links_to_reports_follow(tmp_path: Path) -> None:
     folder = home.new_run()
     (folder / "validation.html").write_text("report")
     result = Result(run=folder.name, log=str(folder / "log.txt"), reports={"validate": str(folder / "validation.html")})
-    record = _for_the_record(result, home)
+    record = _to_record(result, home)
     assert str(tmp_path) not in json.dumps(record)
     earlier = {"reports": {"validate": f"/where/it/was/runs/{folder.name}/validation.html"}}
     for written in (record, earlier):
