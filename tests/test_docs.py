@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 
 from pipelines.config.cluster import ClusterSettings
 from pipelines.config.settings import SECTIONS
+from tests.infra.page import commands, mentioned, parse, section
 from tests.test_house_rules import LEVELS
 
 ROOT = Path(__file__).parents[1]
@@ -82,6 +84,24 @@ def test_every_setting_between_backticks_exists(page):
             section, key = match.groups()
             is_file = code.rpartition(".")[2] in ENDINGS
             assert is_file or section not in KEYS or key in KEYS[section], code
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_command_of_wikigpt_exists_with_its_options(page):
+    for words in commands(page.read_text(), "wikigpt"):
+        parse(words)
+    for words in mentioned(page.read_text(), "wikigpt"):
+        try:
+            parse(words)
+        except typer.BadParameter:
+            assert len(words) <= 3, words  # only the name of the command, whose arguments the text leaves out
+
+
+def test_every_sentence_about_a_fault_of_the_store_is_one_that_the_code_says():
+    faults = re.findall(r"^\| [^|]+ \| `([^`]+)`[^|]* \| \d \|$", section("storage.md", "Faults"), re.M)
+    code = "".join(path.read_text() for path in (ROOT / "components/shared").rglob("*.py"))
+    assert len(faults) == 10
+    assert [sentence for sentence in faults if sentence not in code] == []
 
 
 @pytest.mark.parametrize(

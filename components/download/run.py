@@ -16,11 +16,11 @@ from components.shared.reuse.external_inputs import external_input_digests
 from components.shared.reuse.keys import Request, request_of
 from components.shared.reuse.prior_artifacts import PriorArtifacts, find_prior_artifacts
 from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
-from components.shared.runtime.sweep import sweep
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
-from components.shared.tracking.run import plainly, settings_for_the_record
+from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))
-    request = request_of(corpus.facts["dataset_digest"], step.settings, external_input_digests(step.settings))
+    request = request_of(corpus.metadata["dataset_digest"], step.settings, external_input_digests(step.settings))
     key = request.reuse_key
-    with plainly(step.tracking.client):
+    with translate_mlflow_errors(step.tracking.client):
         _end_dead_runs(step)
-        prior = find_prior_artifacts(step.store, step.tracking.client, corpus.facts["model_name"], key)
+        prior = find_prior_artifacts(step.store, step.tracking.client, corpus.metadata["model_name"], key)
         decision = decide(force=settings.force, version=prior.version, model=prior.model, checkpoint=prior.checkpoint)
         _record(step, settings, corpus, request, decision, prior)
-    step.published.update(decision=decision.action, reason=decision.reason, model=corpus.facts["model_name"])
+    step.published.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
     step.published.update(version=prior.version if decision.action == "skip" else None)
     if decision.action == "train":
         training_lock(step.store, key).refuse(step.run)
@@ -63,8 +63,8 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
         level=decision.level,
         reason=decision.reason,
         reuse_key=key,
-        corpus=corpus.facts["name"],
-        model_name=corpus.facts["model_name"],
+        corpus=corpus.metadata["name"],
+        model_name=corpus.metadata["model_name"],
         version=prior.version,
     )
     return DownloadOutput(decision.action, request.tokens_key, key)
@@ -73,7 +73,7 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
 def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner:
     def ask(model_name: str, dataset_digest: str) -> str | None:
         client = step.tracking.client
-        with plainly(client):
+        with translate_mlflow_errors(client):
             return other_source_of_name(client, model_name, settings.corpus, dataset_digest)
 
     return ask
@@ -82,8 +82,8 @@ def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner
 def _end_dead_runs(step: Step) -> None:
     client = step.tracking.client
     experiment = client.get_run(step.tracking.run_id).info.experiment_id
-    if swept := sweep(client, step.store, experiment, by=step.run):
-        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(swept)}")
+    if killed := kill_orphaned_runs(client, step.store, experiment, by=step.run):
+        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(killed)}")
 
 
 def _record(
@@ -101,12 +101,12 @@ def _record(
         registry.DECISION_REASON: decision.reason,
         registry.REUSE_KEY: request.reuse_key,
         registry.TOKENS_KEY: request.tokens_key,
-        registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
-        registry.CORPUS: corpus.facts["name"],
-        registry.CORPUS_SOURCE: corpus.facts["source"],
+        registry.DATASET_DIGEST: corpus.metadata["dataset_digest"],
+        registry.CORPUS: corpus.metadata["name"],
+        registry.CORPUS_SOURCE: corpus.metadata["source"],
     }
     if decision.action == "skip":
-        tags[registry.MODEL_VERSION] = f"{corpus.facts['model_name']}/{prior.version}"
+        tags[registry.MODEL_VERSION] = f"{corpus.metadata['model_name']}/{prior.version}"
     step.tracking.tags(tags)
 
 

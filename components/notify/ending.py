@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.shared.base.failure import ExitCode, Failure, Interrupted
-from components.shared.report.measures import shown
+from components.shared.report.measures import format_measure
 from components.shared.runtime.run_record import StepRecord
 
 Outcome = Literal["succeeded", "skipped", "failed", "interrupted"]
@@ -154,7 +154,7 @@ def _version(result: RunResult) -> str:
 def _scores(result: RunResult) -> str:
     aliases = f", alias {' and '.join(result.aliases)}" if result.aliases else ""
     if result.word_perplexity is not None:
-        return f" Version {result.version}: word perplexity {shown(result.word_perplexity)} on test{aliases}."
+        return f" Version {result.version}: word perplexity {format_measure(result.word_perplexity)} on test{aliases}."
     if result.bits_per_byte is not None:
         return f" Version {result.version}: bits per byte {result.bits_per_byte:.4f} on test{aliases}."
     return ""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import typer
 from rich.console import Console
+
+from components.shared.base.json_values import json_value
 
 _NARROWEST, _WIDEST = 20, 500
 
@@ -40,20 +39,4 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(document: Any) -> None:
     """Prints a document as JSON that every parser reads; an infinite number or NaN is null."""
-    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()  # a name of a file that is no text
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    return _plain(str(value))
+    typer.echo(json.dumps(json_value(document), indent=1, allow_nan=False))

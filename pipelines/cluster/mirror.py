@@ -58,15 +58,15 @@ def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "corpus"
         manifest = fetch_corpus(replace(settings.download, fall_back_to_sample=False), folder, store)
-        digest, size = manifest.facts["dataset_digest"], sum(fact.size for fact in manifest.files.values())
-        if manifest.facts["published"] or settings.download.sha256:
+        digest, size = manifest.metadata["dataset_digest"], sum(fact.size for fact in manifest.files.values())
+        if manifest.metadata["published"] or settings.download.sha256:
             by_itself = asked in KNOWN or settings.download.sha256
-            by_name = () if by_itself else (f"download.corpus={manifest.facts['name']}",)
+            by_name = () if by_itself else (f"download.corpus={manifest.metadata['name']}",)
             yield Mirrored(f"download.corpus={redact(asked)}", store.address("corpus", digest), by_name, size)
             return
         prefix = f"corpora/{digest[:16]}"
-        address = store.place(prefix, [folder / name for name in SPLIT_FILE.values()])
-    to_set = (f"download.corpus={address}", f"download.name={manifest.facts['name']}")
+        address = store.upload_files(prefix, [folder / name for name in SPLIT_FILE.values()])
+    to_set = (f"download.corpus={address}", f"download.name={manifest.metadata['name']}")
     yield Mirrored(f"download.corpus={redact(asked)}", address, to_set, size)
 
 
@@ -89,7 +89,7 @@ def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) ->
         if is_folder(name):
             files = require_files(part, Path(name).expanduser(), key)
             digest = digest_of({path.name: file_fact(path).sha256 for path in files})
-            address = store.place(f"{KIND}/{part}-{digest[:16]}", files)
+            address = store.upload_files(f"{KIND}/{part}-{digest[:16]}", files)
             yield Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
             return
         stored = mirrored_name(part, name, revision)

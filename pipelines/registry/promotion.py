@@ -77,7 +77,7 @@ def promote(
 def _promote(client: MlflowClient, version: ModelVersion, reason: str) -> Moved:
     name, number = version.name, str(version.version)
     finish_move(client, name)
-    champion = registry.holder(client, name, registry.CHAMPION)
+    champion = registry.version_with_alias(client, name, registry.CHAMPION)
     before = str(champion.version) if champion else None
     if before == number:
         return Moved(name, number, before)
@@ -114,7 +114,7 @@ def _rollback(client: MlflowClient, name: str, reason: str) -> Moved:
     died = finish_move(client, name)
     if died and died.before and registry.ROLLED_BACK in client.get_model_version(name, died.before).tags:
         return Moved(name, died.version, died.before)  # a rollback was cut off, and this one repeats it
-    champion = registry.holder(client, name, registry.CHAMPION)
+    champion = registry.version_with_alias(client, name, registry.CHAMPION)
     if champion is None:
         raise _impossible(f"{name} has no champion to roll back from", name)
     number, before = str(champion.version), _champion_before(client, champion)
