@@ -75,7 +75,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
     """
     try:
         with _members(archive, address) as members:
-            _refuse_the_dangerous(members, archive, address)
+            _refuse_unsafe_entries(members, archive, address)
             splits = [member for member in members if member.kind == "file" and _is_split(member)]
             homes = {PurePosixPath(member.name).parent for member in splits}
             if len(homes) != 1:
@@ -127,10 +127,10 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             yield [_zipped(opened, info) for info in opened.infolist()]
     elif start.startswith(b"\x1f\x8b"):
-        limit = _most_bytes(archive)
+        limit = _unpacked_limit(archive)
         why = f"unpacks to more than {limit:,} bytes from {archive.stat().st_size:,}"
         with gzip.open(archive) as gunzip:
-            stream = _Gunzipped(gunzip, limit, lambda: _refused(why, address))
+            stream = _Gunzipped(gunzip, limit, lambda: _refusal(why, address))
             if not _begins_as_tar(stream):
                 raise Failure(
                     "The gzip file holds no tar archive",
@@ -160,7 +160,7 @@ def _begins_as_tar(stream: _Gunzipped) -> bool:
     return True
 
 
-def _most_bytes(archive: Path) -> int:
+def _unpacked_limit(archive: Path) -> int:
     """What an archive of text may unpack to."""
     return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
 
@@ -183,17 +183,17 @@ def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, info.size, "folder" if info.isdir() else "file" if info.isreg() else "other", opened)
 
 
-def _refuse_the_dangerous(members: list[_Member], archive: Path, address: str) -> None:
+def _refuse_unsafe_entries(members: list[_Member], archive: Path, address: str) -> None:
     seen: dict[str, _Member] = {}
     for member in members:
-        if why := _danger(member) or _ambiguity(member, seen.setdefault(_key(member.name), member)):
-            raise _refused(why, address)
+        if why := _unsafe_reason(member) or _ambiguous_reason(member, seen.setdefault(_key(member.name), member)):
+            raise _refusal(why, address)
     total = sum(member.size for member in members)
-    if total > _most_bytes(archive):
-        raise _refused(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
+    if total > _unpacked_limit(archive):
+        raise _refusal(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
 
 
-def _danger(member: _Member) -> str | None:
+def _unsafe_reason(member: _Member) -> str | None:
     path = PurePosixPath(member.name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
         return f"names a file outside itself: {member.name!r}"
@@ -206,7 +206,7 @@ def _danger(member: _Member) -> str | None:
     return None
 
 
-def _ambiguity(member: _Member, first: _Member) -> str | None:
+def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
     """Why another program could unpack an entry to another file than we would, or keep the other one of two.
 
     Args:
@@ -230,7 +230,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 
 
-def _refused(why: str, address: str) -> Failure:
+def _refusal(why: str, address: str) -> Failure:
     return Failure(
         f"The archive is refused: it {why}", where=address, remedy="take the archive from a source that you trust"
     )

@@ -100,7 +100,7 @@ def test_the_first_model(bench, client):
     assert evaluation["bleu"]["signature"].startswith("nrefs:1|case:mixed")
     assert evaluation["bleu"]["prompts"] == 4
     assert [set(sample) for sample in evaluation["samples"]] == [
-        {"title", "prompt", "continuation", "greedy", "real"}
+        {"title", "prompt", "continuation", "greedy", "reference"}
     ] * 2
     assert 1 < evaluation["baselines"]["unigram"]["test"] < 71
     assert (bench.root / "one" / "report").read_text().startswith("<!doctype html>")
