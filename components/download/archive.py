@@ -26,7 +26,7 @@ _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
 # zipfile decompresses these piece by piece, and of the others whatever a piece expands to.
 _PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# A zip that is encrypted or packed in an unknown way is a RuntimeError.
+# A zip that is packed in an unknown way is a RuntimeError.
 _DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -48,6 +48,7 @@ class _Member:
         kind: "file", "folder" or "other" (a link, a device).
         open: gives its bytes.
         bounded: whether opening it decompresses no more than is read.
+        encrypted: whether it takes a password to open it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class _Member:
     kind: str
     open: Callable[[], IO[bytes]]
     bounded: bool = True
+    encrypted: bool = False
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
@@ -73,7 +75,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
     """
     try:
         with _members(archive, address) as members:
-            _refuse_the_dangerous(members, archive, address)
+            _refuse_unsafe_entries(members, archive, address)
             splits = [member for member in members if member.kind == "file" and _is_split(member)]
             homes = {PurePosixPath(member.name).parent for member in splits}
             if len(homes) != 1:
@@ -125,10 +127,16 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             yield [_zipped(opened, info) for info in opened.infolist()]
     elif start.startswith(b"\x1f\x8b"):
-        limit = _most_bytes(archive)
+        limit = _unpacked_limit(archive)
         why = f"unpacks to more than {limit:,} bytes from {archive.stat().st_size:,}"
         with gzip.open(archive) as gunzip:
-            stream = _Gunzipped(gunzip, limit, lambda: _refused(why, address))
+            stream = _Gunzipped(gunzip, limit, lambda: _refusal(why, address))
+            if not _begins_as_tar(stream):
+                raise Failure(
+                    "The gzip file holds no tar archive",
+                    where=address,
+                    remedy="give the address of a zip or tar.gz archive that holds the three splits",
+                )
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
                 members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
                 while stream.read(_CHUNK):  # tarfile stops short of the end, where gzip compares its checksum
@@ -143,7 +151,16 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         )
 
 
-def _most_bytes(archive: Path) -> int:
+def _begins_as_tar(stream: _Gunzipped) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    stream.seek(0)
+    return True
+
+
+def _unpacked_limit(archive: Path) -> int:
     """What an archive of text may unpack to."""
     return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
 
@@ -153,7 +170,8 @@ def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     kind = "folder" if info.is_dir() else "other" if link else "file"
     # The whole name: zipfile cuts the other one off at a NUL.
     name, bounded = info.orig_filename, info.compress_type in _PACKED_BY
-    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded)
+    encrypted = bool(info.flag_bits & 1)
+    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded, encrypted)
 
 
 def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -165,17 +183,17 @@ def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, info.size, "folder" if info.isdir() else "file" if info.isreg() else "other", opened)
 
 
-def _refuse_the_dangerous(members: list[_Member], archive: Path, address: str) -> None:
+def _refuse_unsafe_entries(members: list[_Member], archive: Path, address: str) -> None:
     seen: dict[str, _Member] = {}
     for member in members:
-        if why := _danger(member) or _ambiguity(member, seen.setdefault(_key(member.name), member)):
-            raise _refused(why, address)
+        if why := _unsafe_reason(member) or _ambiguous_reason(member, seen.setdefault(_key(member.name), member)):
+            raise _refusal(why, address)
     total = sum(member.size for member in members)
-    if total > _most_bytes(archive):
-        raise _refused(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
+    if total > _unpacked_limit(archive):
+        raise _refusal(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
 
 
-def _danger(member: _Member) -> str | None:
+def _unsafe_reason(member: _Member) -> str | None:
     path = PurePosixPath(member.name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
         return f"names a file outside itself: {member.name!r}"
@@ -183,10 +201,12 @@ def _danger(member: _Member) -> str | None:
         return f"holds a link or a device: {member.name!r}"
     if not member.bounded:
         return f"packs {member.name!r} by other means than deflate, the usual one of zip"
+    if member.encrypted:
+        return f"holds {member.name!r} encrypted by a password"
     return None
 
 
-def _ambiguity(member: _Member, first: _Member) -> str | None:
+def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
     """Why another program could unpack an entry to another file than we would, or keep the other one of two.
 
     Args:
@@ -210,7 +230,7 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 
 
-def _refused(why: str, address: str) -> Failure:
+def _refusal(why: str, address: str) -> Failure:
     return Failure(
         f"The archive is refused: it {why}", where=address, remedy="take the archive from a source that you trust"
     )

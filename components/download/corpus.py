@@ -14,11 +14,11 @@ from components.download.corpora import (
     MODEL,
     RESERVED,
     SAMPLE,
-    Known,
+    PublishedCorpus,
     dataset_digest,
-    recognise,
+    find_published,
 )
-from components.download.encoding import check_text, without_marks
+from components.download.encoding import check_text, without_byte_order_marks
 from components.download.naming import name_from, with_digest
 from components.download.settings import DownloadSettings
 from components.download.splits import has_released_names
@@ -30,10 +30,10 @@ from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.text.articles import SPLIT_FILE
 
 # Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
-Owner = Callable[[str, str], str | None]
+NameOwner = Callable[[str, str], str | None]
 
 
-def nobody(model_name: str, dataset_digest: str) -> str | None:
+def no_other_owner(model_name: str, dataset_digest: str) -> str | None:
     """The owner of every name where no registry is asked."""
     return None
 
@@ -63,12 +63,12 @@ class CorpusFacts:
     changes: list[str] = field(default_factory=list)
 
 
-def take_off_marks(files: dict[str, Path]) -> list[str]:
+def strip_byte_order_marks(files: dict[str, Path]) -> list[str]:
     """Takes the byte-order marks off the files of a run's own, and says of which splits."""
     changes = []
     for split, path in files.items():
         data = path.read_bytes()
-        if (text := without_marks(data)) != data:
+        if (text := without_byte_order_marks(data)) != data:
             write_atomically(path, text)
             changes.append(f"a byte-order mark was taken off {split}")
     return changes
@@ -91,17 +91,17 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
     for split, path in files.items():
         check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}", path.name)
     facts = {split: file_fact(path) for split, path in files.items()}
-    known = recognise(facts)
+    known = find_published(facts)
     if wanted and (known is None or known.name != wanted):
-        raise _differs(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
+        raise _mismatch(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
     if known is None and has_released_names(files):
         ending = files["train"].suffix
-        nearest = max(KNOWN.values(), key=lambda other: (_same(other, facts), other.released_as == ending))
-        raise _differs(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
+        nearest = max(KNOWN.values(), key=lambda other: (_equal_splits(other, facts), other.released_as == ending))
+        raise _mismatch(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
     return published_facts(known, source) if known else None
 
 
-def published_facts(known: Known, source: str) -> CorpusFacts:
+def published_facts(known: PublishedCorpus, source: str) -> CorpusFacts:
     """The facts of a published corpus."""
     return CorpusFacts(
         name=known.name,
@@ -114,7 +114,7 @@ def published_facts(known: Known, source: str) -> CorpusFacts:
     )
 
 
-def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: Owner = nobody) -> CorpusFacts:
+def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
     """The facts of a team's own text.
 
     Args:
@@ -165,7 +165,7 @@ def sample_facts(files: dict[str, Path], licence: str, attribution: str) -> Corp
     )
 
 
-def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
+def write_corpus(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
     """Moves checked files to where the next steps read them; the manifest comes last.
 
     Raises:
@@ -180,11 +180,13 @@ def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
     return write_manifest(folder, "corpus", asdict(facts))
 
 
-def _same(known: Known, facts: dict[str, FileFact]) -> int:
+def _equal_splits(known: PublishedCorpus, facts: dict[str, FileFact]) -> int:
     return sum(known.files[split] == fact for split, fact in facts.items())
 
 
-def _differs(facts: dict[str, FileFact], files: dict[str, Path], release: Known, source: str, what: str) -> Failure:
+def _mismatch(
+    facts: dict[str, FileFact], files: dict[str, Path], release: PublishedCorpus, source: str, what: str
+) -> Failure:
     split = next(split for split in facts if facts[split] != release.files[split])
     seen, wanted = facts[split], release.files[split]
     return Failure(

@@ -43,7 +43,7 @@ _DENSE = 0.4
 _ICONV = {"euc_jis_2004": "EUC-JP", "euc_jisx0213": "EUC-JP"}
 
 
-def without_marks(data: bytes) -> bytes:
+def without_byte_order_marks(data: bytes) -> bytes:
     """The bytes without the byte-order marks at their beginning and at the beginning of lines.
 
     Those within lines stay: they are characters of the text, as in WikiText-2.

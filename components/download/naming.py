@@ -50,7 +50,7 @@ def is_name(text: str) -> bool:
     return text == _in_lower_case(text) and text[:1].isalnum() and all(map(_is_kept, text)) and _fits(text)
 
 
-def belongs_to_another(client: MlflowClient, model_name: str, address: str, dataset_digest: str) -> str | None:
+def other_source_of_name(client: MlflowClient, model_name: str, address: str, dataset_digest: str) -> str | None:
     """Where the text comes from that has a model's name, if it is another text than ours; else None.
 
     It is ours where a version was made of the same bytes or of a text from the same address, which may have changed

@@ -25,7 +25,7 @@ _PROGRESS_EVERY = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-class _Cut(Exception):
+class _TruncatedBody(Exception):
     """The answer ended before its announced length."""
 
 
@@ -67,13 +67,13 @@ def download(address: str, target: Path, *, wait: wait_base | None = None) -> No
     attempts = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait or wait_random_exponential(multiplier=0.5, max=8),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_retryable),
         before_sleep=before_sleep_log(_log, logging.WARNING),
         reraise=True,
     )
     try:
         attempts(_stream, address, partial)
-    except (_Cut, requests.RequestException) as error:
+    except (_TruncatedBody, requests.RequestException) as error:
         raise _failure(address, error) from error
     except OSError as error:
         raise disk_failure(error, target) from error
@@ -97,7 +97,7 @@ def _stream(address: str, partial: _Partial) -> None:
                         emit("progress", step="download", done=done, total=total)
                         told = done
             except ProtocolError as error:
-                raise _Cut(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
+                raise _TruncatedBody(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
 
 
 def _pieces(answer: Response) -> Iterator[bytes]:
@@ -122,7 +122,7 @@ def _announced(answer: Response, had: int) -> int | None:
     return had + int(length) if length.isdigit() else None
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     """Whether a later attempt may go better. A name that nobody knows stays unknown."""
     import requests
 
@@ -130,7 +130,7 @@ def _may_pass(error: BaseException) -> bool:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
     if isinstance(error, requests.ConnectionError) and "NameResolutionError" in repr(error):
         return False
-    return isinstance(error, (_Cut, requests.ConnectionError, requests.Timeout))
+    return isinstance(error, (_TruncatedBody, requests.ConnectionError, requests.Timeout))
 
 
 def _failure(address: str, error: Exception) -> Failure:
@@ -145,7 +145,7 @@ def _failure(address: str, error: Exception) -> Failure:
             remedy="look whether the address is right and open to you, or give --corpus another one",
             exit_code=ExitCode.UNAUTHORISED if status in (401, 403) else ExitCode.FAILED,
         )
-    if isinstance(error, _Cut):
+    if isinstance(error, _TruncatedBody):
         return Failure(
             f"The download was cut off {ATTEMPTS} times, at last after {error}",
             where=where,

@@ -22,10 +22,10 @@ from components.shared.tracking.run import translate_mlflow_errors
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from components.evaluate.measure import Measured
+    from components.evaluate.measure import ModelScores
 
 KIND = "evaluation"
-Measure = Callable[[Path, dict[str, Any]], "Measured"]
+Measure = Callable[[Path, dict[str, Any]], "ModelScores"]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ class Prompt:
 
     title: str
     text: str
-    real: str
+    reference: str
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Continuation:
 
     title: str
     prompt: str
-    real: str
+    reference: str
     greedy: str
-    drawn: str
+    sampled: str
 
 
 def choose_prompts(
@@ -85,15 +85,15 @@ def continue_prompts(
         return [first_words(text, continuation_words, unit) for text in decoded]
 
     likeliest = texts(prompts, greedy)
-    drawn = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
-    drawn += [""] * (len(prompts) - len(drawn))
+    sampled = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
+    sampled += [""] * (len(prompts) - len(sampled))
     return [
-        Continuation(prompt.title, prompt.text, prompt.real, *made)
-        for prompt, *made in zip(prompts, likeliest, drawn, strict=True)
+        Continuation(prompt.title, prompt.text, prompt.reference, *made)
+        for prompt, *made in zip(prompts, likeliest, sampled, strict=True)
     ]
 
 
-def quality(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
+def generation_metrics(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
     """BLEU by sacrebleu with its signature, and how varied the text is, beside the same of the real text.
 
     `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` the share of
@@ -101,16 +101,16 @@ def quality(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[
     """
     from sacrebleu.metrics import BLEU
 
-    made, real = [each.greedy for each in continuations], [each.real for each in continuations]
+    made, reference = [each.greedy for each in continuations], [each.reference for each in continuations]
     bleu = BLEU(tokenize="13a" if unit == "word" else "char")
-    score = bleu.corpus_score(made, [real]).score
+    score = bleu.corpus_score(made, [reference]).score
     return {
         "bleu": score,
         "signature": str(bleu.get_signature()),
         "prompts": len(continuations),
         "decoding": "greedy, free-running",
         **variety(made, unit),
-        "real": variety(real, unit),
+        "reference": variety(reference, unit),
     }
 
 
@@ -126,7 +126,13 @@ def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
 
 def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[str, str]]:
     """The first few, as plain values; `continuation` is the one that was drawn."""
-    names = {"title": "title", "prompt": "prompt", "continuation": "drawn", "greedy": "greedy", "real": "real"}
+    names = {
+        "title": "title",
+        "prompt": "prompt",
+        "continuation": "sampled",
+        "greedy": "greedy",
+        "reference": "reference",
+    }
     return [{key: getattr(each, name) for key, name in names.items()} for each in continuations[:count]]
 
 

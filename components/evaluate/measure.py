@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.evaluate.continuations import choose_prompts, continue_prompts, quality, samples_of
+from components.evaluate.continuations import choose_prompts, continue_prompts, generation_metrics, samples_of
 from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
@@ -18,13 +18,13 @@ Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelScores:
     """What a model scores.
 
     Attributes:
         protocols: by name and split.
         tokenizer_digest: of the model's tokenizer.
-        bleu: see `quality`; empty where it was left out.
+        bleu: see `generation_metrics`; empty where it was left out.
         samples: see `samples_of`.
     """
 
@@ -64,7 +64,9 @@ def perplexities(
     }
 
 
-def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress) -> Measured:
+def score_model(
+    loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress
+) -> ModelScores:
     """Everything about one model.
 
     Args:
@@ -90,8 +92,11 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
         unit=unit,
     )
     judged = made[: settings.bleu_prompts]
-    return Measured(
-        scores, loaded.tokenizer_digest, quality(judged, unit) if judged else {}, samples_of(made, settings.samples)
+    return ModelScores(
+        scores,
+        loaded.tokenizer_digest,
+        generation_metrics(judged, unit) if judged else {},
+        samples_of(made, settings.samples),
     )
 
 

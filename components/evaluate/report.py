@@ -9,12 +9,12 @@ from typing import Any
 from components.evaluate.baselines import REFERENCES
 from components.evaluate.pictures import (
     MEASURES,
+    ComparedModel,
     Kind,
-    Rung,
     against_champion,
+    article_measure,
     by_article,
-    ladder,
-    measure,
+    comparison_chart,
     training_curves,
 )
 from components.shared.report.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
@@ -58,7 +58,7 @@ def evaluation_page(
     verdict = evaluation["verdict"]
     test = evaluation["protocols"][PROTOCOL]["test"]
     sound = _positive(test["nll"])
-    sections = [prose(verdict["reason"]), _headline(evaluation, model), _standing(evaluation, corpus, sound=sound)]
+    sections = [prose(verdict["reason"]), _headline(evaluation, model), _comparison(evaluation, corpus, sound=sound)]
     if curves := training_curves(history, model.get("candidates")):
         sections.append(section("How it was trained", curves))
     if sound:
@@ -92,16 +92,16 @@ def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
     return facts(values | {"Parameters": model["parameters"], "Best step": model["best_step"]})
 
 
-def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
+def _comparison(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
     champion, verdict = evaluation["champion"], evaluation["verdict"]
     unit: Unit = evaluation["protocols"][PROTOCOL]["test"]["unit"]
     kinds, rows = zip(*_rows(evaluation, corpus), strict=True)
     parts = [
         table(["model", f"{MEASURES[unit]}, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
     ]
-    rungs = [Rung(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
+    models = [ComparedModel(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
     if sound:
-        parts.insert(0, ladder(rungs, unit))
+        parts.insert(0, comparison_chart(models, unit))
     others = [
         [each.name, each.protocol, _ours(evaluation, each.protocol, each.measure), each.value, each.note, each.source]
         for each in REFERENCES
@@ -145,11 +145,11 @@ def _ours(evaluation: Mapping[str, Any], protocol: str, measure: str) -> float |
 
 
 def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
-    ordered = sorted(articles, key=lambda article: measure(article, unit))
+    ordered = sorted(articles, key=lambda article: article_measure(article, unit))
     few = min(_EXTREMES, len(ordered) // 2)
 
     def rows(chosen: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-        return [[each["title"], measure(each, unit), each[f"{unit}s"], each["tokens"]] for each in chosen]
+        return [[each["title"], article_measure(each, unit), each[f"{unit}s"], each["tokens"]] for each in chosen]
 
     columns = ["article", MEASURES[unit], f"{unit}s", "tokens"]
     return section(
@@ -164,7 +164,7 @@ def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
 def _writing(evaluation: Mapping[str, Any]) -> Html:
     parts = [prose("In bold how a paragraph of the test split begins; then how the model goes on, drawing its words.")]
     for each in evaluation["samples"]:
-        note = f"{each['title']}\nThe likeliest words: {each['greedy'].strip()}\nReally: {each['real'].strip()}"
+        note = f"{each['title']}\nThe likeliest words: {each['greedy'].strip()}\nReally: {each['reference'].strip()}"
         parts.append(sample(each["continuation"], prompt=each["prompt"].lstrip(), note=note))
     if bleu := evaluation["bleu"]:
         names = {
@@ -172,7 +172,7 @@ def _writing(evaluation: Mapping[str, Any]) -> Html:
             "distinct_2": "distinct word pairs",
             "repetition": "repeated four-grams",
         }
-        rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['real'][name]:.1%}"] for name, shown in names.items()]
+        rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['reference'][name]:.1%}"] for name, shown in names.items()]
         parts.append(
             table(
                 ["of the continuations", "the model's", "the real ones"],

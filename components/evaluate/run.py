@@ -12,7 +12,7 @@ from typing import Any
 
 from components.evaluate.baselines import baselines
 from components.evaluate.champion import KIND, Champion, find_champion, published
-from components.evaluate.measure import Measured, Progress, evaluation_key, measure, perplexities
+from components.evaluate.measure import ModelScores, Progress, evaluation_key, perplexities, score_model
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
@@ -71,7 +71,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         key,
         lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
-    verdict = _judge(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
+    verdict = _verdict_of(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
     emit("note", text=f"{verdict.word}: {verdict.reason}")
     evaluation["verdict"] = asdict(verdict)
     evaluation["champion"] = _described(champion)
@@ -95,18 +95,18 @@ def _evaluate(
     folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
     loaded = load_model(folder, metadata, settings)
-    measured = measure(loaded, {split: texts[split] for split in HELD_OUT}, settings, _teller())
+    scores = score_model(loaded, {split: texts[split] for split in HELD_OUT}, settings, _progress_reporter())
     found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
-    return measured.to_dict() | found | {"merged": metadata.get("merged", True)}
+    return scores.to_dict() | found | {"merged": metadata.get("merged", True)}
 
 
-def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
+def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> ModelScores:
     loaded = load_model(folder, metadata, settings)
-    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _teller())
-    return Measured(scores, loaded.tokenizer_digest)
+    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _progress_reporter())
+    return ModelScores(scores, loaded.tokenizer_digest)
 
 
-def _judge(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:
+def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:
     ours = Scores.from_evaluation(evaluation, weights)
     if champion is None:
         return gate(ours, None, rule)
@@ -160,7 +160,7 @@ def _history(model_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
-def _teller() -> Progress:
+def _progress_reporter() -> Progress:
     """Tells of progress about once a second, and of each end."""
     said = 0.0
 

@@ -97,7 +97,7 @@ class Scorer:
             for batch in _batches(jobs, self.batch_tokens)
         ]
         with head_in_float32(self.model):
-            for batch, values in zip(batches, self._side_by_side(batches), strict=True):
+            for batch, values in zip(batches, self._in_parallel(batches), strict=True):
                 for (_, index, window), value in zip(batch, values, strict=True):
                     scores[index].nll[window.scored : window.end] = value
                     scores[index].scored[window.scored : window.end] = True
@@ -105,7 +105,7 @@ class Scorer:
                 progress(done, total)
         return scores
 
-    def _side_by_side(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:
+    def _in_parallel(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:
         import torch
 
         if self.workers == 1:

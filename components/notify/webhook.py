@@ -26,7 +26,7 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
     attempts = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
         wait=wait_random_exponential(multiplier=0.2, max=2),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_retryable),
         reraise=True,
     )
     try:
@@ -62,7 +62,7 @@ def _post(address: str, document: dict[str, Any], timeout: float) -> None:
         answer.raise_for_status()
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     """Whether a later attempt may go better: the other side was away or busy."""
     import requests
 

@@ -69,11 +69,11 @@ def register_once(
     found = registry.versions_of(client, model, weights_digest)
     if not found:
         check()
-        made = make()
+        trained = make()
         counts = registry.version_of(client, model, weights_digest)
-        if counts is None or str(counts.version) == made:
-            return made
-        client.delete_model_version(model, made)
+        if counts is None or str(counts.version) == trained:
+            return trained
+        client.delete_model_version(model, trained)
         return str(counts.version)
     for double in found[1:]:
         if not registry.is_complete(double) and not client.get_model_version(model, double.version).aliases:

@@ -91,7 +91,9 @@ def write_tokens(
 
 def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> PreTrainedTokenizerFast:
     if settings.tokenizer == OWN:
-        return bpe.wrapped(bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency))
+        return bpe.as_fast_tokenizer(
+            bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
+        )
     with tempfile.TemporaryDirectory() as work:
         return load_pretrained(settings.tokenizer, settings.revision, Path(work), store)
 

@@ -10,7 +10,7 @@ from typing import Literal
 from components.shared.text.articles import SPLITS
 from components.validate.corpus import Corpus
 from components.validate.drift import DIVERGENCE, Reference
-from components.validate.known import KNOWN, Counts
+from components.validate.published import PUBLISHED_COUNTS, Counts
 from components.validate.settings import ValidateSettings
 
 Table = Literal["lines", "articles", "statistics"]
@@ -87,7 +87,7 @@ def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | No
         settings: the limits.
         reference: what the champion's corpus is like, where there is one and it is another.
     """
-    known = KNOWN.get(str(corpus.metadata.get("name")), {})
+    known = PUBLISHED_COUNTS.get(str(corpus.metadata.get("name")), {})
     found: list[Check] = []
     for name, split in corpus.splits.items():
         found += _counts(corpus, name, known.get(name), settings)

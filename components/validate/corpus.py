@@ -30,7 +30,7 @@ _UNREADABLE = "�"
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitText:
     """One split of the corpus.
 
     Attributes:
@@ -79,7 +79,7 @@ class Corpus:
     """
 
     metadata: dict[str, Any]
-    splits: dict[str, Split]
+    splits: dict[str, SplitText]
     vocabulary: list[str]
     unit: Unit = "word"
 
@@ -119,7 +119,7 @@ def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
     splits = {}
     for split, (text, unreadable) in read.items():
         words = _words(text, number) if unit == "word" else _characters(text, number)
-        splits[split] = Split(split, text, unreadable, words, unit)
+        splits[split] = SplitText(split, text, unreadable, words, unit)
     return Corpus(metadata=metadata, splits=splits, vocabulary=list(number), unit=unit)
 
 

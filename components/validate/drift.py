@@ -46,7 +46,7 @@ class Reference:
         return {**statistics, DIVERGENCE: divergence(words, self.words)}
 
 
-def champions_corpus(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
+def champion_reference(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
     """What the champion was trained on; None where that is this very corpus, unknown, or there is no champion.
 
     Raises:

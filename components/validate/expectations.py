@@ -30,7 +30,7 @@ _KINDS = {
 }
 
 
-def judge(checks: Sequence[Check], tables: Mapping[tuple[str, str], pd.DataFrame]) -> list[Result]:
+def run_checks(checks: Sequence[Check], tables: Mapping[tuple[str, str], pd.DataFrame]) -> list[Result]:
     """Runs the checks, a suite for each table, and gives their results in the order of the checks.
 
     Args:

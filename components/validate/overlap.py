@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from components.shared.text.units import Unit
-from components.validate.corpus import Split
+from components.validate.corpus import SplitText
 
 # Words of a run; a word of Chinese has one character and a half.
 RUN: dict[Unit, int] = {"word": 8, "byte": 16}
@@ -30,7 +30,7 @@ class Overlap:
     twin: tuple[str, str] | None
 
 
-def overlaps(splits: Sequence[Split]) -> dict[str, list[Overlap]]:
+def overlaps(splits: Sequence[SplitText]) -> dict[str, list[Overlap]]:
     """How much of each article stands in the splits before its own, near-duplicates included.
 
     A copy with a word changed here and there keeps most of its runs of eight words, while two articles about one
@@ -74,7 +74,7 @@ def _overlap(runs: np.ndarray, earlier: list[_Index]) -> Overlap:
     return Overlap(float(found.mean()) if len(mine) else 0.0, twin)
 
 
-def _runs(split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _runs(split: SplitText) -> tuple[np.ndarray, np.ndarray]:
     """The hash of every run of words that lies in one article, and the index of that article, in order."""
     length = RUN[split.unit]
     count = len(split.words) - length + 1

@@ -11,7 +11,7 @@ import numpy as np
 from components.shared.report.report import Html, badge, facts, page, prose, sample, section, table
 from components.shared.text.articles import SPLITS
 from components.validate import pictures
-from components.validate.corpus import Corpus, Split
+from components.validate.corpus import Corpus, SplitText
 from components.validate.overlap import RUN
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -107,7 +107,7 @@ def _text(corpus: Corpus) -> Html:
     return section("The text", table(columns, rows, "What each split holds."), *openings)
 
 
-def _opening(split: Split) -> list[Html]:
+def _opening(split: SplitText) -> list[Html]:
     """How the article in the middle of a split begins."""
     if not len(split.words):
         return []

@@ -46,12 +46,18 @@ class Lines(dict[str, Any]):
         self.lines.pop(key, None)
         super().__setitem__(key, value)
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a value another key, which keeps the line of the old one."""
+        line = self.lines.pop(old)
+        self[new] = self.pop(old)
+        self.lines[new] = line
+
 
 def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
     """The line of the last key of a path that a file holds; None where no file says what stands there."""
     line = None
     for key in path:
-        if not isinstance(values, Lines) or key not in values.lines:
+        if not isinstance(values, Lines) or key not in values.lines or key not in values:
             return None
         line, values = values.lines[key], values[key]
     return line

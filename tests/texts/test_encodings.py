@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.download.corpora import TOKENS
-from components.download.encoding import without_marks
+from components.download.encoding import without_byte_order_marks
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import Failure
@@ -114,7 +114,7 @@ def test_a_byte_order_mark_is_taken_off_and_recorded(tmp_path, capsys, marked):
 
 def test_marks_between_texts_that_were_joined_are_taken_off_and_those_in_a_line_stay():
     joined = "\ufeff\ufeff = A = \n \n\ufeff = B = \n words \ufeff words\n\ufeff".encode()
-    assert without_marks(joined).decode() == " = A = \n \n = B = \n words \ufeff words\n"
+    assert without_byte_order_marks(joined).decode() == " = A = \n \n = B = \n words \ufeff words\n"
 
 
 def test_a_release_with_a_mark_is_the_release(real_data, tmp_path):

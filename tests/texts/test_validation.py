@@ -9,8 +9,8 @@ import pytest
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
 from components.validate.drift import Reference, comparable
-from components.validate.expectations import judge
-from components.validate.measures import measure
+from components.validate.expectations import run_checks
+from components.validate.measures import build_tables
 from components.validate.report import write_report
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -27,7 +27,7 @@ def validated(tmp_path):
     def validate(texts, reference=None):
         corpus = read_corpus(write(tmp_path / "corpus", texts), FACTS)
         settings = ValidateSettings()
-        found = judge(checks(corpus, settings, reference), measure(corpus, settings, reference))
+        found = run_checks(checks(corpus, settings, reference), build_tables(corpus, settings, reference))
         return corpus, {(each.split, each.name): each for each in found}
 
     return validate
@@ -110,7 +110,7 @@ def test_the_report_speaks_of_characters_and_is_short(validated, tmp_path):
         champion=None,
         unit=corpus.unit,
     )
-    page = write_report(corpus, measure(corpus, settings), validation)
+    page = write_report(corpus, build_tables(corpus, settings), validation)
     assert "distinct characters" in page and "runs of 16 characters" in page and "words" not in page.split("<svg")[0]
     assert "a byte-order mark was taken off train" in page
     longest = max(page.split("<blockquote>")[1:], key=len).partition("</blockquote>")[0]

@@ -17,7 +17,7 @@ from components.shared.storage.s3 import S3Objects
 _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
 
 
-def ingredients(settings: dict[str, Any]) -> dict[str, str]:
+def external_input_digests(settings: dict[str, Any]) -> dict[str, str]:
     """Digests of the inputs that settings point to, by the name of the setting; a missing folder is left out.
 
     Args:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PriorArtifacts:
     """What was made before of a reuse key, see `decide`."""
 
     version: str | None
@@ -22,7 +22,7 @@ class Standing:
     checkpoint: bool
 
 
-def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> Standing:
+def find_prior_artifacts(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> PriorArtifacts:
     """Asks the registry, which alone knows of versions, and the store.
 
     A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
@@ -32,7 +32,7 @@ def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str)
     versions = registry.versions_of_request(client, model_name, reuse_key)
     versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
     complete = (str(version.version) for version in versions if registry.is_complete(version))
-    return Standing(
+    return PriorArtifacts(
         version=next(complete, None),
         model=any(store.find(trained.KIND, digest) for digest in digests),
         checkpoint=bool(store.names("checkpoint", f"{reuse_key}/")),

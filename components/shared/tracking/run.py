@@ -10,9 +10,10 @@ import os
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from components.shared.base.events import emit
 from components.shared.base.failure import ExitCode, Failure
@@ -22,6 +23,7 @@ from components.shared.tracking.local_address import folder_address, sqlite_path
 from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
 from components.shared.tracking.mlflow_filter import equals
 from components.shared.tracking.mlflow_schema import schema_failure
+from components.shared.tracking.mlflow_variables import check_address, check_mlflow_variables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -117,33 +119,44 @@ def use_own_variables() -> None:
 
 
 def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
-    """A client of the tracking server; a server at an http address has answered a request before this returns.
+    """A client of the tracking server or database, after a server has answered.
 
     Args:
         uri: the address of the server or database.
         patience: seconds for which the request is retried while the server does not answer.
 
     Raises:
-        Failure: the server does not answer or refuses access, or the database belongs to another version of MLflow.
+        Failure: the server does not answer or refuses access, the database belongs to another version of MLflow, or a
+            variable of MLflow is wrong.
     """
+    check_mlflow_variables()
     from mlflow import MlflowClient, get_tracking_uri
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     uri = uri or get_tracking_uri()
-    if urlparse(uri).scheme in ("http", "https"):
-        attempts = Retrying(
-            retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
-            stop=stop_after_delay(patience),
-            wait=wait_random_exponential(multiplier=0.5, max=5),
-            reraise=True,
-        )
+    check_address(uri)
+    attempts = Retrying(
+        retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
+        stop=stop_after_delay(patience),
+        wait=wait_random_exponential(multiplier=0.5, max=5),
+        reraise=True,
+    )
+    if uri.startswith(("http://", "https://")):
         attempts(_probe, uri)
+    elif not uri.startswith(("sqlite", "databricks")):
+        attempts(_probe_database, uri)
     if path := sqlite_path(uri):
         prepare_database(path)
     # MLflow would also log the traceback of an error that it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    try:
+    with _connecting(uri):
         return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _connecting(uri: str) -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise Failure(
             f"The driver of this database is not installed: {error}",
@@ -200,6 +213,12 @@ def mlflow_failure(error: Exception, where: str) -> Failure | None:
         return database_failure(cause, str(sqlite_path(where) or where))
     if isinstance(error, CommandError) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
         return schema_failure(unknown[1], where)
+    if isinstance(error, CommandError):
+        return Failure(
+            f"The database has no schema of MLflow: {redact(str(error))}",
+            where=str(sqlite_path(where) or where),
+            remedy="restore it from a backup, or choose another home or database",
+        )
     if isinstance(error, MlflowException):
         refused = error.get_http_status_code() in (401, 403)
         return _refused(where, str(error)) if refused else _error_of(where, error)
@@ -318,6 +337,18 @@ def _probe(uri: str) -> None:
             remedy="see the log of the MLflow server",
             exit_code=ExitCode.UNREACHABLE,
         )
+
+
+def _probe_database(uri: str) -> None:
+    """Asks the server of a database once; MLflow would ask a dead one for two minutes."""
+    from sqlalchemy import create_engine
+
+    with _connecting(uri):
+        engine = create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _refused(uri: str, answer: str) -> Failure:

@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from components.validate.measures import measure
+from components.validate.measures import build_tables
 from components.validate.report import write_report
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -32,7 +32,7 @@ def written(folder, texts, *expectations, champion=None, **facts):
         frequent_words={},
         champion=champion,
     )
-    return write_report(corpus, measure(corpus, ValidateSettings()), validation)
+    return write_report(corpus, build_tables(corpus, ValidateSettings()), validation)
 
 
 def headings(html):
