@@ -72,7 +72,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
     verdict = _verdict_of(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
-    emit("note", text=f"{verdict.word}: {verdict.reason}")
+    emit("note", text=f"{verdict.outcome}: {verdict.reason}")
     evaluation["verdict"] = asdict(verdict)
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
@@ -80,7 +80,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     write_atomically(evaluation_dir / "evaluation.json", content + "\n")
     page = evaluation_page(evaluation, corpus.metadata, model.metadata, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
-    metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
+    metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.outcome}
     write_manifest(evaluation_dir, KIND, metadata)
     step.store.publish(evaluation_dir, KIND, f"{weights}/{key}")
     report_path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
     step.published.update(report=step.tracking.address("reports/evaluation.html"))
-    return Evaluated(verdict.word, metrics)
+    return Evaluated(verdict.outcome, metrics)
 
 
 def _evaluate(
@@ -111,7 +111,7 @@ def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion 
     if champion is None:
         return gate(ours, None, rule)
     verdict = gate(ours, Scores.from_evaluation(champion.evaluation, champion.weights_digest), rule)
-    if verdict.word == "incomparable" and champion.evaluation is None:
+    if verdict.outcome == "incomparable" and champion.evaluation is None:
         return replace(verdict, reason=f"The champion cannot be scored: {champion.origin}.")
     return verdict
 

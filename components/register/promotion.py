@@ -83,7 +83,7 @@ def decide_alias(client: MlflowClient, model: str, version: str, gate_against: G
         _record(client, model, version, verdict, champion)
         _announce_move(client, model, _number(champion), version)
         if finish_move(client, model):
-            return AliasDecision(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
+            return AliasDecision(verdict.outcome, verdict.reason, registry.CHAMPION, _number(champion) or None)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
     raise _moved_by_others(client, model)
 
@@ -158,11 +158,11 @@ def _challenge(
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
     alias = registry.CHALLENGER if verdict.alias else None
-    return AliasDecision(verdict.word, verdict.reason, alias, _number(champion) or None)
+    return AliasDecision(verdict.outcome, verdict.reason, alias, _number(champion) or None)
 
 
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
-    client.set_model_version_tag(model, version, registry.VERDICT, verdict.word)
+    client.set_model_version_tag(model, version, registry.VERDICT, verdict.outcome)
     client.set_model_version_tag(model, version, registry.REASON, verdict.reason)
     if champion:
         client.set_model_version_tag(model, version, registry.CHAMPION_BEFORE, _number(champion))

@@ -73,6 +73,11 @@ class Damaged(Failure):
     """A stored object is corrupted: it can be deleted and made again. No other failure implies this."""
 
 
+def variable_failure(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
+    """The failure for a variable of the environment that cannot be used."""
+    return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)
+
+
 def _unpickled(kind: type[Failure], what: str, where: str, remedy: str, exit_code: ExitCode) -> Failure:
     failure = kind.__new__(kind)
     Failure.__init__(failure, what, where=where, remedy=remedy, exit_code=exit_code)

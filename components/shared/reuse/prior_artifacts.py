@@ -1,4 +1,4 @@
-"""What was made before of what a run asks for, by the registry and by the store."""
+"""Looks up the artifacts of earlier runs with the same reuse key, in the registry and in the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorArtifacts:
-    """What was made before of a reuse key, see `decide`."""
+    """The artifacts of earlier runs with a reuse key, see `decide`."""
 
     version: str | None
     model: bool
@@ -23,10 +23,10 @@ class PriorArtifacts:
 
 
 def find_prior_artifacts(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> PriorArtifacts:
-    """Asks the registry, which alone knows of versions, and the store.
+    """Looks up versions in the registry, and models and checkpoints in the store.
 
-    A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
-    that another reuse key made counts where a training of this one ended in the same weights.
+    An incomplete version does not count: the next run completes its registration. A version with another reuse key
+    counts if a training with this key ended in the same weights.
     """
     digests = {result.weights_digest for result in trained.training_results(store, reuse_key)}
     versions = registry.versions_of_request(client, model_name, reuse_key)

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import variable_failure
 from components.shared.base.ranges import safe_repr
 from components.shared.storage.store import Store
 
@@ -131,11 +131,9 @@ def _whole_number(variable: str, default: int) -> int:
     text = os.environ.get(variable) or str(default)
     if re.fullmatch("[0-9]{1,9}", text):
         return int(text)
-    raise Failure(
+    raise variable_failure(
         f"{variable} must be a whole number, got {safe_repr(text)}",
-        where="the environment of the step",
-        remedy="unset it; `wikigpt run` and `wikigpt submit` set it where it is needed",
-        exit_code=ExitCode.USAGE,
+        "unset it; `wikigpt run` and `wikigpt submit` set it where it is needed",
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.shared.base.address import is_web_address
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
 # Key id and token are sent in a header. The secret key is not, so only blanks at its ends and control characters are
@@ -37,35 +37,34 @@ def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
     given = os.environ if environment is None else environment
     for name, pattern in _IN_HEADERS.items():
         if name in given and not re.fullmatch(pattern, given[name]):
-            raise _wrong(
+            raise variable_failure(
                 f"{name} holds a blank, a line break or another character that no credential has",
                 "remove that character; a Secret that was made from a file often ends with a line break",
                 ExitCode.UNAUTHORISED,
             )
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if not re.fullmatch(r"[A-Za-z0-9-]*", given.get(name, "")):
-            raise _wrong(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
+            raise variable_failure(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
     if given.get("AWS_RETRY_MODE") not in (None, "", *RETRY_MODES):
-        raise _wrong(
+        raise variable_failure(
             f"AWS_RETRY_MODE is {safe_repr(given['AWS_RETRY_MODE'])}",
             f"set it to {', '.join(RETRY_MODES[:-1])} or {RETRY_MODES[-1]}, or unset it",
         )
     for name in _ADDRESSES:
         if given.get(name) and not is_web_address(given[name]):
-            raise _wrong(f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://")
+            raise variable_failure(
+                f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://"
+            )
     for name, limit in _COUNTS.items():
         if name in given and (problem := _problem(given[name], limit)):
-            raise _wrong(f"{name} {problem}", "set it to a number in this range, or unset it")
+            raise variable_failure(f"{name} {problem}", "set it to a number in this range, or unset it")
     for name in _FILES:
         if given.get(name) and not Path(given[name]).exists():
-            raise _wrong(f"{name} names {safe_repr(given[name])}, which does not exist", "mount the file, or unset it")
+            what = f"{name} names {safe_repr(given[name])}, which does not exist"
+            raise variable_failure(what, "mount the file, or unset it")
 
 
 def _problem(text: str, limit: Range) -> str | None:
     if not re.fullmatch(r"-?[0-9]{1,40}", text):
         return f"must be a whole number {limit}, got {safe_repr(text)}"
     return limit.problem(int(text))
-
-
-def _wrong(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
-    return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)

@@ -223,7 +223,7 @@ def test_a_champion_is_not_compared_with_itself(bench, client):
     crown(client, weights_of(model))
     evaluated = bench.run(model, "one")
     assert evaluated.recommendation == "keep"
-    assert bench.evaluation("one")["verdict"]["reason"] == "The champion has these very weights."
+    assert bench.evaluation("one")["verdict"]["reason"] == "The champion has the same weights."
 
 
 def test_a_broken_model_is_invalid_and_still_reported(bench):

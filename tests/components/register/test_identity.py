@@ -199,7 +199,7 @@ def test_an_evaluation_that_does_not_say_its_weights_is_compared_with_nothing(
     register(make_step("run-2"), other(first, tmp_path / "again", nll_per_word=4.0))
     tags = client.get_model_version(NAME, "2").tags
     assert tags[registry.VERDICT] == "incomparable"
-    assert "not on record which weights they were measured on" in tags[registry.REASON]
+    assert "the weights that they were measured on were not recorded" in tags[registry.REASON]
 
 
 @pytest.mark.parametrize("number", [3, 9])
