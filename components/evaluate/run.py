@@ -30,7 +30,7 @@ from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gat
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the step hands on beside its folder.
+    """The outputs of the step beside its folder.
 
     Attributes:
         recommendation: `promote`, `keep`, `incomparable` or `invalid`.
@@ -46,7 +46,7 @@ class Evaluated:
 
 
 def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
-    """Scores the model, or finds the scores of its weights in the store, and sets them against the present champion's.
+    """Scores the model, or takes the scores of its weights from the store, and compares them with the champion's.
 
     Args:
         step: what every step is handed.
@@ -161,13 +161,13 @@ def _history(model_dir: Path) -> list[dict[str, Any]]:
 
 
 def _progress_reporter() -> Progress:
-    """Tells of progress about once a second, and of each end."""
-    said = 0.0
+    """Emits progress about once a second, and at the end of each text."""
+    last = 0.0
 
-    def tell(protocol: str, split: str, done: int, total: int) -> None:
-        nonlocal said
-        if done == total or time.monotonic() - said > 1:
-            said = time.monotonic()
+    def report(protocol: str, split: str, done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > 1:
+            last = time.monotonic()
             emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
 
-    return tell
+    return report

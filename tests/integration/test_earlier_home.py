@@ -124,7 +124,7 @@ def test_the_gate_compares_with_its_champion(
     own = json.loads((tmp_path / "earlier-evaluation" / "evaluation.json").read_text())
     model = challenger(2)
     found = score(tmp_path, model, "run-2")
-    assert found["champion"]["origin"] == "scored anew from its model"
+    assert found["champion"]["origin"] == "scored again from its model"
     assert found["champion"]["weights_digest"] == digest
     validation = own["protocols"]["wikitext-word"]["validation"]
     assert found["champion"]["protocols"]["wikitext-word"]["validation"] == validation

@@ -83,7 +83,7 @@ def test_a_connection_to_the_hub_that_is_dropped_is_tried_again(monkeypatch):
 @pytest.mark.parametrize("name", KNOWN)
 def test_without_the_hub_the_failure_says_what_was_tried_and_what_to_do(no_hub, tmp_path, name):
     started = time.monotonic()
-    with pytest.raises(Failure, match=f"The corpus {name} cannot be had from the Hub") as failure:
+    with pytest.raises(Failure, match=f"The corpus {name} cannot be downloaded from the Hub") as failure:
         fetch_corpus(DownloadSettings(corpus=name), tmp_path / "out", no_hub)
     assert time.monotonic() - started < 8
     assert failure.value.exit_code == ExitCode.UNREACHABLE
