@@ -160,11 +160,7 @@ def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
 
 
 def _writing(evaluation: Mapping[str, Any]) -> Html:
-    parts = [
-        prose(
-            "The bold text begins a paragraph of the test split; the text after it is sampled from the model."
-        )
-    ]
+    parts = [prose("The bold text begins a paragraph of the test split; the text after it is sampled from the model.")]
     for each in evaluation["samples"]:
         note = f"{each['title']}\nGreedy: {each['greedy'].strip()}\nReference: {each['reference'].strip()}"
         parts.append(sample(each["continuation"], prompt=each["prompt"].lstrip(), note=note))

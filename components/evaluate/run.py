@@ -71,9 +71,11 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         key,
         lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
-    verdict = _verdict_of(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
+    rule = Rule.from_settings(asdict(settings))
+    verdict = _verdict_of(evaluation, weights, champion, rule)
     emit("note", text=f"{verdict.word}: {verdict.reason}")
-    evaluation["verdict"] = asdict(verdict)
+    # The step that registers the model applies the same rule, and reads no settings of this step.
+    evaluation |= {"rule": asdict(rule), "verdict": asdict(verdict)}
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
     content = json.dumps(json_value(evaluation), indent=1, allow_nan=False)

@@ -71,7 +71,7 @@ def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, v
     """Adds everything that belongs to a version; the tag that marks it as complete comes last."""
     number = str(version.version)
     _update_evaluation_tags(client, trained, version)
-    decision = decide_alias(client, trained.name, number, _gate_against(client, trained, step.settings["evaluate"]))
+    decision = decide_alias(client, trained.name, number, _gate_against(client, trained))
     rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
     tags = client.get_model_version(trained.name, number).tags
     client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags))
@@ -141,8 +141,9 @@ def _update_evaluation_tags(client: MlflowClient, trained: TrainedModel, version
             client.set_model_version_tag(trained.name, number, name, value)
 
 
-def _gate_against(client: MlflowClient, trained: TrainedModel, settings: dict[str, Any]) -> GateAgainst:
-    ours, rule = Scores.from_evaluation(trained.scores, trained.weights_digest), Rule.from_settings(settings)
+def _gate_against(client: MlflowClient, trained: TrainedModel) -> GateAgainst:
+    ours = Scores.from_evaluation(trained.scores, trained.weights_digest)
+    rule = Rule.from_settings(trained.scores["rule"])
 
     def gate_against(champion: ModelVersion | None) -> Verdict:
         if champion is None:

@@ -77,8 +77,7 @@ def score(root: Path, model: Path, run: str, **settings: Any) -> dict[str, Any]:
 
 def finish(root: Path, model: Path, run: str) -> str:
     """Registers a model that was scored in a run; the version."""
-    settings = {"evaluate": {"margin": 0.005, "confidence": 0.95, "resamples": 200, "seed": 0, "policy": "auto"}}
-    step = Step("register", run, {"register": {}, **settings})
+    step = Step("register", run, {"register": {}})
     return register(step, "k" * 32, root / "corpus", model, root / f"{run}-evaluation", root / "report")
 
 
