@@ -105,10 +105,7 @@ def test_what_the_hub_refuses_does_not_end_in_the_sample(tmp_path, status, code,
     with hub({}, refusal=(status, code)) as served:
         ended = fetch(served.url, tmp_path)
     assert (ended.returncode, ended.stdout) == (exit_code, "")
-    assert (
-        f"The corpus wikitext-2-v1 cannot be downloaded from the Hub: {'' if status == 404 else 'there is '}"
-        in ended.stderr
-    )
+    assert f"wikitext-2-v1 cannot be downloaded from the Hub: {'' if status == 404 else 'there is '}" in ended.stderr
     assert what in ended.stderr
 
 

@@ -114,7 +114,7 @@ def _empty_the_folder(folder):
         (shutil.rmtree, "There is no such folder"),
         (_empty_the_folder, "holds no corpus"),
         (_remove_a_split, "lacks a split: there is no test.txt"),
-        (_add_another_corpus, r"holds more than one corpus: wiki\.train\.raw and train\.txt"),
+        (_add_another_corpus, r"holds more than one corpus: one with wiki\.train\.raw and one with train\.txt"),
         (_empty_a_split, "The validation split is empty"),
         (_write_latin_1, r"The train split is not UTF-8: byte 0xe9 in line 2"),
         (_write_nul, "The test split holds a NUL byte in line 4"),

@@ -97,7 +97,7 @@ def test_the_fall_back_is_the_sample_and_is_announced(no_hub, tmp_path, capsys):
     manifest = fetch_corpus(DownloadSettings(fall_back_to_sample=True), tmp_path / "out", no_hub)
     assert (manifest.metadata["name"], manifest.metadata["model_name"]) == (SAMPLE, "wikigpt-sample")
     notes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert "sample text instead of wikitext-2-raw-v1" in notes[0]["text"]
+    assert "sample corpus instead of wikitext-2-raw-v1" in notes[0]["text"]
 
 
 def test_a_folder_that_is_missing_is_no_reason_to_fall_back(no_hub, tmp_path):
