@@ -26,7 +26,7 @@ _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
 # zipfile decompresses these methods in bounded pieces; a piece of another method may expand without limit.
 _PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# A zip that is encrypted or packed in an unknown way is a RuntimeError.
+# A zip that is packed in an unknown way is a RuntimeError.
 _DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -48,6 +48,7 @@ class _Member:
         kind: "file", "folder" or "other" (a link, a device).
         open: gives its bytes.
         bounded: whether reading it decompresses no more than is read.
+        encrypted: whether it takes a password to open it.
     """
 
     name: str
@@ -55,6 +56,7 @@ class _Member:
     kind: str
     open: Callable[[], IO[bytes]]
     bounded: bool = True
+    encrypted: bool = False
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
@@ -129,6 +131,12 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         why = f"unpacks to more than {limit:,} bytes from {archive.stat().st_size:,}"
         with gzip.open(archive) as gunzip:
             stream = _Gunzipped(gunzip, limit, lambda: _refusal(why, address))
+            if not _begins_as_tar(stream):
+                raise Failure(
+                    "The gzip file holds no tar archive",
+                    where=address,
+                    remedy="give the address of a zip or tar.gz archive that holds the three splits",
+                )
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
                 members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
                 while stream.read(_CHUNK):  # tarfile stops before the end, where gzip checks its checksum
@@ -145,6 +153,15 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         )
 
 
+def _begins_as_tar(stream: _Gunzipped) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    stream.seek(0)
+    return True
+
+
 def _unpacked_limit(archive: Path) -> int:
     """What an archive of text may unpack to."""
     return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
@@ -155,7 +172,8 @@ def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     kind = "folder" if info.is_dir() else "other" if link else "file"
     # The whole name: zipfile cuts the other one off at a NUL.
     name, bounded = info.orig_filename, info.compress_type in _PACKED_BY
-    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded)
+    encrypted = bool(info.flag_bits & 1)
+    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded, encrypted)
 
 
 def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -185,6 +203,8 @@ def _unsafe_reason(member: _Member) -> str | None:
         return f"holds a link or a device: {member.name!r}"
     if not member.bounded:
         return f"compresses {member.name!r} by another method than deflate"
+    if member.encrypted:
+        return f"holds {member.name!r} encrypted by a password"
     return None
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from components.download.address import is_archive
 from components.download.corpora import RESERVED
 from components.download.naming import LONGEST, is_name
-from components.shared.base.address import is_bucket, is_web_address
+from components.shared.base.address import is_bucket, is_web_address, names_bucket
 from components.shared.base.ranges import safe_repr
 
 _SCHEMES = ("https", "http", "s3")
@@ -44,8 +44,8 @@ class DownloadSettings:
             )
         if is_archive(self.corpus) and not is_web_address(self.corpus):
             raise ValueError(f"corpus must have a valid host, got {safe_repr(self.corpus)}")
-        if is_bucket(self.corpus) and not self.corpus.removeprefix("s3://").strip("/"):
-            raise ValueError(f"corpus must name a bucket after s3://, got {self.corpus!r}")
+        if is_bucket(self.corpus) and not names_bucket(self.corpus):
+            raise ValueError(f"corpus must name a bucket after s3://, got {safe_repr(self.corpus)}")
         if self.name is not None and not is_name(self.name):
             raise ValueError(
                 f"name must be at most {LONGEST} letters in lower case, digits, dots and dashes,"

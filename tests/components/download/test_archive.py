@@ -1,5 +1,6 @@
 """Archives: what they may hold, and what they are refused for."""
 
+import gzip
 import io
 import os
 import stat
@@ -143,6 +144,18 @@ def test_a_byte_that_changed_on_the_way_is_damage(opened, pack):
     whole[len(whole) // 2] ^= 1
     with pytest.raises(Failure, match="damaged"):
         opened(bytes(whole))
+
+
+def test_an_encrypted_archive_is_not_called_damaged(opened, texts):
+    data = bytearray(zip_of({f"{split}.txt": text for split, text in texts.items()}))
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory of the archive
+    with pytest.raises(Failure, match=r"refused: it holds 'train\.txt' encrypted by a password"):
+        opened(bytes(data))
+
+
+def test_a_text_that_gzip_packed_is_not_called_damaged(opened, texts):
+    with pytest.raises(Failure, match="The gzip file holds no tar archive"):
+        opened(gzip.compress(texts["train"]))
 
 
 def test_an_archive_without_splits_says_so(opened):
