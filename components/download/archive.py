@@ -1,6 +1,6 @@
-"""The splits out of a zip or tar archive that nobody vouches for.
+"""Unpacks the splits from an untrusted zip or tar archive.
 
-No more is decompressed than text could be: neither by an archive that announces it nor by one that lies.
+The decompressed size is limited to what text can have, whatever size the archive declares.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from components.shared.base.failure import Failure
 from components.shared.storage.files import disk_failure
 
 _LIMIT = 8 << 30
-# Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.
+# Text is compressed about four times. A much higher ratio is a decompression bomb; small files may have any ratio.
 _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
-# zipfile decompresses these piece by piece, and of the others whatever a piece expands to.
+# zipfile decompresses these methods in bounded pieces; a piece of another method may expand without limit.
 _PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # A zip that is packed in an unknown way is a RuntimeError.
 _DAMAGE = (
@@ -43,11 +43,11 @@ class _Member:
     """An entry of an archive.
 
     Attributes:
-        name: as it stands there.
-        size: unpacked bytes that it announces.
+        name: as the archive has it.
+        size: unpacked bytes, as declared.
         kind: "file", "folder" or "other" (a link, a device).
         open: gives its bytes.
-        bounded: whether opening it decompresses no more than is read.
+        bounded: whether reading it decompresses no more than is read.
         encrypted: whether it takes a password to open it.
     """
 
@@ -60,7 +60,7 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
-    """Unpacks the files of splits, after every entry was looked at.
+    """Unpacks the files of splits after every entry was checked.
 
     Args:
         archive: the file.
@@ -71,7 +71,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
         The folder that holds the splits.
 
     Raises:
-        Failure: it is no archive, is damaged, or holds what an archive of text has no reason to hold.
+        Failure: it is not an archive, is damaged, or holds an entry that an archive of text does not need.
     """
     try:
         with _members(archive, address) as members:
@@ -83,7 +83,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
                 raise Failure(
                     f"The archive {what}",
                     where=address,
-                    remedy="give one with wiki.train.tokens and its fellows, or train.txt, validation.txt, test.txt",
+                    remedy="give one with wiki.{train,valid,test}.tokens, or {train,validation,test}.txt",
                 )
             for member in splits:
                 _write(member, folder / PurePosixPath(member.name).name)
@@ -91,7 +91,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
         raise Failure(
             f"The archive is damaged: {str(error) or type(error).__name__}",
             where=address,
-            remedy="run again to fetch it anew; if that does not help, the file at that address is broken",
+            remedy="run again to download it again; if that does not help, the file at that address is damaged",
         ) from error
     except OSError as error:
         raise disk_failure(error, folder) from error
@@ -99,7 +99,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
 
 
 class _Gunzipped:
-    """A gzip file as tarfile reads it, which is refused where it decompresses to more than its limit."""
+    """A gzip file for tarfile that is refused if it decompresses to more than its limit."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int, refusal: Callable[[], Failure]):
         self.stream, self.limit, self.refusal = stream, limit, refusal
@@ -139,13 +139,15 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
                 )
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
                 members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
-                while stream.read(_CHUNK):  # tarfile stops short of the end, where gzip compares its checksum
+                while stream.read(_CHUNK):  # tarfile stops before the end, where gzip checks its checksum
                     pass
                 yield members
     else:
         html = start.lstrip()[:1] == b"<"
         raise Failure(
-            "An HTML page came where an archive was expected" if html else "The file is not a zip or tar.gz archive",
+            "The address returns an HTML page and not an archive"
+            if html
+            else "The file is not a zip or tar.gz archive",
             where=address,
             remedy="give the address of the archive itself; a page that asks for a login also looks like this",
         )
@@ -200,14 +202,14 @@ def _unsafe_reason(member: _Member) -> str | None:
     if member.kind == "other":
         return f"holds a link or a device: {member.name!r}"
     if not member.bounded:
-        return f"packs {member.name!r} by other means than deflate, the usual one of zip"
+        return f"compresses {member.name!r} by another method than deflate"
     if member.encrypted:
         return f"holds {member.name!r} encrypted by a password"
     return None
 
 
 def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
-    """Why another program could unpack an entry to another file than we would, or keep the other one of two.
+    """Why another program could unpack an entry to another file, or keep the other one of two entries.
 
     Args:
         member: the entry.
@@ -225,7 +227,7 @@ def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
 
 
 def _key(name: str) -> str:
-    """Equal for names that are one file on some system: case, composed letters, and ends of names may not count."""
+    """Equal for names that some file system treats as one: case, Unicode composition and trailing dots are ignored."""
     parts = (part.rstrip(" .") or part for part in PurePosixPath(name).parts)
     return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 

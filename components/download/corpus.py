@@ -1,4 +1,4 @@
-"""A corpus that was fetched: checked, named and put where the next steps read it."""
+"""A fetched corpus: it is checked, named and written to the folder that the next steps read."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ from components.shared.storage.files import FileFact, disk_failure, file_fact, w
 from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.text.articles import SPLIT_FILE
 
-# Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
+# Gives the address of another text whose models have this name, by model name and dataset digest.
 NameOwner = Callable[[str, str], str | None]
 
 
 def no_other_owner(model_name: str, dataset_digest: str) -> str | None:
-    """The owner of every name where no registry is asked."""
+    """Used where no registry is available."""
     return None
 
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What later steps learn of a corpus, beside its files.
+    """The metadata of a corpus for later steps.
 
     Attributes:
         name: of the corpus.
         model_name: under which its models are registered.
-        dataset_digest: of its splits, see `dataset_digest`.
+        dataset_digest: see `components.download.corpora.dataset_digest`.
         licence: of the text.
-        attribution: whom the licence asks to name.
+        attribution: the authors that the licence requires to be named.
         source: where it came from, without secrets.
         published: whether the bytes are those of a published release.
-        changes: what was changed of the text as it was given, a phrase each.
+        changes: descriptions of the changes that were made to the given text.
     """
 
     name: str
@@ -64,13 +64,13 @@ class CorpusFacts:
 
 
 def strip_byte_order_marks(files: dict[str, Path]) -> list[str]:
-    """Takes the byte-order marks off the files of a run's own, and says of which splits."""
+    """Removes byte-order marks from files of the run, and describes each change."""
     changes = []
     for split, path in files.items():
         data = path.read_bytes()
         if (text := without_byte_order_marks(data)) != data:
             write_atomically(path, text)
-            changes.append(f"a byte-order mark was taken off {split}")
+            changes.append(f"a byte-order mark was removed from {split}")
     return changes
 
 
@@ -86,7 +86,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
         The facts of a published corpus, or None for another text.
 
     Raises:
-        Failure: a split is no text, or differs from the release that its name or `wanted` promises.
+        Failure: a split is not text, or differs from the release that its name or `wanted` requires.
     """
     for split, path in files.items():
         check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}", path.name)
@@ -97,7 +97,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
     if known is None and has_released_names(files):
         ending = files["train"].suffix
         nearest = max(KNOWN.values(), key=lambda other: (_equal_splits(other, facts), other.released_as == ending))
-        raise _mismatch(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
+        raise _mismatch(facts, files, nearest, source, "The files have WikiText's names but other bytes")
     return published_facts(known, source) if known else None
 
 
@@ -115,12 +115,12 @@ def published_facts(known: PublishedCorpus, source: str) -> CorpusFacts:
 
 
 def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
-    """The facts of a team's own text.
+    """The metadata of a user's own text.
 
     Args:
         files: a file for each split.
-        settings: a name that they give is taken as it is.
-        owner: whose a name is that was made of the address.
+        settings: a name given there is used as it is.
+        owner: is asked whether a name made from the address is used for another text.
 
     Raises:
         Failure: its name is that of a published corpus or of the sample.
@@ -128,9 +128,9 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwn
     name = settings.name or name_from(settings.corpus)
     if name in RESERVED:
         raise Failure(
-            f"The name {name!r} belongs to a corpus of the project, and this text is another",
+            f"The name {name!r} is reserved for a corpus of the project, and this is another text",
             where=redact(settings.corpus),
-            remedy="give the text a name of its own by --set download.name=NAME",
+            remedy="name the text by --set download.name=NAME",
             exit_code=ExitCode.USAGE,
         )
     digest = dataset_digest({split: file_fact(path) for split, path in files.items()})
@@ -166,7 +166,7 @@ def sample_facts(files: dict[str, Path], licence: str, attribution: str) -> Corp
 
 
 def write_corpus(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
-    """Moves checked files to where the next steps read them; the manifest comes last.
+    """Moves checked files to the folder that the next steps read, and writes the manifest last.
 
     Raises:
         Failure: the folder cannot be written.
@@ -193,5 +193,5 @@ def _mismatch(
         f"{what}: {files[split].name} has {seen.size:,} bytes and sha256 {seen.sha256[:12]}…,"
         f" {release.name} has {wanted.size:,} and {wanted.sha256[:12]}…",
         where=redact(source),
-        remedy="fetch the release again, or call a text of your own train.txt, validation.txt, test.txt",
+        remedy="fetch the release again, or name the files of your own text train.txt, validation.txt and test.txt",
     )

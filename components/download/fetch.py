@@ -37,9 +37,9 @@ Fetched = tuple[dict[str, Path], CorpusFacts]
 
 
 def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: NameOwner = no_other_owner) -> Manifest:
-    """Brings the corpus, from the store where its source cannot have changed since; publishes it there.
+    """Fetches the corpus, from the store if its source cannot have changed, and publishes it there.
 
-    Until all of it is checked the folder stays as it is.
+    The folder is not touched before everything is checked.
 
     Args:
         settings: of the step.
@@ -48,7 +48,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: 
         owner: see `own_facts`.
 
     Raises:
-        Failure: the corpus cannot be had, or is not what it should be.
+        Failure: the corpus cannot be fetched, or is not the expected one.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def _fetch(settings: DownloadSettings, work: Path, store: Store, owner: NameOwne
 
 
 def read_own(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
-    """The facts of files that settings point to, after byte-order marks were taken off them.
+    """The metadata of the files that the settings name, after byte-order marks were removed from them.
 
     Raises:
         Failure: see `check` and `own_facts`.
@@ -82,12 +82,12 @@ def read_own(files: dict[str, Path], settings: DownloadSettings, owner: NameOwne
     changes = strip_byte_order_marks(files)
     facts = check(files, settings.corpus) or own_facts(files, settings, owner)
     for change in changes:
-        emit("note", text=f"{change[0].upper()}{change[1:]}: it is no part of the text")
+        emit("note", text=f"{change[0].upper()}{change[1:]}: it is not part of the text")
     return replace(facts, changes=changes)
 
 
 def copy_folder(folder: Path, address: str, work: Path) -> dict[str, Path]:
-    """Copies the splits of a local folder to a folder of the run's own.
+    """Copies the splits of a local folder to a folder of the run.
 
     Raises:
         Failure: see `find_splits`; or a file cannot be read.
@@ -105,7 +105,7 @@ def _release(settings: DownloadSettings, work: Path, store: Store) -> Fetched:
     except Failure as failure:
         if failure.exit_code != ExitCode.UNREACHABLE or not settings.fall_back_to_sample:
             raise
-        emit("note", text=f"{failure.what}. Going on with the project's own small sample text instead of {name}")
+        emit("note", text=f"{failure.what}. The run uses the project's small sample corpus instead of {name}")
         return _sample(work)
     return files, _not_none(check(files, hub.address(name), wanted=name))
 
@@ -125,14 +125,14 @@ def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str,
         if pointer and (stored := _stored(pointer["dataset_digest"], work, store)):
             return stored
     elif settings.corpus.startswith("http://"):
-        emit("note", text=f"Nothing vouches for what {where} sends: prefer https://, or set download.sha256")
+        emit("note", text=f"What {where} sends is not authenticated: use https://, or set download.sha256")
     archive = work / "archive"
     download(settings.corpus, archive)
     if settings.sha256 and (seen := file_fact(archive).sha256) != settings.sha256:
         raise Failure(
             f"The archive has sha256 {seen}, expected {settings.sha256}",
             where=where,
-            remedy="find out why it changed; if it is to be trusted, set download.sha256 to the new one",
+            remedy="find out why it changed; if you trust it, set download.sha256 to the new digest",
         )
     folder = work / "unpacked"
     folder.mkdir()
@@ -167,7 +167,7 @@ def _copy(source: Path, target: Path) -> Path:
         data = source.read_bytes()
     except OSError as error:
         raise Failure(
-            f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="mend its permissions"
+            f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="fix its permissions"
         ) from error
     write_atomically(target, data)
     return target

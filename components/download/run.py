@@ -1,4 +1,4 @@
-"""The step: fetch and check the corpus, then decide by the ladder whether there is anything to train."""
+"""The step: fetch and check the corpus, then decide whether the run trains or reuses what exists."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from components.shared.tracking.run import loggable_settings, translate_mlflow_e
 
 @dataclass(frozen=True)
 class DownloadOutput:
-    """What the steps after this one are told.
+    """The outputs of the step.
 
     Attributes:
         decision: "train" or "skip".
-        tokens_key: the reuse key of the tokens that these settings and this corpus ask for.
-        reuse_key: that of the model.
+        tokens_key: the reuse key of the tokens.
+        reuse_key: the reuse key of the model.
     """
 
     decision: str
@@ -39,10 +39,10 @@ class DownloadOutput:
 
 
 def run(step: Step, corpus_dir: Path) -> DownloadOutput:
-    """Writes the corpus to a folder and says what the run does.
+    """Writes the corpus to a folder and decides what the run does.
 
     Raises:
-        Failure: the corpus is not to be had or not what it should be; another run trains the same.
+        Failure: the corpus cannot be fetched or is not the expected one; another run trains this reuse key.
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))
@@ -94,7 +94,7 @@ def _record(
     decision: Decision,
     prior: PriorArtifacts,
 ) -> None:
-    # Our own section with its secrets filled in, to be redacted: a reference would say nothing of the address.
+    # The section with its secrets filled in: the redacted address is recorded, and not a reference to a secret.
     step.tracking.params(_described({**step.settings, "download": asdict(settings)}))
     tags = {
         registry.DECISION: decision.action,

@@ -1,4 +1,4 @@
-"""How the model goes on by itself: greedy continuations of test prompts against the real ones, and samples."""
+"""Free-running generation: greedy continuations of test prompts compared with the reference text, and samples."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKENS: dict[Unit, int] = {"word": 2, "byte": 4}
 
 @dataclass(frozen=True)
 class Prompt:
-    """A place in the test split: words of a paragraph, and how it really goes on."""
+    """A prompt from the test split: the first words of a paragraph, and the reference continuation."""
 
     title: str
     text: str
@@ -32,7 +32,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Continuation:
-    """What the model made of a prompt, greedily and by drawing."""
+    """The continuations of a prompt: the reference, the greedy one and the sampled one."""
 
     title: str
     prompt: str
@@ -72,7 +72,7 @@ def continue_prompts(
     seed: int,
     unit: Unit = "word",
 ) -> list[Continuation]:
-    """Continues every prompt greedily, and the first few by drawing too."""
+    """Continues every prompt greedily, and the first few also by sampling."""
     if not prompts:
         return []
     tokenizer, budget = loaded.tokenizer, _TOKENS[unit] * continuation_words
@@ -94,10 +94,10 @@ def continue_prompts(
 
 
 def generation_metrics(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
-    """BLEU by sacrebleu with its signature, and how varied the text is, beside the same of the real text.
+    """BLEU by sacrebleu with its signature, and the diversity of the text, with the same numbers of the reference text.
 
-    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` the share of
-    four-grams of a continuation that stood in it before, averaged.
+    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` is the mean
+    share of four-grams of a continuation that occur earlier in it.
     """
     from sacrebleu.metrics import BLEU
 
@@ -125,7 +125,7 @@ def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
 
 
 def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[str, str]]:
-    """The first few, as plain values; `continuation` is the one that was drawn."""
+    """The first few, as plain values; `continuation` is the sampled one."""
     names = {
         "title": "title",
         "prompt": "prompt",

@@ -46,7 +46,7 @@ def perplexities(
         loaded: the model.
         texts: by the name of the split.
         protocols: by which to score.
-        progress: is told protocol, split, tokens scored and tokens in all.
+        progress: is called with protocol, split, the number of scored tokens and of all tokens.
     """
     return {
         protocol: {
@@ -67,7 +67,7 @@ def perplexities(
 def score_model(
     loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress
 ) -> ModelScores:
-    """Everything about one model.
+    """All scores of one model.
 
     Args:
         loaded: the model.
@@ -103,7 +103,7 @@ def score_model(
 def evaluation_key(settings: EvaluateSettings, dataset_digest: str) -> str:
     """The reuse key of an evaluation of some weights: what decides its numbers beside those weights.
 
-    What a GPU measures in bfloat16 is not taken for what a CPU would.
+    Scores in bfloat16 of a GPU have another key than those of a CPU.
 
     Args:
         settings: of the step.

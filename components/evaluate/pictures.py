@@ -32,7 +32,7 @@ _TITLE_LENGTH = 34
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """A model on the ladder.
+    """A model in the comparison chart.
 
     Attributes:
         name: of the model.
@@ -46,7 +46,7 @@ class ComparedModel:
 
 
 def comparison_chart(models: Sequence[ComparedModel], unit: Unit) -> Html:
-    """Word perplexities, or bits per byte, one below the other; the lowest stands at the bottom.
+    """Word perplexities, or bits per byte, one below the other; the lowest is at the bottom.
 
     Perplexities are on a logarithmic axis, as bits are logarithms already.
     """
@@ -77,7 +77,7 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
 
     Args:
         history: rows of the model's history.jsonl.
-        candidates: tokens among which training tells its targets apart; None for the whole vocabulary.
+        candidates: the number of sampled-softmax candidates per step; None if the loss is over the whole vocabulary.
     """
     losses = [(row["step"], row["loss"]) for row in history if _finite(row.get("loss"))]
     checks = [(row["step"], row["validation_loss"]) for row in history if _finite(row.get("validation_loss"))]
@@ -100,7 +100,11 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
             axes.set_xlabel("step")
     best_loss = f", the best on validation {min(loss for _, loss in checks):.3f}" if checks else ""
     alt = f"Training loss falls from {losses[0][1]:.3f} to {losses[-1][1]:.3f}" if losses else "Validation loss"
-    among = f" Training loss is among {candidates:,} tokens a step, below that of all." if candidates else ""
+    among = (
+        f" Training loss is a sampled softmax with {candidates:,} candidates, so it is below the full loss."
+        if candidates
+        else ""
+    )
     return figure(left, f"How training went. Perplexity on a logarithmic axis.{among}", alt=alt + best_loss)
 
 

@@ -96,9 +96,7 @@ def _comparison(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sou
     champion, verdict = evaluation["champion"], evaluation["verdict"]
     unit: Unit = evaluation["protocols"][PROTOCOL]["test"]["unit"]
     kinds, rows = zip(*_rows(evaluation, corpus), strict=True)
-    parts = [
-        table(["model", f"{MEASURES[unit]}, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
-    ]
+    parts = [table(["model", f"{MEASURES[unit]}, test", "note", "source"], rows, "By protocol wikitext-word")]
     models = [ComparedModel(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
     if sound:
         parts.insert(0, comparison_chart(models, unit))
@@ -108,14 +106,14 @@ def _comparison(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sou
         if each.protocol != PROTOCOL and each.corpus == corpus["name"]
     ]
     if others:
-        columns = ["published", "protocol", "this model", "perplexity", "what sets it apart", "source"]
-        parts.append(table(columns, others, "By other protocols; this model's column is filled where the setting asks"))
+        columns = ["published", "protocol", "this model", "perplexity", "note", "source"]
+        parts.append(table(columns, others, "By other protocols; this model is scored by those in evaluate.protocols"))
     theirs = (champion or {}).get("protocols", {}).get(PROTOCOL, {}).get("validation")
     if theirs and verdict["interval"] and verdict["interval"][0] != verdict["interval"][1]:
         ours = evaluation["protocols"][PROTOCOL]["validation"]["articles"]
         parts.append(section(f"Against version {champion['version']}, the champion", level=3))
         parts.append(against_champion(ours, theirs["articles"], verdict))
-    return section("Where it stands", *parts)
+    return section("Comparison", *parts)
 
 
 def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[tuple[Kind, list[Any]]]:
@@ -162,9 +160,9 @@ def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
 
 
 def _writing(evaluation: Mapping[str, Any]) -> Html:
-    parts = [prose("In bold how a paragraph of the test split begins; then how the model goes on, drawing its words.")]
+    parts = [prose("The bold text begins a paragraph of the test split; the text after it is sampled from the model.")]
     for each in evaluation["samples"]:
-        note = f"{each['title']}\nThe likeliest words: {each['greedy'].strip()}\nReally: {each['reference'].strip()}"
+        note = f"{each['title']}\nGreedy: {each['greedy'].strip()}\nReference: {each['reference'].strip()}"
         parts.append(sample(each["continuation"], prompt=each["prompt"].lstrip(), note=note))
     if bleu := evaluation["bleu"]:
         names = {
@@ -175,13 +173,13 @@ def _writing(evaluation: Mapping[str, Any]) -> Html:
         rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['reference'][name]:.1%}"] for name, shown in names.items()]
         parts.append(
             table(
-                ["of the continuations", "the model's", "the real ones"],
+                ["continuations", "the model's", "the reference"],
                 rows,
                 f"BLEU {bleu['bleu']:.2f} ({bleu['signature']}) of {bleu['prompts']} continuations, {bleu['decoding']};"
-                " it says little about a language model and decides nothing",
+                " it says little about a language model and does not affect the gate",
             )
         )
-    return section("How it writes", *parts)
+    return section("Samples", *parts)
 
 
 def _method(evaluation: Mapping[str, Any]) -> Html:

@@ -30,7 +30,7 @@ from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gat
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the step hands on beside its folder.
+    """The outputs of the step beside its folder.
 
     Attributes:
         recommendation: `promote`, `keep`, `incomparable` or `invalid`.
@@ -46,7 +46,7 @@ class Evaluated:
 
 
 def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
-    """Scores the model, or finds the scores of its weights in the store, and sets them against the present champion's.
+    """Scores the model, or takes the scores of its weights from the store, and compares them with the champion's.
 
     Args:
         step: what every step is handed.
@@ -71,16 +71,18 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         key,
         lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
-    verdict = _verdict_of(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
-    emit("note", text=f"{verdict.outcome}: {verdict.reason}")
-    evaluation["verdict"] = asdict(verdict)
+    rule = Rule.from_settings(asdict(settings))
+    verdict = _verdict_of(evaluation, weights, champion, rule)
+    emit("note", text=f"{verdict.word}: {verdict.reason}")
+    # The step that registers the model applies the same rule, and reads no settings of this step.
+    evaluation |= {"rule": asdict(rule), "verdict": asdict(verdict)}
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
     content = json.dumps(json_value(evaluation), indent=1, allow_nan=False)
     write_atomically(evaluation_dir / "evaluation.json", content + "\n")
     page = evaluation_page(evaluation, corpus.metadata, model.metadata, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
-    metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.outcome}
+    metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
     write_manifest(evaluation_dir, KIND, metadata)
     step.store.publish(evaluation_dir, KIND, f"{weights}/{key}")
     report_path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
     step.published.update(report=step.tracking.address("reports/evaluation.html"))
-    return Evaluated(verdict.outcome, metrics)
+    return Evaluated(verdict.word, metrics)
 
 
 def _evaluate(
@@ -111,7 +113,7 @@ def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion 
     if champion is None:
         return gate(ours, None, rule)
     verdict = gate(ours, Scores.from_evaluation(champion.evaluation, champion.weights_digest), rule)
-    if verdict.outcome == "incomparable" and champion.evaluation is None:
+    if verdict.word == "incomparable" and champion.evaluation is None:
         return replace(verdict, reason=f"The champion cannot be scored: {champion.origin}.")
     return verdict
 
@@ -161,13 +163,13 @@ def _history(model_dir: Path) -> list[dict[str, Any]]:
 
 
 def _progress_reporter() -> Progress:
-    """Tells of progress about once a second, and of each end."""
-    said = 0.0
+    """Emits progress about once a second, and at the end of each text."""
+    last = 0.0
 
-    def tell(protocol: str, split: str, done: int, total: int) -> None:
-        nonlocal said
-        if done == total or time.monotonic() - said > 1:
-            said = time.monotonic()
+    def report(protocol: str, split: str, done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > 1:
+            last = time.monotonic()
             emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
 
-    return tell
+    return report

@@ -1,4 +1,4 @@
-"""How a run ended, and the sentence that says so."""
+"""The outcome of a run, and the sentence that describes it."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Ending:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What came of a run, as far as its MLflow run knows.
+    """The result of a run, as recorded by its steps and its MLflow run.
 
     Attributes:
         decision, reason: of the first step.
         model, version: of the registry; also where the run found them made already.
-        aliases: that stand on the version.
+        aliases: of the version.
         word_perplexity: on the test split; None where words mean nothing.
         verdict: of the gate.
         bits_per_byte: on the test split.
@@ -111,9 +111,9 @@ def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str 
 
 
 def _killed(hint: Hint, step: str | None) -> Ending:
-    """A step began, and nobody could record its end; a launcher that reports a failure saw its process die."""
+    """A step began and its end was not recorded; a launcher that reports a failure saw its process die."""
     if hint == "failed":
-        what = "The process of the step was killed before it could record why, most often for want of memory"
+        what = "The process of the step was killed before it could record why, most often because memory ran out"
         remedy = "see `wikigpt status RUN` and `wikigpt logs RUN`, which ask Kubernetes for the reason"
         return Ending("failed", step, Failure(what, where=f"step {step}", remedy=remedy))
     what = "Its pod was deleted, evicted, ended by its time-out, or killed with all its processes"
@@ -147,7 +147,7 @@ def sentence(run: str, ending: Ending, result: RunResult) -> str:
 def _version(result: RunResult) -> str:
     if not result.version:
         return "it registered nothing"
-    verdict = f", the gate says {result.verdict}" if result.verdict else ""
+    verdict = f", the verdict of the gate is {result.verdict}" if result.verdict else ""
     return f"version {result.version} of {result.model} is registered{verdict}"
 
 

@@ -1,4 +1,4 @@
-"""The exit handler: says how the run ended, in the log, in MLflow and to a webhook, whatever happened."""
+"""The exit handler: reports how the run ended in the log, in MLflow and to a webhook, whatever happened."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Record = Mapping[str, StepRecord]
 def run(step: Step, status: Mapping[str, Any]) -> None:
     """Announces the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
 
-    Whatever cannot be done is a warning: a notice fails no run. What is held open is closed before the webhook is
-    asked, which may take its time.
+    Every error is only a warning, because a notice must not fail a run. What the run holds open is closed before the
+    webhook is called, which may be slow.
 
     Args:
         step: what every step is handed.
@@ -57,26 +57,26 @@ def _warned(consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error) if isinstance(error, Failure) else redact(f"{type(error).__name__}: {error}")
-        _log.warning("%s: %s", consequence, said)
+        text = str(error) if isinstance(error, Failure) else redact(f"{type(error).__name__}: {error}")
+        _log.warning("%s: %s", consequence, text)
 
 
 def _tracking(step: Step) -> Tracking | None:
-    """The MLflow run, or None where MLflow is away: the rest of the notice does not wait for it."""
+    """The MLflow run, or None if MLflow cannot be reached: the rest of the notice does not depend on it."""
     with _warned("The end of the run is not recorded in MLflow"):
         return step.tracking
     return None
 
 
 def _record(step: Step) -> Record | None:
-    """What the steps recorded, or None where the store is away."""
+    """What the steps recorded, or None if the store cannot be reached."""
     with _warned("The record of the steps cannot be read"):
         return read_record(step.store, step.run)
     return None
 
 
 def _result(record: Record, tracking: Tracking | None) -> RunResult:
-    """What came of the run: by the record of its steps, else by the tags of its MLflow run."""
+    """The result of the run: from the record of its steps, else from the tags of its MLflow run."""
     published: dict[str, Any] = {}
     for step in record.values():
         published |= step.published

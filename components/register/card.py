@@ -1,4 +1,4 @@
-"""The card of a version: the markdown that MLflow shows on the version's page, for whoever decides to use it."""
+"""The card of a version: the markdown that MLflow shows on the page of the version."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def card(
     Args:
         trained: the model and what is known of it.
         version: its number.
-        decision: what the gate said and which alias followed.
+        decision: the verdict of the gate and the alias that followed.
         champion: the tags of the version that it was compared with, or None.
         tags: of the version itself.
     """
@@ -50,7 +50,7 @@ def card(
 
 def _what_it_is(trained: TrainedModel, repeats: str | None) -> str:
     model, corpus = trained.model, trained.corpus
-    same = f" It repeats version {repeats}: the same was asked for, and other weights came of it." if repeats else ""
+    same = f" It has the reuse key of version {repeats}, but its weights differ." if repeats else ""
     return (
         f"A causal language model with {model['parameters']:,} parameters, trained on `{corpus['name']}` for"
         f" {model['steps']:,} steps ({model['tokens_seen']:,} tokens, {model['train_seconds']:,.0f} s of training,"
@@ -84,7 +84,7 @@ def _samples(samples: list[dict]) -> Iterable[str]:
 
 
 def _inert(text: str) -> str:
-    """Text of a corpus or a model as one line of markdown that is shown as it stands."""
+    """Text of a corpus or a model as one line of markdown that is shown literally."""
     escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<()#+-!|~" else mark for mark in text)
     return " ".join(escaped.split())
 
@@ -110,7 +110,7 @@ def _use(name: str, version: str) -> str:
         "## Use\n\n```python\nimport mlflow\n"
         f'generate = mlflow.transformers.load_model("models:/{name}/{version}")\n'
         'generate("The castle was built in", max_new_tokens=40)\n```\n\n'
-        f"Whoever wants the best model resolves `models:/{name}@{registry.CHAMPION}` once per process. Trained by"
-        f" the run and of the settings that the tags name; `wikigpt reproduce models:/{name}/{version}` makes"
+        f"To use the best model, resolve `models:/{name}@{registry.CHAMPION}` once per process. It was trained by"
+        f" the run and with the settings that the tags name; `wikigpt reproduce models:/{name}/{version}` trains"
         " it again."
     )

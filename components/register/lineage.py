@@ -1,4 +1,4 @@
-"""Where a version comes from and what it scored, as the tags of the version."""
+"""The lineage and the scores of a version, as its tags."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A finished model with everything that a version says of it.
+    """A trained model with everything that its version records.
 
     Attributes:
         name: of the registered model.
-        reuse_key: that the model was asked for by.
+        reuse_key: the reuse key of the model.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: metadata of the folders of those steps.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
 _PROMPT, _CONTINUED = ["The castle was built in"], ["The castle was built in 1212 by"]
-# The parameters that a caller may set, with their defaults: MLflow drops all others without a word.
+# The parameters that a caller may set, with their defaults: MLflow silently drops all others.
 _PARAMETERS = {"max_new_tokens": 40, "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 # Without a bound in the example generation runs past the context, and MLflow keeps a signature without parameters.
 _EXAMPLE = (_PROMPT, {"max_new_tokens": 8, "do_sample": False})
@@ -60,7 +60,7 @@ def _log_new(client: MlflowClient, experiment: str, trained: TrainedModel, folde
         raise Failure(
             f"MLflow keeps the model as {status}, so it is not registered",
             where=f"{client.tracking_uri}, logged model {model_id}",
-            remedy="run again; the model is in the store and is not trained anew",
+            remedy="run again; the model is in the store and is not trained again",
         )
     return model_id
 

@@ -1,8 +1,8 @@
-"""Where a new version is placed: what the gate says of it, and the aliases that follow.
+"""The alias of a new version: the verdict of the gate, and the aliases that follow from it.
 
 Everything here runs under the lock on the registered model, see `model_lock`, so that no other run or command is in
 between; a person's click in the MLflow UI may be. A move of the alias is announced before it is made, by a tag of the
-registered model. Whoever holds the lock next finishes a move that its mover died in, unless a person has moved the
+registered model. The next holder of the lock finishes a move whose process died, unless a person has moved the
 alias since.
 """
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Of a version: that it has had the alias, so that what the gate said of it is not asked again.
+# Of a version: it has had the alias, so the gate is not asked again.
 APPROVAL, SETTLED = "wikigpt.approval", "settled"
 # Of a registered model: a move of the alias champion that was decided and may not be finished, as "<from>:<to>".
 ANNOUNCED = "wikigpt.champion_move"
@@ -44,7 +44,7 @@ class AliasDecision:
     Attributes:
         verdict: of the gate.
         reason: a sentence for people.
-        alias: that stands on the version because of it, or None.
+        alias: that the version has because of it, or None.
         rival: the version it was compared with, or None.
     """
 
@@ -55,7 +55,7 @@ class AliasDecision:
 
 
 def decide_alias(client: MlflowClient, model: str, version: str, gate_against: GateAgainst) -> AliasDecision:
-    """Judges a version against the champion and moves the alias that follows; safe to repeat.
+    """Compares a version with the champion by the gate, and moves the alias that follows; it is safe to repeat.
 
     Args:
         client: of the registry, fenced by the lock on the model.
@@ -83,7 +83,7 @@ def decide_alias(client: MlflowClient, model: str, version: str, gate_against: G
         _record(client, model, version, verdict, champion)
         _announce_move(client, model, _number(champion), version)
         if finish_move(client, model):
-            return AliasDecision(verdict.outcome, verdict.reason, registry.CHAMPION, _number(champion) or None)
+            return AliasDecision(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
     raise _moved_by_others(client, model)
 
@@ -142,7 +142,7 @@ def _make(client: MlflowClient, model: str, move: Move) -> bool:
 
 
 def _announce_move(client: MlflowClient, model: str, before: str, version: str) -> None:
-    """Writes down where the alias stands ("" for nowhere), and then that it is to move to a version."""
+    """Records the version that has the alias ("" for none), and then the version that it is moved to."""
     if before:
         client.set_registered_model_tag(model, registry.LAST_CHAMPION, before)
     else:
@@ -158,11 +158,11 @@ def _challenge(
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
     alias = registry.CHALLENGER if verdict.alias else None
-    return AliasDecision(verdict.outcome, verdict.reason, alias, _number(champion) or None)
+    return AliasDecision(verdict.word, verdict.reason, alias, _number(champion) or None)
 
 
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
-    client.set_model_version_tag(model, version, registry.VERDICT, verdict.outcome)
+    client.set_model_version_tag(model, version, registry.VERDICT, verdict.word)
     client.set_model_version_tag(model, version, registry.REASON, verdict.reason)
     if champion:
         client.set_model_version_tag(model, version, registry.CHAMPION_BEFORE, _number(champion))

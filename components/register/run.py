@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> str:
-    """Registers the weights once, whatever made them, and places the version among the others.
+    """Registers the weights once, whatever run trained them, and decides the alias of the version.
 
-    Where a version of these weights is registered to its end, that one is the answer and nothing of it changes.
+    If a complete version of these weights exists, it is the result and is not changed.
     Repeating the step after it died anywhere ends in the same: one version, READY, with its tags, card and alias.
 
     Args:
         step: what every step is handed.
-        reuse_key: that the model was asked for by.
+        reuse_key: the reuse key of the model.
         corpus_dir, model_dir, evaluation_dir: folders of the steps before.
         report_path: the report of the evaluation, HTML.
 
@@ -44,7 +44,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 
     Raises:
         Failure: a folder is damaged, the model has no tokenizer, the evaluation is of other weights, MLflow refuses, or
-            another run does not let go of the lock on the registered model.
+            another run does not release the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
     trained = _trained_model(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
@@ -68,10 +68,10 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 
 
 def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
-    """Gives a version everything that belongs to it; the tag that says so comes last."""
+    """Adds everything that belongs to a version; the tag that marks it as complete comes last."""
     number = str(version.version)
     _update_evaluation_tags(client, trained, version)
-    decision = decide_alias(client, trained.name, number, _gate_against(client, trained, step.settings["evaluate"]))
+    decision = decide_alias(client, trained.name, number, _gate_against(client, trained))
     rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
     tags = client.get_model_version(trained.name, number).tags
     client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags))
@@ -99,11 +99,11 @@ def _log_evaluation(step: Step, client: MlflowClient, trained: TrainedModel, fil
 def _reuse_version(
     step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, files: dict[str, Path]
 ) -> str:
-    """A version of these weights stays as it is; this run says which one it came to, and keeps its own evaluation."""
+    """Leaves a complete version of these weights unchanged, and logs the evaluation of this run."""
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
         _log_evaluation(step, client, trained, files)
     number = str(version.version)
-    reason = f"Version {number} has these very weights: it stays as it is."
+    reason = f"Version {number} has these weights already: it is not changed."
     word = version.tags.get(registry.VERDICT, "keep")
     _report_version(step, trained, number, AliasDecision(word, reason, alias=None, rival=None))
     return number
@@ -141,8 +141,9 @@ def _update_evaluation_tags(client: MlflowClient, trained: TrainedModel, version
             client.set_model_version_tag(trained.name, number, name, value)
 
 
-def _gate_against(client: MlflowClient, trained: TrainedModel, settings: dict[str, Any]) -> GateAgainst:
-    ours, rule = Scores.from_evaluation(trained.scores, trained.weights_digest), Rule.from_settings(settings)
+def _gate_against(client: MlflowClient, trained: TrainedModel) -> GateAgainst:
+    ours = Scores.from_evaluation(trained.scores, trained.weights_digest)
+    rule = Rule.from_settings(trained.scores["rule"])
 
     def gate_against(champion: ModelVersion | None) -> Verdict:
         if champion is None:

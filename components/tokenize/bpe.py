@@ -1,4 +1,4 @@
-"""A byte-level BPE of our own, trained on the train split alone."""
+"""A byte-level BPE tokenizer that is trained on the train split alone."""
 
 from __future__ import annotations
 

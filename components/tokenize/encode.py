@@ -1,4 +1,4 @@
-"""Text to token ids, line by line, as fast as the tokenizers library lets it be, and back for proof."""
+"""Encodes text line by line in batches, and decodes the tokens to prove that nothing is lost."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
         store: asked before the Hub is.
 
     Raises:
-        Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
+        Failure: it cannot be fetched, its revision is not pinned, or its kind cannot be loaded.
     """
     folder = fetch_pretrained("tokenizer", name, pinned(name, revision), work, store)
     if (folder / "tokenizer.json").is_file():

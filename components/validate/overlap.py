@@ -1,4 +1,4 @@
-"""What splits have in common: whole articles, and runs of eight words."""
+"""The overlap of splits: whole articles, and runs of eight words."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _NONE = np.empty(0, np.uint64)
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much of an article stands in other splits.
+    """The overlap of an article with other splits.
 
     Attributes:
         share: of its distinct runs of eight words, from 0 to 1.
-        twin: the split and the title of the article that holds most of them; None where none does.
+        twin: the split and the title of the article that contains most of them; None if none does.
     """
 
     share: float
@@ -31,7 +31,7 @@ class Overlap:
 
 
 def overlaps(splits: Sequence[SplitText]) -> dict[str, list[Overlap]]:
-    """How much of each article stands in the splits before its own, near-duplicates included.
+    """The overlap of each article with the earlier splits, near-duplicates included.
 
     A copy with a word changed here and there keeps most of its runs of eight words, while two articles about one
     thing share few. Runs are compared by 64-bit hashes; one that spans two articles does not count.

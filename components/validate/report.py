@@ -53,7 +53,7 @@ def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame],
 
 def _verdict(validation: Validation) -> Html:
     if validation.errors:
-        return badge("failed: nothing is trained on it", "bad")
+        return badge("failed: the run does not train on it", "bad")
     return badge("passed with warnings", "warn") if validation.warnings else badge("passed", "good")
 
 
@@ -85,7 +85,7 @@ def _complaints(validation: Validation) -> list[Html]:
         [_mark(each), each.split, each.name, each.seen, each.wanted, "; ".join(each.examples) or None] for each in found
     ]
     columns = ["", "split", "expectation", "seen", "wanted", "for example"]
-    return [section("What is wrong", table(columns, rows, "Errors stop the run; warnings are only said."))]
+    return [section("What is wrong", table(columns, rows, "Errors stop the run; warnings do not."))]
 
 
 def _text(corpus: Corpus) -> Html:
@@ -134,7 +134,7 @@ def _leakage(corpus: Corpus, tables: pictures.Tables, settings: ValidateSettings
     return section(
         "What the splits have in common",
         prose(
-            "A model that has read the test text in training looks better than it is. A copy that was edited here and"
+            "A model that was trained on the test text scores better than it should. A copy that was edited here and"
             f" there keeps most of its runs of {run}; two articles about one thing share few."
         ),
         pictures.overlap(tables, settings),

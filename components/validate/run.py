@@ -1,4 +1,4 @@
-"""The step: hold the corpus against its expectations, leave a report, and stop the run where one fails."""
+"""The step: check the expectations of the corpus, write a report, and stop the run if one fails."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     """Validates a corpus, or takes the results of the same validation from the store.
 
     Writes `results.json` and `report.html` to the results, the report to its own path too, and logs both to MLflow,
-    whatever the verdict. The results stand in the store under the dataset digest and a key of what judged it, and
-    under the dataset digest alone for whoever asks what that corpus is like.
+    whatever the verdict. The results are in the store under the dataset digest and a key of the expectations, and
+    also under the dataset digest alone, for later comparisons with this corpus.
 
     Raises:
         Failure: an expectation failed whose severity is error.

@@ -128,7 +128,7 @@ def test_the_gate_at_the_bounds(name: str, value: float) -> None:
     ours, theirs = (
         Scores("t", "p", tuple((nll, 100) for nll in (500.0 + lift,) * 6), "w", "w") for lift in (0.0, 30.0)
     )
-    assert gate(ours, theirs, rule).outcome in ("promote", "keep")
+    assert gate(ours, theirs, rule).word in ("promote", "keep")
 
 
 def test_the_cluster_compiles_at_the_bounds(tmp_path: Path) -> None:

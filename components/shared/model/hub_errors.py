@@ -1,7 +1,7 @@
 """Translates errors of the Hugging Face Hub into failures. Only a network error means that the Hub is unreachable.
 
-`huggingface_hub` suggests a network error whenever its cache lacks a file, and both its HTTP errors and its cache errors
-are `OSError`, so the chain of causes is examined.
+`huggingface_hub` suggests a network error whenever its cache lacks a file, and its errors of HTTP and of the cache are
+all `OSError`, so the chain of causes is examined.
 """
 
 from __future__ import annotations

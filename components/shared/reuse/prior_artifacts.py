@@ -23,10 +23,10 @@ class PriorArtifacts:
 
 
 def find_prior_artifacts(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> PriorArtifacts:
-    """Looks up versions in the registry, and models and checkpoints in the store.
+    """Looks in the registry for versions, and in the store for models and checkpoints.
 
-    An incomplete version does not count: the next run completes its registration. A version with another reuse key
-    counts if a training with this key ended in the same weights.
+    An incomplete version, without its alias and card, does not count: the next run completes it. A version of another
+    reuse key counts if a training of this key resulted in the same weights.
     """
     digests = {result.weights_digest for result in trained.training_results(store, reuse_key)}
     versions = registry.versions_of_request(client, model_name, reuse_key)

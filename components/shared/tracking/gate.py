@@ -137,7 +137,7 @@ class Verdict:
     """The decision of the gate.
 
     Attributes:
-        outcome: `promote`, `keep`, `incomparable` or `invalid`.
+        word: `promote`, `keep`, `incomparable` or `invalid`.
         reason: a sentence for people, with the numbers.
         difference: challenger minus champion in nats per unit; None if they were not compared.
         interval: the bootstrap interval of the difference at the rule's confidence.
@@ -145,7 +145,7 @@ class Verdict:
         unit: the unit of the comparison.
     """
 
-    outcome: Outcome
+    word: Outcome  # the key in evaluation.json
     reason: str
     difference: float | None = None
     interval: tuple[float, float] | None = None

@@ -121,7 +121,7 @@ def test_an_archive_that_unpacks_to_far_more_than_text_is_refused(opened):
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Sign in</html>", b"\n  <html>"])
 def test_a_page_is_no_archive(opened, page):
-    with pytest.raises(Failure, match="An HTML page came where an archive was expected"):
+    with pytest.raises(Failure, match="The address returns an HTML page and not an archive"):
         opened(page)
 
 

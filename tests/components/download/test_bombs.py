@@ -110,8 +110,8 @@ def lying_zip(method: int, *, announced: int) -> bytes:
     ("method", "words"),
     [
         (zipfile.ZIP_DEFLATED, "damaged: Bad CRC-32"),
-        (zipfile.ZIP_BZIP2, "packs 'train.txt' by other means than deflate"),
-        (zipfile.ZIP_LZMA, "packs 'train.txt' by other means than deflate"),
+        (zipfile.ZIP_BZIP2, "compresses 'train.txt' by another method than deflate"),
+        (zipfile.ZIP_LZMA, "compresses 'train.txt' by another method than deflate"),
     ],
 )
 def test_a_zip_that_lies_about_a_size_fills_no_memory(method: int, words: str, tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_failure_that_a_retry_repaired_is_no_failure():
 def test_a_success_names_version_verdict_and_perplexity():
     result = RunResult("train", "", "wikigpt", "4", ("champion",), 139.204, "promote")
     assert sentence("run-1", Ending("succeeded"), result) == (
-        "Run run-1 succeeded: version 4 of wikigpt is registered, the gate says promote."
+        "Run run-1 succeeded: version 4 of wikigpt is registered, the verdict of the gate is promote."
         " Version 4: word perplexity 139.20 on test, alias champion."
     )
 

@@ -177,7 +177,7 @@ def test_an_expectation_that_cannot_be_asked_has_not_failed(tmp_path, monkeypatc
 
     corpus = read(tmp_path, good())
     monkeypatch.setattr("pandas.Series.max", short_of_memory)
-    with pytest.raises(Failure, match=r"could not be asked: .*no more is free"):
+    with pytest.raises(Failure, match=r"could not be computed: .*no more is free"):
         results(corpus, "train")
 
 

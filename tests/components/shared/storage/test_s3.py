@@ -236,7 +236,7 @@ def test_a_server_that_ignores_conditions_is_refused_at_the_start(uri, monkeypat
 
 
 def test_a_bucket_that_does_not_exist(uri):
-    with pytest.raises(Failure, match=r"The bucket does not exist \(s3://no-such-bucket/x.*: make it"):
+    with pytest.raises(Failure, match=r"The bucket does not exist \(s3://no-such-bucket/x.*: create it"):
         open_store("s3://no-such-bucket/x")
 
 

@@ -83,7 +83,7 @@ def spoilt(nll: float) -> Scores:
 )
 def test_outcomes(name, challenger, champion, word, alias, says):
     verdict = gate(challenger, champion, RULE)
-    assert (verdict.outcome, verdict.alias) == (word, alias), name
+    assert (verdict.word, verdict.alias) == (word, alias), name
     assert says in verdict.reason
 
 
@@ -124,7 +124,7 @@ def by_bytes(gain: float = 0.0, **values) -> Scores:
 )
 def test_outcomes_by_bytes(name, challenger, champion, word, alias, says):
     verdict = gate(challenger, champion, RULE)
-    assert (verdict.outcome, verdict.alias, verdict.unit) == (word, alias, "byte"), name
+    assert (verdict.word, verdict.alias, verdict.unit) == (word, alias, "byte"), name
     assert says in verdict.reason
 
 
@@ -132,7 +132,7 @@ def test_words_beyond_all_numbers_are_sound_where_the_bits_are():
     """The word perplexity of a text without blanks has 130 digits, or none that a float can hold."""
     long_words = {"articles": tuple((900.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
     verdict = gate(scores(**long_words), CHAMPION, RULE)
-    assert verdict.outcome == "keep"
+    assert verdict.word == "keep"
     assert "word perplexity infinite against" in verdict.reason
     large = {"articles": tuple((300.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
     assert "word perplexity 1.94e+130 on validation" in gate(scores(**large), None, RULE).reason
@@ -141,7 +141,7 @@ def test_words_beyond_all_numbers_are_sound_where_the_bits_are():
 def test_too_few_articles_for_an_interval():
     few = {"articles": CHAMPION.articles[:4]}
     verdict = gate(scores(1, articles=scores(1).articles[:4]), scores(**few, **THEIRS), RULE)
-    assert verdict.outcome == "incomparable"
+    assert verdict.word == "incomparable"
     assert "4 articles are too few" in verdict.reason
 
 
@@ -154,7 +154,7 @@ def test_policies(policy, better, worse):
     assert gate(scores(0.05), CHAMPION, rule).alias == better
     assert gate(scores(), None, rule).alias == better
     assert gate(scores(-0.05), CHAMPION, rule).alias == worse
-    assert gate(scores(0.05), CHAMPION, rule).outcome == "promote"
+    assert gate(scores(0.05), CHAMPION, rule).word == "promote"
     assert gate(spoilt(math.nan), CHAMPION, rule).alias is None
 
 
@@ -170,7 +170,7 @@ def test_pairing_finds_what_the_spread_between_articles_would_hide():
     """Articles differ by a nat from each other, the models by 0.02: unpaired, the interval would hold zero."""
     difference, (low, high) = bootstrap(scores(0.02), CHAMPION, confidence=0.95, resamples=500, seed=0)
     assert low == pytest.approx(difference) == high
-    assert gate(scores(0.02), CHAMPION, RULE).outcome == "promote"
+    assert gate(scores(0.02), CHAMPION, RULE).word == "promote"
 
 
 def test_equal_arguments_give_an_equal_verdict():
@@ -231,7 +231,7 @@ def test_scores_of_before_there_were_units_are_compared_with_those_of_now():
         Scores.from_evaluation({"weights_digest": name, "protocols": {PROTOCOL: {"validation": each}}}, name)
         for name, each in (("then", then), ("now", now))
     )
-    assert gate(challenger, champion, RULE).outcome == "promote"
+    assert gate(challenger, champion, RULE).word == "promote"
 
 
 def test_a_rule_is_read_from_the_settings_of_the_evaluation():
