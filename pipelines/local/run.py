@@ -45,7 +45,7 @@ class Result:
         run: its name, also of its folder.
         log: the path of its log; in result.json from the home.
         exit_code: of the command.
-        decision: the event of the download step with word, rung and reason, or None where it did not come to it.
+        decision: the event of the download step with action, level and reason; None if the step did not get that far.
         registered: the event of the register step, or None.
         seconds: of each step that finished.
         reused: what each step took from the store instead of making it.
@@ -71,7 +71,7 @@ class Result:
 
     @property
     def decision_word(self) -> str:
-        return self.decision["word"] if self.decision else ""
+        return self.decision["action"] if self.decision else ""
 
     def note(self, event: dict[str, Any]) -> None:
         """Takes from an event what the result keeps."""

@@ -37,7 +37,7 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
         "exit_code": int(result.exit_code),
         "corpus": decision.get("corpus"),
         "reuse_key": decision.get("reuse_key"),
-        "decision": decision.get("word"),
+        "decision": decision.get("action"),
         "reason": decision.get("reason"),
         "version": version,
         "seconds": result.seconds,
