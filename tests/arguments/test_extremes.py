@@ -151,7 +151,10 @@ def test_the_cluster_compiles_at_the_bounds(tmp_path: Path) -> None:
             ["evaluate.window=2048"],
             r"evaluate\.window must be at most train\.context 512, got 2048; the nearest is 512",
         ),
-        (["evaluate.stride=129"], r"evaluate\.stride must be at most train\.sequence_length 128, got 129; the nearest is 128"),
+        (
+            ["evaluate.stride=129"],
+            r"evaluate\.stride must be at most train\.sequence_length 128, got 129; the nearest is 128",
+        ),
     ],
 )
 def test_a_window_that_no_model_of_these_settings_has_is_refused_before_the_training(overrides, sentence):
