@@ -9,7 +9,6 @@ from pathlib import Path
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.os_errors import os_failure
 
-
 # `Path` makes one slash of two, so that `--home s3://bucket` would make a folder called `s3:`.
 _SCHEME = r"(s3|gs|hf|https?|file|models|runs):"
 
