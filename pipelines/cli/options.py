@@ -37,6 +37,7 @@ Store = Annotated[
     typer.Option(envvar="WIKIGPT_STORE", help="The store: a folder or s3://bucket/prefix. By default in the home."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Print the changes that the command would make, and make none.")]
 DEFAULT_HOME = Path(".wikigpt")
 
 

@@ -17,8 +17,8 @@ from components.shared.base.ranges import Form, Range
 from components.shared.report.measures import shown
 from pipelines.cli import options
 from pipelines.cli.limits import within
-from pipelines.cli.options import HomeFolder, Json, Store
-from pipelines.cli.screen import console, print_json
+from pipelines.cli.options import HomeFolder, Json, Plan, Store
+from pipelines.cli.screen import console, print_json, print_plan
 from pipelines.local.home import existing_home, existing_tracking_uri
 from pipelines.local.run import QUIET
 
@@ -127,32 +127,50 @@ def promote(
         str | None,
         typer.Option(callback=within(_NAME), help="Copy the version to this registered model and promote it there."),
     ] = None,
+    plan: Plan = False,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
     """Make a version the champion, here or as a copy in another registered model."""
-    from pipelines.registry.promotion import promote as move
+    from pipelines.registry import promotion
 
+    if plan:
+        with registry_of(home) as client:
+            print_plan(promotion.plan_promotion(client, reference, reason=reason, model=model, to=to))
+        return
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reference, reason=reason, model=model, to=to, store=locks)
-    before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
+        moved = promotion.promote(
+            client, reference, reason=reason, model=model, to=to, store=locks, report=_print_to_stderr
+        )
+    before = "" if moved.before in (None, moved.version) else f", and version {moved.before} is not any more"
     typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
 
 
 def rollback(
     reason: Reason = "rolled back from the command line",
     model: Model = None,
+    plan: Plan = False,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
     """Give the alias champion back to the version that had it before."""
-    from pipelines.registry.promotion import rollback as move
+    from pipelines.registry import promotion
 
+    if plan:
+        with registry_of(home) as client:
+            print_plan(promotion.plan_rollback(client, reason=reason, model=model))
+        return
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reason=reason, model=model, store=locks)
-    typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
+        moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=_print_to_stderr)
+    typer.echo(
+        f"Version {moved.version} of {moved.model} is champion again, and version {moved.before} is not any more."
+    )
+
+
+def _print_to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def export(

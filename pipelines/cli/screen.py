@@ -6,12 +6,14 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import typer
 from rich.console import Console
+
+from pipelines.stages import Stage, descriptions
 
 _NARROWEST, _WIDEST = 20, 500
 
@@ -41,6 +43,12 @@ def console(*, stderr: bool = False) -> Console:
 def print_json(document: Any) -> None:
     """Prints a document as JSON that every parser reads; an infinite number or NaN is null."""
     typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
+
+
+def print_plan(stages: Iterable[Stage]) -> None:
+    """Prints the stages that a command would apply, one a line."""
+    for line in descriptions(stages) or ["There is nothing to change."]:
+        typer.echo(line)
 
 
 def _plain(value: Any) -> Any:
