@@ -19,8 +19,8 @@ from pipelines.cli.cluster_options import (
     image_overrides,
     open_cluster,
 )
-from pipelines.cli.options import Json
-from pipelines.cli.screen import print_json
+from pipelines.cli.options import Json, Plan
+from pipelines.cli.screen import print_json, print_plan
 
 schedule = typer.Typer(name="schedule", help="Runs that the server starts by the clock.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--from", help="The folder with a YAML file for each schedule.")]
@@ -31,6 +31,7 @@ FOLDER = Path("infra/schedules")
 @schedule.command()
 def apply(
     folder: Folder = FOLDER,
+    plan: Plan = False,
     image: Image = None,
     allow_mutable_image: AllowMutableImage = False,
     endpoint: Endpoint = None,
@@ -38,18 +39,22 @@ def apply(
 ) -> None:
     """Make the server do what the files say. Applied twice, it changes nothing."""
     from pipelines.cluster.formatting import cron_line
-    from pipelines.cluster.recurring import apply_schedule
+    from pipelines.cluster.recurring import plan_schedules
     from pipelines.cluster.schedules import read_schedules
     from pipelines.cluster.submission import package
+    from pipelines.stages import execute
 
     fixed = image_overrides(image, allow_mutable_image)
-    checked = [(wanted, package(wanted.profile, [*fixed, *wanted.overrides])) for wanted in read_schedules(folder)]
-    cluster = open_cluster(endpoint, namespace)
-    for wanted, sent in checked:
-        applied = apply_schedule(cluster, wanted, sent)
-        paused = ", and stays paused" if applied.paused else ""
-        typer.echo(f"{wanted.name}: {applied.action}{paused}")
-        typer.echo(f"  {cron_line(wanted.cron, wanted.cron.next_times(datetime.now(UTC)))}")
+    wanted = [(each, package(each.profile, [*fixed, *each.overrides])) for each in read_schedules(folder)]
+    plans = plan_schedules(open_cluster(endpoint, namespace), wanted)
+    if plan:
+        print_plan(stage for each in plans for stage in each.stages)
+        return
+    for planned, (each, _) in zip(plans, wanted, strict=True):
+        execute(planned.stages, lambda line: typer.echo(line, err=True))
+        paused = ", and stays paused" if planned.paused else ""
+        typer.echo(f"{each.name}: {planned.action}{paused}")
+        typer.echo(f"  {cron_line(each.cron, each.cron.next_times(datetime.now(UTC)))}")
 
 
 @schedule.command("list")

@@ -6,14 +6,15 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cluster.guards import refuse_folders, refuse_secrets
 from pipelines.cluster.namespaces import require_namespace
-from pipelines.cluster.versions import Version, equals, experiment_id, upload
+from pipelines.cluster.versions import Version, equals, experiment_id, find_version, upload, version_name
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -98,10 +99,19 @@ def send(cluster: Cluster, sent: Package, pipeline: str) -> Version:
         Failure: the namespace does not exist, the server cannot be asked, or it refuses.
     """
     require_namespace(cluster.access)
-    with tempfile.TemporaryDirectory() as folder:
-        ir = Path(folder) / "pipeline.yaml"
-        ir.write_bytes(sent.ir)
+    with _written(sent.ir) as ir:
         return upload(cluster, ir, pipeline)
+
+
+def find_sent(cluster: Cluster, sent: Package, pipeline: str) -> tuple[str, Version | None]:
+    """The name of the pipeline version that a package is, and that version where the server has it.
+
+    Raises:
+        Failure: the namespace does not exist, or the server cannot be reached, or it refuses.
+    """
+    require_namespace(cluster.access)
+    with _written(sent.ir) as ir:
+        return version_name(ir), find_version(cluster, ir, pipeline)
 
 
 def start(
@@ -139,6 +149,15 @@ def start(
 def new_name(prefix: str) -> str:
     """A name for a run, by the time and four random letters."""
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def _written(ir: bytes) -> Iterator[Path]:
+    """A file of compiled bytes: kfp's client uploads files, and a version is named after the bytes in one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_bytes(ir)
+        yield path
 
 
 def _compiled(settings: RunSettings) -> bytes:

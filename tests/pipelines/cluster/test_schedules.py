@@ -11,18 +11,26 @@ from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.cron import parse
 from pipelines.cluster.formatting import schedule_lines
-from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
+from pipelines.cluster.recurring import SchedulePlan, delete, pause, plan_schedules, resume, trigger
 from pipelines.cluster.runs import get_status
 from pipelines.cluster.schedule_status import overdue, schedule_statuses
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
 from pipelines.cluster.wait import wait
+from pipelines.stages import execute
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
 OURS = Path(__file__).parents[3] / "infra" / "schedules"
 NIGHTLY = Schedule("nightly", parse("0 0 2 * * *"), "nightly")
 LATER = Schedule("nightly", parse("0 0 3 * * *"), "nightly")
+
+
+def apply_schedule(cluster, schedule: Schedule, package: Package) -> SchedulePlan:
+    """Plans one schedule and applies the plan."""
+    (plan,) = plan_schedules(cluster, [(schedule, package)])
+    execute(plan.stages)
+    return plan
 
 
 @pytest.fixture
