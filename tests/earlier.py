@@ -37,13 +37,13 @@ def make_earlier_home(
     Returns:
         The digest of the weights.
     """
-    facts = read_manifest(corpus, "corpus").facts
+    facts = read_manifest(corpus, "corpus").metadata
     dataset, name = facts["dataset_digest"], facts["model_name"]
     made = _write_model(model, dataset)
     digest = weights_digest(made)
     folder = _write_evaluation(root / "earlier-evaluation", evaluation, digest)
     _fill_store(store, root, corpus, model, folder, dataset, name)
-    _register(client, root, model, made.facts, folder, facts, digest)
+    _register(client, root, model, made.metadata, folder, facts, digest)
     return digest
 
 
@@ -60,7 +60,7 @@ def outline(store: Store, client: MlflowClient) -> dict[str, Any]:
     found = {kind: store.find(kind, name) for kind, name in kinds.items()}
     return {
         "store": sorted({_DIGESTS.sub("…", key).replace(run.data.tags["wikigpt.pipeline_run"], "RUN") for key in keys}),
-        "facts": {kind: sorted(each.facts) for kind, each in found.items() if each},
+        "facts": {kind: sorted(each.metadata) for kind, each in found.items() if each},
         "claims": {name.partition("/")[0]: sorted(store.claimed(name) or {}) for name in store.claims()},
         "version": sorted(version.tags),
         "model": sorted(model.tags),
@@ -76,7 +76,7 @@ def outline(store: Store, client: MlflowClient) -> dict[str, Any]:
 
 
 def _write_model(model: Path, dataset: str) -> Any:
-    facts = read_manifest(model, "model").facts
+    facts = read_manifest(model, "model").metadata
     identity = {"dataset": dataset, "source": "5" * 64, "tokenizer": facts["tokenizer_digest"]}
     identity |= {"train.block": 32, "train.document_start": True, "train.pretrained": None}
     own = {"best_step": 100, "candidates": 0, "dataset_digest": dataset, "fingerprint": FINGERPRINT, "gpu_seconds": 0.0}

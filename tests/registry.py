@@ -112,18 +112,18 @@ def make_folders(
     corpus.mkdir(parents=True)
     for split in ("train", "validation", "test"):
         (corpus / f"{split}.txt").write_text(text)
-    facts = {"name": "sample", "model_name": model_name, "dataset_digest": dataset, "published": False}
-    facts |= {"licence": "CC BY-SA 3.0", "attribution": "Made by the project.", "source": "made"}
-    write_manifest(corpus, "corpus", facts)
+    metadata = {"name": "sample", "model_name": model_name, "dataset_digest": dataset, "published": False}
+    metadata |= {"licence": "CC BY-SA 3.0", "attribution": "Made by the project.", "source": "made"}
+    write_manifest(corpus, "corpus", metadata)
     shutil.copytree(model, root / "model")
     change_weights(root / "model", weights)
     (root / "model" / "history.jsonl").write_text('{"step": 1, "loss": 5.0}\n')
-    facts = {"reuse_key": reuse_key, "tokens_key": "t" * 32, "best_step": 10}
-    facts |= {"identity": {"dataset": dataset, "train.steps": 10}}
-    facts |= {"steps": 10, "validation_loss": 5.0, "tokens_seen": 640, "train_seconds": 1.5, "gpu_seconds": 0.0}
-    facts |= {"parameters": 9000, "numerics": {"device": "cpu"}, "stopped": "budget"}
-    facts |= {"dataset_digest": dataset, "tokenizer_digest": digest_of(model.name)}
-    made = write_manifest(root / "model", "model", facts)
+    metadata = {"reuse_key": reuse_key, "tokens_key": "t" * 32, "best_step": 10}
+    metadata |= {"identity": {"dataset": dataset, "train.steps": 10}}
+    metadata |= {"steps": 10, "validation_loss": 5.0, "tokens_seen": 640, "train_seconds": 1.5, "gpu_seconds": 0.0}
+    metadata |= {"parameters": 9000, "numerics": {"device": "cpu"}, "stopped": "budget"}
+    metadata |= {"dataset_digest": dataset, "tokenizer_digest": digest_of(model.name)}
+    made = write_manifest(root / "model", "model", metadata)
     write_evaluation(root / "evaluation", nll_per_word, weights_digest(made), text=text, evaluation_key=evaluation_key)
     (root / "report").write_text("<!doctype html><title>report</title>")
     return Folders(reuse_key, corpus, root / "model", root / "evaluation", root / "report")
@@ -153,8 +153,8 @@ def write_evaluation(
         "verdict": {"word": "promote", "reason": "The first model."},
     }
     (folder / "evaluation.json").write_text(json.dumps(content))
-    facts = {"summary": {}, "evaluation_key": evaluation_key, "weights_digest": weights_digest}
-    write_manifest(folder, "evaluation", facts)
+    metadata = {"summary": {}, "evaluation_key": evaluation_key, "weights_digest": weights_digest}
+    write_manifest(folder, "evaluation", metadata)
 
 
 def score(nll_per_word: float, text: str = TEXT) -> dict[str, Any]:

@@ -16,11 +16,11 @@ from components.shared.reuse.external_inputs import ingredients
 from components.shared.reuse.keys import Request, request_of
 from components.shared.reuse.prior_artifacts import Standing, look_up
 from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
-from components.shared.runtime.sweep import sweep
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
-from components.shared.tracking.run import plainly, settings_for_the_record
+from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _owner(step, settings))
-    request = request_of(corpus.facts["dataset_digest"], step.settings, ingredients(step.settings))
+    request = request_of(corpus.metadata["dataset_digest"], step.settings, ingredients(step.settings))
     key = request.reuse_key
-    with plainly(step.tracking.client):
+    with translate_mlflow_errors(step.tracking.client):
         _end_dead_runs(step)
-        standing = look_up(step.store, step.tracking.client, corpus.facts["model_name"], key)
+        standing = look_up(step.store, step.tracking.client, corpus.metadata["model_name"], key)
         decision = decide(
             force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
         )
         _record(step, settings, corpus, request, decision, standing)
-    step.published.update(decision=decision.word, reason=decision.reason, model=corpus.facts["model_name"])
+    step.published.update(decision=decision.word, reason=decision.reason, model=corpus.metadata["model_name"])
     step.published.update(version=standing.version if decision.word == "skip" else None)
     if decision.word == "train":
         training_lock(step.store, key).refuse(step.run)
@@ -65,8 +65,8 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
         rung=decision.rung,
         reason=decision.reason,
         reuse_key=key,
-        corpus=corpus.facts["name"],
-        model_name=corpus.facts["model_name"],
+        corpus=corpus.metadata["name"],
+        model_name=corpus.metadata["model_name"],
         version=standing.version,
     )
     return Outcome(decision.word, request.tokens_key, key)
@@ -75,7 +75,7 @@ def run(step: Step, corpus_dir: Path) -> Outcome:
 def _owner(step: Step, settings: DownloadSettings) -> Owner:
     def ask(model_name: str, dataset_digest: str) -> str | None:
         client = step.tracking.client
-        with plainly(client):
+        with translate_mlflow_errors(client):
             return belongs_to_another(client, model_name, settings.corpus, dataset_digest)
 
     return ask
@@ -84,8 +84,8 @@ def _owner(step: Step, settings: DownloadSettings) -> Owner:
 def _end_dead_runs(step: Step) -> None:
     client = step.tracking.client
     experiment = client.get_run(step.tracking.run_id).info.experiment_id
-    if swept := sweep(client, step.store, experiment, by=step.run):
-        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(swept)}")
+    if killed := kill_orphaned_runs(client, step.store, experiment, by=step.run):
+        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(killed)}")
 
 
 def _record(
@@ -103,12 +103,12 @@ def _record(
         registry.DECISION_REASON: decision.reason,
         registry.REUSE_KEY: request.reuse_key,
         registry.TOKENS_KEY: request.tokens_key,
-        registry.DATASET_DIGEST: corpus.facts["dataset_digest"],
-        registry.CORPUS: corpus.facts["name"],
-        registry.CORPUS_SOURCE: corpus.facts["source"],
+        registry.DATASET_DIGEST: corpus.metadata["dataset_digest"],
+        registry.CORPUS: corpus.metadata["name"],
+        registry.CORPUS_SOURCE: corpus.metadata["source"],
     }
     if decision.word == "skip":
-        tags[registry.MODEL_VERSION] = f"{corpus.facts['model_name']}/{standing.version}"
+        tags[registry.MODEL_VERSION] = f"{corpus.metadata['model_name']}/{standing.version}"
     step.tracking.tags(tags)
 
 

@@ -9,7 +9,7 @@ from components.download.address import is_archive
 from components.download.corpora import RESERVED
 from components.download.naming import LONGEST, is_name
 from components.shared.base.address import is_bucket, is_web_address
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 
 _SCHEMES = ("https", "http", "s3")
 
@@ -39,20 +39,23 @@ class DownloadSettings:
         if not self.corpus.strip():
             raise ValueError("corpus must name a corpus, a folder or an address, got nothing")
         if separator and scheme not in _SCHEMES:
-            raise ValueError(f"corpus must be a name, a folder, or an https:// or s3:// address, got {shown(scheme)}")
+            raise ValueError(
+                f"corpus must be a name, a folder, or an https:// or s3:// address, got {safe_repr(scheme)}"
+            )
         if is_archive(self.corpus) and not is_web_address(self.corpus):
-            raise ValueError(f"corpus must have a host that can be asked, got {shown(self.corpus)}")
+            raise ValueError(f"corpus must have a host that can be asked, got {safe_repr(self.corpus)}")
         if is_bucket(self.corpus) and not self.corpus.removeprefix("s3://").strip("/"):
             raise ValueError(f"corpus must name a bucket after s3://, got {self.corpus!r}")
         if self.name is not None and not is_name(self.name):
             raise ValueError(
-                f"name must be at most {LONGEST} letters in lower case, digits, dots and dashes, got {shown(self.name)}"
+                f"name must be at most {LONGEST} letters in lower case, digits, dots and dashes,"
+                f" got {safe_repr(self.name)}"
             )
         if self.name in RESERVED:
-            raise ValueError(f"name must not be that of a corpus of the project, got {shown(self.name)}")
+            raise ValueError(f"name must not be that of a corpus of the project, got {safe_repr(self.name)}")
         if self.name is not None and self.corpus in RESERVED:
-            raise ValueError(f"name is for a text of your own, and corpus is {shown(self.corpus)}")
+            raise ValueError(f"name is for a text of your own, and corpus is {safe_repr(self.corpus)}")
         if self.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
-            raise ValueError(f"sha256 must be 64 hexadecimal digits in lower case, got {shown(self.sha256)}")
+            raise ValueError(f"sha256 must be 64 hexadecimal digits in lower case, got {safe_repr(self.sha256)}")
         if self.sha256 is not None and not is_archive(self.corpus):
-            raise ValueError(f"sha256 is for an https:// archive, and corpus is {shown(self.corpus)}")
+            raise ValueError(f"sha256 is for an https:// archive, and corpus is {safe_repr(self.corpus)}")

@@ -17,7 +17,7 @@ from components.shared.model.registered_model import registered_model
 from components.shared.reuse.trained import fetch_model
 from components.shared.runtime.step import Step
 from components.shared.tracking import registry
-from components.shared.tracking.run import plainly
+from components.shared.tracking.run import translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -54,11 +54,11 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
         step: what the step was handed.
         model_name: of the registered model.
         key: of this evaluation, see `evaluation_key`.
-        measure: scores the validation text with the model in a folder, given the facts of its manifest.
+        measure: scores the validation text with the model in a folder, given the metadata of its manifest.
     """
     client = step.tracking.client
-    with plainly(client):
-        version = registry.holder(client, model_name, registry.CHAMPION)
+    with translate_mlflow_errors(client):
+        version = registry.version_with_alias(client, model_name, registry.CHAMPION)
     if version is None:
         return None
     weights = version.tags.get(registry.WEIGHTS_DIGEST, "")
@@ -69,7 +69,7 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
 def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[str, Any] | None:
     """The evaluation of some weights as the store holds it, or None; its verdict is older than the champion may be."""
     manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
-    if manifest is None or manifest.facts.get("weights_digest") != weights_digest:
+    if manifest is None or manifest.metadata.get("weights_digest") != weights_digest:
         return None
     return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
 
@@ -85,10 +85,10 @@ def _scores(
             return evaluation, "as published in the store"
         folder, registered = Path(scratch) / "model", Path(scratch) / "registered"
         model = fetch_model(step.store, weights, folder, formerly=formerly)
-        facts = model.facts if model else registered_model(step.tracking.client, version, registered)
-        if facts is not None:
+        metadata = model.metadata if model else registered_model(step.tracking.client, version, registered)
+        if metadata is not None:
             try:
-                scored = measure(folder if model else registered, facts).to_dict()
+                scored = measure(folder if model else registered, metadata).to_dict()
                 return scored | {"weights_digest": weights}, "scored anew from its model"
             except Failure as failure:
                 return None, f"these settings do not fit it: {failure.what}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from components.evaluate.scoring import Scorer, context_of
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.device import pick_device, precision_by_capability
-from components.shared.model.head import has_plain_head
+from components.shared.model.head import has_linear_lm_head
 from components.shared.model.machine import cores_granted, keep_freed_memory
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class LoadedModel:
         return self.scorer.model
 
 
-def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) -> LoadedModel:
+def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSettings) -> LoadedModel:
     """Loads a Hugging Face folder that training left.
 
     Raises:
@@ -68,18 +68,18 @@ def load_model(folder: Path, facts: dict[str, Any], settings: EvaluateSettings) 
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
     )
-    if prefixed := not facts.get("merged", True):
+    if prefixed := not metadata.get("merged", True):
         from components.evaluate.prefix import Prefixed
 
         model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
-    window = _window(settings, context_of(model), trained_reach(model, facts))
+    window = _window(settings, context_of(model), trained_reach(model, metadata))
     # Each holds a batch in memory; more than there are cores would be no faster.
     workers = min(threads, cores_granted()) if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
-    plain_head = not prefixed and has_plain_head(model)
+    plain_head = not prefixed and has_linear_lm_head(model)
     scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, plain_head)
-    return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, facts, settings), facts["tokenizer_digest"])
+    return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, metadata, settings), metadata["tokenizer_digest"])
 
 
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
@@ -96,12 +96,12 @@ def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
     return device, precision_by_capability("cuda") if device == "cuda" else "float32"
 
 
-def trained_reach(model: Any, facts: dict[str, Any]) -> int:
+def trained_reach(model: Any, metadata: dict[str, Any]) -> int:
     """Tokens that the model learned to read at once.
 
     A model made from scratch has seen no position beyond its training blocks, whatever its config allows.
     """
-    identity = facts.get("identity", {})
+    identity = metadata.get("identity", {})
     context = context_of(model)
     block = identity.get("train.block")
     return min(context, int(block)) if block and not identity.get("train.pretrained") else context
@@ -126,8 +126,8 @@ def _window(settings: EvaluateSettings, context: int, reach: int) -> int:
     return window
 
 
-def _trained_bos(tokenizer: Any, facts: dict[str, Any], settings: EvaluateSettings) -> int | None:
-    known = bool(facts.get("identity", {}).get("train.document_start", True))
+def _trained_bos(tokenizer: Any, metadata: dict[str, Any], settings: EvaluateSettings) -> int | None:
+    known = bool(metadata.get("identity", {}).get("train.document_start", True))
     if settings.bos == "never" or (settings.bos == "auto" and not known):
         return None
     return tokenizer.eos_token_id

@@ -17,7 +17,8 @@ from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
 from components.shared.base.events import emit
-from components.shared.report.measures import finite, without_infinities
+from components.shared.base.json_values import json_value
+from components.shared.report.measures import finite
 from components.shared.reuse.trained import weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.files import write_atomically
@@ -59,28 +60,28 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     settings = step.section(EvaluateSettings)
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
     texts = read_splits(corpus_dir)
-    key, weights = evaluation_key(settings, corpus.facts["dataset_digest"]), weights_digest(model)
+    key, weights = evaluation_key(settings, corpus.metadata["dataset_digest"]), weights_digest(model)
     if evaluation := published(step, weights, key, evaluation_dir):
         emit("reused", step="evaluate", what=f"scores {key}")
     else:
-        evaluation = _evaluate(model_dir, model.facts, texts, settings) | {"weights_digest": weights}
+        evaluation = _evaluate(model_dir, model.metadata, texts, settings) | {"weights_digest": weights}
     champion = find_champion(
         step,
-        corpus.facts["model_name"],
+        corpus.metadata["model_name"],
         key,
-        lambda folder, facts: _validate_only(folder, facts, texts["validation"], settings),
+        lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
     verdict = _judge(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
     emit("note", text=f"{verdict.word}: {verdict.reason}")
     evaluation["verdict"] = asdict(verdict)
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
-    content = json.dumps(without_infinities(evaluation), indent=1, allow_nan=False)
+    content = json.dumps(json_value(evaluation), indent=1, allow_nan=False)
     write_atomically(evaluation_dir / "evaluation.json", content + "\n")
-    page = evaluation_page(evaluation, corpus.facts, model.facts, _history(model_dir))
+    page = evaluation_page(evaluation, corpus.metadata, model.metadata, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
-    facts = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
-    write_manifest(evaluation_dir, KIND, facts)
+    metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
+    write_manifest(evaluation_dir, KIND, metadata)
     step.store.publish(evaluation_dir, KIND, f"{weights}/{key}")
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
@@ -91,16 +92,16 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
 
 
 def _evaluate(
-    folder: Path, facts: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
+    folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
-    loaded = load_model(folder, facts, settings)
+    loaded = load_model(folder, metadata, settings)
     measured = measure(loaded, {split: texts[split] for split in HELD_OUT}, settings, _teller())
     found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
-    return measured.to_dict() | found | {"merged": facts.get("merged", True)}
+    return measured.to_dict() | found | {"merged": metadata.get("merged", True)}
 
 
-def _validate_only(folder: Path, facts: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
-    loaded = load_model(folder, facts, settings)
+def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
+    loaded = load_model(folder, metadata, settings)
     scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _teller())
     return Measured(scores, loaded.tokenizer_digest)
 

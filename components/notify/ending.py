@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from components.shared.base.failure import ExitCode, Failure, Interrupted
-from components.shared.report.measures import shown
+from components.shared.report.measures import format_measure
 from components.shared.runtime.run_record import StepRecord
 
 Word = Literal["succeeded", "skipped", "failed", "interrupted"]
@@ -154,7 +154,7 @@ def _version(made: Made) -> str:
 def _scores(made: Made) -> str:
     aliases = f", alias {' and '.join(made.aliases)}" if made.aliases else ""
     if made.word_perplexity is not None:
-        return f" Version {made.version}: word perplexity {shown(made.word_perplexity)} on test{aliases}."
+        return f" Version {made.version}: word perplexity {format_measure(made.word_perplexity)} on test{aliases}."
     if made.bits_per_byte is not None:
         return f" Version {made.version}: bits per byte {made.bits_per_byte:.4f} on test{aliases}."
     return ""

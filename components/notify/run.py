@@ -19,7 +19,7 @@ from components.shared.runtime.liveness import end_heartbeat
 from components.shared.runtime.run_record import StepRecord, read_log, read_record
 from components.shared.runtime.step import Step
 from components.shared.tracking import registry
-from components.shared.tracking.run import Tracking, plainly
+from components.shared.tracking.run import Tracking, translate_mlflow_errors
 
 _log = logging.getLogger(__name__)
 Record = Mapping[str, StepRecord]
@@ -100,7 +100,7 @@ def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[di
     tags: dict[str, str] = {}
     if tracking is None:
         return tags, None
-    with _warned("The version of the run cannot be read"), plainly(tracking.client):
+    with _warned("The version of the run cannot be read"), translate_mlflow_errors(tracking.client):
         tags.update(tracking.client.get_run(tracking.run_id).data.tags)
         model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
         model, number = published.get("model", model), published.get("version") or number
@@ -135,11 +135,11 @@ def _close(step: Step, record: Record, tracking: Tracking | None, ending: Ending
     """Ends the MLflow run, with the logs of its steps as artifacts: they outlive the pods there."""
     if tracking is None:
         return
-    with _warned("The MLflow run stays open"), plainly(tracking.client):
+    with _warned("The MLflow run stays open"), translate_mlflow_errors(tracking.client):
         tracking.finish(ending.mlflow_status)
-    with _warned("The end of the run is not among its tags in MLflow"), plainly(tracking.client):
+    with _warned("The end of the run is not among its tags in MLflow"), translate_mlflow_errors(tracking.client):
         tracking.tags({"wikigpt.ending": ending.word, "wikigpt.notice": text})
-    with _warned("The logs of the steps are not in MLflow"), plainly(tracking.client):
+    with _warned("The logs of the steps are not in MLflow"), translate_mlflow_errors(tracking.client):
         for name in record:
             if (log := read_log(step.store, step.run, name)) is not None:
                 tracking.client.log_text(tracking.run_id, log, f"logs/{name}.txt")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from components.register.lineage import Made
 from components.register.promotion import Placed
-from components.shared.report.measures import finite, shown
+from components.shared.report.measures import finite, format_measure
 from components.shared.text.articles import HELD_OUT
 from components.shared.tracking import registry
 
@@ -43,12 +43,12 @@ def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] |
 
 
 def _what_it_is(made: Made, repeats: str | None) -> str:
-    facts = made.model
+    model = made.model
     same = f" It repeats version {repeats}: the same was asked for, and other weights came of it." if repeats else ""
     return (
-        f"A causal language model with {facts['parameters']:,} parameters, trained on `{made.corpus['name']}` for"
-        f" {facts['steps']:,} steps ({facts['tokens_seen']:,} tokens, {facts['train_seconds']:,.0f} s of training,"
-        f" {facts['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {facts['best_step']:,}.{same}"
+        f"A causal language model with {model['parameters']:,} parameters, trained on `{made.corpus['name']}` for"
+        f" {model['steps']:,} steps ({model['tokens_seen']:,} tokens, {model['train_seconds']:,.0f} s of training,"
+        f" {model['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {model['best_step']:,}.{same}"
     )
 
 
@@ -66,7 +66,7 @@ def _table(made: Made, placed: Placed, champion: Mapping[str, str] | None) -> It
 
 
 def _number(value: float | None) -> str:
-    return f"{value:.4g}" if value is not None and value < 10 else shown(value)
+    return f"{value:.4g}" if value is not None and value < 10 else format_measure(value)
 
 
 def _samples(samples: list[dict]) -> Iterable[str]:

@@ -26,7 +26,7 @@ class Made:
         reuse_key: that the model was asked for by.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
-        corpus, model, evaluation: facts of the folders of those steps.
+        corpus, model, evaluation: metadata of the folders of those steps.
         weights_digest: of the model; the evaluation is of these weights.
         scores: the content of evaluation.json.
     """
@@ -58,7 +58,7 @@ class Made:
         Raises:
             Failure: the evaluation is of other weights.
         """
-        digest, scored = weights_digest(model), evaluation.facts["weights_digest"]
+        digest, scored = weights_digest(model), evaluation.metadata["weights_digest"]
         if not digest == scored == scores.get("weights_digest"):
             raise Failure(
                 f"The evaluation is of weights {scored[:12]}…, the model has {digest[:12]}…",
@@ -66,13 +66,13 @@ class Made:
                 remedy="run again; a version has the numbers of its own weights and no others",
             )
         return cls(
-            name=corpus.facts["model_name"],
+            name=corpus.metadata["model_name"],
             reuse_key=reuse_key,
             pipeline_run=pipeline_run,
             run_id=run_id,
-            corpus=corpus.facts,
-            model=model.facts,
-            evaluation=evaluation.facts,
+            corpus=corpus.metadata,
+            model=model.metadata,
+            evaluation=evaluation.metadata,
             weights_digest=digest,
             scores=scores,
         )

@@ -68,7 +68,7 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     """
     finish_move(client, model)
     tags = client.get_model_version(model, version).tags
-    champion = registry.holder(client, model, registry.CHAMPION)
+    champion = registry.version_with_alias(client, model, registry.CHAMPION)
     if registry.ROLLED_BACK in tags and _number(champion) != version:
         reason = f"Version {version} was champion and was rolled back, so only a person promotes it."
         return _challenge(client, model, version, Verdict("keep", reason, alias="challenger"), champion)
@@ -84,7 +84,7 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
         _announce_move(client, model, _number(champion), version)
         if finish_move(client, model):
             return Placed(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
-        champion = registry.holder(client, model, registry.CHAMPION)
+        champion = registry.version_with_alias(client, model, registry.CHAMPION)
     raise _restless(client, model)
 
 
@@ -100,7 +100,7 @@ def move_champion(client: MlflowClient, model: str, version: str) -> None:
         Failure: the lock was lost, or somebody moves the alias again and again.
     """
     for _ in range(_ROUNDS):
-        _announce_move(client, model, _number(registry.holder(client, model, registry.CHAMPION)), version)
+        _announce_move(client, model, _number(registry.version_with_alias(client, model, registry.CHAMPION)), version)
         if finish_move(client, model):
             return
     raise _restless(client, model)
@@ -142,7 +142,7 @@ def finish_move(client: MlflowClient, model: str) -> Move | None:
     made = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
     if made:
         client.set_model_version_tag(model, version, APPROVAL, SETTLED)
-        if _number(registry.holder(client, model, registry.CHALLENGER)) == version:
+        if _number(registry.version_with_alias(client, model, registry.CHALLENGER)) == version:
             client.delete_registered_model_alias(model, registry.CHALLENGER)
     client.delete_registered_model_tag(model, ANNOUNCED)
     return move if made else None
@@ -151,7 +151,7 @@ def finish_move(client: MlflowClient, model: str) -> Move | None:
 def _can_make(client: MlflowClient, model: str, move: Move) -> bool:
     if all(str(known.version) != move.version for known in registry.versions(client, model)):
         return False
-    return _number(registry.holder(client, model, registry.CHAMPION)) in (move.before, move.version)
+    return _number(registry.version_with_alias(client, model, registry.CHAMPION)) in (move.before, move.version)
 
 
 def _make(client: MlflowClient, model: str, move: Move) -> bool:

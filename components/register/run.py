@@ -20,7 +20,7 @@ from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
 from components.shared.tracking.gate import Rule, Scores, Verdict, gate
-from components.shared.tracking.run import plainly, settings_for_the_record
+from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +50,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
     made = _made(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
     files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
     client = step.tracking.client
-    with plainly(client):
+    with translate_mlflow_errors(client):
         known = registry.version_of(client, made.name, made.weights_digest)
         if known and registry.is_complete(known):
             return _leave(step, client, made, known, files)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.address import is_on_hub
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.pretrained import bring
+from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.store import Store
 from components.tokenize.bpe import END_OF_TEXT, wrapped
 
@@ -30,7 +30,7 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
     Raises:
         Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
     """
-    folder = bring("tokenizer", name, pinned(name, revision), work, store)
+    folder = fetch_pretrained("tokenizer", name, pinned(name, revision), work, store)
     if (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast
 

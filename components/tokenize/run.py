@@ -44,13 +44,13 @@ def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None
     settings = step.section(TokenizeSettings)
     corpus = read_manifest(corpus_dir, "corpus")
     started = time.monotonic()
-    facts = write_tokens(settings, corpus_dir, tokens_dir, step.store)
+    metadata = write_tokens(settings, corpus_dir, tokens_dir, step.store)
     seconds = time.monotonic() - started
-    made_of = {"dataset_digest": corpus.facts["dataset_digest"], "tokens_key": tokens_key}
-    write_manifest(tokens_dir, "tokens", {**facts, **made_of})
+    made_of = {"dataset_digest": corpus.metadata["dataset_digest"], "tokens_key": tokens_key}
+    write_manifest(tokens_dir, "tokens", {**metadata, **made_of})
     step.store.publish(tokens_dir, "tokens", tokens_key)
-    total = {unit: sum(split[unit] for split in facts["splits"].values()) for unit in ("tokens", "bytes")}
-    emit("tokens", seconds=round(seconds, 2), vocab_size=facts["vocab_size"], **total)
+    total = {unit: sum(split[unit] for split in metadata["splits"].values()) for unit in ("tokens", "bytes")}
+    emit("tokens", seconds=round(seconds, 2), vocab_size=metadata["vocab_size"], **total)
 
 
 def write_tokens(
@@ -59,7 +59,7 @@ def write_tokens(
     """Writes an array and article offsets for each split, and the tokenizer.
 
     Returns:
-        The facts of the folder: dtype, vocab_size, eos_id, tokenizer_digest, and counts by split.
+        The metadata of the folder: dtype, vocab_size, eos_id, tokenizer_digest, and counts by split.
     """
     texts = read_splits(corpus_dir)
     tokens_dir.mkdir(parents=True, exist_ok=True)

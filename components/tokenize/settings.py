@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from components.shared.base.address import is_on_hub, is_repository
-from components.shared.base.ranges import Range, check_ranges, shown
+from components.shared.base.ranges import Range, check_ranges, safe_repr
 
 OWN = "bpe"
 # The 256 bytes, the end of text, and room for merges.
@@ -36,6 +36,8 @@ class TokenizeSettings:
         if not self.tokenizer.strip():
             raise ValueError("tokenizer must be bpe, a name, a folder or an s3:// prefix, got nothing")
         if is_on_hub(self.tokenizer) and not is_repository(self.tokenizer):
-            raise ValueError(f"tokenizer must be OWNER/NAME on the Hub, a folder or s3://, got {shown(self.tokenizer)}")
+            raise ValueError(
+                f"tokenizer must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.tokenizer)}"
+            )
         if self.revision is not None and not re.fullmatch(r"[0-9a-f]{40}", self.revision):
-            raise ValueError(f"revision must be a commit of 40 hexadecimal digits, got {shown(self.revision)}")
+            raise ValueError(f"revision must be a commit of 40 hexadecimal digits, got {safe_repr(self.revision)}")

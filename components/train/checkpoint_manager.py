@@ -31,7 +31,7 @@ class StoreKeeper:
         store: where.
         reuse_key: of the training.
         settings: how often, how many.
-        facts: what made it: identity, numerics, run.
+        metadata: what made it: identity, numerics, run.
         still_ours: raises where another run has taken the training over.
         kept: is handed the address of every checkpoint, in that thread.
         saved: the step of the checkpoint that training resumed from.
@@ -46,14 +46,14 @@ class StoreKeeper:
         store: Store,
         reuse_key: str,
         settings: CheckpointSettings,
-        facts: dict[str, Any],
+        metadata: dict[str, Any],
         still_ours: Callable[[], object],
         *,
         kept: Callable[[str], object] = str,
         saved: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
-        self.store, self.reuse_key, self.settings, self.facts = store, reuse_key, settings, facts
+        self.store, self.reuse_key, self.settings, self.metadata = store, reuse_key, settings, metadata
         self.still_ours, self.kept, self.saved, self.now = still_ours, kept, saved, now
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
@@ -111,7 +111,7 @@ class StoreKeeper:
         with scratch as folder:
             self.still_ours()
             name = f"{self.reuse_key}/{step:08d}"
-            write_manifest(Path(folder), KIND, {**self.facts, "step": step})
+            write_manifest(Path(folder), KIND, {**self.metadata, "step": step})
             self.store.publish(Path(folder), KIND, name, replace=True)
         self.saved = step
         self.kept(self.store.address(KIND, name))
@@ -156,10 +156,10 @@ def newest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path)
         if manifest is None:
             emit("note", text=f"warning: checkpoint {name} is damaged and was removed; the one before it is tried")
             store.remove(KIND, name)
-        elif unlike := differences(identity, manifest.facts["identity"]):
+        elif unlike := differences(identity, manifest.metadata["identity"]):
             emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(unlike)}")
         else:
-            emit("note", text=f"Training goes on after step {manifest.facts['step']}")
+            emit("note", text=f"Training goes on after step {manifest.metadata['step']}")
             return folder / name
     return None
 
@@ -168,7 +168,7 @@ def forget_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
     for name in store.names(KIND, f"{reuse_key}/"):
         made = store.peek(KIND, name)
-        if made is None or made.facts["run"] != pipeline_run:
+        if made is None or made.metadata["run"] != pipeline_run:
             store.remove(KIND, name)
 
 
@@ -176,7 +176,7 @@ def nearest_other(store: Store, reuse_key: str, identity: dict[str, Any]) -> str
     """What tells this training from the most similar one that left a checkpoint, as a sentence, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
     manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
-    unlike = [differences(identity, manifest.facts["identity"]) for manifest in manifests if manifest]
+    unlike = [differences(identity, manifest.metadata["identity"]) for manifest in manifests if manifest]
     if not unlike:
         return None
     fewest = min(unlike, key=len)

@@ -231,7 +231,7 @@ def open_corpus(settings: TrainSettings, tokens: dict[str, Any], folder: Path, d
 
     Args:
         settings: block, batch, seed and what is read of validation.
-        tokens: the facts of the folder.
+        tokens: the metadata of the folder.
     """
     start_id = tokens["eos_id"] if settings.document_start else None
     train_split, validation = (Split.open(folder, name, tokens["dtype"], start_id) for name in ("train", "validation"))

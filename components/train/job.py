@@ -43,7 +43,7 @@ class Job:
         run, sections: identity and settings of the pipeline run.
         lock: number of the lock on the training, as this attempt holds it.
         reuse_key, identity: of the training, as it is asked for.
-        tokens: the facts of the folder of tokens.
+        tokens: the metadata of the folder of tokens.
         tokens_dir, model_dir: what is read and written.
         weights: a folder with pretrained weights.
         resume_from: a folder with a checkpoint.
@@ -73,7 +73,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     """Trains, and in the first process writes the model folder.
 
     Returns:
-        The facts of the model.
+        The metadata of the model.
 
     Raises:
         Interrupted, Failure: see `components.train.loop.train`.
@@ -101,7 +101,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
         step.store,
         job.reuse_key,
         step.section(CheckpointSettings, "checkpoints"),
-        facts={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
+        metadata={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
         still_ours=partial(training_lock(step.store, job.reuse_key).check, job.lock),
         saved=_resumed_facts(job).get("step"),
     )
@@ -210,7 +210,7 @@ def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
 
 
 def _resumed_facts(job: Job) -> dict[str, Any]:
-    """The facts of the checkpoint that training resumes from; none where it begins anew."""
+    """The metadata of the checkpoint that training resumes from; none where it begins anew."""
     return (
         json.loads((Path(job.resume_from) / MANIFEST).read_text(encoding="utf-8"))["facts"] if job.resume_from else {}
     )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.head import has_plain_head
+from components.shared.model.head import has_linear_lm_head
 from components.train.extras.bigram import begin_with_bigrams
 from components.train.extras.sampled_softmax import Candidates
 from components.train.settings import TrainSettings
@@ -49,7 +49,7 @@ def build_model(
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     else:
         model = _load(weights, settings, vocab_size=vocab_size)
-        if settings.sampled_softmax and not has_plain_head(model):
+        if settings.sampled_softmax and not has_linear_lm_head(model):
             raise Failure(
                 f"The logits of a {model.config.model_type} model are scaled, capped or shifted; a sample's are not",
                 where="train.sampled_softmax",

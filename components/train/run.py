@@ -51,8 +51,8 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
             checkpoint_manager.forget_others(step.store, reuse_key, step.run)
         job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
         with told_to_stop() as stop:
-            facts = _train(job, settings, stop)
-        model = write_manifest(model_dir, "model", facts)
+            metadata = _train(job, settings, stop)
+        model = write_manifest(model_dir, "model", metadata)
         held.check()
         keep_model(step.store, model_dir, model, reuse_key)
 
@@ -94,8 +94,8 @@ def _prepare_job(
     from components.train.job import Job
 
     weights = bring_weights(settings, scratch / "weights", step.store)
-    parts = request_of(tokens.facts["dataset_digest"], step.settings).identity
-    parts["tokenizer"] = tokens.facts["tokenizer_digest"]
+    parts = request_of(tokens.metadata["dataset_digest"], step.settings).identity
+    parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
         parts["pretrained"] = digest_of_weights(weights)
     found = checkpoint_manager.newest(step.store, reuse_key, parts, scratch / "checkpoints")
@@ -108,7 +108,7 @@ def _prepare_job(
         sections=step.settings,
         reuse_key=reuse_key,
         identity=parts,
-        tokens=tokens.facts,
+        tokens=tokens.metadata,
         tokens_dir=str(tokens_dir),
         model_dir=str(model_dir),
         weights=str(weights) if weights else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from components.shared.base.address import is_on_hub, is_repository
-from components.shared.base.ranges import Range, check_ranges, nearest_multiple, shown
+from components.shared.base.ranges import Range, check_ranges, nearest_multiple, safe_repr
 
 _COUNT = Range(1, 1_000_000)
 _STEPS = Range(1, 1_000_000_000)
@@ -123,13 +123,13 @@ class TrainSettings:
             raise ValueError("steps, epochs or tokens must be set: training needs a budget")
         if self.from_hub and not is_repository(self.pretrained or ""):
             raise ValueError(
-                f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {shown(self.pretrained)}"
+                f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.pretrained)}"
             )
         if self.pretrained is None:
             self._check_shape()
         elif self.from_hub and not _COMMIT.fullmatch(self.revision or ""):
             raise ValueError(
-                f"revision must be a commit of 40 hex digits for {self.pretrained}, got {shown(self.revision)}"
+                f"revision must be a commit of 40 hex digits for {self.pretrained}, got {safe_repr(self.revision)}"
             )
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")

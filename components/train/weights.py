@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.shared.base.failure import Failure
-from components.shared.model.pretrained import bring, files_of
+from components.shared.model.pretrained import fetch_pretrained, files_of
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import digest_of
 from components.shared.storage.store import Store
@@ -25,7 +25,7 @@ def bring_weights(settings: TrainSettings, work: Path, store: Store | None = Non
     """
     if settings.pretrained is None:
         return None
-    folder = bring("weights", settings.pretrained, settings.revision or "", work, store)
+    folder = fetch_pretrained("weights", settings.pretrained, settings.revision or "", work, store)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise Failure(
             "There are no pretrained weights: config.json and model.safetensors are needed, other formats are refused",

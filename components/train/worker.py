@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from components.shared.base.failure import ExitCode, Failure, Interrupted
 from components.shared.runtime.liveness import process_started
-from components.shared.runtime.step import unforeseen
+from components.shared.runtime.step import wrap_unexpected
 from components.shared.storage.files import write_atomically
 from components.train.device import choose_device
 from components.train.distributed import Group, PeerLost
@@ -77,7 +77,7 @@ def main(scratch: str) -> None:
     except Failure as failure:
         _leave(desk, group, failure)
     except Exception as error:
-        _say(desk, group, unforeseen(error, "train"))
+        _say(desk, group, wrap_unexpected(error, "train"))
         sys.exit(int(ExitCode.FAILED))
     if group.rank == 0:
         write_atomically(desk / "facts.json", json.dumps(facts))

@@ -87,7 +87,7 @@ def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | No
         settings: the limits.
         reference: what the champion's corpus is like, where there is one and it is another.
     """
-    known = KNOWN.get(str(corpus.facts.get("name")), {})
+    known = KNOWN.get(str(corpus.metadata.get("name")), {})
     found: list[Check] = []
     for name, split in corpus.splits.items():
         found += _counts(corpus, name, known.get(name), settings)

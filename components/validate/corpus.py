@@ -72,13 +72,13 @@ class Corpus:
     """All splits, with one vocabulary.
 
     Attributes:
-        facts: what the step that fetched it found out.
+        metadata: what the step that fetched it found out.
         splits: by name, in the order of `SPLITS`.
         vocabulary: every word of the corpus.
         unit: "byte" where a character counts as a word, by the train split.
     """
 
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
     splits: dict[str, Split]
     vocabulary: list[str]
     unit: Unit = "word"
@@ -99,7 +99,7 @@ class Corpus:
         return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else len(self.vocabulary)
 
 
-def read_corpus(folder: Path, facts: dict[str, Any]) -> Corpus:
+def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
     """Reads the splits of a corpus.
 
     Raises:
@@ -120,7 +120,7 @@ def read_corpus(folder: Path, facts: dict[str, Any]) -> Corpus:
     for split, (text, unreadable) in read.items():
         words = _words(text, number) if unit == "word" else _characters(text, number)
         splits[split] = Split(split, text, unreadable, words, unit)
-    return Corpus(facts=facts, splits=splits, vocabulary=list(number), unit=unit)
+    return Corpus(metadata=metadata, splits=splits, vocabulary=list(number), unit=unit)
 
 
 def count_parts(text: str, unit: Unit) -> int:

@@ -12,7 +12,7 @@ from components.shared.base.events import emit
 from components.shared.storage.store import Store
 from components.shared.text.units import Unit
 from components.shared.tracking import registry
-from components.shared.tracking.run import plainly
+from components.shared.tracking.run import translate_mlflow_errors
 from components.validate.statistics import STATISTICS, divergence
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def champions_corpus(client: MlflowClient, store: Store, model_name: str, datase
     Raises:
         Failure: MLflow refuses.
     """
-    with plainly(client):
-        champion = registry.holder(client, model_name, registry.CHAMPION)
+    with translate_mlflow_errors(client):
+        champion = registry.version_with_alias(client, model_name, registry.CHAMPION)
     digest = champion.tags.get(registry.DATASET_DIGEST) if champion else None
     if champion is None or digest is None or digest == dataset_digest:
         return None

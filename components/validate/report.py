@@ -45,7 +45,9 @@ def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame],
         _summary(validation),
         parts,
         verdict=_verdict(validation),
-        footer=" · ".join(str(corpus.facts[name]) for name in ("attribution", "licence") if corpus.facts.get(name)),
+        footer=" · ".join(
+            str(corpus.metadata[name]) for name in ("attribution", "licence") if corpus.metadata.get(name)
+        ),
     )
 
 

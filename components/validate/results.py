@@ -51,7 +51,7 @@ class Validation:
     """A corpus and how it was judged.
 
     Attributes:
-        corpus: the facts of the corpus.
+        corpus: the metadata of the corpus.
         settings: the limits, by name.
         expectations: in the order in which they were looked at.
         statistics: of the train split, as `text_statistics` gives them.

@@ -14,7 +14,7 @@ from components.shared.reuse.keys import key_of, made_by
 from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.tracking.run import plainly
+from components.shared.tracking.run import translate_mlflow_errors
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
 from components.validate.drift import KIND, RESULTS, Reference, champions_corpus, comparable
@@ -41,21 +41,21 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     """
     started = time.monotonic()
     settings = step.section(ValidateSettings)
-    facts = read_manifest(corpus_dir, "corpus").facts
-    digest = facts["dataset_digest"]
-    reference = champions_corpus(step.tracking.client, step.store, facts["model_name"], digest)
-    name = f"{digest}/{validation_key(settings, facts, reference)}"
+    metadata = read_manifest(corpus_dir, "corpus").metadata
+    digest = metadata["dataset_digest"]
+    reference = champions_corpus(step.tracking.client, step.store, metadata["model_name"], digest)
+    name = f"{digest}/{validation_key(settings, metadata, reference)}"
     reused = step.store.fetch(KIND, name, results_dir) is not None
     if reused:
         emit("reused", step=step.name, what="verdict", dataset_digest=digest)
     else:
-        passed = _validate(corpus_dir, results_dir, facts, settings, reference)
+        passed = _validate(corpus_dir, results_dir, metadata, settings, reference)
         write_manifest(results_dir, KIND, {"dataset_digest": digest, "passed": passed})
         step.store.publish(results_dir, KIND, digest, replace=True)
         step.store.publish(results_dir, KIND, name)  # last, since with it nothing is done again
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results_dir / REPORT, report_path)
-    with plainly(step.tracking.client):
+    with translate_mlflow_errors(step.tracking.client):
         for file in (RESULTS, REPORT):
             step.tracking.artifact(results_dir / file, KIND)
     step.published.update(report=step.tracking.address(f"{KIND}/{REPORT}"))
@@ -66,13 +66,17 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
 
 
 def _validate(
-    corpus_dir: Path, results_dir: Path, facts: dict[str, Any], settings: ValidateSettings, reference: Reference | None
+    corpus_dir: Path,
+    results_dir: Path,
+    metadata: dict[str, Any],
+    settings: ValidateSettings,
+    reference: Reference | None,
 ) -> bool:
-    corpus = read_corpus(corpus_dir, facts)
+    corpus = read_corpus(corpus_dir, metadata)
     reference = comparable(reference, corpus.unit)
     tables = measure(corpus, settings, reference)
     validation = Validation(
-        corpus=facts,
+        corpus=metadata,
         settings=asdict(settings),
         expectations=tuple(judge(checks(corpus, settings, reference), tables)),
         statistics=text_statistics(corpus),
@@ -85,16 +89,16 @@ def _validate(
     return not validation.errors
 
 
-def validation_key(settings: ValidateSettings, facts: dict[str, Any], reference: Reference | None) -> str:
+def validation_key(settings: ValidateSettings, metadata: dict[str, Any], reference: Reference | None) -> str:
     """The reuse key of the results for a corpus: what decides verdict and report beside the text.
 
     Args:
         settings: the limits.
-        facts: of the corpus, which the report shows.
+        metadata: of the corpus, which the report shows.
         reference: what it is compared with.
     """
     compared = reference and [reference.version, reference.dataset_digest]
-    parts = {"settings": asdict(settings), "corpus": facts, "compared": compared, "style": file_fact(_STYLE).sha256}
+    parts = {"settings": asdict(settings), "corpus": metadata, "compared": compared, "style": file_fact(_STYLE).sha256}
     return key_of({**made_by("validation"), **parts})
 
 

@@ -48,7 +48,7 @@ class Dumps:
         extra = {"Metadata": {"sha256": digest}}
         self.client.upload_file(str(path), self.bucket, self.prefix + name, ExtraArgs=extra)
         if self._stored_digest(name) != digest:
-            raise SystemExit(f"{name} reads back other than it was written; older dumps were left in place")
+            raise SystemExit(f"{name} differs from the uploaded file; older dumps were kept")
         return name
 
     def get(self, path: Path, name: str | None) -> str:
@@ -59,7 +59,7 @@ class Dumps:
         head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + name)
         self.client.download_file(self.bucket, self.prefix + name, str(path))
         if digest_of(path) != head["Metadata"]["sha256"]:
-            raise SystemExit(f"{name} is damaged: its sha256 is not the one it was stored with; restore an older one")
+            raise SystemExit(f"{name} is damaged: its sha256 differs from the recorded one; restore an older dump")
         return name
 
     def prune(self, keep: int) -> list[str]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.base.ranges import is_text, shown
+from components.shared.base.ranges import is_text, safe_repr
 
 _OURS = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "KF_PIPELINES_")
 _USED = ("HOME", "TMPDIR", "KUBECONFIG", "DOCKER_HOST")
@@ -24,7 +24,7 @@ def require_text(arguments: Sequence[str], environment: Mapping[str, str]) -> No
         if not is_text(argument):
             written = os.fsencode(argument).decode(errors="backslashreplace")
             raise Failure(
-                f"An argument is not {encoding}: {shown(written)}",
+                f"An argument is not {encoding}: {safe_repr(written)}",
                 where="the command line",
                 remedy=f"write it in {encoding}; a file is renamed by `mv`",
                 exit_code=ExitCode.USAGE,

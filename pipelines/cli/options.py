@@ -11,7 +11,7 @@ from components.download.corpora import RESERVED
 from components.shared.base.address import is_folder
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 from pipelines.config.paths import absolute
 from pipelines.config.settings import RunSettings, load
 from pipelines.local.home import Home, open_home
@@ -63,7 +63,7 @@ def absolute_corpus(corpus: str) -> str:
     if "/" not in corpus and not folder.exists():
         meant = nearest(corpus, RESERVED, cutoff=0.5)
         raise Failure(
-            f"There is no corpus {shown(corpus)}, and no folder of that name",
+            f"There is no corpus {safe_repr(corpus)}, and no folder of that name",
             where="--corpus, WIKIGPT_CORPUS or download.corpus",
             remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
             " an https:// archive or an s3:// prefix will do as well",

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from components.shared.base.failure import Failure
 from components.shared.base.ranges import Form, Range
-from components.shared.report.measures import shown
+from components.shared.report.measures import format_measure
 from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
@@ -54,12 +54,12 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
     os.environ.update(QUIET)
     import mlflow
 
-    from components.shared.tracking.run import connect, plainly
+    from components.shared.tracking.run import connect, translate_mlflow_errors
 
     client = connect(existing_tracking_uri(home))
     # MLflow resolves `models:/` addresses by its global setting only.
     mlflow.set_tracking_uri(client.tracking_uri)
-    with plainly(client):
+    with translate_mlflow_errors(client):
         yield client
 
 
@@ -116,7 +116,9 @@ def _print_models(rows: list[ModelRow]) -> None:
 
 def _numbers(row: ModelRow) -> list[str]:
     values = (row.word_perplexity, row.token_perplexity, row.bits_per_byte)
-    return ["–" if value is None else shown(value, places) for value, places in zip(values, (2, 2, 4), strict=True)]
+    return [
+        "–" if value is None else format_measure(value, places) for value, places in zip(values, (2, 2, 4), strict=True)
+    ]
 
 
 def promote(

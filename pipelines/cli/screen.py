@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass
+from collections.abc import Iterable
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from components.shared.base.json_values import json_value
 from pipelines.stages import Stage, descriptions
 
 _NARROWEST, _WIDEST = 20, 500
@@ -42,26 +41,10 @@ def console(*, stderr: bool = False) -> Console:
 
 def print_json(document: Any) -> None:
     """Prints a document as JSON that every parser reads; an infinite number or NaN is null."""
-    typer.echo(json.dumps(_plain(document), indent=1, allow_nan=False))
+    typer.echo(json.dumps(json_value(document), indent=1, allow_nan=False))
 
 
 def print_plan(stages: Iterable[Stage]) -> None:
     """Prints the stages that a command would apply, one a line."""
     for line in descriptions(stages) or ["There is nothing to change."]:
         typer.echo(line)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()  # a name of a file that is no text
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    return _plain(str(value))

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.base.ranges import Range, shown
+from components.shared.base.ranges import Range, safe_repr
 
 FIELDS = {
     "seconds": Range(0, 59),
@@ -70,13 +70,13 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cr
     fields = expression.split()
     if len(fields) == 5:
         raise _wrong(
-            f"The cron {shown(expression)} has five fields, and Kubeflow Pipelines wants six, seconds first",
-            f"write {shown('0 ' + expression)}",
+            f"The cron {safe_repr(expression)} has five fields, and Kubeflow Pipelines wants six, seconds first",
+            f"write {safe_repr('0 ' + expression)}",
             where,
         )
     if len(fields) != 6:
         raise _wrong(
-            f"The cron {shown(expression)} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
+            f"The cron {safe_repr(expression)} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
             f"write {', '.join(FIELDS)}, as in '0 0 2 * * *' for two o'clock every night",
             where,
         )
@@ -85,25 +85,27 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cr
         seventh_day = name == "day of week" and any("7" in term.split("/")[0] for term in bare.split(","))
         if not _FIELD.fullmatch(text.upper()) or _FOREIGN.search(bare) or seventh_day:
             raise _wrong(
-                f"The cron {shown(expression)} has {shown(text)} for the {name}, which the server does not read",
+                f"The cron {safe_repr(expression)} has {safe_repr(text)} for the {name}, which the server"
+                " does not read",
                 "write numbers, names (MON, JAN), *, ranges, lists and steps; Sunday is 0",
                 where,
             )
         for slash, digits in re.findall(r"(/?)([0-9]+)", bare):
             if problem := (_STEP if slash else FIELDS[name]).problem(int(digits)):
-                what = (
-                    f"The cron {shown(expression)} cannot be read: the {'step of the ' * bool(slash)}{name} {problem}"
-                )
+                field = f"step of the {name}" if slash else name
+                what = f"The cron {safe_repr(expression)} cannot be read: the {field} {problem}"
                 raise _wrong(what, "correct that field", where)
     try:
         next(CronSim(_readable(expression), datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
         why = str(error)[:1].lower() + str(error)[1:] or "it never comes true"
-        raise _wrong(f"The cron {shown(expression)} cannot be read: {why}", "correct that field", where) from None
+        raise _wrong(f"The cron {safe_repr(expression)} cannot be read: {why}", "correct that field", where) from None
     try:
         ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # of a folder of zones, such as Europe, OSError
-        raise _wrong(f"There is no time zone {shown(time_zone)}", "write it as Europe/Berlin or UTC", where) from None
+        raise _wrong(
+            f"There is no time zone {safe_repr(time_zone)}", "write it as Europe/Berlin or UTC", where
+        ) from None
     return Cron(expression, time_zone)
 
 

@@ -99,13 +99,13 @@ def _copy_corpus(store: Store, settings: RunSettings) -> Mirrored:
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "corpus"
         manifest = fetch_corpus(replace(settings.download, fall_back_to_sample=False), folder, store)
-        digest, size = manifest.facts["dataset_digest"], _size(manifest)
-        if manifest.facts["published"] or settings.download.sha256:
+        digest, size = manifest.metadata["dataset_digest"], _size(manifest)
+        if manifest.metadata["published"] or settings.download.sha256:
             by_itself = name in KNOWN or settings.download.sha256
-            by_name = () if by_itself else (f"download.corpus={manifest.facts['name']}",)
+            by_name = () if by_itself else (f"download.corpus={manifest.metadata['name']}",)
             return Mirrored(what, store.address("corpus", digest), by_name, size)
-        address = store.place(f"corpora/{digest[:16]}", [folder / file for file in SPLIT_FILE.values()])
-    return Mirrored(what, address, (f"download.corpus={address}", f"download.name={manifest.facts['name']}"), size)
+        address = store.upload_files(f"corpora/{digest[:16]}", [folder / file for file in SPLIT_FILE.values()])
+    return Mirrored(what, address, (f"download.corpus={address}", f"download.name={manifest.metadata['name']}"), size)
 
 
 def _pretrained(plan: MirrorPlan, store: Store, part: Part, key: str, name: str, revision: str) -> None:
@@ -125,7 +125,7 @@ def _pretrained(plan: MirrorPlan, store: Store, part: Part, key: str, name: str,
 
 def _copy_folder(store: Store, part: Part, key: str, name: str, files: list[Path]) -> Mirrored:
     digest = digest_of({path.name: file_fact(path).sha256 for path in files})
-    address = store.place(f"{KIND}/{part}-{digest[:16]}", files)
+    address = store.upload_files(f"{KIND}/{part}-{digest[:16]}", files)
     return Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
 
 

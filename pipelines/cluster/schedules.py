@@ -10,7 +10,7 @@ from typing import Any
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 from pipelines.cluster.cron import Cron, parse
 from pipelines.config.yaml_text import read_yaml
 
@@ -71,7 +71,7 @@ def read_schedule(path: Path) -> Schedule:
     for key, line in values.lines.items():
         if key not in _KEYS:
             raise _wrong(
-                f"A schedule has no key {shown(key)}",
+                f"A schedule has no key {safe_repr(key)}",
                 f"{path}, line {line}",
                 f"did you mean {nearest(key, _KEYS)}? The keys are {', '.join(_KEYS)}",
             )
@@ -80,14 +80,14 @@ def read_schedule(path: Path) -> Schedule:
             raise _wrong(f"The schedule has no {key}", str(path), f"give it {', '.join(_REQUIRED)}, each in quotes")
     for key in (*_REQUIRED, "time_zone"):
         if not isinstance(values.get(key, ""), str | None):
-            what = f"The {key.replace('_', ' ')} of the schedule is {shown(values[key])}, which is no text"
+            what = f"The {key.replace('_', ' ')} of the schedule is {safe_repr(values[key])}, which is no text"
             raise _wrong(what, place(key), "put it in quotes")
     if not _NAME.fullmatch(values["name"]):
         remedy = "use lower case letters, digits and dashes, at most 52"
-        raise _wrong(f"The schedule cannot be called {shown(values['name'])}", place("name"), remedy)
+        raise _wrong(f"The schedule cannot be called {safe_repr(values['name'])}", place("name"), remedy)
     parameters: dict[str, Any] = values.get("parameters") or {}
     if not isinstance(parameters, dict):
-        what = f"The parameters of the schedule are {shown(parameters)}"
+        what = f"The parameters of the schedule are {safe_repr(parameters)}"
         raise _wrong(what, place("parameters"), "write them as keys with values")
     return Schedule(
         name=values["name"],

@@ -56,7 +56,7 @@ class StoredLogs:
         Raises:
             Failure: no root is known, it is no bucket that can be read by S3's protocol, or it cannot be read.
         """
-        from components.shared.storage.s3_errors import plainly
+        from components.shared.storage.s3_errors import translate_s3_errors
 
         if self.root is None:
             raise Failure("no pipeline root is known", where=ROOT_VARIABLE, remedy=self.remedy)
@@ -70,7 +70,7 @@ class StoredLogs:
             )
         bucket, _, prefix = rest.partition("/")
         folder = f"{prefix}/{self._folder}" if prefix else self._folder
-        with plainly(self.address):
+        with translate_s3_errors(self.address):
             client = _client()
             pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder)
             found = [entry for page in pages for entry in page.get("Contents", ()) if _LOG.fullmatch(entry["Key"])]

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
-from components.shared.base.ranges import Form, Range, check_ranges, shown
+from components.shared.base.ranges import Form, Range, check_ranges, safe_repr
 from pipelines.config.resources import (
     SECONDS,
     EvaluateResources,
@@ -61,11 +61,11 @@ class Toleration:
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.operator not in ("Exists", "Equal"):
-            raise ValueError(f"operator must be Exists or Equal, got {shown(self.operator)}")
+            raise ValueError(f"operator must be Exists or Equal, got {safe_repr(self.operator)}")
         if self.effect not in (None, "NoSchedule", "NoExecute", "PreferNoSchedule"):
-            raise ValueError(f"effect must be NoSchedule, NoExecute or PreferNoSchedule, got {shown(self.effect)}")
+            raise ValueError(f"effect must be NoSchedule, NoExecute or PreferNoSchedule, got {safe_repr(self.effect)}")
         if self.operator == "Exists" and self.value:
-            raise ValueError(f"value must be left out with the operator Exists, got {shown(self.value)}")
+            raise ValueError(f"value must be left out with the operator Exists, got {safe_repr(self.value)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class ClusterSettings:
                 raise ValueError(f"gpu_node_selector.{key} {problem}")
         if self.priority and not self.queue:
             raise ValueError(
-                f"priority needs a queue of Kueue, whose order it decides, got {shown(self.priority)} alone"
+                f"priority needs a queue of Kueue, whose order it decides, got {safe_repr(self.priority)} alone"
             )
         for step in STEPS:
             if (seconds := self.resources_of(step).timeout_seconds) > self.run_deadline_seconds:

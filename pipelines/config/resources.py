@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from components.shared.base.ranges import Range, check_ranges, shown
+from components.shared.base.ranges import Range, check_ranges, safe_repr
 
 _CPU = re.compile(r"([0-9]{0,300}[.])?[0-9]{1,300}m?")
 _MEMORY = re.compile(r"([0-9]{1,4000})(Ei|Pi|Ti|Gi|Mi|Ki|E|P|T|G|M|K)?")
@@ -21,7 +21,7 @@ def in_bytes(memory: str) -> int:
         ValueError: it is no such quantity.
     """
     if not (match := _MEMORY.fullmatch(memory)):
-        raise ValueError(f"{shown(memory)} is no quantity of memory, as 8Gi is")
+        raise ValueError(f"{safe_repr(memory)} is no quantity of memory, as 8Gi is")
     number, unit = int(match[1]), match[2] or ""
     return number * (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
 
@@ -33,7 +33,7 @@ def in_cores(cpu: str) -> float:
         ValueError: it is no such quantity.
     """
     if not _CPU.fullmatch(cpu):
-        raise ValueError(f"{shown(cpu)} is no number of cores, as 500m or 4 is")
+        raise ValueError(f"{safe_repr(cpu)} is no number of cores, as 500m or 4 is")
     return float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
 
 
@@ -56,12 +56,12 @@ class Quantity:
         try:
             amount = self.read(value)
         except ValueError:
-            return f"must be {self.form}, got {shown(value)}"
+            return f"must be {self.form}, got {safe_repr(value)}"
         low, high = self.read(self.low), self.read(self.high)
         if low <= amount <= high:
             return None
         nearest = self.low if amount < low else self.high
-        return f"must be from {self.low} to {self.high}, got {shown(value)}; the nearest is {nearest}"
+        return f"must be from {self.low} to {self.high}, got {safe_repr(value)}; the nearest is {nearest}"
 
 
 _CORES = Quantity("1m", "1024", in_cores, "cores, as in 500m or 4")

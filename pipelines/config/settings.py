@@ -19,7 +19,7 @@ from components.notify.settings import NotifySettings
 from components.register.settings import RegisterSettings
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 from components.shared.runtime.settings import parse_section
 from components.tokenize.settings import TokenizeSettings
 from components.train.settings import CheckpointSettings, TrainSettings
@@ -126,7 +126,7 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
     except FileNotFoundError:
         hint = nearest(profile, profile_names(), cutoff=0.4)
         raise Failure(
-            f"There is no profile {shown(profile)}",
+            f"There is no profile {safe_repr(profile)}",
             where="--profile",
             remedy=f"{f'did you mean {hint}? ' if hint else ''}The profiles are {', '.join(profile_names())}; a path to"
             " a YAML file works too",
@@ -137,7 +137,7 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
             values.pop(section, None)  # its name alone: all of it as by default
         elif not isinstance(values[section], dict):
             raise Failure(
-                f"The section {section} of the profile holds no settings, got {shown(values[section])}",
+                f"The section {section} of the profile holds no settings, got {safe_repr(values[section])}",
                 where=f"{path}, line {line_of(values, (section,))}",
                 remedy="write `key: value` below it, each in a line of its own",
                 exit_code=ExitCode.USAGE,
@@ -150,7 +150,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     section, *keys = name.strip().split(".")
     if not (equals and keys and all(keys)) or (len(keys) > 1 and section != "cluster"):
         raise Failure(
-            f"Cannot read the setting {shown(override)}",
+            f"Cannot read the setting {safe_repr(override)}",
             where="--set",
             remedy="write it as section.key=value, as in --set train.learning_rate=3e-4",
             exit_code=ExitCode.USAGE,
@@ -191,7 +191,7 @@ def _check_window(
 def _unknown_section(section: str, where: str | None = None) -> Failure:
     sections = [*SECTIONS, "cluster"]
     return Failure(
-        f"There is no section {shown(section)} of settings",
+        f"There is no section {safe_repr(section)} of settings",
         where=where or "the profile or --set",
         remedy=f"did you mean {nearest(section, sections)}? The sections are {', '.join(sections)}",
         exit_code=ExitCode.USAGE,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import yaml
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.base.ranges import is_text, shown
+from components.shared.base.ranges import is_text, safe_repr
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {
@@ -154,7 +154,7 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_TAG}str":
                 if isinstance(key, yaml.ScalarNode):
                     kind = _KINDS.get(key.tag, "no text")
-                    raise _problem(f"the key {shown(key.value)} is {kind} and needs quotes", key)
+                    raise _problem(f"the key {safe_repr(key.value)} is {kind} and needs quotes", key)
                 raise _problem("a key is a list or a mapping and must be text", key)
             if key.value in first:
                 raise _problem(f"the key {key.value} of line {first[key.value]} comes again", key)
@@ -173,9 +173,9 @@ class _Loader(yaml.SafeLoader):
         except (ValueError, LookupError, AttributeError, TypeError):
             # Such as `!!int x`, or a number of more digits than Python reads.
             kind = _KINDS.get(node.tag, node.tag.replace(_TAG, "!!"))
-            raise _problem(f"the value {shown(node.value)} cannot be read as {kind}", node) from None
+            raise _problem(f"the value {safe_repr(node.value)} cannot be read as {kind}", node) from None
         if isinstance(value, str) and not is_text(value):
-            raise _problem(f"the text {shown(value)} holds a character that no text has", node)
+            raise _problem(f"the text {safe_repr(value)} holds a character that no text has", node)
         return value
 
     def refuse_tag(self, node: yaml.Node) -> Any:

@@ -103,10 +103,10 @@ def tracking(uri: str) -> Finding:
     def use() -> str:
         if (path := sqlite_path(uri)) and not path.exists():
             return f"{uri} (made by the first run)"
-        from components.shared.tracking.run import connect, plainly
+        from components.shared.tracking.run import connect, translate_mlflow_errors
 
         client = connect(uri)
-        with plainly(client):
+        with translate_mlflow_errors(client):
             client.search_experiments(max_results=1)
         return uri
 

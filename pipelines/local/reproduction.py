@@ -154,14 +154,14 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
     Raises:
         Failure: the corpus is another one now, so that there is nothing to compare.
     """
-    if model.facts["reuse_key"] != lineage.reuse_key:
+    if model.metadata["reuse_key"] != lineage.reuse_key:
         raise Failure(
             f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
             f" made: its digest then was {lineage.dataset_digest[:12]}…",
             where=f"models:/{lineage.model}/{lineage.version}",
             remedy="bring the old text back to that address, or to the store, and try again",
         )
-    if model.facts.get("numerics_changed"):
+    if model.metadata.get("numerics_changed"):
         raise Failure(
             "The training was resumed with other numerics than it began with, so it says nothing of the version",
             where=f"models:/{lineage.model}/{lineage.version}",
@@ -171,7 +171,7 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
     name = f"version {lineage.version} of {lineage.model}"
     if seen == lineage.weights_digest:
         return Comparison(True, f"The weights are those of {name}, bit for bit (digest {seen[:12]}…).")
-    unlike = differences(deciding_numerics(model.facts["numerics"]), deciding_numerics(lineage.numerics))
+    unlike = differences(deciding_numerics(model.metadata["numerics"]), deciding_numerics(lineage.numerics))
     why = f"numerics differ: {'; '.join(unlike)}" if unlike else "with the same settings, code, versions and numerics"
     return Comparison(
         False,

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.download.corpora import MODEL
-from components.shared.report.measures import shown
+from components.shared.report.measures import format_measure
 from pipelines.config.settings import RunSettings
 from pipelines.local.home import Home, tracking_uri
 from pipelines.local.run import Result
@@ -61,7 +61,7 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
         row("Model", f"{version['name']} version {version['version']} ({aliases})")
         for label, key, places in _SCORES:
             if version[key] is not None:
-                row(label, f"{shown(version[key], places)} on test")
+                row(label, f"{format_measure(version[key], places)} on test")
     row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
         row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
@@ -97,14 +97,14 @@ def _version(result: Result, home: Home) -> dict[str, Any] | None:
     """The model version that the run made or came to, as the registry has it now."""
     if result.failure is not None or result.exit_code or result.decision is None:
         return None
-    from components.shared.tracking.run import connect, plainly
+    from components.shared.tracking.run import connect, translate_mlflow_errors
     from pipelines.registry.models import row_of_number
 
     number = (result.registered or result.decision).get("version")
     if number is None:
         return None
     client = connect(tracking_uri(home))
-    with plainly(client):
+    with translate_mlflow_errors(client):
         return asdict(row_of_number(client, result.decision["model_name"], number))
 
 

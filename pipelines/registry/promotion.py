@@ -164,7 +164,7 @@ class _Promotion:
 
     def _record(self) -> None:
         number = str(self.version.version)
-        champion = registry.holder(self.client, self.name, registry.CHAMPION)
+        champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
         self.before = str(champion.version) if champion else None
         if self.before == number:
             return
@@ -218,7 +218,7 @@ class _Rollback:
         return number, before
 
     def _record(self) -> None:
-        champion = registry.holder(self.client, self.name, registry.CHAMPION)
+        champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
         last = self.client.get_registered_model(self.name).tags.get(registry.LAST_CHAMPION)
         self.loser, self.winner = self._versions(str(champion.version) if champion else None, last)
         by, at, _ = _record(self.reason)
@@ -256,7 +256,7 @@ def _finish(client: MlflowClient, name: str) -> _Finish:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         return _Finish([], None, None, None)
-    holder = registry.holder(client, name, registry.CHAMPION)
+    holder = registry.version_with_alias(client, name, registry.CHAMPION)
     champion = str(holder.version) if holder else None
     pending = pending_move(client, name)
     if pending is None:

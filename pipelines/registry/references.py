@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from components.download.corpora import MODEL
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
-from components.shared.base.ranges import shown
+from components.shared.base.ranges import safe_repr
 from components.shared.base.redact import redact
 from components.shared.tracking import registry
 
@@ -63,7 +63,7 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
         )
     if model is not None and model not in known:
         remedy = f"did you mean {nearest(model, known)}? The models are {', '.join(known)}"
-        raise _usage(f"There is no model {shown(model)}", remedy)
+        raise _usage(f"There is no model {safe_repr(model)}", remedy)
     if model is None and MODEL not in known and len(known) > 1:
         raise _usage("Several models are registered", f"choose one by --model: {', '.join(known)}", client.tracking_uri)
     return model or (MODEL if MODEL in known else known[0])
@@ -87,17 +87,19 @@ def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
         if version.name != model
     ]
     hint = f"; version {number} of {others[0]} is named by --model {others[0]}" if others else ""
-    raise _usage(f"{model} has no version {number if asked else shown(number)}", f"name one that exists: {has}{hint}")
+    raise _usage(
+        f"{model} has no version {number if asked else safe_repr(number)}", f"name one that exists: {has}{hint}"
+    )
 
 
 def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
-    if found := registry.holder(client, model, alias):
+    if found := registry.version_with_alias(client, model, alias):
         return found
     aliases = sorted(client.get_registered_model(model).aliases)
     has = (
         f"{model} has {', '.join(aliases)}" if aliases else f"{model} has none; `wikigpt promote VERSION` sets champion"
     )
-    raise _usage(f"There is no alias {shown(alias)} on {model}", f"name one that exists: {has}")
+    raise _usage(f"There is no alias {safe_repr(alias)} on {model}", f"name one that exists: {has}")
 
 
 def _usage(what: str, remedy: str, where: str = "the version asked for") -> Failure:

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import HTTPClientError
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.storage.s3_errors import plainly
+from components.shared.storage.s3_errors import translate_s3_errors
 from components.shared.storage.store import open_store
 
 KEY, SECRET, TOKEN = "AKIDOFATEST", "secretOfTheTest", "tokenOfTheTest"
@@ -104,7 +104,7 @@ def test_a_file_of_aws_that_is_broken(monkeypatch, tmp_path: Path, name: str, co
 
 def test_what_the_transport_quotes_is_not_repeated() -> None:
     error = HTTPClientError(error=ValueError(f"Invalid header value b'Credential={KEY}'"))
-    with pytest.raises(Failure) as caught, plainly("s3://bucket"):
+    with pytest.raises(Failure) as caught, translate_s3_errors("s3://bucket"):
         raise error
     assert KEY not in str(caught.value)
     assert "The request to object storage cannot be made (ValueError)" in caught.value.what

@@ -44,7 +44,7 @@ def folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:  #
 def test_a_model_is_judged_at_the_bounds(folder: Path, texts: dict[str, str], values: dict[str, Any]) -> None:  # noqa: F811
     plain = {"protocols": PROTOCOLS, "device": "cpu", "bleu_prompts": 2, "prompt_words": 8, "continuation_words": 4}
     settings = EvaluateSettings(**(plain | values))
-    loaded = load_model(folder, read_manifest(folder, "model").facts, settings)
+    loaded = load_model(folder, read_manifest(folder, "model").metadata, settings)
     held_out = {split: texts[split][:2000] for split in ("validation", "test")}
     measured = measure(loaded, held_out, settings, lambda *_: None)
     for scores in measured.protocols.values():

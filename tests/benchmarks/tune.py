@@ -42,19 +42,19 @@ RELEASED = {"train": "wiki.train.tokens", "validation": "wiki.valid.tokens", "te
 def trial(settings: RunSettings, corpus: Path) -> dict[str, Any]:
     """Trains once; what came out, as plain values."""
     tokens_dir = tokens_of(settings, corpus)
-    facts = read_manifest(tokens_dir, "tokens").facts
+    metadata = read_manifest(tokens_dir, "tokens").metadata
     device = choose_device(settings.train)
     numerics = prepare(settings.train, device)
-    data = open_corpus(settings.train, facts, tokens_dir, device)
-    vocabulary = {"vocab_size": facts["vocab_size"], "eos_id": facts["eos_id"]}
+    data = open_corpus(settings.train, metadata, tokens_dir, device)
+    vocabulary = {"vocab_size": metadata["vocab_size"], "eos_id": metadata["eos_id"]}
     model = build_model(settings.train, text=lambda: data.order.split.text, **vocabulary)
     model = torch.nn.Module.to(model, device)
     steps = budget(settings.train, data.order.steps_per_epoch)
     began = time.process_time()
     progress = train(model, data, settings.train, steps=steps, device=device, observe=show)
     seconds = time.process_time() - began
-    whole = open_corpus(replace(settings.train, validation_tokens=None), facts, tokens_dir, device)
-    counts = facts["splits"]["validation"]
+    whole = open_corpus(replace(settings.train, validation_tokens=None), metadata, tokens_dir, device)
+    counts = metadata["splits"]["validation"]
     word_loss = validation_loss(model, whole, settings.train) * counts["tokens"] / counts["words"]
     return {
         "profile": settings.profile,
@@ -80,8 +80,8 @@ def tokens_of(settings: RunSettings, corpus: Path) -> Path:
         with tempfile.TemporaryDirectory() as scratch:
             for split, path in texts.items():
                 (Path(scratch) / f"{split}.txt").write_bytes(path.read_bytes())
-            facts = write_tokens(settings.tokenize, Path(scratch), folder)
-        write_manifest(folder, "tokens", facts)
+            metadata = write_tokens(settings.tokenize, Path(scratch), folder)
+        write_manifest(folder, "tokens", metadata)
     return folder
 
 

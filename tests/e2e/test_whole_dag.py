@@ -46,9 +46,9 @@ def test_every_artifact_is_there_and_loads(local):
     assert read_manifest(made["validate"] / "results", "validation").files
     assert read_manifest(made["evaluate"] / "evaluation", "evaluation").files
     model = read_manifest(made["train"] / "model", "model")
-    assert tokens.facts["dataset_digest"] == corpus.facts["dataset_digest"] == model.facts["dataset_digest"]
-    ids = np.fromfile(made["tokenize"] / "tokens" / "test.bin", dtype=tokens.facts["dtype"])
-    assert len(ids) == tokens.facts["splits"]["test"]["tokens"]
+    assert tokens.metadata["dataset_digest"] == corpus.metadata["dataset_digest"] == model.metadata["dataset_digest"]
+    ids = np.fromfile(made["tokenize"] / "tokens" / "test.bin", dtype=tokens.metadata["dtype"])
+    assert len(ids) == tokens.metadata["splits"]["test"]["tokens"]
     for report in outcome["reports"].values():
         page = Path(report).read_text()
         assert page.startswith("<!doctype html>") and "<svg" in page

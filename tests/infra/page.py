@@ -6,9 +6,15 @@ import re
 import shlex
 from pathlib import Path
 
+import typer
+
+from pipelines.cli.app import app
+
 DOCS = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`((?:wikigpt|kubectl) [^`]+)`")
+_COMMAND = typer.main.get_command(app)
+WrongUsage = typer.BadParameter.__base__
 
 
 def text_of(page: str) -> str:
@@ -36,6 +42,22 @@ def mentioned(text: str, program: str) -> list[list[str]]:
     """Every command of a program between backticks in the running text."""
     named = [shlex.split(command.replace("\\|", "|")) for command in _INLINE.findall(text)]
     return [_until_the_end(words) for words in named if words[0] == program]
+
+
+def parse(words: list[str]) -> None:
+    """Lets the command line read its arguments, and run nothing.
+
+    Raises:
+        WrongUsage: there is no such command or option, or a value is missing.
+    """
+    command, rest = _COMMAND, words[1:]
+    if rest == ["--help"]:
+        return
+    while hasattr(command, "commands"):
+        if not rest or rest[0] not in command.commands:
+            raise WrongUsage(f"no command {rest[:1]}")
+        command, rest = command.commands[rest[0]], rest[1:]
+    command.make_context(words[0], list(rest))
 
 
 def _until_the_end(words: list[str]) -> list[str]:

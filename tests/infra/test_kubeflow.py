@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines.cluster.examination import CONTAINER, PATCH, SERVER, judge
+from pipelines.cluster.examination import CONTAINER, PATCH, SERVER, assess
 from tests.infra.objects import INFRA, build
 
 # The names that the published manifests of Kubeflow Pipelines 2.17 give, and the variables that they set themselves.
@@ -52,4 +52,4 @@ def test_the_component_changes_two_variables_and_leaves_the_others(patched):
 
 def test_the_doctor_calls_it_in_force(patched):
     strategy = json.loads(patched[SERVER][PATCH])["templateDefaults"]["retryStrategy"]
-    assert judge(strategy).in_force
+    assert assess(strategy).in_force

@@ -6,14 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
 import yaml
 
-from pipelines.cli.app import app
 from pipelines.cluster.placement import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
 from pipelines.config.cluster import ClusterSettings
 from tests.infra.objects import INFRA, build, containers, of_kind, one, pod_specs
-from tests.infra.page import commands, mentioned, section, shell_blocks, text_of
+from tests.infra.page import WrongUsage, commands, mentioned, parse, section, shell_blocks, text_of
 
 PAGES = ("cluster.md", "nightly.md")
 LAPTOP, REAL = "On a laptop", "On a real cluster"
@@ -45,42 +43,6 @@ def test_a_block_of_shell_can_be_parsed(page: str, number: int) -> None:
     block = shell_blocks(text_of(page))[number]
     done = subprocess.run(["bash", "-n"], input=block, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-WrongUsage = typer.BadParameter.__base__
-
-
-def parse(words: list[str]) -> None:
-    """Lets the command line read its arguments, and run nothing.
-
-    Raises:
-        WrongUsage: there is no such command or option, or a value is missing.
-    """
-    command, rest = typer.main.get_command(app), words[1:]
-    while hasattr(command, "commands"):
-        if not rest or rest[0] not in command.commands:
-            raise WrongUsage(f"no command {rest[:1]}")
-        command, rest = command.commands[rest[0]], rest[1:]
-    command.make_context(words[0], list(rest))
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_of_wikigpt_exist_with_their_options(page: str) -> None:
-    written = commands(text_of(page), "wikigpt")
-    assert len(written) > 3
-    for words in written:
-        parse(words)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_commands_that_the_text_mentions_exist(page: str) -> None:
-    named = mentioned(text_of(page), "wikigpt")
-    assert len(named) > 3
-    for words in named:
-        try:
-            parse(words)
-        except typer.BadParameter:
-            assert len(words) <= 3, words  # only the name of the command, whose arguments the text leaves out
 
 
 @pytest.mark.parametrize(

@@ -140,8 +140,8 @@ def test_the_gate_compares_with_its_champion(
 def test_its_weights_are_found_again_and_its_version_stays_as_it_is(home: Home, tmp_path: Path) -> None:
     store, client, digest = home
     model = tmp_path / "earlier"
-    facts = read_manifest(model, "model").facts | {"reuse_key": "k" * 32, "tokens_key": "t" * 32}
-    manifest = write_manifest(model, "model", facts)
+    metadata = read_manifest(model, "model").metadata | {"reuse_key": "k" * 32, "tokens_key": "t" * 32}
+    manifest = write_manifest(model, "model", metadata)
     assert keep_model(store, model, manifest, "k" * 32) == weights_digest(manifest) == digest
     before = all_of(client)
     score(tmp_path, model, "run-2")
@@ -155,7 +155,7 @@ def test_promotion_and_rollback_reach_it(home: Home, tmp_path: Path, challenger:
     score(tmp_path, model, "run-2")
     finish(tmp_path, model, "run-2")
     promote(client, "2", reason="reads better")
-    assert str(registry.holder(client, NAME, "champion").version) == "2"
+    assert str(registry.version_with_alias(client, NAME, "champion").version) == "2"
     assert rollback(client, reason="it does not").version == "1"
     moved = promote(client, "1", reason="for the shop", model=NAME, to="wikigpt-prod")
     assert promote(client, "1", reason="again", model=NAME, to="wikigpt-prod").version == moved.version

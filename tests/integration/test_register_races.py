@@ -57,7 +57,7 @@ def outcome(uri: str, model: str) -> dict[str, Any]:
     from components.shared.tracking import registry
 
     client = MlflowClient(uri)
-    champion = registry.holder(client, model, "champion")
+    champion = registry.version_with_alias(client, model, "champion")
     levels = [float(version.tags["wikigpt.nll_per_word"]) for version in registry.versions(client, model)]
     return {"champion": float(champion.tags["wikigpt.nll_per_word"]) if champion else None, "levels": sorted(levels)}
 

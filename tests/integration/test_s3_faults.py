@@ -10,7 +10,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import MANIFEST, write_manifest
-from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.s3_transfer import PART_SIZE
 from components.shared.storage.store import open_store
 from tests.s3_servers import BUSY, CUT_ANSWER, CUT_REQUEST, GARBLE, PASS, proxy
 
@@ -36,7 +36,7 @@ def real(s3_server, monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    return make_folder(tmp_path / "made", 3 * PIECE + 5)
+    return make_folder(tmp_path / "made", 3 * PART_SIZE + 5)
 
 
 def make_folder(folder, size):
@@ -231,7 +231,7 @@ def test_200_mb_go_through_multipart_in_bounded_memory(served, tmp_path):
 
 def test_sigkill_in_the_middle_of_an_upload_leaves_no_manifest_and_a_rerun_succeeds(served, tmp_path):
     uri, env = served
-    folder = make_folder(tmp_path / "made", 6 * PIECE)
+    folder = make_folder(tmp_path / "made", 6 * PART_SIZE)
     store = open_store(uri)
     sent = []
 

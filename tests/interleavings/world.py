@@ -265,7 +265,7 @@ class Client:
 class MemoryObjects:
     """Object storage in memory, of which each call is a step."""
 
-    uri, lanes, whole, keeps_versions = "memory", 1, 0, False
+    uri, max_concurrency, single_part_limit, keeps_versions = "memory", 1, 0, False
 
     def __init__(self, world: World):
         self.world = world

@@ -37,7 +37,7 @@ def test_a_key_of_a_bucket_is_fetched_and_recorded_as_it_is(s3_emulator, monkeyp
     store = open_store(str(tmp_path / "store"))
     manifest = fetch_corpus(DownloadSettings(corpus=f"{address}/{key}"), tmp_path / "out", store)
     assert (tmp_path / "out" / "test.txt").read_bytes() == wikitext(seed=1)["test"].encode()
-    assert manifest.facts["source"] == f"{address}/{key}"
+    assert manifest.metadata["source"] == f"{address}/{key}"
 
 
 def test_a_query_and_a_fragment_are_recorded_and_a_token_is_not(step, tmp_path, monkeypatch):  # noqa: F811

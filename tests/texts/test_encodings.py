@@ -104,8 +104,8 @@ def test_a_byte_order_mark_is_taken_off_and_recorded(tmp_path, capsys, marked):
     folder = write(tmp_path / "marked", {s: "\ufeff" * (s in marked) + text for s, text in texts.items()})
     capsys.readouterr()
     manifest = fetch(folder, tmp_path / "out")
-    assert manifest.facts["dataset_digest"] == plain.facts["dataset_digest"]
-    assert manifest.facts["changes"] == [f"a byte-order mark was taken off {split}" for split in marked]
+    assert manifest.metadata["dataset_digest"] == plain.metadata["dataset_digest"]
+    assert manifest.metadata["changes"] == [f"a byte-order mark was taken off {split}" for split in marked]
     notes = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
     assert notes == [f"A byte-order mark was taken off {split}: it is no part of the text" for split in marked]
     for split, text in texts.items():
@@ -121,7 +121,7 @@ def test_a_release_with_a_mark_is_the_release(real_data, tmp_path):
     texts = {}
     for split, released in {"train": "train", "validation": "valid", "test": "test"}.items():
         texts[split] = codecs.BOM_UTF8 + (real_data / "wikitext-2" / f"wiki.{released}.tokens").read_bytes()
-    assert fetch(write(tmp_path / "texts", texts), tmp_path / "out").facts["dataset_digest"] == TOKENS.dataset_digest
+    assert fetch(write(tmp_path / "texts", texts), tmp_path / "out").metadata["dataset_digest"] == TOKENS.dataset_digest
 
 
 def test_a_few_stray_returns_are_left_to_the_validation(tmp_path):

@@ -36,7 +36,7 @@ if sys.argv[2:]:
 root = Path(sys.argv[1])
 settings = DownloadSettings(corpus="wikitext-2-v1", fall_back_to_sample=True)
 try:
-    print(fetch_corpus(settings, root / "out", open_store(str(root / "store"))).facts["name"])
+    print(fetch_corpus(settings, root / "out", open_store(str(root / "store"))).metadata["name"])
 except Failure as failure:
     print(failure, file=sys.stderr)
     sys.exit(int(failure.exit_code))

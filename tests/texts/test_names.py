@@ -88,7 +88,7 @@ def test_the_registry_takes_them(tracking_uri, name):  # noqa: F811
     client.set_registered_model_alias(name, registry.CHAMPION, version.version)
     assert [str(found.version) for found in registry.versions(client, name)] == ["1"]
     assert registry.version_of(client, name, "w" * 64).name == name
-    assert registry.holder(client, name, registry.CHAMPION).name == name
+    assert registry.version_with_alias(client, name, registry.CHAMPION).name == name
 
 
 class Corpora:
@@ -104,18 +104,18 @@ class Corpora:
         self.count += 1
         here = self.step(run=f"night-{self.count}", corpus=corpus, **settings)
         run(here, self.root / "out")
-        facts = read_manifest(self.root / "out", "corpus").facts
+        metadata = read_manifest(self.root / "out", "corpus").metadata
         if register:
             client = here.tracking.client
-            if not client.search_registered_models(f"name='{facts['model_name']}'"):
-                client.create_registered_model(facts["model_name"])
+            if not client.search_registered_models(f"name='{metadata['model_name']}'"):
+                client.create_registered_model(metadata["model_name"])
             tags = {
-                registry.DATASET_DIGEST: facts["dataset_digest"],
-                registry.CORPUS_SOURCE: facts["source"],
+                registry.DATASET_DIGEST: metadata["dataset_digest"],
+                registry.CORPUS_SOURCE: metadata["source"],
                 registry.REUSE_KEY: "0" * 32,
             }
-            client.create_model_version(facts["model_name"], "file:///nowhere", tags=tags)
-        return facts["model_name"]
+            client.create_model_version(metadata["model_name"], "file:///nowhere", tags=tags)
+        return metadata["model_name"]
 
 
 @pytest.fixture

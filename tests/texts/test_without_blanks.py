@@ -16,7 +16,8 @@ from rich.console import Console
 from components.evaluate.baselines import baselines
 from components.evaluate.run import run as evaluate
 from components.notify.ending import Ending, Made, sentence
-from components.shared.report.measures import finite, shown, without_infinities
+from components.shared.base.json_values import json_value
+from components.shared.report.measures import finite, format_measure
 from components.shared.report.report import number
 from components.shared.reuse.trained import weights_digest
 from components.shared.runtime.step import Step
@@ -175,7 +176,7 @@ def test_a_notice_and_a_summary_are_short(capsys):
      (math.nan, "unknown"), (None, "unknown")],
 )  # fmt: skip
 def test_a_measure_is_shown_in_a_dozen_signs(value, said):
-    assert shown(value) == said
+    assert format_measure(value) == said
 
 
 @pytest.mark.parametrize("value", [1e9, 1e15, 1.748e117, 1e308, 12345.6, 1234567890.5])
@@ -185,7 +186,7 @@ def test_a_number_of_a_report_is_short(value):
 
 def test_what_json_cannot_hold_is_null():
     value = {"a": [1.5, math.nan, (math.inf, None)], "b": "nan", "c": True}
-    assert without_infinities(value) == {"a": [1.5, None, [None, None]], "b": "nan", "c": True}
+    assert json_value(value) == {"a": [1.5, None, [None, None]], "b": "nan", "c": True}
 
 
 @pytest.mark.parametrize(

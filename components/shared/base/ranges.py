@@ -46,11 +46,11 @@ class Range:
 
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return f"must be a number {self}, got {shown(value)}"
+            return f"must be a number {self}, got {safe_repr(value)}"
         if self.low <= value <= self.high or value == self.also:
             return None
         hint = "" if value != value else f"; the nearest is {number(self.nearest(value))}"
-        return f"must be {self}, got {shown(value)}{hint}"
+        return f"must be {self}, got {safe_repr(value)}{hint}"
 
     def nearest(self, value: float) -> float:
         """The valid number that is nearest to another number, which is not NaN."""
@@ -75,7 +75,7 @@ class Form:
     def problem(self, value: Any) -> str | None:
         if isinstance(value, str) and re.fullmatch(self.pattern, value):
             return None
-        return f"must be {self.words}, got {shown(value)}"
+        return f"must be {self.words}, got {safe_repr(value)}"
 
 
 @cache
@@ -109,7 +109,7 @@ def number(value: float) -> str:
     return repr(int(value)) if value == int(value) and abs(value) < 2**64 else repr(value)
 
 
-def shown(value: Any) -> str:
+def safe_repr(value: Any) -> str:
     """A value of any kind in a sentence: without credentials, and cut where it is long."""
     if isinstance(value, int) and abs(value) >= _LARGEST:
         return f"a number of {int(math.log10(abs(value))) + 1} digits"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def has_plain_head(model: Any) -> bool:
+def has_linear_lm_head(model: Any) -> bool:
     """Whether a model's logits are the matrix of its output layer times its last hidden state, and nothing else.
 
     Some architectures add a bias to them, or cap or scale them.

@@ -25,7 +25,7 @@ FILES: dict[Part, tuple[str, ...]] = {
 }
 
 
-def bring(part: Part, address: str, revision: str, work: Path, store: Store | None = None) -> Path:
+def fetch_pretrained(part: Part, address: str, revision: str, work: Path, store: Store | None = None) -> Path:
     """The folder with a part; it may hold more than that, or nothing.
 
     Args:

@@ -18,21 +18,10 @@ def finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def shown(value: float | None, places: int = 2) -> str:
+def format_measure(value: float | None, places: int = 2) -> str:
     """A measure for people, never longer than a dozen signs."""
     if value is None or math.isnan(value):
         return "unknown"
     if math.isinf(value):
         return "beyond all numbers"
     return f"{value:.{places}f}" if abs(value) < _LARGE else f"{value:.2e}"
-
-
-def without_infinities(value: Any) -> Any:
-    """The same JSON value with null for every number that JSON has no word for."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_infinities(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_infinities(inner) for inner in value]
-    return value

@@ -65,16 +65,16 @@ def keep_model(store: Store, folder: Path, model: Manifest, reuse_key: str) -> s
     Args:
         store: where it goes.
         folder: of kind model.
-        model: its manifest; the facts name the numerics, and whether they changed while it was trained.
+        model: its manifest; the metadata name the numerics, and whether they changed while it was trained.
         reuse_key: of the training.
 
     Returns:
         The digest of its weights.
     """
-    digest, numerics = weights_digest(model), model.facts["numerics"]
+    digest, numerics = weights_digest(model), model.metadata["numerics"]
     store.publish(folder, KIND, digest)
     # What was resumed under other numerics is not what these numerics give, so nobody is to take it for that.
-    name = f"{_MIXED}{digest}" if model.facts.get("numerics_changed") else refined(reuse_key, numerics)
+    name = f"{_MIXED}{digest}" if model.metadata.get("numerics_changed") else refined(reuse_key, numerics)
     store.put_record(f"{_PREFIX}{reuse_key}/{name}", {"weights_digest": digest, "numerics": numerics})
     return digest
 

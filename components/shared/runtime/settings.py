@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
-from components.shared.base.ranges import Limit, Range, is_text, limits_of, shown
+from components.shared.base.ranges import Limit, Range, is_text, limits_of, safe_repr
 
 Settings = TypeVar("Settings")
 Path = tuple[Any, ...]  # keys, from a section down to a value
@@ -72,11 +72,14 @@ def _sentence(kind: type, error: ValidationError) -> tuple[str, Path]:
     if first["type"] == "unexpected_keyword_argument" and (owner := _dataclass_at(kind, path[:-1])):
         hint = nearest(str(path[-1]), (field.name for field in fields(owner)))
         return f"{_name(path)}: {message}; did you mean {hint}?", path
-    return f"{_name(path)}: {message}, got {shown(first['input'])}{_hint(_limit_at(kind, path), first['input'])}", path
+    return (
+        f"{_name(path)}: {message}, got {safe_repr(first['input'])}{_hint(_limit_at(kind, path), first['input'])}",
+        path,
+    )
 
 
 def _name(path: Path) -> str:
-    return ".".join(key if isinstance(key, str) else shown(key) for key in path)
+    return ".".join(key if isinstance(key, str) else safe_repr(key) for key in path)
 
 
 def _hint(limit: Limit | None, given: Any) -> str:
@@ -139,16 +142,16 @@ def _unreadable(kind: type, path: Path, value: Any) -> str | None:
     """What is wrong with a value that is text or a number to YAML and JSON, and to nothing that comes after."""
     if isinstance(value, int) and abs(value) > _LARGEST:
         limit = _limit_at(kind, path)
-        return limit.problem(value) if isinstance(limit, Range) else f"must not be {shown(value)}"
+        return limit.problem(value) if isinstance(limit, Range) else f"must not be {safe_repr(value)}"
     if isinstance(value, str) and not is_text(value):
-        return f"holds a character that no text has, got {shown(value)}"
+        return f"holds a character that no text has, got {safe_repr(value)}"
     return None
 
 
 def _no_number(given: Any, parsed: Any) -> str | None:
     """What is wrong with what pydantic takes for a number: NaN, infinities and truth values."""
     if isinstance(parsed, float) and not isfinite(parsed):
-        return f"must be finite, got {shown(given)}"
+        return f"must be finite, got {safe_repr(given)}"
     if isinstance(given, bool) and not isinstance(parsed, bool):
         return f"must be a number, got {given!r}"
     return None

@@ -167,10 +167,10 @@ def _failure_of(error: Exception | _Stopped, name: str) -> Failure:
     # Only where MLflow was in use: to import it for the sake of another error would take seconds.
     if "mlflow" in sys.modules and (failure := translated(error, os.environ.get("MLFLOW_TRACKING_URI", "MLflow"))):
         return failure
-    return unforeseen(error, name)
+    return wrap_unexpected(error, name)
 
 
-def unforeseen(error: Exception, name: str) -> Failure:
+def wrap_unexpected(error: Exception, name: str) -> Failure:
     """What an error that nobody thought of means to the one who reads of it; its traceback goes to the log."""
     with suppress(OSError):
         traceback.print_exception(error)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.shared.base.address import is_web_address
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.base.ranges import Range, shown
+from components.shared.base.ranges import Range, safe_repr
 
 # They travel in a header; the secret key does not, and may hold any sign but those that a file ends with.
 _IN_HEADERS = {
@@ -42,21 +42,21 @@ def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
             )
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if not re.fullmatch(r"[A-Za-z0-9-]*", given.get(name, "")):
-            raise _wrong(f"{name} is {shown(given[name])}", "name a region, as in eu-central-1")
+            raise _wrong(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
     for name in _ADDRESSES:
         if given.get(name) and not is_web_address(given[name]):
-            raise _wrong(f"{name} is {shown(given[name])}", "give an address that begins with http:// or https://")
+            raise _wrong(f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://")
     for name, limit in _COUNTS.items():
         if name in given and (problem := _problem(given[name], limit)):
             raise _wrong(f"{name} {problem}", "set it to such a number, or unset it")
     for name in _FILES:
         if given.get(name) and not Path(given[name]).exists():
-            raise _wrong(f"{name} names {shown(given[name])}, which is not there", "mount the file, or unset it")
+            raise _wrong(f"{name} names {safe_repr(given[name])}, which is not there", "mount the file, or unset it")
 
 
 def _problem(text: str, limit: Range) -> str | None:
     if not re.fullmatch(r"-?[0-9]{1,40}", text):
-        return f"must be a whole number {limit}, got {shown(text)}"
+        return f"must be a whole number {limit}, got {safe_repr(text)}"
     return limit.problem(int(text))
 
 

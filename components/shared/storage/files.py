@@ -63,14 +63,14 @@ def write_atomically(
             stream.flush()
             os.fsync(stream.fileno())
             os.fchmod(stream.fileno(), 0o644)
-        return place(temporary, path, if_absent=if_absent)
+        return rename_into_place(temporary, path, if_absent=if_absent)
     except OSError as error:
         raise disk_failure(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def place(finished: Path, path: Path, *, if_absent: bool = False) -> bool:
+def rename_into_place(finished: Path, path: Path, *, if_absent: bool = False) -> bool:
     """Gives a finished file beside its target the target's name, for good: a crash of the machine does not undo it.
 
     Returns:

@@ -10,7 +10,7 @@ from typing import IO
 
 from components.shared.base.failure import Failure
 from components.shared.storage.files import FileFact, write_atomically
-from components.shared.storage.objects import Entry, OldVersion, damaged, differing
+from components.shared.storage.objects import Entry, OldVersion, damaged, describe_mismatch
 
 _CHUNK = 1 << 20
 
@@ -18,8 +18,8 @@ _CHUNK = 1 << 20
 class LocalObjects:
     """Objects are files below a folder; a file system with hard links gives them their names atomically."""
 
-    lanes = 1
-    whole = 0
+    max_concurrency = 1
+    single_part_limit = 0
     keeps_versions = False
 
     def __init__(self, root: Path):
@@ -98,7 +98,7 @@ def _copy(source: Path, target: IO[bytes], fact: FileFact) -> str:
             sha.update(chunk)
             size += len(chunk)
     seen = FileFact(size=size, sha256=sha.hexdigest())
-    return "" if seen == fact else differing(seen, fact)
+    return "" if seen == fact else describe_mismatch(seen, fact)
 
 
 def _unreadable(error: OSError, path: Path) -> Failure:

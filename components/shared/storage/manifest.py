@@ -15,6 +15,7 @@ from components.shared.base.failure import Failure
 from components.shared.storage.files import PARTIAL, FileFact, file_fact, write_atomically
 
 MANIFEST = "manifest.json"
+_METADATA = "facts"  # the key in the file, which older stores hold too
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Manifest:
     Attributes:
         kind: corpus, tokens, checkpoint, model, evaluation, validation.
         files: name relative to the folder, with `/` between parts, to its size and digest.
-        facts: what the step found out that later steps need (JSON values).
+        metadata: what later steps need to know of the folder (JSON values).
     """
 
     kind: str
     files: dict[str, FileFact]
-    facts: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -37,7 +38,9 @@ class Manifest:
         return digest_of({name: fact.sha256 for name, fact in self.files.items()})
 
     def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+        fields = asdict(self)
+        fields[_METADATA] = fields.pop("metadata")
+        return (json.dumps(fields, indent=1, sort_keys=True) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Manifest:
@@ -49,7 +52,7 @@ class Manifest:
         try:
             fields = json.loads(data)
             files = {name: FileFact(**fact) for name, fact in fields["files"].items()}
-            manifest = cls(kind=fields["kind"], files=files, facts=fields["facts"])
+            manifest = cls(kind=fields["kind"], files=files, metadata=fields[_METADATA])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a manifest, {type(error).__name__} {error}") from error
         for name in files:
@@ -64,14 +67,14 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write_manifest(folder: Path, kind: str, facts: dict[str, Any] | None = None) -> Manifest:
+def write_manifest(folder: Path, kind: str, metadata: dict[str, Any] | None = None) -> Manifest:
     """Digests every file of a finished folder and writes its manifest, last."""
     files = {
         path.relative_to(folder).as_posix(): file_fact(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / MANIFEST and not path.name.endswith(PARTIAL)
     }
-    manifest = Manifest(kind=kind, files=files, facts=facts or {})
+    manifest = Manifest(kind=kind, files=files, metadata=metadata or {})
     write_atomically(folder / MANIFEST, manifest.to_json())
     return manifest
 

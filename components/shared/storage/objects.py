@@ -50,14 +50,14 @@ class Objects(Protocol):
 
     Attributes:
         uri: the address of the prefix.
-        lanes: how many transfers are worth doing side by side.
-        whole: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
+        max_concurrency: how many transfers are worth doing side by side.
+        single_part_limit: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
         keeps_versions: whether an old version was left that these credentials may not delete.
     """
 
     uri: str
-    lanes: int
-    whole: int
+    max_concurrency: int
+    single_part_limit: int
     keeps_versions: bool
 
     def get(self, key: str) -> bytes | None: ...
@@ -81,15 +81,15 @@ def damaged(how: str, address: str) -> Damaged:
     )
 
 
-def differing(seen: FileFact, fact: FileFact) -> str:
+def describe_mismatch(seen: FileFact, fact: FileFact) -> str:
     """How bytes differ from what they must be, in words."""
     return f"{seen.size} bytes with sha256 {seen.sha256[:12]}…, expected {fact.size} with {fact.sha256[:12]}…"
 
 
 @contextmanager
-def side_by_side(lanes: int) -> Iterator[ThreadPoolExecutor]:
+def thread_pool(max_concurrency: int) -> Iterator[ThreadPoolExecutor]:
     """Threads for the time of the block; an exception, also that of a signal, leaves it without waiting for them."""
-    pool = ThreadPoolExecutor(lanes)
+    pool = ThreadPoolExecutor(max_concurrency)
     try:
         yield pool
     except BaseException:

@@ -18,8 +18,8 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.aws_variables import check_aws_variables
 from components.shared.storage.files import FileFact, write_atomically
 from components.shared.storage.objects import Entry, OldVersion, damaged
-from components.shared.storage.s3_errors import code_of, misconfigured, plainly, web_page
-from components.shared.storage.s3_transfer import LANES, PIECE, Cut, read_object, receive, send
+from components.shared.storage.s3_errors import code_of, misconfigured, translate_s3_errors, web_page
+from components.shared.storage.s3_transfer import MAX_CONCURRENCY, PART_SIZE, TruncatedBody, read_object, receive, send
 
 _PROBE = "conditional-write"
 _ATTEMPTS = 6
@@ -32,8 +32,8 @@ _STYLES = {"": "auto", "1": "path", "0": "virtual"}
 class S3Objects:
     """Objects under a prefix of a bucket. Nothing is asked of the server before the first call."""
 
-    lanes = LANES
-    whole = PIECE
+    max_concurrency = MAX_CONCURRENCY
+    single_part_limit = PART_SIZE
 
     def __init__(self, uri: str):
         self.uri = uri.rstrip("/")
@@ -63,10 +63,10 @@ class S3Objects:
     def get(self, key: str) -> bytes | None:
         from botocore.exceptions import FlexibleChecksumError
 
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             try:
                 got = read_object(self.client, self._object(key))
-            except Cut as error:
+            except TruncatedBody as error:
                 if isinstance(error.__cause__, FlexibleChecksumError):
                     raise damaged(str(error), self._where(key)) from error
                 raise _cut(error, self._where(key)) from error
@@ -75,7 +75,7 @@ class S3Objects:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
         from botocore.exceptions import ClientError
 
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             try:
                 self._put(key, data, {"IfNoneMatch": "*"} if if_absent else {})
             except ClientError as error:
@@ -85,7 +85,7 @@ class S3Objects:
         return True
 
     def replace(self, key: str, data: bytes) -> None:
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             before = None if self._versioned is False else self._written.get(key) or self._version(key)
             now = self._put(key, data, {})
         if now is None:
@@ -97,7 +97,7 @@ class S3Objects:
     def upload(self, key: str, path: Path, fact: FileFact) -> None:
         from botocore.exceptions import ClientError
 
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             try:
                 send(self.client, self._object(key), path, fact)
             except ClientError as error:
@@ -116,16 +116,16 @@ class S3Objects:
     def download(self, key: str, path: Path, fact: FileFact) -> bool:
         if fact.size == 0:
             return self.size(key) is not None and write_atomically(path, b"")
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             try:
                 return receive(self.client, self._object(key), path, fact, self._where(key))
-            except Cut as error:
+            except TruncatedBody as error:
                 raise _cut(error, self._where(key)) from error
 
     def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
 
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             try:
                 return self.client.head_object(**self._object(key))["ContentLength"]
             except ClientError as error:
@@ -135,21 +135,21 @@ class S3Objects:
 
     def entries(self, prefix: str) -> Iterator[Entry]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        with plainly(self._where(prefix)):
+        with translate_s3_errors(self._where(prefix)):
             for page in pages:
                 for found in page.get("Contents", []):
                     key = found["Key"].removeprefix(self.prefix)
                     yield Entry(key, found["Size"], found["LastModified"].timestamp())
 
     def delete(self, key: str) -> None:
-        with plainly(self._where(key)):
+        with translate_s3_errors(self._where(key)):
             marked = "VersionId" in self.client.delete_object(**self._object(key))
         if marked:
             self._free(old for old in self.old_versions(key) if old.key == key)
 
     def old_versions(self, prefix: str) -> Iterator[OldVersion]:
         listing = self.client.get_paginator("list_object_versions")
-        with plainly(self._where(prefix)):
+        with translate_s3_errors(self._where(prefix)):
             pages = listing.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
             kept = (found for page in pages for found in [*page.get("Versions", []), *page.get("DeleteMarkers", [])])
             # A key may go on over the end of a page, so its versions are put together before they are looked at.
@@ -160,7 +160,7 @@ class S3Objects:
             yield from _old(key.removeprefix(self.prefix), versions)
 
     def delete_version(self, old: OldVersion) -> None:
-        with plainly(self._where(old.key)):
+        with translate_s3_errors(self._where(old.key)):
             self.client.delete_object(**self._object(old.key), VersionId=old.version)
 
     def _free(self, versions: Iterable[OldVersion]) -> None:
@@ -232,13 +232,13 @@ def _client(uri: str) -> Any:
         retries=retries,
         connect_timeout=5,
         read_timeout=30,
-        max_pool_connections=2 * LANES,
+        max_pool_connections=2 * MAX_CONCURRENCY,
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
         s3=s3,
     )
     try:
-        with plainly(uri):
+        with translate_s3_errors(uri):
             # The default session keeps the credentials that it saw first; and boto3 does not know AWS_REGION.
             return boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
     except ValueError as error:

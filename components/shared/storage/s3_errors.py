@@ -43,7 +43,7 @@ _DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccess
 
 
 @contextmanager
-def plainly(where: str) -> Iterator[None]:
+def translate_s3_errors(where: str) -> Iterator[None]:
     """Turns what botocore raises inside the block into a `Failure` about an address."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError

@@ -7,9 +7,9 @@ from pathlib import Path
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.files import disk_failure
 from components.shared.storage.s3 import S3Objects
-from components.shared.storage.s3_errors import code_of, plainly
+from components.shared.storage.s3_errors import code_of, translate_s3_errors
 
-_LANES = 4
+_MAX_CONCURRENCY = 4
 # Pieces read and not yet written, of a quarter of a mebibyte each: by default they may be a thousand.
 _QUEUED = 16
 
@@ -33,10 +33,10 @@ def download_file(objects: S3Objects, key: str, path: Path) -> bool:
     from botocore.exceptions import ClientError
 
     where = f"{objects.uri}/{key}"
-    config = TransferConfig(max_concurrency=_LANES, max_io_queue=_QUEUED)
+    config = TransferConfig(max_concurrency=_MAX_CONCURRENCY, max_io_queue=_QUEUED)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with plainly(where):
+        with translate_s3_errors(where):
             try:
                 objects.client.download_file(objects.bucket, objects.prefix + key, str(path), Config=config)
             except ClientError as error:

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.shared.base.failure import Failure
-from components.shared.storage.files import PARTIAL, FileFact, disk_failure, place
-from components.shared.storage.objects import damaged, differing, side_by_side
+from components.shared.storage.files import PARTIAL, FileFact, disk_failure, rename_into_place
+from components.shared.storage.objects import damaged, describe_mismatch, thread_pool
 from components.shared.storage.s3_errors import code_of
 
-PIECE = 8 << 20
-LANES = 8
+PART_SIZE = 8 << 20
+MAX_CONCURRENCY = 8
 _MOST_PARTS = 10_000
 _ATTEMPTS = 4
 # A piece that arrived with other bytes than those that were sent.
@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-class Cut(Exception):
+class TruncatedBody(Exception):
     """The connection ended in the middle of an answer."""
 
 
@@ -50,16 +50,16 @@ def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> Non
     """
     from boto3.s3.transfer import TransferConfig
 
-    if fact.size <= PIECE:
+    if fact.size <= PART_SIZE:
         with Verified(path, fact) as stream:
             body = stream.read()
-        _again(lambda: client.put_object(Body=body, **target), _garbled)
+        _retry(lambda: client.put_object(Body=body, **target), _garbled)
         return
-    piece = max(PIECE, -(-fact.size // _MOST_PARTS))
+    piece = max(PART_SIZE, -(-fact.size // _MOST_PARTS))
     pieces = TransferConfig(
         multipart_threshold=piece,
         multipart_chunksize=piece,
-        max_concurrency=LANES,
+        max_concurrency=MAX_CONCURRENCY,
         preferred_transfer_client="classic",  # that of the CRT, where it is installed, knows no client's settings
     )
 
@@ -68,7 +68,7 @@ def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> Non
             client.upload_fileobj(stream, **target, Config=pieces)
 
     # The managed transfer repeats no piece that arrived garbled, so the file is sent again.
-    _again(upload, _garbled)
+    _retry(upload, _garbled)
 
 
 class Verified:
@@ -96,7 +96,7 @@ class Verified:
             seen = FileFact(size=self._size, sha256=self._sha.hexdigest())
             if seen != self._fact:
                 raise Failure(
-                    f"The file changed while it was stored: {differing(seen, self._fact)}",
+                    f"The file changed while it was stored: {describe_mismatch(seen, self._fact)}",
                     where=str(self._path),
                     remedy="let nothing write to the folder of a run, and run again",
                 )
@@ -125,8 +125,8 @@ def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, add
             return False
         if seen != fact:
             part.unlink()
-            raise damaged(differing(seen, fact), address)
-        return place(part, path)
+            raise damaged(describe_mismatch(seen, fact), address)
+        return rename_into_place(part, path)
     except OSError as error:
         raise disk_failure(error, path) from error
 
@@ -142,11 +142,11 @@ def read_object(client: Any, source: dict[str, str], piece: range | None = None)
         try:
             data = answer["Body"].read()
         except BotoCoreError as error:
-            raise Cut(str(error)) from error
+            raise TruncatedBody(str(error)) from error
         return data, int(answer.get("ContentRange", "").rpartition("/")[2] or len(data))
 
     try:
-        return _again(read, lambda error: isinstance(error, Cut))
+        return _retry(read, lambda error: isinstance(error, TruncatedBody))
     except client.exceptions.NoSuchKey:
         return None
 
@@ -158,11 +158,11 @@ def _append(client: Any, source: dict[str, str], part: Path, fact: FileFact, add
         if stream.tell() > fact.size:
             stream.truncate(0)
         stream.seek(0)
-        while chunk := stream.read(PIECE):
+        while chunk := stream.read(PART_SIZE):
             sha.update(chunk)
         begin = stream.tell()
-        pieces = (range(start, min(start + PIECE, fact.size)) for start in range(begin, fact.size, PIECE))
-        with side_by_side(LANES) as pool:
+        pieces = (range(start, min(start + PART_SIZE, fact.size)) for start in range(begin, fact.size, PART_SIZE))
+        with thread_pool(MAX_CONCURRENCY) as pool:
             for got in _in_order(pool, lambda piece: _piece(client, source, piece, fact, address), pieces):
                 if got is None:
                     return None
@@ -191,11 +191,11 @@ def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, ad
 
 
 def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, with at most `LANES` items taken ahead."""
+    """Results in the order of the items, with at most `MAX_CONCURRENCY` items taken ahead."""
     ahead: deque[Future[Result]] = deque()
     for item in items:
         ahead.append(pool.submit(work, item))
-        if len(ahead) == LANES:
+        if len(ahead) == MAX_CONCURRENCY:
             yield ahead.popleft().result()
     while ahead:
         yield ahead.popleft().result()
@@ -207,7 +207,7 @@ def _garbled(error: Exception) -> bool:
     return isinstance(error, ClientError) and code_of(error) in _GARBLED
 
 
-def _again(work: Callable[[], Result], worth: Callable[[Exception], bool]) -> Result:
+def _retry(work: Callable[[], Result], worth: Callable[[Exception], bool]) -> Result:
     """Tries a few times; botocore itself repeats a request that got no answer or a 5xx."""
     for attempt in range(1, _ATTEMPTS):
         try:

@@ -21,7 +21,7 @@ from components.shared.base.failure import Damaged, ExitCode, Failure
 from components.shared.storage.files import FileFact, file_fact, write_atomically
 from components.shared.storage.local import LocalObjects
 from components.shared.storage.manifest import MANIFEST, Manifest, read_manifest
-from components.shared.storage.objects import Entry, Objects, OldVersion, damaged, side_by_side
+from components.shared.storage.objects import Entry, Objects, OldVersion, damaged, thread_pool
 from components.shared.storage.s3 import S3Objects
 
 _DAY = 86400.0
@@ -99,7 +99,7 @@ class Store:
         manifest = self.manifest(kind, name)
         if manifest is None:
             return None
-        with side_by_side(self.objects.lanes) as pool:
+        with thread_pool(self.objects.max_concurrency) as pool:
             sizes = pool.map(self.objects.size, map(_blob_key, manifest.files.values()))
             there = all(size == fact.size for size, fact in zip(sizes, manifest.files.values(), strict=True))
         return manifest if there else None
@@ -202,7 +202,7 @@ class Store:
         """Whether the bucket keeps versions that these credentials may not delete, as far as this process has seen."""
         return self.objects.keeps_versions
 
-    def place(self, prefix: str, files: Iterable[Path]) -> str:
+    def upload_files(self, prefix: str, files: Iterable[Path]) -> str:
         """Stores files as they are, for steps that read an address without a manifest.
 
         Args:
@@ -256,9 +256,9 @@ class Store:
 
     def _every(self, transfer: Callable[[str], bool], manifest: Manifest) -> bool:
         """Small files side by side in threads, large ones one after another here; whether all of them went."""
-        small = [name for name, fact in manifest.files.items() if fact.size <= self.objects.whole]
-        large = [name for name, fact in manifest.files.items() if fact.size > self.objects.whole]
-        with side_by_side(self.objects.lanes) as pool:
+        small = [name for name, fact in manifest.files.items() if fact.size <= self.objects.single_part_limit]
+        large = [name for name, fact in manifest.files.items() if fact.size > self.objects.single_part_limit]
+        with thread_pool(self.objects.max_concurrency) as pool:
             went = pool.map(transfer, small)
             return all([*map(transfer, large), *went])
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from components.shared.report.measures import finite, shown
+from components.shared.report.measures import finite, format_measure
 from components.shared.text.units import BYTES_OF_A_WORD, Unit, exp_mean
 
 Word = Literal["promote", "keep", "incomparable", "invalid"]
@@ -125,7 +125,11 @@ class Scores:
     @property
     def described(self) -> str:
         """The measure for people."""
-        return f"word perplexity {shown(self.measure)}" if self.unit == "word" else f"bits per byte {self.measure:.4f}"
+        return (
+            f"word perplexity {format_measure(self.measure)}"
+            if self.unit == "word"
+            else f"bits per byte {self.measure:.4f}"
+        )
 
 
 @dataclass(frozen=True)
@@ -208,7 +212,7 @@ def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
         challenger, champion, confidence=rule.confidence, resamples=rule.resamples, seed=rule.seed
     )
     unit, margin = challenger.unit, rule.margin if challenger.unit == "word" else rule.margin / BYTES_OF_A_WORD
-    theirs = shown(champion.measure) if unit == "word" else f"{champion.measure:.4f}"
+    theirs = format_measure(champion.measure) if unit == "word" else f"{champion.measure:.4f}"
     places = 4 if unit == "word" else 5
     low, high = (f"{bound:+.{places}f}" for bound in interval)
     numbers = (
@@ -263,7 +267,7 @@ def _excess(challenger: Scores) -> str | None:
     if bits is None:
         return None if math.isfinite(challenger.measure) else f"word perplexity is {challenger.measure}"
     # Not by a comparison that NaN would pass.
-    return None if bits <= _MOST_BITS else f"bits per byte are {shown(bits, 1)}, and guessing takes less"
+    return None if bits <= _MOST_BITS else f"bits per byte are {format_measure(bits, 1)}, and guessing takes less"
 
 
 def _foreign(scores: Scores) -> str | None:

@@ -16,7 +16,7 @@ from stat import S_ISREG
 
 from components.shared.base.failure import Failure
 from components.shared.base.os_errors import os_failure
-from components.shared.storage.files import PARTIAL, place
+from components.shared.storage.files import PARTIAL, rename_into_place
 from components.shared.tracking.file_lock import file_lock
 from components.shared.tracking.local_address import folder_address
 from components.shared.tracking.mlflow_schema import (
@@ -124,7 +124,7 @@ def _make(path: Path) -> None:
         # SQLite would roll the new file back by the journal of the one before.
         for suffix in ("-journal", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-        place(temporary, path)
+        rename_into_place(temporary, path)
     except OSError as error:
         raise os_failure(error, path) from error
     finally:

@@ -113,7 +113,7 @@ def reuse_key_of(version: ModelVersion) -> str:
     return version.tags.get(REUSE_KEY) or version.tags.get(FINGERPRINT, "")
 
 
-def holder(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+def version_with_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
     """The version that an alias stands on, or None.
 
     With MLflow's basic auth a user who is no administrator is refused an alias of a model that does not exist, which

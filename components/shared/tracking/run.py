@@ -57,7 +57,7 @@ class Tracking:
             Failure: MLflow cannot be reached or refuses.
         """
         client = connect(uri, patience=PATIENCE if patience is None else patience)
-        with plainly(client):
+        with translate_mlflow_errors(client):
             experiment = _experiment(client)
             if found := find_run(client, experiment, pipeline_run):
                 return cls(client, found)
@@ -162,7 +162,7 @@ def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | 
     return runs[0].info.run_id if runs else None
 
 
-class plainly:  # noqa: N801 -- a context manager, named as it reads
+class translate_mlflow_errors:  # noqa: N801 -- a context manager, named as it reads
     """Turns what MLflow raises inside the block into one sentence."""
 
     def __init__(self, client: MlflowClient):

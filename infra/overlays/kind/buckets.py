@@ -23,8 +23,8 @@ def main() -> None:
         try:
             client.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": [ABANDONED]})
         except ClientError as error:  # some servers do not support this rule, and the pipeline works without it
-            print(f"{name}: abandoned uploads stay: {error.response['Error']['Code']}")
-        print(f"{name}: there")
+            print(f"{name}: incomplete uploads are not removed: {error.response['Error']['Code']}")
+        print(f"{name}: exists")
 
 
 if __name__ == "__main__":

@@ -34,28 +34,28 @@ def test_a_team_s_own_text_arrives_as_it_is(fetch, own_folder, texts, tmp_path):
     for split, text in texts.items():
         assert (tmp_path / "out" / f"{split}.txt").read_bytes() == text
     digests = {split: hashlib.sha256(text).hexdigest() for split, text in texts.items()}
-    assert manifest.facts["dataset_digest"] == digest_of(digests)
-    assert manifest.facts["model_name"] == "wikigpt-harbour-texts"
-    assert not manifest.facts["published"]
+    assert manifest.metadata["dataset_digest"] == digest_of(digests)
+    assert manifest.metadata["model_name"] == "wikigpt-harbour-texts"
+    assert not manifest.metadata["published"]
 
 
 def test_the_name_given_names_the_models(fetch, own_folder):
-    assert fetch(own_folder, name="ours").facts["model_name"] == "wikigpt-ours"
+    assert fetch(own_folder, name="ours").metadata["model_name"] == "wikigpt-ours"
 
 
 def test_the_digest_depends_on_bytes_and_roles_alone(fetch, own_folder, tmp_path):
-    first = fetch(own_folder).facts["dataset_digest"]
+    first = fetch(own_folder).metadata["dataset_digest"]
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(own_folder, elsewhere)
-    assert fetch(elsewhere).facts["dataset_digest"] == first
+    assert fetch(elsewhere).metadata["dataset_digest"] == first
     (elsewhere / "test.txt").rename(elsewhere / "spare")
     (elsewhere / "validation.txt").rename(elsewhere / "test.txt")
     (elsewhere / "spare").rename(elsewhere / "validation.txt")
-    assert fetch(elsewhere).facts["dataset_digest"] != first
+    assert fetch(elsewhere).metadata["dataset_digest"] != first
 
 
 def test_real_wikitext_is_known_by_its_bytes(fetch, real_data):
-    facts = fetch(real_data / "wikitext-2").facts
+    facts = fetch(real_data / "wikitext-2").metadata
     assert facts["published"]
     assert (facts["name"], facts["model_name"]) == ("wikitext-2-v1", "wikigpt-wikitext-2-v1")
     assert facts["dataset_digest"] == TOKENS.dataset_digest
@@ -68,7 +68,7 @@ def test_real_wikitext_under_other_file_names_is_the_same_corpus(fetch, real_dat
     folder.mkdir()
     for split, released in {"train": "train", "validation": "valid", "test": "test"}.items():
         shutil.copyfile(real_data / "wikitext-2" / f"wiki.{released}.tokens", folder / f"{split}.txt")
-    assert fetch(folder).facts["model_name"] == "wikigpt-wikitext-2-v1"
+    assert fetch(folder).metadata["model_name"] == "wikigpt-wikitext-2-v1"
 
 
 def test_the_published_digests_are_those_of_the_real_files(real_data):
@@ -140,7 +140,7 @@ def test_a_folder_called_as_a_corpus_of_the_project_needs_a_name(fetch, own_fold
     with pytest.raises(Failure, match=r"belongs to a corpus of the project") as failure:
         fetch(folder)
     assert "download.name" in failure.value.remedy
-    assert fetch(folder, name="ours").facts["name"] == "ours"
+    assert fetch(folder, name="ours").metadata["name"] == "ours"
 
 
 def test_a_wrong_corpus_leaves_the_one_before_it(fetch, own_folder, tmp_path, texts):

@@ -95,7 +95,7 @@ def test_without_the_hub_the_failure_says_what_was_tried_and_what_to_do(no_hub, 
 
 def test_the_fall_back_is_the_sample_and_is_announced(no_hub, tmp_path, capsys):
     manifest = fetch_corpus(DownloadSettings(fall_back_to_sample=True), tmp_path / "out", no_hub)
-    assert (manifest.facts["name"], manifest.facts["model_name"]) == (SAMPLE, "wikigpt-sample")
+    assert (manifest.metadata["name"], manifest.metadata["model_name"]) == (SAMPLE, "wikigpt-sample")
     notes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert "sample text instead of wikitext-2-raw-v1" in notes[0]["text"]
 
@@ -108,8 +108,8 @@ def test_a_folder_that_is_missing_is_no_reason_to_fall_back(no_hub, tmp_path):
 def test_a_release_in_the_store_needs_no_hub(no_hub, tmp_path, real_data):
     fetch_corpus(DownloadSettings(corpus=str(real_data / "wikitext-2")), tmp_path / "first", no_hub)
     manifest = fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), tmp_path / "out", no_hub)
-    assert manifest.facts["dataset_digest"] == TOKENS.dataset_digest
-    assert manifest.facts["published"]
+    assert manifest.metadata["dataset_digest"] == TOKENS.dataset_digest
+    assert manifest.metadata["published"]
 
 
 def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, tmp_path, own_folder: Path):
@@ -147,7 +147,7 @@ except Failure as failure:
         with hub(data_set("wikitext-2-v1", rows)) as served:
             ended = self.fetch(served.url, tmp_path)
         assert ended.returncode == 0, ended.stderr
-        facts = read_manifest(tmp_path / "out", "corpus").facts
+        facts = read_manifest(tmp_path / "out", "corpus").metadata
         assert facts["dataset_digest"] == TOKENS.dataset_digest
         assert REVISION[:12] in facts["source"]
 

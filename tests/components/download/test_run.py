@@ -43,7 +43,7 @@ def decision_of(capsys) -> dict:
 def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
     here = step()
     outcome = run(here, tmp_path / "corpus")
-    facts = read_manifest(tmp_path / "corpus", "corpus").facts
+    facts = read_manifest(tmp_path / "corpus", "corpus").metadata
     event = decision_of(capsys)
     assert (event["word"], event["rung"], event["reuse_key"]) == ("train", "nothing", outcome.reuse_key)
     assert here.store.find("corpus", facts["dataset_digest"])

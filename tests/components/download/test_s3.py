@@ -29,8 +29,8 @@ def test_the_same_bytes_have_the_same_digest_as_from_a_folder(bucket, own_folder
     from_bucket = fetch_corpus(DownloadSettings(corpus=address, name="ours"), tmp_path / "a", store)
     from_folder = fetch_corpus(DownloadSettings(corpus=str(own_folder)), tmp_path / "b", store)
     assert from_bucket.files == from_folder.files
-    assert from_bucket.facts["dataset_digest"] == from_folder.facts["dataset_digest"]
-    assert (from_bucket.facts["source"], from_bucket.facts["name"]) == (address, "ours")
+    assert from_bucket.metadata["dataset_digest"] == from_folder.metadata["dataset_digest"]
+    assert (from_bucket.metadata["source"], from_bucket.metadata["name"]) == (address, "ours")
 
 
 def test_an_empty_prefix_is_named(bucket, tmp_path):

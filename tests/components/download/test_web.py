@@ -114,9 +114,9 @@ class TestArchives:
 
     def test_the_same_bytes_have_the_same_digest_as_from_a_folder(self, archive, own_folder, tmp_path):
         with serving(Site(archive)) as site:
-            from_web = self.corpus(site, tmp_path).facts
+            from_web = self.corpus(site, tmp_path).metadata
         store = open_store(str(tmp_path / "store"))
-        from_folder = fetch_corpus(DownloadSettings(corpus=str(own_folder)), tmp_path / "other", store).facts
+        from_folder = fetch_corpus(DownloadSettings(corpus=str(own_folder)), tmp_path / "other", store).metadata
         assert from_web["dataset_digest"] == from_folder["dataset_digest"]
         assert from_web["source"] == site.url
 

@@ -83,7 +83,7 @@ def write_corpus(folder: Path, texts: dict[str, str]) -> Path:
     for split, text in texts.items():
         (folder / f"{split}.txt").write_bytes(text.encode())
     digests = {split: file_fact(folder / f"{split}.txt").sha256 for split in texts}
-    facts = {
+    metadata = {
         "name": "sample",
         "model_name": "wikigpt-sample",
         "dataset_digest": digest_of(digests),
@@ -92,7 +92,7 @@ def write_corpus(folder: Path, texts: dict[str, str]) -> Path:
         "source": "test",
         "published": False,
     }
-    write_manifest(folder, "corpus", facts)
+    write_manifest(folder, "corpus", metadata)
     return folder
 
 
@@ -102,7 +102,7 @@ def write_model(folder: Path, model: Any, tokenizer: Any, **identity: Any) -> Pa
     rows = [{"step": step, "tokens": step * 512, "loss": 6 - step / 50} for step in range(0, 100, 10)]
     rows += [{"step": step, "validation_loss": 5.5 - step / 60, "validation_perplexity": 90.0} for step in (50, 100)]
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    facts = {
+    metadata = {
         "reuse_key": "k" * 32,
         "identity": {"train.block": 32, "train.document_start": True, **identity},
         "best_step": 100,
@@ -117,5 +117,5 @@ def write_model(folder: Path, model: Any, tokenizer: Any, **identity: Any) -> Pa
         "tokenizer_digest": file_fact(folder / "tokenizer.json").sha256,
         "stopped": "budget",
     }
-    write_manifest(folder, "model", facts)
+    write_manifest(folder, "model", metadata)
     return folder

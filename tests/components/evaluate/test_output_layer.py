@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.evaluate.prefix import Prefixed
 from components.evaluate.scoring import Scorer
-from components.shared.model.head import has_plain_head, head_in_float32
+from components.shared.model.head import has_linear_lm_head, head_in_float32
 from tests.components.evaluate.conftest import CONTEXT, make_model
 
 CAP = 3.0
@@ -71,7 +71,7 @@ def test_scores_in_bfloat16_are_those_of_a_float32_output_layer(kind: str, tmp_p
     makers = {"biased": biased, "capped": capped, "prefixed": lambda: prefixed(tmp_path)}
     model = makers.get(kind, lambda: make_model(kind))()
     plain = kind in ("gpt2", "qwen3")
-    assert kind == "prefixed" or has_plain_head(model) == plain
+    assert kind == "prefixed" or has_linear_lm_head(model) == plain
     after = (lambda logits: CAP * torch.tanh(logits / CAP)) if kind == "capped" else (lambda logits: logits)
     (score,) = Scorer(model, CONTEXT, CONTEXT, dtype="bfloat16", plain_head=plain).score([IDS])
     expected = reference(model, after, rounded=False)

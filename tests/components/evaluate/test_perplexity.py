@@ -15,7 +15,7 @@ from components.evaluate.perplexity import _encode, score_text
 from components.evaluate.scoring import Scorer
 from components.evaluate.settings import EvaluateSettings
 from components.evaluate.texts import hf_doc, wikitext_word
-from components.shared.model.head import has_plain_head
+from components.shared.model.head import has_linear_lm_head
 from components.shared.storage.manifest import read_manifest
 from components.shared.text.articles import count_words
 from components.tokenize.encode import encode
@@ -79,7 +79,7 @@ def test_a_stride_of_one_gives_each_token_all_the_context_there_is(model, tokeni
 
 def test_a_text_that_spells_a_special_token_is_encoded_as_for_training(tmp_path, model, tokenizer):
     folder = write_model(tmp_path / "model", make_model(), tokenizer)
-    loaded = load_model(folder, read_manifest(folder, "model").facts, EvaluateSettings())
+    loaded = load_model(folder, read_manifest(folder, "model").metadata, EvaluateSettings())
     text = " \n = Castle = \n \n one <|endoftext|> two \n"
     trained = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), text, np.dtype(np.uint16)).ids
     documents = wikitext_word(text).documents
@@ -129,8 +129,8 @@ def test_logits_that_are_not_just_the_output_layer_are_taken_whole(tokenizer, te
     """Some architectures scale or cap logits after the output layer."""
     plain, scaled = make_model(), make_model()
     scaled.register_forward_hook(lambda module, args, output: setattr(output, "logits", 0.5 * output.logits))
-    assert has_plain_head(plain) and has_plain_head(make_model("qwen3"))
-    assert not has_plain_head(scaled)
+    assert has_linear_lm_head(plain) and has_linear_lm_head(make_model("qwen3"))
+    assert not has_linear_lm_head(scaled)
     with torch.no_grad():
         plain.lm_head.weight = torch.nn.Parameter(0.5 * plain.lm_head.weight)
     expected = score_text(texts["test"], "wikitext-word", scorer(plain), tokenizer, trained_bos=0)

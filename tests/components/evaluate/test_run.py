@@ -94,7 +94,7 @@ def test_the_first_model(bench, client):
     assert (
         evaluated.metrics["test_word_perplexity"]
         == test["word_perplexity"]
-        == manifest.facts["summary"]["test_word_perplexity"]
+        == manifest.metadata["summary"]["test_word_perplexity"]
     )
     assert (test["window"], test["stride"], test["bos"], test["dtype"]) == (32, 32, 0, "float32")
     assert evaluation["bleu"]["signature"].startswith("nrefs:1|case:mixed")
@@ -260,7 +260,7 @@ def test_every_protocol_by_setting(bench):
 )
 def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
     model = bench.model(**identity)
-    loaded = load_model(model, read_manifest(model, "model").facts, EvaluateSettings(threads=1))
+    loaded = load_model(model, read_manifest(model, "model").metadata, EvaluateSettings(threads=1))
     assert (loaded.scorer.window, loaded.scorer.stride, loaded.trained_bos) == (window, window, bos)
 
 

@@ -113,12 +113,12 @@ def by_promotion_and_rollback(client: MlflowClient, store: Store, folders: Folde
     better = other(folders, root, nll_per_word=4.0)
     publish(store, better)
     assert register(make_step("run-2"), better) == "2"
-    assert str(registry.holder(client, NAME, "champion").version) == "2"
+    assert str(registry.version_with_alias(client, NAME, "champion").version) == "2"
     rollback(client, reason="it swears")
     promote(client, "2", reason="it does not")
     rollback(client, reason="it does")
     register(make_step("run-3"), better)
-    assert str(registry.holder(client, NAME, "champion").version) == "1"
+    assert str(registry.version_with_alias(client, NAME, "champion").version) == "1"
 
 
 def by_a_run_that_looked_before_the_version_was_finished(
@@ -179,9 +179,9 @@ def test_what_an_evaluation_took_for_the_champion_counts_only_where_it_has_its_w
     better = other(first, tmp_path / "again", nll_per_word=4.0)
     content = json.loads((better.evaluation / "evaluation.json").read_text())
     content["champion"] = {"version": "1", "weights_digest": "0" * 64, "protocols": content["protocols"]}
-    facts = read_manifest(better.evaluation, "evaluation").facts
+    metadata = read_manifest(better.evaluation, "evaluation").metadata
     (better.evaluation / "evaluation.json").write_text(json.dumps(content))
-    write_manifest(better.evaluation, "evaluation", facts)
+    write_manifest(better.evaluation, "evaluation", metadata)
     register(make_step("run-2"), better)
     assert "54.60 against 148.41" in client.get_model_version(NAME, "2").tags[registry.REASON]
 

@@ -90,7 +90,7 @@ def assert_complete(client: MlflowClient, number: int) -> None:
     assert versions[0].tags["wikigpt.verdict"] == "promote"
     assert versions[0].tags["wikigpt.approval"] == "settled"
     assert versions[0].description.startswith("# wikigpt-sample version 1")
-    assert str(registry.holder(client, NAME, "champion").version) == "1"
+    assert str(registry.version_with_alias(client, NAME, "champion").version) == "1"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ def add(client: MlflowClient, nll_per_word: float, **rule: str) -> Placed:
 
 
 def champion(client: MlflowClient) -> str | None:
-    found = registry.holder(client, NAME, "champion")
+    found = registry.version_with_alias(client, NAME, "champion")
     return str(found.version) if found else None
 
 
@@ -98,7 +98,7 @@ def test_a_run_that_is_tried_again_after_its_version_was_succeeded_changes_nothi
     add(client, 5.0)
     again = place(client, NAME, "1", judge_of(6.0))
     assert (again.word, again.reason, again.alias, champion(client)) == (first.word, first.reason, None, "2")
-    assert registry.holder(client, NAME, "challenger") is None
+    assert registry.version_with_alias(client, NAME, "challenger") is None
 
 
 def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: MlflowClient) -> None:
@@ -107,7 +107,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: Mlflow
     client.delete_registered_model_alias(NAME, "champion")
     place(client, NAME, "2", judge_of(6.0))
     assert champion(client) == "2"
-    assert registry.holder(client, NAME, "challenger") is None
+    assert registry.version_with_alias(client, NAME, "challenger") is None
 
 
 def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_path: Path) -> None:

@@ -93,7 +93,9 @@ def test_every_model_is_registered_and_a_worse_one_is_challenger(
     register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
     register(make_step("night-3"), another_model(first, tmp_path / "c", "3" * 32, 4.0))
 
-    aliases = {alias: str(registry.holder(client, NAME, alias).version) for alias in ("champion", "challenger")}
+    aliases = {
+        alias: str(registry.version_with_alias(client, NAME, alias).version) for alias in ("champion", "challenger")
+    }
     assert aliases == {"champion": "3", "challenger": "2"}
     assert client.get_model_version(NAME, "3").tags["wikigpt.champion_before"] == "1"
 
@@ -123,7 +125,7 @@ def test_a_model_whose_perplexity_is_no_number_gets_no_alias(
         make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=nll)
     )
     assert client.get_model_version(NAME, "1").tags["wikigpt.verdict"] == "invalid"
-    assert registry.holder(client, NAME, "champion") is None
+    assert registry.version_with_alias(client, NAME, "champion") is None
 
 
 def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
@@ -132,9 +134,9 @@ def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     from components.shared.storage.manifest import read_manifest, write_manifest
 
-    facts = read_manifest(folders.model, "model").facts
+    metadata = read_manifest(folders.model, "model").metadata
     (folders.model / "tokenizer.json").unlink()
-    write_manifest(folders.model, "model", facts)
+    write_manifest(folders.model, "model", metadata)
     with pytest.raises(Failure, match=r"has no tokenizer: there is no tokenizer\.json"):
         register(make_step("night-1"), folders)
     assert registry.versions(client, NAME) == []

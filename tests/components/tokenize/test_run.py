@@ -29,17 +29,17 @@ def decoded(folder: Path, split: str, dtype: str) -> str:
 
 def test_every_split_comes_back_byte_for_byte(make_corpus, tmp_path):
     corpus = make_corpus(test=ODD)
-    facts = write_tokens(SMALL, corpus, tmp_path / "tokens")
+    metadata = write_tokens(SMALL, corpus, tmp_path / "tokens")
     for split in SPLITS:
-        assert decoded(tmp_path / "tokens", split, facts["dtype"]).encode() == (corpus / f"{split}.txt").read_bytes()
+        assert decoded(tmp_path / "tokens", split, metadata["dtype"]).encode() == (corpus / f"{split}.txt").read_bytes()
 
 
 def test_the_facts_are_those_of_the_texts(make_corpus, tmp_path):
-    facts = write_tokens(SMALL, make_corpus(), tmp_path / "tokens")
-    assert (facts["dtype"], facts["vocab_size"], facts["eos_id"]) == ("uint16", 320, 0)
-    assert facts["tokenizer_digest"] == file_fact(tmp_path / "tokens" / "tokenizer" / "tokenizer.json").sha256
+    metadata = write_tokens(SMALL, make_corpus(), tmp_path / "tokens")
+    assert (metadata["dtype"], metadata["vocab_size"], metadata["eos_id"]) == ("uint16", 320, 0)
+    assert metadata["tokenizer_digest"] == file_fact(tmp_path / "tokens" / "tokenizer" / "tokenizer.json").sha256
     for split, articles in {"train": 3, "validation": 1, "test": 2}.items():
-        text, seen = TEXTS[split], facts["splits"][split]
+        text, seen = TEXTS[split], metadata["splits"][split]
         assert (seen["words"], seen["lines"]) == (count_words(text), count_lines(text))
         assert (seen["bytes"], seen["articles"]) == (len(text.encode()), articles)
         assert seen["tokens"] * 2 == (tmp_path / "tokens" / f"{split}.bin").stat().st_size
@@ -67,8 +67,8 @@ def test_the_same_corpus_gives_the_same_folder(make_corpus, tmp_path):
 def test_real_wikitext_comes_back_byte_for_byte_under_gpt2(real_data, make_corpus, tmp_path):
     raw = (real_data / "wikitext-2-raw" / "wiki.valid.raw").read_bytes().decode()[:300_000]
     settings = TokenizeSettings(tokenizer=str(real_data / "gpt2-tokenizer"))
-    facts = write_tokens(settings, make_corpus(validation=raw), tmp_path / "tokens")
-    assert (facts["vocab_size"], facts["eos_id"], facts["dtype"]) == (50257, 50256, "uint16")
+    metadata = write_tokens(settings, make_corpus(validation=raw), tmp_path / "tokens")
+    assert (metadata["vocab_size"], metadata["eos_id"], metadata["dtype"]) == (50257, 50256, "uint16")
     assert decoded(tmp_path / "tokens", "validation", "uint16") == raw
 
 
@@ -79,8 +79,8 @@ def test_the_real_corpus_comes_back_byte_for_byte(real_data, make_corpus, tmp_pa
         split: (real_data / "wikitext-2" / f"wiki.{name}.tokens").read_bytes().decode()
         for split, name in released.items()
     }
-    facts = write_tokens(TokenizeSettings(), make_corpus(**texts), tmp_path / "tokens")
-    counts = {split: (seen["lines"], seen["articles"], seen["words"]) for split, seen in facts["splits"].items()}
+    metadata = write_tokens(TokenizeSettings(), make_corpus(**texts), tmp_path / "tokens")
+    counts = {split: (seen["lines"], seen["articles"], seen["words"]) for split, seen in metadata["splits"].items()}
     assert counts == {
         "train": (36_718, 600, 2_088_628),
         "validation": (3_760, 60, 217_646),
@@ -113,7 +113,7 @@ print(sorted({"torch", "datasets", "pandas", "great_expectations"} & sys.modules
         lines = self.run(corpus, tmp_path / "tokens", tmp_path)
         assert lines[-1] == "[]"
         manifest = read_manifest(tmp_path / "tokens", "tokens")
-        assert manifest.facts["dataset_digest"] == "d" * 64
+        assert manifest.metadata["dataset_digest"] == "d" * 64
         assert open_store(str(tmp_path / "store")).find("tokens", "f" * 32) == manifest
         again = [json.loads(line) for line in self.run(corpus, tmp_path / "again", tmp_path)[:-1]]
         assert [event["event"] for event in again] == ["reused"]

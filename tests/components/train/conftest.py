@@ -79,8 +79,8 @@ def tiny_step(
 
 def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, Corpus]:
     """A model and the corpus it learns from."""
-    model = build_model(settings, vocab_size=tokens.facts["vocab_size"], eos_id=tokens.facts["eos_id"])
-    return model, open_corpus(settings, tokens.facts, folder, torch.device("cpu"))
+    model = build_model(settings, vocab_size=tokens.metadata["vocab_size"], eos_id=tokens.metadata["eos_id"])
+    return model, open_corpus(settings, tokens.metadata, folder, torch.device("cpu"))
 
 
 def loss_after_learning(model: torch.nn.Module, rows: torch.Tensor, vocab_size: int) -> float:

@@ -29,7 +29,7 @@ def choices(name: str) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def pretrained(tokens: Manifest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Weights of each architecture."""
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     folders = {name: tmp_path_factory.mktemp(name) for name in choices("architecture")}
     for architecture, folder in folders.items():
         save_model(build_model(tiny(architecture=architecture), **facts), folder, **facts)
@@ -38,7 +38,7 @@ def pretrained(tokens: Manifest, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def two_steps(settings: TrainSettings, tokens: Manifest, folder: Path, weights: Path | None) -> None:
     """Every trainable weight is in one optimizer, and two steps change all that have a gradient."""
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     # AdaLoRA plans its ranks over ten steps at least; the training here ends before.
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 10)
     trainable = {id(weight) for weight in model.parameters() if weight.requires_grad}
@@ -46,7 +46,7 @@ def two_steps(settings: TrainSettings, tokens: Manifest, folder: Path, weights: 
     optimized = [id(weight) for group in groups for weight in group["params"]]
     assert len(optimized) == len(set(optimized)) and set(optimized) == trainable
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    progress = train(model, open_corpus(settings, tokens.facts, folder, CPU), settings, steps=2, device=CPU)
+    progress = train(model, open_corpus(settings, tokens.metadata, folder, CPU), settings, steps=2, device=CPU)
     assert progress.step == 2
     changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     # Before its first step one factor of LoRA is zero, and of AdaLoRA the values between its factors are.
@@ -83,7 +83,7 @@ def test_a_model_from_scratch_trains_by_every_optimizer(
 
 def test_muon_leaves_the_singular_values_of_adalora_to_adamw(pretrained: dict[str, Path], tokens: Manifest) -> None:
     settings = tiny(pretrained=str(pretrained["gpt2"]), adapter="adalora", optimizer="muon")
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=pretrained["gpt2"], **facts), settings, 10)
     adamw, muon = build_optimizers(model, settings)
     name_of = {id(weight): name for name, weight in model.named_parameters()}
@@ -96,7 +96,7 @@ def test_muon_leaves_the_singular_values_of_adalora_to_adamw(pretrained: dict[st
 
 def test_lora_leaves_adamw_nothing_where_muon_trains(pretrained: dict[str, Path], tokens: Manifest) -> None:
     settings = tiny(pretrained=str(pretrained["gpt2"]), adapter="lora", optimizer="muon")
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=pretrained["gpt2"], **facts), settings, 10)
     (muon,) = build_optimizers(model, settings)
     assert type(muon).__name__ == "BatchedMuon"

@@ -186,6 +186,6 @@ def test_processes_share_validation_without_overlap() -> None:
 def test_the_tokens_of_a_folder_are_read_as_they_were_written(tokens_dir: Path, tokens: Manifest) -> None:
     from transformers import AutoTokenizer
 
-    split = Split.open(tokens_dir, "validation", tokens.facts["dtype"], None)
+    split = Split.open(tokens_dir, "validation", tokens.metadata["dtype"], None)
     text = AutoTokenizer.from_pretrained(tokens_dir / "tokenizer").decode(split.text)
     assert text == (tokens_dir.parent / "corpus" / "validation.txt").read_text()

@@ -46,7 +46,7 @@ def other_tokens(here: Path, pretrained: Path) -> Path:
 
 
 def loss_of(folder: Path, tokens_dir: Path) -> float:
-    facts = read_manifest(tokens_dir, "tokens").facts
+    facts = read_manifest(tokens_dir, "tokens").metadata
     settings = TrainSettings(**{**TINY, **SHORT})
     corpus = open_corpus(settings, facts, tokens_dir, torch.device("cpu"))
     return validation_loss(AutoModelForCausalLM.from_pretrained(folder), corpus, settings)
@@ -63,7 +63,7 @@ def test_fine_tuning_beats_the_untouched_weights_and_a_start_from_scratch(
     )
     assert tuned < untouched - 0.1
     assert tuned < scratch - 0.1
-    assert tuned == pytest.approx(read_manifest(here / "tuned", "model").facts["validation_loss"], abs=1e-5)
+    assert tuned == pytest.approx(read_manifest(here / "tuned", "model").metadata["validation_loss"], abs=1e-5)
 
 
 @pytest.mark.slow
@@ -73,9 +73,9 @@ def test_an_adapter_is_kept_beside_the_model(here: Path, pretrained: Path, other
     run(tiny_step(**settings), "b" * 32, other_tokens, here / "tuned")
     manifest = read_manifest(here / "tuned", "model")
     assert "adapter/adapter_model.safetensors" in manifest.files
-    assert manifest.facts["merged"] == (adapter != "prefix")
-    if manifest.facts["merged"]:
-        assert loss_of(here / "tuned", other_tokens) == pytest.approx(manifest.facts["validation_loss"], abs=1e-4)
+    assert manifest.metadata["merged"] == (adapter != "prefix")
+    if manifest.metadata["merged"]:
+        assert loss_of(here / "tuned", other_tokens) == pytest.approx(manifest.metadata["validation_loss"], abs=1e-4)
         assert loss_of(here / "tuned", other_tokens) < loss_of(pretrained, other_tokens)
 
 

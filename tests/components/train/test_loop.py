@@ -33,7 +33,7 @@ def test_it_learns(optimizer: str, tokens: Manifest, tokens_dir: Path) -> None:
     _, rows = run(settings, tokens, tokens_dir)
     assert [row["step"] for row in rows if "loss" in row] == [1, 10, 20, 30, 40]
     losses = column(rows, "loss")
-    assert losses[0] == pytest.approx(math.log(tokens.facts["vocab_size"]), abs=0.2)
+    assert losses[0] == pytest.approx(math.log(tokens.metadata["vocab_size"]), abs=0.2)
     assert losses[-1] < losses[0] - 1.5
     assert column(rows, "validation_loss")[1] < column(rows, "validation_loss")[0]
     assert all(value > 0 for name in ("tokens_per_second", "gradient_norm") for value in column(rows, name))
@@ -78,7 +78,7 @@ def test_validation_is_one_mean_over_all_tokens(tokens: Manifest, tokens_dir: Pa
         losses += [-log.gather(-1, targets[..., None])[..., 0][scored].sum().item()]
         counts += [int(scored.sum())]
     assert len(set(counts)) > 1, "blocks of unequal weight are what this is about"
-    assert sum(counts) == tokens.facts["splits"]["validation"]["tokens"]
+    assert sum(counts) == tokens.metadata["splits"]["validation"]["tokens"]
     assert validation_loss(model, corpus, settings) == pytest.approx(sum(losses) / sum(counts), rel=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_the_compiled_step_is_one_graph(precision: str, size: int | None, tokens
 
 
 def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) -> None:
-    split = Split.open(tokens_dir, "train", tokens.facts["dtype"], tokens.facts["eos_id"])
+    split = Split.open(tokens_dir, "train", tokens.metadata["dtype"], tokens.metadata["eos_id"])
     order = TrainOrder(split, block=16, batch=4, seed=1, device=CPU)
     assert order.steps_per_epoch == (split.stream_length - 16) // 16 // 4
 

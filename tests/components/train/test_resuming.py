@@ -232,14 +232,14 @@ def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
     run(step, FINGERPRINT, tokens_dir, here / "model")
     assert "not exact to the bit, since numerics differ: processor: " in capsys.readouterr().out
     model = read_manifest(here / "model", "model")
-    assert model.facts["numerics_changed"]
+    assert model.metadata["numerics_changed"]
     (made,) = made_by(step.store, FINGERPRINT)
     assert made.weights_digest == weights_digest(model)
-    assert fetch_same(step.store, FINGERPRINT, model.facts["numerics"], here / "fetched") is None
+    assert fetch_same(step.store, FINGERPRINT, model.metadata["numerics"], here / "fetched") is None
     assert fetch_model(step.store, made.weights_digest, here / "fetched") == model
     for name in step.store.names("checkpoint"):
         kept = step.store.peek("checkpoint", name)
-        assert kept and kept.facts["numerics_changed"], "also where it is resumed on this processor once more"
+        assert kept and kept.metadata["numerics_changed"], "also where it is resumed on this processor once more"
 
 
 def test_a_forced_training_with_other_weights_leaves_the_model_before_it(

@@ -71,9 +71,9 @@ def test_the_curve_is_that_of_one_process(here: Path, tokens_dir: Path, values: 
     run(tiny_step(**values), "a" * 32, tokens_dir, here / "one")
     run(tiny_step(processes=2, threads=2, **values), FINGERPRINT, tokens_dir, here / "two")
     assert losses_of(here / "two") == pytest.approx(losses_of(here / "one"), rel=1e-4)
-    facts = read_manifest(here / "two", "model").facts
+    facts = read_manifest(here / "two", "model").metadata
     assert facts["numerics"]["processes"] == 2
-    assert facts["tokens_seen"] == read_manifest(here / "one", "model").facts["tokens_seen"]
+    assert facts["tokens_seen"] == read_manifest(here / "one", "model").metadata["tokens_seen"]
 
 
 def test_sigterm_stops_both_at_a_step_and_they_go_on_exactly(here: Path, tokens_dir: Path) -> None:

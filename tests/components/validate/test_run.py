@@ -52,7 +52,7 @@ def test_a_good_corpus_leaves_results_and_a_report_and_is_not_looked_at_again(su
     first = Run(tmp_path, good(), "first")()
     manifest = read_manifest(first.results, "validation")
     assert set(manifest.files) == {"results.json", "report.html"}
-    assert manifest.facts == {"dataset_digest": first.digest, "passed": True}
+    assert manifest.metadata == {"dataset_digest": first.digest, "passed": True}
     assert first.report.read_bytes() == (first.results / "report.html").read_bytes()
     assert first.logged() == {"validation/results.json", "validation/report.html"}
     assert first.step.store.names("validation", first.digest)[0] == first.digest

@@ -25,7 +25,7 @@ DRIFTS = replace(WARNS, split="train", table="statistics", column="unk rate", lo
 def written(folder, texts, *expectations, champion=None, **facts):
     corpus = read(folder, texts, **facts)
     validation = Validation(
-        corpus=corpus.facts,
+        corpus=corpus.metadata,
         settings=asdict(ValidateSettings()),
         expectations=expectations,
         statistics={},

@@ -55,9 +55,9 @@ def write(folder: Path, texts: dict[str, str | bytes]) -> Path:
     return folder
 
 
-def read(folder: Path, texts: dict[str, str | bytes], **facts: Any) -> Corpus:
+def read(folder: Path, texts: dict[str, str | bytes], **metadata: Any) -> Corpus:
     """The corpus of these texts."""
-    return read_corpus(write(folder, texts), FACTS | facts)
+    return read_corpus(write(folder, texts), FACTS | metadata)
 
 
 def results(

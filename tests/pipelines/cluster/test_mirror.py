@@ -118,8 +118,8 @@ def test_a_text_of_this_machine_gets_an_address_that_the_download_step_reads(s3_
     asked = DownloadSettings(corpus=mirrored.address, name="castles")
     there = fetch_corpus(asked, tmp_path / "there", open_store(f"{uri}-of-the-cluster"))
     here = fetch_corpus(settings.download, tmp_path / "here", store)
-    assert there.facts["dataset_digest"] == here.facts["dataset_digest"]
-    assert there.facts["model_name"] == here.facts["model_name"] == "wikigpt-castles"
+    assert there.metadata["dataset_digest"] == here.metadata["dataset_digest"]
+    assert there.metadata["model_name"] == here.metadata["model_name"] == "wikigpt-castles"
 
 
 def test_a_published_corpus_from_a_folder_is_then_known_by_its_name(real_data, store, tmp_path, monkeypatch):
@@ -127,8 +127,8 @@ def test_a_published_corpus_from_a_folder_is_then_known_by_its_name(real_data, s
     (mirrored,) = mirror(store, load("quick").with_values("download", corpus=str(real_data / "wikitext-2")))
     assert mirrored.settings == ("download.corpus=wikitext-2-v1",)
     corpus = fetch_corpus(DownloadSettings(corpus="wikitext-2-v1"), tmp_path / "corpus", store)
-    assert corpus.facts["published"]
-    assert read_manifest(tmp_path / "corpus", "corpus").facts["dataset_digest"] in mirrored.address
+    assert corpus.metadata["published"]
+    assert read_manifest(tmp_path / "corpus", "corpus").metadata["dataset_digest"] in mirrored.address
 
 
 def test_what_cannot_be_had_is_not_replaced_by_the_sample(store, monkeypatch):

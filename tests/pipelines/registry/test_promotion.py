@@ -31,7 +31,7 @@ def add(client: MlflowClient, nll_per_word: float) -> str:
 
 
 def champion(client: MlflowClient, model: str = NAME) -> str | None:
-    found = registry.holder(client, model, "champion")
+    found = registry.version_with_alias(client, model, "champion")
     return str(found.version) if found else None
 
 
@@ -43,7 +43,7 @@ def test_a_promotion_is_recorded_and_taken_back(client: MlflowClient) -> None:
     assert (champion(client), tags["wikigpt.promoted_reason"]) == ("2", "reads better")
     assert tags["wikigpt.promoted_by"]
     assert tags["wikigpt.promoted_at"].endswith("Z")
-    assert registry.holder(client, NAME, "challenger") is None
+    assert registry.version_with_alias(client, NAME, "challenger") is None
 
     assert rollback(client, reason="it repeats itself") == Moved(NAME, "1", "2")
     assert champion(client) == "1"

@@ -33,8 +33,8 @@ def made(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkey
     monkeypatch.setattr("components.shared.reuse.keys.code_digest", lambda result: "code")
     request = request_of(digest_of({"train": TEXT}), SETTINGS)
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.reuse_key)
-    facts = read_manifest(folders.model, "model").facts
-    write_manifest(folders.model, "model", {**facts, "identity": {**request.identity, "tokenizer": "t"}})
+    metadata = read_manifest(folders.model, "model").metadata
+    write_manifest(folders.model, "model", {**metadata, "identity": {**request.identity, "tokenizer": "t"}})
     register(Step("register", "night-1", SETTINGS), folders)
     return folders
 
@@ -52,11 +52,11 @@ def test_equal_weights_are_identical_and_others_are_not(client: MlflowClient, ma
     lineage = lineage_of(client, resolve(client, "champion"))
     assert compare(lineage, read_manifest(made.model, "model")).identical
     change_weights(made.model, 1)
-    facts = {"reuse_key": made.reuse_key, "numerics": {"device": "cpu"}}
-    alike = compare(lineage, write_manifest(made.model, "model", facts))
+    metadata = {"reuse_key": made.reuse_key, "numerics": {"device": "cpu"}}
+    alike = compare(lineage, write_manifest(made.model, "model", metadata))
     assert not alike.identical
     assert "with the same settings, code, versions and numerics" in alike.sentence
-    other = compare(lineage, write_manifest(made.model, "model", {**facts, "numerics": {"device": "NVIDIA T4"}}))
+    other = compare(lineage, write_manifest(made.model, "model", {**metadata, "numerics": {"device": "NVIDIA T4"}}))
     assert "numerics differ: device: 'cpu' then, 'NVIDIA T4' now" in other.sentence
 
 
@@ -64,13 +64,13 @@ def test_a_training_that_was_resumed_elsewhere_proves_nothing(client: MlflowClie
     lineage = lineage_of(client, resolve(client, "champion"))
     model = read_manifest(made.model, "model")
     with pytest.raises(Failure, match="resumed with other numerics than it began with"):
-        compare(lineage, replace(model, facts={**model.facts, "numerics_changed": True}))
+        compare(lineage, replace(model, metadata={**model.metadata, "numerics_changed": True}))
 
 
 def test_another_corpus_at_the_same_address_is_no_matter_of_hardware(client: MlflowClient, made: Folders) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
     model = read_manifest(made.model, "model")
-    other = replace(model, facts={**model.facts, "reuse_key": "0" * 32})
+    other = replace(model, metadata={**model.metadata, "reuse_key": "0" * 32})
     with pytest.raises(Failure, match="is not what it was when version 1 was made"):
         compare(lineage, other)
 

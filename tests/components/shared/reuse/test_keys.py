@@ -112,9 +112,9 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "base/address", "base/events", "base/failure", "model/machine", "model/pretrained", "report/measures", "reuse/keys",
-    "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/gate",
-    "tracking/registry", "tracking/run",
+    "base/address", "base/events", "base/failure", "base/json_values", "model/machine", "model/pretrained",
+    "report/measures", "reuse/keys", "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step",
+    "storage", "tracking/gate", "tracking/registry", "tracking/run",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.

@@ -17,15 +17,15 @@ def store(tmp_path: Path) -> Store:
     return open_store(str(tmp_path / "store"))
 
 
-def make(folder: Path, weights: str, config: str = "{}", **facts: object) -> Manifest:
+def make(folder: Path, weights: str, config: str = "{}", **metadata: object) -> Manifest:
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_text(weights)
     (folder / "config.json").write_text(config)
-    return write_manifest(folder, KIND, {"numerics": CPU, **facts})
+    return write_manifest(folder, KIND, {"numerics": CPU, **metadata})
 
 
-def keep(store: Store, folder: Path, weights: str, reuse_key: str = "k", **facts: object) -> str:
-    return keep_model(store, folder, make(folder, weights, **facts), reuse_key)
+def keep(store: Store, folder: Path, weights: str, reuse_key: str = "k", **metadata: object) -> str:
+    return keep_model(store, folder, make(folder, weights, **metadata), reuse_key)
 
 
 def test_the_digest_is_of_weights_alone(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def names_in(folder):
 
 def test_a_written_manifest_reads_back(folder):
     manifest = read_manifest(folder, "tokens")
-    assert manifest.facts == {"vocab_size": 7}
+    assert manifest.metadata == {"vocab_size": 7}
     assert set(manifest.files) == {"train.bin", "tokenizer/tokenizer.json"}
     assert manifest.files["train.bin"].size == 1000
     assert Manifest.from_json(manifest.to_json()) == manifest

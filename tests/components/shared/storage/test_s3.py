@@ -7,7 +7,7 @@ import pytest
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import MANIFEST, write_manifest
 from components.shared.storage.s3 import S3Objects
-from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.s3_transfer import PART_SIZE
 from components.shared.storage.store import open_store
 from tests.s3_servers import BUSY, PASS, free_port, proxy, serving
 
@@ -34,7 +34,7 @@ def folder(tmp_path):
 @pytest.fixture
 def large(tmp_path):
     """The same with weights of one piece and a bit."""
-    return make_folder(tmp_path / "large", bytes(range(256)) * (PIECE // 256) + b"tail")
+    return make_folder(tmp_path / "large", bytes(range(256)) * (PART_SIZE // 256) + b"tail")
 
 
 def make_folder(made, weights):
@@ -163,7 +163,7 @@ def test_a_download_that_was_cut_goes_on_where_it_ended(uri, large, tmp_path, mo
     def second_piece_fails_once(request):
         first_time = request.range not in seen
         seen.append(request.range)
-        return BUSY if request.range.startswith(f"bytes={PIECE}-") and first_time else PASS
+        return BUSY if request.range.startswith(f"bytes={PART_SIZE}-") and first_time else PASS
 
     with proxy(endpoint, second_piece_fails_once) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty)
@@ -175,7 +175,7 @@ def test_a_download_that_was_cut_goes_on_where_it_ended(uri, large, tmp_path, mo
         seen_before = len(seen)
         assert objects.download(key, target, fact)
     assert target.read_bytes() == (large / "model.safetensors").read_bytes()
-    assert seen[seen_before:] == [f"bytes={PIECE}-{fact.size - 1}"]
+    assert seen[seen_before:] == [f"bytes={PART_SIZE}-{fact.size - 1}"]
 
 
 def test_a_part_file_with_wrong_bytes_is_thrown_away_once(uri, folder, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import write_manifest
-from components.shared.storage.s3_transfer import PIECE
+from components.shared.storage.s3_transfer import PART_SIZE
 from components.shared.storage.store import open_store
 from tests.s3_servers import CONFLICT, CUT_ANSWER, LOST, NO_SUCH_UPLOAD, PASS, proxy
 
@@ -100,7 +100,7 @@ def test_the_lost_answer_to_a_completed_upload(served, tmp_path, monkeypatch, ag
     """Ceph and AWS answer a repeated completion as they did the first; the protocol allows NoSuchUpload as well."""
     uri, endpoint = served
     direct = open_store(uri)
-    folder = make_folder(tmp_path / "made", bytes(range(256)) * (PIECE // 256) + b"tail")
+    folder = make_folder(tmp_path / "made", bytes(range(256)) * (PART_SIZE // 256) + b"tail")
     plan = Plan(completes, LOST, again)
     with proxy(endpoint, plan) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty)
@@ -111,7 +111,7 @@ def test_the_lost_answer_to_a_completed_upload(served, tmp_path, monkeypatch, ag
 
 def test_an_upload_that_is_gone_before_it_was_completed_is_a_failure(served, tmp_path, monkeypatch):
     uri, endpoint = served
-    direct, folder = open_store(uri), make_folder(tmp_path / "made", b"x" * (PIECE + 1))
+    direct, folder = open_store(uri), make_folder(tmp_path / "made", b"x" * (PART_SIZE + 1))
     with proxy(endpoint, Plan(completes, NO_SUCH_UPLOAD)) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty)
         with pytest.raises(Failure, match="Object storage answered NoSuchUpload"):
@@ -144,7 +144,7 @@ def test_an_answer_that_is_cut_in_the_middle_is_asked_for_again(served, tmp_path
     uri, endpoint = served
     direct = open_store(uri)
     direct.claim("x", {"run": "a" * 1000})
-    direct.publish(make_folder(tmp_path / "made", bytes(PIECE) + b"tail"), "model", "f00d")
+    direct.publish(make_folder(tmp_path / "made", bytes(PART_SIZE) + b"tail"), "model", "f00d")
     plan = Plan(lambda request: request.method == "GET" and part in request.path, CUT_ANSWER)
     with proxy(endpoint, plan) as faulty:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", faulty)

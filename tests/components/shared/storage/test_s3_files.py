@@ -11,7 +11,7 @@ import pytest
 
 from components.download.s3 import download_prefix
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.pretrained import bring
+from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_files import download_file
 from components.train.settings import TrainSettings
@@ -71,7 +71,7 @@ def test_a_corpus_of_a_bucket_is_brought_in_bounded_memory(objects: S3Objects, t
 def test_only_what_belongs_to_the_part_is_brought(objects: S3Objects, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors", "pytorch_model.bin", "deeper/model.safetensors"):
         objects.put(name, b"bytes")
-    bring("weights", objects.uri, "", tmp_path / "work")
+    fetch_pretrained("weights", objects.uri, "", tmp_path / "work")
     assert {path.name for path in (tmp_path / "work").rglob("*")} == {"config.json", "model.safetensors"}
 
 

@@ -14,7 +14,13 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
 from components.shared.tracking import run as tracking
-from components.shared.tracking.run import INJECTED_RUN_TAG, Tracking, connect, plainly, use_own_variables
+from components.shared.tracking.run import (
+    INJECTED_RUN_TAG,
+    Tracking,
+    connect,
+    translate_mlflow_errors,
+    use_own_variables,
+)
 from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 # What a real MLflow with basic auth answered, the whole body of each answer.
@@ -96,7 +102,7 @@ def test_an_alias_that_is_absent_is_absent_for_every_user(server, alias, model):
     server.script("registered-models/alias", RECORDED[alias])
     if model:
         server.script("registered-models/get", RECORDED[model])
-    assert registry.holder(connect(server.url), "wikigpt-nothere", "champion") is None
+    assert registry.version_with_alias(connect(server.url), "wikigpt-nothere", "champion") is None
 
 
 def test_a_model_that_exists_and_that_the_user_may_not_read_is_refused_with_a_reason(server, monkeypatch):
@@ -105,8 +111,8 @@ def test_a_model_that_exists_and_that_the_user_may_not_read_is_refused_with_a_re
     server.script("registered-models/get", RECORDED["alias-of-missing-model-pipeline-user"])
     client = connect(server.url)
     refusal = r"MLflow does not permit this to pipeline.*grant the permission"
-    with pytest.raises(Failure, match=refusal) as caught, plainly(client):
-        registry.holder(client, "wikigpt", "champion")
+    with pytest.raises(Failure, match=refusal) as caught, translate_mlflow_errors(client):
+        registry.version_with_alias(client, "wikigpt", "champion")
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
 
 

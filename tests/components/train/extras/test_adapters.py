@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def weights(request: pytest.FixtureRequest, tokens: Manifest, tmp_path: Path) -> Path:
     architecture = getattr(request, "param", "gpt2")
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     save_model(build_model(tiny(architecture=architecture), **facts), tmp_path / "pretrained", **facts)
     return tmp_path / "pretrained"
 
@@ -35,10 +35,10 @@ def fine_tune(
     settings: TrainSettings, weights: Path, tokens: Manifest, tokens_dir: Path
 ) -> tuple[torch.nn.Module, list[float]]:
     """The model with its trained adapter, and the training losses."""
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     assert settings.steps
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, settings.steps)
-    corpus = open_corpus(settings, tokens.facts, tokens_dir, CPU)
+    corpus = open_corpus(settings, tokens.metadata, tokens_dir, CPU)
     progress = train(model, corpus, settings, steps=settings.steps, device=CPU)
     return model, [row["loss"] for row in progress.history if "loss" in row]
 
@@ -116,10 +116,10 @@ def test_the_ranks_of_adalora_are_part_of_a_checkpoint(
     weights: Path, tokens: Manifest, tokens_dir: Path, tmp_path: Path
 ) -> None:
     settings = tiny(pretrained=str(weights), adapter="adalora", steps=30)
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
     # While ranks still move, which ends after 21 steps.
-    train(model, open_corpus(settings, tokens.facts, tokens_dir, CPU), settings, steps=12, device=CPU)
+    train(model, open_corpus(settings, tokens.metadata, tokens_dir, CPU), settings, steps=12, device=CPU)
     fresh = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
 
     def state_of(each: torch.nn.Module) -> State:
@@ -152,14 +152,14 @@ def test_a_prefix_learns_and_leaves_the_model_as_it_was(weights: Path, tokens: M
 
 def test_a_prefix_takes_its_place_in_the_context(weights: Path, tokens: Manifest) -> None:
     settings = tiny(pretrained=str(weights), adapter="prefix", prefix_tokens=8, block=60)
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     with pytest.raises(Failure, match="A block of 60 and a prefix of 8 exceed the context of 64"):
         add_adapter(build_model(settings, weights=weights, **facts), settings, 8)
 
 
 def test_padding_is_no_part_of_what_an_adapter_learns(weights: Path, tokens: Manifest) -> None:
     settings = tiny(pretrained=str(weights), adapter="lora")
-    facts = {"vocab_size": tokens.facts["vocab_size"], "eos_id": tokens.facts["eos_id"]}
+    facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 8)
     ids = torch.arange(26).reshape(2, 13)
     stored = AutoModelForCausalLM.from_pretrained(weights)

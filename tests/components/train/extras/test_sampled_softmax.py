@@ -124,7 +124,7 @@ def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Ma
 
 
 def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -> None:
-    for size in (None, tokens.facts["vocab_size"]):
+    for size in (None, tokens.metadata["vocab_size"]):
         settings = tiny(sampled_softmax=size)
         _, corpus = open_tiny(settings, tokens, tokens_dir)
         assert candidates_a_step(settings, corpus.vocab_size) is None

@@ -15,7 +15,7 @@ from components.shared.runtime.step import _failure_of
 from components.shared.tracking import mlflow_schema
 from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.mlflow_database import prepare_database
-from components.shared.tracking.run import Tracking, connect, plainly
+from components.shared.tracking.run import Tracking, connect, translate_mlflow_errors
 from tests.pipelines.local.home.conftest import wikigpt
 
 
@@ -137,7 +137,7 @@ def test_what_comes_later_is_said_as_plainly(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     client = connect(f"sqlite:///{database}")
-    with pytest.raises(Failure, match=what) as raised, plainly(client):
+    with pytest.raises(Failure, match=what) as raised, translate_mlflow_errors(client):
         use(client, database)
     assert str(database) in raised.value.where
     assert "Traceback" not in capfd.readouterr().err

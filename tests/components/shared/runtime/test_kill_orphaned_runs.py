@@ -7,10 +7,11 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
+from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.liveness import STALE_AFTER, heartbeat
-from components.shared.runtime.sweep import sweep
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking.run import PIPELINE_RUN_TAG
+from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 DIE_WHILE_BEATING = """
 import os, sys
@@ -32,21 +33,21 @@ def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
     store.put_record(f"heartbeats/{pipeline_run}", beat)
 
 
-def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:
+def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:  # noqa: F811
     client, store = MlflowClient(tracking_uri), open_store(str(tmp_path / "store"))
-    subprocess.run([sys.executable, "-c", DIE_WHILE_BEATING, store.uri], cwd=Path(__file__).parents[3], check=False)
+    subprocess.run([sys.executable, "-c", DIE_WHILE_BEATING, store.uri], cwd=Path(__file__).parents[4], check=False)
     elsewhere(store, "silent-elsewhere", STALE_AFTER + 60)
     elsewhere(store, "alive-elsewhere", STALE_AFTER - 60)
     names = ["killed", "silent-elsewhere", "alive-elsewhere", "alive-here", "beats-in-another-store", None]
     runs = {name: start(client, name) for name in names}
     experiment = client.get_experiment_by_name("wikigpt").experiment_id
     with heartbeat(store, "alive-here"):
-        swept = sweep(client, store, experiment, by="night-2")
-        again = sweep(client, store, experiment, by="night-3")
+        killed = kill_orphaned_runs(client, store, experiment, by="night-2")
+        again = kill_orphaned_runs(client, store, experiment, by="night-3")
 
-    assert set(swept) == {runs["killed"], runs["silent-elsewhere"]}
+    assert set(killed) == {runs["killed"], runs["silent-elsewhere"]}
     assert again == []
     status = {name: client.get_run(run).info.status for name, run in runs.items()}
     assert {name for name, word in status.items() if word == "KILLED"} == {"killed", "silent-elsewhere"}
     assert {status[name] for name in names[2:]} == {"RUNNING"}
-    assert client.get_run(runs["killed"]).data.tags["wikigpt.swept_by"] == "night-2"
+    assert client.get_run(runs["killed"]).data.tags["wikigpt.killed_by"] == "night-2"

@@ -14,10 +14,10 @@ from components.shared.tracking.run import PIPELINE_RUN_TAG
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SWEPT_BY_TAG = "wikigpt.swept_by"
+KILLED_BY_TAG = "wikigpt.killed_by"
 
 
-def sweep(client: MlflowClient, store: Store, experiment: str, *, by: str) -> list[str]:
+def kill_orphaned_runs(client: MlflowClient, store: Store, experiment: str, *, by: str) -> list[str]:
     """Marks as KILLED the runs of an experiment that are RUNNING and whose pipeline run is dead.
 
     A run that is not ours, or whose heartbeat is not in this store (it may beat in another), is left alone.
@@ -31,15 +31,15 @@ def sweep(client: MlflowClient, store: Store, experiment: str, *, by: str) -> li
     Returns:
         The ids of the MLflow runs that were ended.
     """
-    swept, token = [], None
+    killed, token = [], None
     while True:
         page = client.search_runs([experiment], "attributes.status = 'RUNNING'", page_token=token)
         for run in page:
             pipeline_run = run.data.tags.get(PIPELINE_RUN_TAG)
             if pipeline_run is None or (beat := heartbeat_of(store, pipeline_run)) is None or alive(beat):
                 continue
-            client.set_tag(run.info.run_id, SWEPT_BY_TAG, by)
+            client.set_tag(run.info.run_id, KILLED_BY_TAG, by)
             client.set_terminated(run.info.run_id, "KILLED", end_time=int(beat["beat"] * 1000))
-            swept.append(run.info.run_id)
+            killed.append(run.info.run_id)
         if not (token := page.token):
-            return swept
+            return killed
