@@ -167,3 +167,13 @@ def test_the_installed_command(stand_in):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wikigpt: There is no run 4711")
+
+
+def test_a_plan_is_what_apply_then_does(wikigpt, stand_in):
+    apply = ("schedule", "apply", "--image", IMAGE)
+    code, planned, err = wikigpt(*apply, "--plan")
+    assert (code, err, stand_in.changes) == (0, "", [])
+    assert [line.split(" ")[0] for line in planned.splitlines()] == ["create", "upload", "create", "create"]
+    code, out, applied = wikigpt(*apply)
+    assert (code, applied, out.splitlines()[0]) == (0, planned, "nightly: created")
+    assert wikigpt(*apply, "--plan") == (0, "There is nothing to change.\n", "")

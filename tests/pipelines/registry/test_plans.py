@@ -211,3 +211,24 @@ def test_a_stage_that_is_refused_is_not_recorded_and_does_not_stop_the_others() 
     done = execute([Stage("a"), Stage("b", "Not b."), Stage("c", "Not b."), Stage("d")], said.append)
     assert (done.applied, done.refused) == (("a", "d"), ("Not b.",))
     assert said == ["a", "d"]
+
+
+def test_the_commands_print_the_plan_that_they_then_apply(
+    filled: MlflowClient, tmp_path: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    home = ("--home", tmp_path / "home", "--store", tmp_path / "store")
+    publish(open_store(str(tmp_path / "store")), tmp_path / "left", "checkpoint", "1" * 32 + "/00000010")
+    for arguments in (("promote", "2", "--model", "wikigpt-sample"), ("rollback", "--model", "wikigpt-sample")):
+        before = filled.get_registered_model("wikigpt-sample").aliases
+        code, planned, err = command(*arguments, *home, "--plan")
+        assert (code, err, filled.get_registered_model("wikigpt-sample").aliases) == (0, "", before)
+        code, _, applied = command(*arguments, *home)
+        assert (code, applied) == (0, planned)
+        assert filled.get_registered_model("wikigpt-sample").aliases != before
+    _, planned, _ = command("gc", "--days", "0", *home)
+    assert command("gc", "--days", "0", *home, "--plan")[1] == planned, "the plan is the default"
+    assert "remove checkpoint" in planned
+    _, applied, _ = command("gc", "--days", "0", *home, "--apply")
+    stages = [line for line in planned.splitlines() if line.startswith("remove ")]
+    assert [line for line in applied.splitlines() if line.startswith("remove ")] == stages
+    assert "There is nothing to change." in command("gc", "--days", "0", *home)[1]
