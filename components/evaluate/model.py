@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.evaluate.scoring import Scorer, context_of
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.renamed_keys import with_new_names
 from components.shared.model.device import pick_device, precision_by_capability
 from components.shared.model.head import has_linear_lm_head
 from components.shared.model.machine import cores_granted, keep_freed_memory
@@ -101,10 +102,10 @@ def trained_reach(model: Any, metadata: dict[str, Any]) -> int:
 
     A model made from scratch has seen no position beyond its training blocks, whatever its config allows.
     """
-    identity = metadata.get("identity", {})
+    identity = with_new_names(metadata.get("identity", {}))
     context = context_of(model)
-    block = identity.get("train.block")
-    return min(context, int(block)) if block and not identity.get("train.pretrained") else context
+    length = identity.get("train.sequence_length")
+    return min(context, int(length)) if length and not identity.get("train.pretrained") else context
 
 
 def _window(settings: EvaluateSettings, context: int, reach: int) -> int:
@@ -127,7 +128,7 @@ def _window(settings: EvaluateSettings, context: int, reach: int) -> int:
 
 
 def _trained_bos(tokenizer: Any, metadata: dict[str, Any], settings: EvaluateSettings) -> int | None:
-    known = bool(metadata.get("identity", {}).get("train.document_start", True))
+    known = bool(with_new_names(metadata.get("identity", {})).get("train.prepend_eos", True))
     if settings.bos == "never" or (settings.bos == "auto" and not known):
         return None
     return tokenizer.eos_token_id

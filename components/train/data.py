@@ -137,8 +137,8 @@ class TrainOrder:
         if not self.steps_per_epoch:
             raise Failure(
                 f"The train split has {len(split.tokens)} tokens, less than a step of {batch} blocks of {block}",
-                where="train.batch and train.block",
-                remedy="lower train.batch or train.block, or take a larger corpus",
+                where="train.global_batch_size and train.sequence_length",
+                remedy="lower train.global_batch_size or train.sequence_length, or take a larger corpus",
                 exit_code=ExitCode.USAGE,
             )
         self.text = torch.from_numpy(split.text).to(device)
@@ -233,8 +233,12 @@ def open_corpus(settings: TrainSettings, tokens: dict[str, Any], folder: Path, d
         settings: block, batch, seed and what is read of validation.
         tokens: the metadata of the folder.
     """
-    start_id = tokens["eos_id"] if settings.document_start else None
+    start_id = tokens["eos_id"] if settings.prepend_eos else None
     train_split, validation = (Split.open(folder, name, tokens["dtype"], start_id) for name in ("train", "validation"))
-    order = TrainOrder(train_split, block=settings.block, batch=settings.batch, seed=settings.seed, device=device)
-    blocks = ValidationBlocks(validation, block=settings.block, limit=settings.validation_tokens, device=device)
+    order = TrainOrder(
+        train_split, block=settings.sequence_length, batch=settings.global_batch_size, seed=settings.seed, device=device
+    )
+    blocks = ValidationBlocks(
+        validation, block=settings.sequence_length, limit=settings.validation_tokens, device=device
+    )
     return Corpus(order, blocks, tokens["vocab_size"])

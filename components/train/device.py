@@ -42,7 +42,7 @@ def count_processes(settings: TrainSettings) -> int:
         )
     if settings.processes is not None:
         return settings.processes
-    sequences = settings.batch // settings.accumulation
+    sequences = settings.global_batch_size // settings.gradient_accumulation_steps
     return max(count for count in range(1, visible + 1) if sequences % count == 0)
 
 
@@ -81,7 +81,7 @@ def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 
     """
     on_gpu = device.type == "cuda"
     # A start that is counted is factored on the CPU, wherever training runs.
-    by_cpu = not on_gpu or (settings.start == "bigram" and settings.pretrained is None)
+    by_cpu = not on_gpu or (settings.init == "bigram" and settings.pretrained is None)
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "processor": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}" if by_cpu else None,

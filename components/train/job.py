@@ -90,7 +90,7 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     steps = budget(settings, corpus.order.steps_per_epoch)
     with memory_named(
         "the weights of the model",
-        where="train.layers, train.width, train.feed_forward and train.context",
+        where="train.num_hidden_layers, train.hidden_size, train.intermediate_size and train.context",
         remedy="lower one of them, or take a smaller model by train.pretrained",
     ):
         model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
@@ -146,7 +146,7 @@ def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreT
     """
     context = config.max_position_embeddings - (settings.prefix_tokens if settings.adapter == "prefix" else 0)
     window = evaluate.get("window")
-    most = {"window": context, "stride": window or (context if settings.pretrained else settings.block)}
+    most = {"window": context, "stride": window or (context if settings.pretrained else settings.sequence_length)}
     for name, limit in most.items():
         if (value := evaluate.get(name)) is not None and value > limit:
             raise Failure(
@@ -179,7 +179,7 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
         "best_step": progress.best_step,
         "steps": progress.step,
         "validation_loss": progress.best_loss,
-        "tokens_seen": progress.step * settings.batch * settings.block,
+        "tokens_seen": progress.step * settings.global_batch_size * settings.sequence_length,
         "train_seconds": round(progress.seconds, 3),
         "gpu_seconds": round(progress.seconds * numerics["processes"], 3) if on_gpu else 0.0,
         "parameters": sum(weight.numel() for weight in model.parameters()),

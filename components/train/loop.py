@@ -84,7 +84,7 @@ def train(
     curve, clock = Curve(progress.pending, settings.log_every, device), Clock(progress.seconds)
     parts = _parts(settings, group)
     loss_of = _loss_function(model, corpus, settings, state.ranks)
-    tokens_a_step = settings.batch * settings.block
+    tokens_a_step = settings.global_batch_size * settings.sequence_length
 
     def record(**values: float) -> None:
         row = {"step": progress.step, "tokens": progress.step * tokens_a_step, **values}
@@ -93,9 +93,11 @@ def train(
 
     model.train()
     with memory_named(
-        f"a batch of {settings.batch} sequences of {settings.block} tokens in {settings.accumulation} parts",
-        where="train.batch and train.block",
-        remedy="raise train.accumulation, which gives the same result in less memory, or lower train.block",
+        f"a batch of {settings.global_batch_size} sequences of {settings.sequence_length} tokens in"
+        f" {settings.gradient_accumulation_steps} micro-batches",
+        where="train.global_batch_size and train.sequence_length",
+        remedy="raise train.gradient_accumulation_steps, which gives the same result in less memory, or lower"
+        " train.sequence_length",
     ):
         while progress.step < steps and not progress.stopped_early:
             # Dropout is a function of the step, with no state to keep, and not the one that the candidates are.
@@ -176,15 +178,15 @@ def budget(settings: TrainSettings, steps_per_epoch: int) -> int:
     asked = [
         settings.steps,
         settings.epochs and math.ceil(settings.epochs * steps_per_epoch),
-        settings.tokens and math.ceil(settings.tokens / (settings.batch * settings.block)),
+        settings.tokens and math.ceil(settings.tokens / (settings.global_batch_size * settings.sequence_length)),
     ]
     return min(steps for steps in asked if steps)
 
 
 def _parts(settings: TrainSettings, group: Group) -> list[slice]:
     """The sequences of each part of a step that this process computes."""
-    mine = group.share(settings.batch)
-    size = (mine.stop - mine.start) // settings.accumulation
+    mine = group.share(settings.global_batch_size)
+    size = (mine.stop - mine.start) // settings.gradient_accumulation_steps
     return [slice(start, start + size) for start in range(mine.start, mine.stop, size)]
 
 

@@ -59,7 +59,7 @@ def build_model(
     model.config.use_cache = False
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
-    if weights is None and text is not None and settings.start == "bigram":
+    if weights is None and text is not None and settings.init == "bigram":
         begin_with_bigrams(model, text(), vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model
@@ -78,10 +78,10 @@ def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> An
         return AutoConfig.for_model(
             "gpt2",
             n_positions=settings.context,
-            n_embd=settings.width,
-            n_layer=settings.layers,
-            n_head=settings.heads,
-            n_inner=settings.feed_forward,
+            n_embd=settings.hidden_size,
+            n_layer=settings.num_hidden_layers,
+            n_head=settings.num_attention_heads,
+            n_inner=settings.intermediate_size,
             resid_pdrop=settings.dropout,
             embd_pdrop=settings.dropout,
             attn_pdrop=settings.attention_dropout,
@@ -89,12 +89,12 @@ def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> An
         )
     return AutoConfig.for_model(
         "qwen3",
-        hidden_size=settings.width,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        num_key_value_heads=settings.key_value_heads or settings.heads,
-        head_dim=settings.width // settings.heads,
-        intermediate_size=settings.feed_forward or -(-settings.width * 8 // 3 // _ALIGNMENT) * _ALIGNMENT,
+        hidden_size=settings.hidden_size,
+        num_hidden_layers=settings.num_hidden_layers,
+        num_attention_heads=settings.num_attention_heads,
+        num_key_value_heads=settings.key_value_heads or settings.num_attention_heads,
+        head_dim=settings.hidden_size // settings.num_attention_heads,
+        intermediate_size=settings.intermediate_size or -(-settings.hidden_size * 8 // 3 // _ALIGNMENT) * _ALIGNMENT,
         max_position_embeddings=settings.context,
         attention_dropout=settings.attention_dropout,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -138,11 +138,12 @@ def save_model(model: PreTrainedModel, folder: Path, *, vocab_size: int, eos_id:
 
 def _load(folder: Path, settings: TrainSettings, *, vocab_size: int) -> PreTrainedModel:
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    if settings.block > (context := config.max_position_embeddings):
+    if settings.sequence_length > (context := config.max_position_embeddings):
         raise Failure(
-            f"A block of {settings.block} tokens is longer than the context of the pretrained model, {context}",
-            where="train.block",
-            remedy=f"set train.block to at most {context}",
+            f"A sequence of {settings.sequence_length} tokens is longer than the context of the pretrained model,"
+            f" {context}",
+            where="train.sequence_length",
+            remedy=f"set train.sequence_length to at most {context}",
             exit_code=ExitCode.USAGE,
         )
     if not vocab_size <= config.vocab_size < vocab_size + 1024:

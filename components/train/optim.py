@@ -41,7 +41,7 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
         betas = (float(settings.beta1), float(settings.beta2))
         optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
     if by_muon:
-        peak = settings.matrix_learning_rate or settings.learning_rate
+        peak = settings.muon_learning_rate or settings.learning_rate
         dtype = torch.bfloat16 if precision_of(settings, by_muon[0].device) == "bfloat16" else torch.float32
         optimizers.append(BatchedMuon(by_muon, dtype=dtype, lr=peak, weight_decay=settings.weight_decay))
     return optimizers
@@ -53,7 +53,7 @@ def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float
         return (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
     shape = {"linear": 1 - progress, "cosine": (1 + math.cos(math.pi * progress)) / 2, "constant": 1.0}[settings.decay]
-    return settings.final_learning_rate + (1 - settings.final_learning_rate) * shape
+    return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * shape
 
 
 def set_learning_rate(optimizers: list[Optimizer], share: float) -> float:

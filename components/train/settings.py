@@ -25,31 +25,35 @@ class TrainSettings:
     Attributes:
         seed: of the initial weights, the data order and dropout.
         architecture: the Hugging Face model type of a model made from scratch.
-        layers, width, heads, key_value_heads, feed_forward, context: its shape; None leaves key and value heads equal
-            to `heads` and takes the architecture's usual feed-forward width. `context` is the largest position.
+        num_hidden_layers, hidden_size, num_attention_heads, key_value_heads, intermediate_size, context: its shape, as
+            in the Hugging Face config. None makes `key_value_heads` equal to `num_attention_heads`, and
+            `intermediate_size` what is usual for the architecture. `context` is the largest number of positions.
         tied_embeddings: whether the output layer shares the token embedding.
-        start: of a model made from scratch: `random` weights, or what a `bigram` count of the train split says: a whole
-            bigram model, or with tied embeddings which tokens are alike.
+        init: the initial weights of a model made from scratch: `random`, or embeddings that are computed from a
+            `bigram` count of the train split.
         pretrained: weights to start from instead: a folder (begins with `/`, `./`, `../` or `~`), `s3://bucket/prefix`,
-            or a name on the Hugging Face Hub; shape and `start` above are ignored then.
+            or a name on the Hugging Face Hub; shape and `init` above are ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
         dropout: of residual branches and embeddings; attention_dropout: of attention weights; embedding_dropout: the
             share of the vocabulary whose vectors are dropped for a whole step.
         adapter: parameter-efficient fine-tuning by peft; `none` trains every weight.
         adapter_rank, adapter_alpha, adapter_dropout: of LoRA and AdaLoRA, whose ranks have the first as their mean.
         prefix_tokens: length of the prefix.
-        block: tokens a sequence; batch: sequences an optimizer step, over all processes and accumulated parts.
-        accumulation: parts that a step is computed in.
+        sequence_length: tokens per sequence.
+        global_batch_size: sequences per optimizer step, over all processes and micro-batches.
+        gradient_accumulation_steps: micro-batches per optimizer step and process.
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
         sampled_softmax: tokens of the vocabulary that a step of training tells each target apart from: the step's
             targets and a sample of the others; None, or a vocabulary of no more, takes all.
-        document_start: put the end-of-text token before every article.
+        prepend_eos: whether the end-of-text token is put before every article.
         optimizer: `adamw` for everything, or `muon` for the matrices of the layers and AdamW for the rest.
-        learning_rate: the peak; matrix_learning_rate: Muon's, if it is not the same.
+        learning_rate: the peak learning rate.
+        muon_learning_rate: the peak learning rate of Muon; None takes `learning_rate`.
         beta1, beta2: of AdamW.
         weight_decay: of matrices; embeddings, norms and biases have none.
         gradient_clip: the largest norm of all gradients; None never clips.
-        warmup_steps, decay, final_learning_rate: linear warm-up, then decay to that share of the peak.
+        warmup_steps, decay: the learning rate rises linearly, then decays to `min_lr_ratio` times its peak.
+        min_lr_ratio: the last learning rate as a ratio of the peak, not a learning rate.
         ema_decay: of the moving average of the weights, which is what is evaluated and kept then; None for none.
         evaluate_every: steps between evaluations; there is one at the end in any case.
         validation_tokens: how much of validation an evaluation reads, spread evenly; None for all of it.
@@ -65,14 +69,14 @@ class TrainSettings:
 
     seed: Annotated[int, Range(0, 2**64 - 1)] = 1
     architecture: Literal["qwen3", "gpt2"] = "qwen3"
-    layers: Annotated[int, Range(1, 512)] = 4
-    width: Annotated[int, Range(1, 1 << 15)] = 256
-    heads: Annotated[int, Range(1, 512)] = 4
+    num_hidden_layers: Annotated[int, Range(1, 512)] = 4
+    hidden_size: Annotated[int, Range(1, 1 << 15)] = 256
+    num_attention_heads: Annotated[int, Range(1, 512)] = 4
     key_value_heads: Annotated[int | None, Range(1, 512)] = None
-    feed_forward: Annotated[int | None, Range(1, 1 << 20)] = None
+    intermediate_size: Annotated[int | None, Range(1, 1 << 20)] = None
     context: Annotated[int, _LENGTH] = 1024
     tied_embeddings: bool = True
-    start: Literal["random", "bigram"] = "random"
+    init: Literal["random", "bigram"] = "random"
     pretrained: str | None = None
     revision: str | None = None
     dropout: Annotated[float, _DROPOUT] = 0.0
@@ -85,25 +89,25 @@ class TrainSettings:
     adapter_dropout: Annotated[float, _DROPOUT] = 0.0
     prefix_tokens: Annotated[int, Range(1, 1 << 16)] = 20
 
-    block: Annotated[int, _LENGTH] = 256
-    batch: Annotated[int, _COUNT] = 8
-    accumulation: Annotated[int, _COUNT] = 1
+    sequence_length: Annotated[int, _LENGTH] = 256
+    global_batch_size: Annotated[int, _COUNT] = 8
+    gradient_accumulation_steps: Annotated[int, _COUNT] = 1
     steps: Annotated[int | None, _STEPS] = None
     epochs: Annotated[float | None, Range(1e-6, 1e6)] = None
     tokens: Annotated[int | None, Range(1, 10**15)] = None
     sampled_softmax: Annotated[int | None, Range(1, 10_000_000)] = None
-    document_start: bool = True
+    prepend_eos: bool = True
 
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: Annotated[float, _RATE] = 1e-3
-    matrix_learning_rate: Annotated[float | None, _RATE] = None
+    muon_learning_rate: Annotated[float | None, _RATE] = None
     beta1: Annotated[float, _BETA] = 0.9
     beta2: Annotated[float, _BETA] = 0.95
     weight_decay: Annotated[float, Range(0, 100)] = 0.1
     gradient_clip: Annotated[float | None, Range(1e-9, 1e9)] = 1.0
     warmup_steps: Annotated[int, Range(0, 1_000_000_000)] = 0
     decay: Literal["linear", "cosine", "constant"] = "linear"
-    final_learning_rate: Annotated[float, Range(0, 1)] = 0.0
+    min_lr_ratio: Annotated[float, Range(0, 1)] = 0.0
     ema_decay: Annotated[float | None, _BETA] = None
 
     evaluate_every: Annotated[int, _STEPS] = 200
@@ -137,27 +141,31 @@ class TrainSettings:
             raise ValueError("optimizer must be adamw with a prefix, which has no matrices for muon")
         if self.adapter != "none" and self.sampled_softmax is not None:
             raise ValueError(f"sampled_softmax must be null with an adapter, got {self.sampled_softmax}")
-        if self.batch % (parts := self.accumulation * (self.processes or 1)):
+        if self.global_batch_size % (parts := self.gradient_accumulation_steps * (self.processes or 1)):
             raise ValueError(
-                f"batch must be a multiple of accumulation times processes, {parts}, got {self.batch}; the nearest is"
-                f" {nearest_multiple(self.batch, parts)}"
+                f"global_batch_size must be a multiple of gradient_accumulation_steps times processes, {parts}, got"
+                f" {self.global_batch_size}; the nearest is {nearest_multiple(self.global_batch_size, parts)}"
             )
 
     def _check_shape(self) -> None:
         # Rotary positions turn pairs of numbers, so a head has an even number of them.
-        unit = self.heads if self.architecture == "gpt2" else 2 * self.heads
-        if self.width % unit:
-            times = "heads" if unit == self.heads else "twice the heads,"
-            nearest = nearest_multiple(self.width, unit)
-            raise ValueError(f"width must be a multiple of {times} {unit}, got {self.width}; the nearest is {nearest}")
-        if self.heads % (self.key_value_heads or self.heads):
-            shares = [count for count in range(1, self.heads + 1) if self.heads % count == 0]
+        unit = self.num_attention_heads if self.architecture == "gpt2" else 2 * self.num_attention_heads
+        if self.hidden_size % unit:
+            times = "num_attention_heads" if unit == self.num_attention_heads else "twice num_attention_heads,"
+            nearest = nearest_multiple(self.hidden_size, unit)
+            raise ValueError(
+                f"hidden_size must be a multiple of {times} {unit}, got {self.hidden_size}; the nearest is {nearest}"
+            )
+        if self.num_attention_heads % (self.key_value_heads or self.num_attention_heads):
+            heads = self.num_attention_heads
+            shares = [count for count in range(1, heads + 1) if heads % count == 0]
             nearest = min(shares, key=lambda share: abs(share - (self.key_value_heads or 0)))
             raise ValueError(
-                f"key_value_heads must divide heads {self.heads}, got {self.key_value_heads}; the nearest is {nearest}"
+                f"key_value_heads must divide num_attention_heads {self.num_attention_heads}, got"
+                f" {self.key_value_heads}; the nearest is {nearest}"
             )
-        if self.block > self.context:
-            raise ValueError(f"block must be at most context {self.context}, got {self.block}")
+        if self.sequence_length > self.context:
+            raise ValueError(f"sequence_length must be at most context {self.context}, got {self.sequence_length}")
 
     @property
     def from_hub(self) -> bool:

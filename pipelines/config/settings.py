@@ -20,6 +20,7 @@ from components.register.settings import RegisterSettings
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
 from components.shared.base.ranges import safe_repr
+from components.shared.base.renamed_keys import renamed_among
 from components.shared.runtime.settings import parse_section
 from components.tokenize.settings import TokenizeSettings
 from components.train.settings import CheckpointSettings, TrainSettings
@@ -78,7 +79,7 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
         Failure: no such profile, section or key (the nearest right one is named), or a value that does not fit.
     """
     file, values = _read(profile)
-    for override in overrides:
+    for override in _with_new_names(overrides):
         _apply(override, values)
 
     def where(path: tuple[Any, ...]) -> str | None:
@@ -142,7 +143,17 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
                 remedy="write `key: value` below it, each in a line of its own",
                 exit_code=ExitCode.USAGE,
             )
+    names = (f"{section}.{key}" for section in SECTIONS for key in values.get(section, ()))
+    for old, new in renamed_among(names, str(path)).items():
+        section, key = old.split(".")
+        values[section].rename(key, new.split(".")[1])
     return path, values
+
+
+def _with_new_names(overrides: Iterable[str]) -> list[str]:
+    parts = [override.partition("=") for override in overrides]
+    new = renamed_among((name.strip() for name, _, _ in parts), "--set")
+    return [f"{new.get(name.strip(), name)}{equals}{value}" for name, equals, value in parts]
 
 
 def _apply(override: str, values: dict[str, Any]) -> None:
@@ -174,10 +185,10 @@ def _check_window(
     """The model must be able to read what the evaluation shows it; a pretrained one says so when it is loaded."""
     if train.pretrained is not None:
         return
-    window = evaluate.window or train.block
+    window = evaluate.window or train.sequence_length
     for key, value, most, of in (
         ("window", evaluate.window, train.context, "train.context"),
-        ("stride", evaluate.stride, window, "evaluate.window" if evaluate.window else "train.block"),
+        ("stride", evaluate.stride, window, "evaluate.window" if evaluate.window else "train.sequence_length"),
     ):
         if value is not None and value > most:
             raise Failure(

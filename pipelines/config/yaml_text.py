@@ -46,6 +46,12 @@ class Lines(dict[str, Any]):
         self.lines.pop(key, None)
         super().__setitem__(key, value)
 
+    def rename(self, old: str, new: str) -> None:
+        """Gives a value another key, which keeps the line of the old one."""
+        line = self.lines.pop(old)
+        self[new] = self.pop(old)
+        self.lines[new] = line
+
 
 def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
     """The line of the last key of a path that a file holds; None where no file says what stands there."""

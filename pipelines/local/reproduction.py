@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from components.download.corpora import RESERVED
 from components.shared.base.address import is_on_hub
 from components.shared.base.failure import Failure
+from components.shared.base.renamed_keys import with_new_keys
 from components.shared.model.pretrained import KIND as PRETRAINED
 from components.shared.model.registered_model import recorded_identity
 from components.shared.reuse.external_inputs import ingredients
@@ -195,4 +196,4 @@ def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
                 where=f"MLflow run {version.run_id}, artifact {registry.SETTINGS_FILE}",
                 remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
             ) from error
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return with_new_keys(json.loads(Path(path).read_text(encoding="utf-8")), path)

@@ -30,8 +30,9 @@ from tests.components.train.conftest import open_tiny, tiny
 CPU = torch.device("cpu")
 # They decide how long and how large a training is; the budget and memory end it.
 SIZES = {
-    "layers", "width", "heads", "key_value_heads", "feed_forward", "context", "block", "batch", "accumulation",
-    "steps", "epochs", "tokens", "processes", "prefix_tokens", "adapter_rank", "adapter_alpha", "adapter_dropout",
+    "num_hidden_layers", "hidden_size", "num_attention_heads", "key_value_heads", "intermediate_size",
+    "context", "sequence_length", "global_batch_size", "gradient_accumulation_steps",
+        "steps", "epochs", "tokens", "processes", "prefix_tokens", "adapter_rank", "adapter_alpha", "adapter_dropout",
 }  # fmt: skip
 
 
@@ -74,16 +75,18 @@ def test_the_nearest_width_makes_a_model_that_learns(
     tokens: Manifest, tokens_dir: Path, architecture: str, heads: int, width: int
 ) -> None:
     """A head of an odd width ended in a traceback: rotary positions turn pairs."""
-    with pytest.raises(ValueError, match=f"width must be a multiple of .*, got {width}; the nearest is") as caught:
-        tiny(width=width, heads=heads, architecture=architecture)
+    with pytest.raises(
+        ValueError, match=f"hidden_size must be a multiple of .*, got {width}; the nearest is"
+    ) as caught:
+        tiny(hidden_size=width, num_attention_heads=heads, architecture=architecture)
     nearest = int(str(caught.value).rpartition(" ")[2])
-    settings = tiny(steps=1, width=nearest, heads=heads, architecture=architecture)
+    settings = tiny(steps=1, hidden_size=nearest, num_attention_heads=heads, architecture=architecture)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     assert train(model, corpus, settings, steps=1, device=CPU).step == 1
 
 
 def test_the_shortest_blocks_can_be_trained_and_judged(tokens: Manifest, tokens_dir: Path) -> None:
-    settings = tiny(steps=1, block=2, context=2)
+    settings = tiny(steps=1, sequence_length=2, context=2)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     assert train(model, corpus, settings, steps=1, device=CPU).best_step == 1
 
@@ -98,8 +101,8 @@ def test_more_processes_than_gpus_are_refused_before_they_start(monkeypatch: pyt
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(Failure, match=r"train\.processes must be at most the GPUs that there are, 2, got 64"):
-        count_processes(tiny(device="cuda", batch=64, processes=64))
-    assert count_processes(tiny(device="cuda", batch=64, processes=2)) == 2
+        count_processes(tiny(device="cuda", global_batch_size=64, processes=64))
+    assert count_processes(tiny(device="cuda", global_batch_size=64, processes=2)) == 2
 
 
 @pytest.mark.parametrize(("name", "value"), bounds(TokenizeSettings))
@@ -188,7 +191,7 @@ def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_r
 
 
 def test_weights_that_fit_no_memory_are_named() -> None:
-    named = memory_named("the weights of the model", where="train.width", remedy="lower it")
+    named = memory_named("the weights of the model", where="train.hidden_size", remedy="lower it")
     with pytest.raises(Failure, match="Memory is full with the weights of the model"), named:
         torch.empty(1 << 60, dtype=torch.uint8)
 

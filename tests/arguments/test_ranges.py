@@ -19,14 +19,14 @@ SECTION_NAMES = [*SECTIONS, "cluster"]
 NUMERIC = [field for field in FIELDS if field.takes & {int, float}]
 # Valid alone, and not with the defaults of the other fields: what the sentence then begins with.
 TOGETHER = {
-    "train.width": "train.width must be a multiple of twice the heads",
-    "train.heads": "train.width must be a multiple of twice the heads",
-    "train.key_value_heads": "train.key_value_heads must divide heads",
-    "train.context": "train.block must be at most context",
-    "train.block": "train.block must be at most context",
-    "train.batch": "train.batch must be a multiple",
-    "train.accumulation": "train.batch must be a multiple",
-    "train.processes": "train.batch must be a multiple",
+    "train.hidden_size": "train.hidden_size must be a multiple of twice num_attention_heads",
+    "train.num_attention_heads": "train.hidden_size must be a multiple of twice num_attention_heads",
+    "train.key_value_heads": "train.key_value_heads must divide num_attention_heads",
+    "train.context": "train.sequence_length must be at most context",
+    "train.sequence_length": "train.sequence_length must be at most context",
+    "train.global_batch_size": "train.global_batch_size must be a multiple",
+    "train.gradient_accumulation_steps": "train.global_batch_size must be a multiple",
+    "train.processes": "train.global_batch_size must be a multiple",
     "train.pretrained": "train.revision must be a commit",
     "cluster.run_deadline_seconds": "cluster.run_deadline_seconds must not be below",
 }

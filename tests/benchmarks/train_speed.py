@@ -36,8 +36,24 @@ from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
 
 WARM_UP = 3
-ON_CPU = {"architecture": "qwen3", "layers": 4, "width": 256, "heads": 4, "context": 512, "block": 256, "batch": 8}
-ON_GPU = {"architecture": "gpt2", "layers": 12, "width": 768, "heads": 12, "context": 1024, "block": 1024, "batch": 64}
+ON_CPU = {
+    "architecture": "qwen3",
+    "num_hidden_layers": 4,
+    "hidden_size": 256,
+    "num_attention_heads": 4,
+    "context": 512,
+    "sequence_length": 256,
+    "global_batch_size": 8,
+}
+ON_GPU = {
+    "architecture": "gpt2",
+    "num_hidden_layers": 12,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "context": 1024,
+    "sequence_length": 1024,
+    "global_batch_size": 64,
+}
 VOCABULARY = {"cpu": 8192, "cuda": 50257}
 
 
@@ -75,7 +91,7 @@ def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
     settings = replace(settings, log_every=WARM_UP, evaluate_every=10**9)
     train(model, corpus, settings, steps=steps + WARM_UP, device=device, observe=note)
     done = max(moments) - WARM_UP
-    return done * settings.batch * settings.block / (moments[max(moments)] - moments[WARM_UP])
+    return done * settings.global_batch_size * settings.sequence_length / (moments[max(moments)] - moments[WARM_UP])
 
 
 def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
@@ -88,7 +104,7 @@ def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
         arguments = TrainingArguments(
             output_dir=folder,
             max_steps=steps + WARM_UP,
-            per_device_train_batch_size=settings.batch,
+            per_device_train_batch_size=settings.global_batch_size,
             bf16=precision_of(settings, device) == "bfloat16",
             torch_compile=settings.compile,
             use_cpu=device.type == "cpu",
@@ -96,9 +112,9 @@ def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
             report_to="none",
             disable_tqdm=True,
         )
-        data = RandomBlocks(settings, vocab_size, (steps + WARM_UP) * settings.batch)
+        data = RandomBlocks(settings, vocab_size, (steps + WARM_UP) * settings.global_batch_size)
         Trainer(model=model, args=arguments, train_dataset=data, callbacks=[watch]).train()
-    return steps * settings.batch * settings.block / (watch.moments[-1] - watch.moments[0])
+    return steps * settings.global_batch_size * settings.sequence_length / (watch.moments[-1] - watch.moments[0])
 
 
 class Watch(TrainerCallback):
@@ -118,7 +134,7 @@ class RandomBlocks(Dataset):
     """What a user of `Trainer` has after `datasets.map`: blocks of ids with equal labels."""
 
     def __init__(self, settings: TrainSettings, vocab_size: int, count: int):
-        self.rows = torch.randint(vocab_size, (count, settings.block))
+        self.rows = torch.randint(vocab_size, (count, settings.sequence_length))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -128,11 +144,11 @@ class RandomBlocks(Dataset):
 
 
 def random_corpus(settings: TrainSettings, vocab_size: int, steps: int, device: torch.device) -> Corpus:
-    count = (steps * settings.batch + 2) * settings.block + 1
+    count = (steps * settings.global_batch_size + 2) * settings.sequence_length + 1
     tokens = np.random.default_rng(0).integers(vocab_size, size=count).astype(np.uint16)
     split = Split(tokens, np.array([0, count]), None)
-    order = TrainOrder(split, block=settings.block, batch=settings.batch, seed=1, device=device)
-    validation = ValidationBlocks(split, block=settings.block, limit=settings.block, device=device)
+    order = TrainOrder(split, block=settings.sequence_length, batch=settings.global_batch_size, seed=1, device=device)
+    validation = ValidationBlocks(split, block=settings.sequence_length, limit=settings.sequence_length, device=device)
     return Corpus(order, validation, vocab_size)
 
 
@@ -169,7 +185,7 @@ def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -
             print(f"{case}: {seen[case][-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr, flush=True)
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
     parameters = sum(weight.numel() for weight in model.parameters())
-    flop = 6 * parameters + 12 * settings.layers * settings.width * settings.block
+    flop = 6 * parameters + 12 * settings.num_hidden_layers * settings.hidden_size * settings.sequence_length
     torch.set_num_threads(settings.threads or cores_granted())
     peak = {p: ceiling(p, device, 8192 if device.type == "cuda" else 1024) for p in ("float32", "bfloat16")}
     medians = {case: statistics.median(each["tokens_per_second"] for each in seen[case]) for case in cases}
@@ -241,7 +257,7 @@ def losses(settings: TrainSettings, vocab_size: int, rounds: int) -> dict[str, f
     prepare(settings, device)
     model: Any = build_model(settings, vocab_size=vocab_size, eos_id=0)
     model = torch.nn.Module.to(model, device)
-    ids = torch.randint(vocab_size, (settings.batch, settings.block + 1), device=device)
+    ids = torch.randint(vocab_size, (settings.global_batch_size, settings.sequence_length + 1), device=device)
     head = model.get_output_embeddings().weight
 
     def plain() -> torch.Tensor:

@@ -61,7 +61,7 @@ def trial(settings: RunSettings, corpus: Path) -> dict[str, Any]:
         "changed": changed(settings),
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "steps": progress.step,
-        "tokens": progress.step * settings.train.batch * settings.train.block,
+        "tokens": progress.step * settings.train.global_batch_size * settings.train.sequence_length,
         "processor_seconds": round(seconds),
         "word_perplexity": round(math.exp(word_loss), 2),
         "numerics": numerics,

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from components.shared.base.renamed_keys import with_new_names
 from components.shared.reuse.code import ROOT, code_of
 from components.shared.storage.manifest import digest_of
 
@@ -102,7 +103,7 @@ def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str
 def deciding_weights(train: dict[str, Any]) -> dict[str, Any]:
     """The settings of `train` that decide weights."""
     dropped = set(_UNSEEN_IN_WEIGHTS)
-    counted = train.get("start") == "bigram" and not train.get("pretrained")
+    counted = train.get("init") == "bigram" and not train.get("pretrained")
     if train.get("device") == "cuda" and not counted:
         dropped.add("threads")  # a GPU computes everything then; a start that is counted is factored on the CPU
     return {name: value for name, value in train.items() if name not in dropped}
@@ -143,6 +144,7 @@ def key_of(parts: dict[str, Any]) -> str:
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     """What differs between two sets of parts, a phrase each, in the order of the names."""
+    theirs = with_new_names(theirs)
     return [
         f"{name}: {theirs.get(name)!r} then, {ours.get(name)!r} now"
         for name in sorted(ours.keys() | theirs.keys())

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from components.shared.base.events import emit, parse
 from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.base.renamed_keys import with_new_keys
 from components.shared.runtime.liveness import heartbeat
 from components.shared.runtime.process import Death, is_step_process, watch_this_process
 from components.shared.runtime.run_record import record_failure, record_finish, record_start, write_log
@@ -85,6 +86,7 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
     started = time.monotonic()
     emit("step-started", step=name, run=run)
     try:
+        here = replace(here, settings=with_new_keys(here.settings, "the settings of the run"))
         with _interruptible(), _recorded(here) if recorded else nullcontext():
             yield here
     except (Exception, _Stopped) as error:

@@ -129,10 +129,11 @@ class Ranks:
 
 
 def _check_prefix(settings: TrainSettings, context: int) -> None:
-    if settings.block + settings.prefix_tokens > context:
+    if settings.sequence_length + settings.prefix_tokens > context:
         raise Failure(
-            f"A block of {settings.block} and a prefix of {settings.prefix_tokens} exceed the context of {context}",
-            where="train.block",
-            remedy=f"set train.block to at most {context - settings.prefix_tokens}",
+            f"A sequence of {settings.sequence_length} tokens and a prefix of {settings.prefix_tokens} exceed"
+            f" the context of {context}",
+            where="train.sequence_length",
+            remedy=f"set train.sequence_length to at most {context - settings.prefix_tokens}",
             exit_code=ExitCode.USAGE,
         )

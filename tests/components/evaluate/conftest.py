@@ -104,7 +104,7 @@ def write_model(folder: Path, model: Any, tokenizer: Any, **identity: Any) -> Pa
     (folder / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     metadata = {
         "reuse_key": "k" * 32,
-        "identity": {"train.block": 32, "train.document_start": True, **identity},
+        "identity": {"train.sequence_length": 32, "train.prepend_eos": True, **identity},
         "best_step": 100,
         "steps": 100,
         "validation_loss": 4.0,

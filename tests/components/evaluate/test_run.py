@@ -137,7 +137,7 @@ def test_another_corpus_is_another_evaluation_of_the_same_weights(bench, texts):
 
 def test_a_champion_that_the_settings_do_not_fit_is_incomparable(bench, client):
     """Its training read shorter blocks than the stride is."""
-    champion = bench.model(seed=1, **{"train.block": 8})
+    champion = bench.model(seed=1, **{"train.sequence_length": 8})
     publish(champion)
     crown(client, weights_of(champion))
     evaluated = bench.run(bench.model(), "one", stride=16)
@@ -253,15 +253,22 @@ def test_every_protocol_by_setting(bench):
     ("identity", "window", "bos"),
     [
         ({}, 32, 0),
-        ({"train.document_start": False}, 32, None),
+        ({"train.prepend_eos": False}, 32, None),
         ({"train.pretrained": "openai-community/gpt2"}, 64, 0),
-        ({"train.block": 512}, 64, 0),
+        ({"train.sequence_length": 512}, 64, 0),
     ],
 )
 def test_a_model_is_read_as_it_was_trained(bench, identity, window, bos):
     model = bench.model(**identity)
     loaded = load_model(model, read_manifest(model, "model").metadata, EvaluateSettings(threads=1))
     assert (loaded.scorer.window, loaded.scorer.stride, loaded.trained_bos) == (window, window, bos)
+
+
+def test_a_model_of_an_earlier_version_is_read_as_it_was_trained(bench):
+    model = bench.model()
+    metadata = read_manifest(model, "model").metadata | {"identity": {"train.block": 16, "train.document_start": False}}
+    loaded = load_model(model, metadata, EvaluateSettings(threads=1))
+    assert (loaded.scorer.window, loaded.trained_bos) == (16, None)
 
 
 @pytest.mark.parametrize(

@@ -19,12 +19,12 @@ from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
 
 TINY: dict[str, Any] = {
-    "layers": 2,
-    "width": 32,
-    "heads": 2,
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 2,
     "context": 64,
-    "block": 16,
-    "batch": 4,
+    "sequence_length": 16,
+    "global_batch_size": 4,
     "steps": 8,
     "learning_rate": 1e-2,
     "evaluate_every": 4,

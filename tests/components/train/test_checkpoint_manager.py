@@ -21,7 +21,7 @@ from components.train.optim import Average
 from components.train.settings import CheckpointSettings
 
 TRAINING, OTHER = "a" * 32, "b" * 32
-IDENTITY = {"train.width": 8}
+IDENTITY = {"train.hidden_size": 8}
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def keep(store: Store, *, step: int, training: str = TRAINING, run: str = "run-1
     """A checkpoint whose best weights are those of every other one."""
     weights: dict[str, torch.Tensor] = {"weight": nn.Parameter(torch.full((4,), float(step)))}
     state = State(weights, [], Average(weights, None), Progress(step=step), best={"weight": torch.ones(4)})
-    facts = {"run": run, "identity": {"train.width": width}}
+    facts = {"run": run, "identity": {"train.hidden_size": width}}
     with StoreKeeper(store, training, CheckpointSettings(), facts, still_ours=lambda: None) as keeper:
         keeper.keep(state)
 
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_of_another_training_stops_none(store: Store, tmp_p
     keep(store, step=1, training="c" * 32)
     damage(store, f"{'c' * 32}/00000001")
     said = nearest_other(store, TRAINING, IDENTITY)
-    assert said and "train.width: 9 then, 8 now" in said
+    assert said and "train.hidden_size: 9 then, 8 now" in said
     damage(store, f"{OTHER}/00000001")
     assert nearest_other(store, TRAINING, IDENTITY) is None
 

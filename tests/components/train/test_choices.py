@@ -71,13 +71,13 @@ def test_pretrained_weights_train_by_every_adapter_and_optimizer(
 
 
 @pytest.mark.parametrize(
-    ("architecture", "optimizer", "start", "precision"),
-    list(product(choices("architecture"), choices("optimizer"), choices("start"), ("float32", "bfloat16"))),
+    ("architecture", "optimizer", "init", "precision"),
+    list(product(choices("architecture"), choices("optimizer"), choices("init"), ("float32", "bfloat16"))),
 )
 def test_a_model_from_scratch_trains_by_every_optimizer(
-    architecture: str, optimizer: str, start: str, precision: str, tokens: Manifest, tokens_dir: Path
+    architecture: str, optimizer: str, init: str, precision: str, tokens: Manifest, tokens_dir: Path
 ) -> None:
-    values = {"architecture": architecture, "optimizer": optimizer, "start": start, "precision": precision}
+    values = {"architecture": architecture, "optimizer": optimizer, "init": init, "precision": precision}
     two_steps(tiny(steps=2, decay="constant", **values), tokens, tokens_dir, None)
 
 

@@ -41,7 +41,7 @@ def test_it_learns(optimizer: str, tokens: Manifest, tokens_dir: Path) -> None:
 
 def test_parts_of_a_batch_add_up_to_the_batch(tokens: Manifest, tokens_dir: Path) -> None:
     _, whole = run(tiny(), tokens, tokens_dir)
-    _, parts = run(tiny(accumulation=4), tokens, tokens_dir)
+    _, parts = run(tiny(gradient_accumulation_steps=4), tokens, tokens_dir)
     assert column(parts, "loss") == pytest.approx(column(whole, "loss"), rel=1e-4)
 
 
@@ -70,7 +70,7 @@ def test_equal_settings_give_equal_weights_and_another_seed_others(tokens: Manif
 
 
 def test_validation_is_one_mean_over_all_tokens(tokens: Manifest, tokens_dir: Path) -> None:
-    settings = tiny(validation_tokens=None, block=16, batch=4)
+    settings = tiny(validation_tokens=None, sequence_length=16, global_batch_size=4)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     losses, counts = [], []
     for inputs, targets, scored in corpus.validation.batches(1):
@@ -125,8 +125,8 @@ def test_full_memory_says_what_to_lower(tokens: Manifest, tokens_dir: Path) -> N
     model.get_input_embeddings().register_forward_hook(lambda *_: torch.empty(1 << 60, dtype=torch.uint8))
     with pytest.raises(Failure) as caught:
         train(model, corpus, settings, steps=8, device=CPU)
-    assert "Memory is full with a batch of 4 sequences of 16 tokens in 1 parts" in caught.value.what
-    assert "train.accumulation" in caught.value.remedy
+    assert "Memory is full with a batch of 4 sequences of 16 tokens in 1 micro-batches" in caught.value.what
+    assert "train.gradient_accumulation_steps" in caught.value.remedy
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_validation_in_bfloat16_has_a_float32_output_layer(
     with torch.no_grad():
         model.get_output_embeddings().weight.mul_(20)  # logits of the size that a trained model has
     losses, rounded, counts = [], [], []
-    for inputs, targets, scored in corpus.validation.batches(settings.batch):
+    for inputs, targets, scored in corpus.validation.batches(settings.global_batch_size):
         with torch.no_grad():
             with torch.autocast("cpu", torch.bfloat16):
                 hidden = model.eval().base_model(input_ids=inputs).last_hidden_state

@@ -36,7 +36,7 @@ def test_the_order_of_the_prefix_matters(architecture: str) -> None:
     model, tokens = build(architecture=architecture).eval(), ids(1, 12)
     permuted = torch.cat([tokens[:, :10].flip(1), tokens[:, 10:]], dim=1)
     # After several layers even a model without positions could tell: so one that has a single layer is asked.
-    single = build(architecture=architecture, layers=1).eval()
+    single = build(architecture=architecture, num_hidden_layers=1).eval()
     for each in (model, single):
         assert not torch.allclose(each(input_ids=tokens).logits[0, -1], each(input_ids=permuted).logits[0, -1])
 
@@ -56,7 +56,7 @@ def test_one_batch_can_be_learned_by_heart(architecture: str) -> None:
 @BOTH
 @pytest.mark.parametrize("tied", [True, False])
 def test_every_parameter_has_a_gradient(architecture: str, tied: bool) -> None:
-    model, tokens = build(architecture=architecture, tied_embeddings=tied, block=64), ids(8, 65)
+    model, tokens = build(architecture=architecture, tied_embeddings=tied, sequence_length=64), ids(8, 65)
     token_loss(model, tokens[:, :-1], tokens[:, 1:], VOCABULARY).backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
 
@@ -129,8 +129,10 @@ class TestPretrained:
             build_model(tiny(pretrained=str(weights)), vocab_size=5000, eos_id=EOS, weights=weights)
 
     def test_a_block_longer_than_the_context_is_refused(self, weights: Path) -> None:
-        with pytest.raises(Failure, match="A block of 128 tokens is longer than the context"):
-            build_model(tiny(pretrained=str(weights), block=128), vocab_size=VOCABULARY, eos_id=EOS, weights=weights)
+        with pytest.raises(Failure, match="A sequence of 128 tokens is longer than the context"):
+            build_model(
+                tiny(pretrained=str(weights), sequence_length=128), vocab_size=VOCABULARY, eos_id=EOS, weights=weights
+            )
 
     def test_logits_that_a_sampled_softmax_cannot_make_are_refused(self, tmp_path: Path) -> None:
         config = AutoConfig.for_model(

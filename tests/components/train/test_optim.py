@@ -27,7 +27,7 @@ def test_weight_decay_spares_embeddings_norms_and_biases(architecture: str, tied
 
 
 def test_muon_takes_the_matrices_of_the_layers_and_adamw_the_rest() -> None:
-    settings = tiny(optimizer="muon", tied_embeddings=False, matrix_learning_rate=0.5)
+    settings = tiny(optimizer="muon", tied_embeddings=False, muon_learning_rate=0.5)
     model = build_model(settings, vocab_size=64, eos_id=0)
     adamw, muon = build_optimizers(model, settings)
     matrices = names_in(model, muon.param_groups[0])
@@ -68,7 +68,7 @@ def test_batched_muon_steps_as_torchs_does(dtype: torch.dtype, tolerance: float)
         ({"warmup_steps": 4}, 4, 1.0),
         ({}, 50, 0.5),
         ({}, 99, 0.01),
-        ({"final_learning_rate": 0.2}, 50, 0.6),
+        ({"min_lr_ratio": 0.2}, 50, 0.6),
         ({"decay": "cosine"}, 50, 0.5),
         ({"decay": "constant"}, 99, 1.0),
     ],

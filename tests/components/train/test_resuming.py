@@ -31,7 +31,7 @@ from tests.components.train.killing import train_in_process
 FINGERPRINT = "f" * 32
 # Everything that has a state: Muon and AdamW, an average, dropout, an odd logging interval.
 RICH = {"optimizer": "muon", "ema_decay": 0.9, "dropout": 0.1, "embedding_dropout": 0.1, "log_every": 3, "steps": 9}
-RICH |= {"start": "bigram", "tied_embeddings": False, "sampled_softmax": 128}
+RICH |= {"init": "bigram", "tied_embeddings": False, "sampled_softmax": 128}
 
 
 @pytest.fixture(autouse=True)

@@ -10,18 +10,28 @@ from components.train.settings import CheckpointSettings, TrainSettings
     [
         ({"learning_rate": 0.0}, "learning_rate must be from 1e-12 to 100, got 0.0; the nearest is 1e-12"),
         ({"learning_rate": float("nan")}, "learning_rate must be from 1e-12 to 100, got nan"),
-        ({"width": 100, "heads": 3}, "width must be a multiple of twice the heads, 6, got 100; the nearest is 102"),
         (
-            {"width": 100, "heads": 3, "architecture": "gpt2"},
-            "width must be a multiple of heads 3, got 100; the nearest is 99",
+            {"hidden_size": 100, "num_attention_heads": 3},
+            "hidden_size must be a multiple of twice num_attention_heads, 6, got 100; the nearest is 102",
         ),
-        ({"heads": 4, "key_value_heads": 3}, "key_value_heads must divide heads 4, got 3; the nearest is 2"),
-        ({"block": 2048}, "block must be at most context 1024, got 2048"),
         (
-            {"batch": 6, "accumulation": 4},
-            "batch must be a multiple of accumulation times processes, 4, got 6; the nearest is 8",
+            {"hidden_size": 100, "num_attention_heads": 3, "architecture": "gpt2"},
+            "hidden_size must be a multiple of num_attention_heads 3, got 100; the nearest is 99",
         ),
-        ({"batch": 6, "accumulation": 3, "processes": 4}, "batch must be a multiple of .* 12, got 6"),
+        (
+            {"num_attention_heads": 4, "key_value_heads": 3},
+            "key_value_heads must divide num_attention_heads 4, got 3; the nearest is 2",
+        ),
+        ({"sequence_length": 2048}, "sequence_length must be at most context 1024, got 2048"),
+        (
+            {"global_batch_size": 6, "gradient_accumulation_steps": 4},
+            "global_batch_size must be a multiple of gradient_accumulation_steps times processes, 4, got 6;"
+            " the nearest is 8",
+        ),
+        (
+            {"global_batch_size": 6, "gradient_accumulation_steps": 3, "processes": 4},
+            "global_batch_size must be a multiple of .* 12, got 6",
+        ),
         ({"dropout": 1.0}, "dropout must be from 0 to 0.999, got 1.0; the nearest is 0.999"),
         ({"ema_decay": 1.0}, "ema_decay must be from 0 to 0.999999, got 1.0; the nearest is 0.999999"),
         ({"steps": None}, "steps, epochs or tokens must be set"),
@@ -39,7 +49,7 @@ def test_a_value_out_of_range_is_named(values: dict, sentence: str) -> None:
 
 
 def test_the_shape_does_not_matter_to_pretrained_weights() -> None:
-    settings = TrainSettings(steps=1, pretrained="./weights", width=100, heads=3)
+    settings = TrainSettings(steps=1, pretrained="./weights", hidden_size=100, num_attention_heads=3)
     assert not settings.from_hub
 
 
@@ -49,7 +59,7 @@ def test_the_shape_does_not_matter_to_pretrained_weights() -> None:
         ({"learning_rat": 1e-3}, "did you mean train.learning_rate"),
         ({"learning_rate": "fast"}, "train.learning_rate"),
         ({"architecture": "lstm"}, "train.architecture"),
-        ({"batch": 0}, "train.batch must be from 1 to 1000000, got 0; the nearest is 1"),
+        ({"global_batch_size": 0}, "train.global_batch_size must be from 1 to 1000000, got 0; the nearest is 1"),
     ],
 )
 def test_a_wrong_setting_of_a_run_is_one_sentence(values: dict, words: str) -> None:

@@ -65,7 +65,11 @@ def program_of(values: dict, tokens_dir: Path, model_dir: Path) -> str:
 
 @pytest.mark.parametrize(
     "values",
-    [{}, {"optimizer": "muon", "accumulation": 2, "ema_decay": 0.9}, {"accumulation": 2, "sampled_softmax": 128}],
+    [
+        {},
+        {"optimizer": "muon", "gradient_accumulation_steps": 2, "ema_decay": 0.9},
+        {"gradient_accumulation_steps": 2, "sampled_softmax": 128},
+    ],
 )
 def test_the_curve_is_that_of_one_process(here: Path, tokens_dir: Path, values: dict) -> None:
     run(tiny_step(**values), "a" * 32, tokens_dir, here / "one")

@@ -1,6 +1,7 @@
 """Profiles and overrides become checked settings, or one sentence that says what to mend."""
 
 import json
+import logging
 
 import pytest
 
@@ -45,7 +46,7 @@ def test_settings_survive_their_json():
         ("trian.steps=1", "did you mean train?"),
         ("train.learning_rate=fast", "train.learning_rate: Input should be a valid number"),
         ("train.learning_rate=0", "train.learning_rate must be from 1e-12 to 100, got 0.0; the nearest is 1e-12"),
-        ("train.block=4096", "train.block must be at most context"),
+        ("train.sequence_length=4096", "train.sequence_length must be at most context"),
         ("tokenize.vocab_size=3", "tokenize.vocab_size"),
         ("train.steps", "write it as section.key=value"),
         ("evaluate.policy=atuo", "evaluate.policy: Input should be 'auto', 'manual' or 'never'"),
@@ -93,3 +94,22 @@ def test_a_profile_for_the_cluster_has_a_checkpoint_a_minute(name: str) -> None:
     """A container may be gone a second after SIGTERM, whatever the steps of a checkpoint take."""
     settings = load(name)
     assert settings.checkpoints.every_seconds == (60 if settings.train.device == "cuda" else None)
+
+
+def test_an_old_key_in_a_profile_or_an_override_is_read_by_its_new_name(tmp_path, caplog):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  steps: 5\n  layers: 3\n  block: 2000\n")
+    with caplog.at_level(logging.WARNING):
+        settings = load(str(path), ["train.block=64", "train.batch=2"])
+        assert (settings.train.num_hidden_layers, settings.train.sequence_length) == (3, 64)
+        assert load("quick", ["train.batch=2"]).train.global_batch_size == 2
+    assert "train.layers is now called train.num_hidden_layers" in caplog.text
+    assert "mine.yaml, line 4" in refused(profile=str(path))
+
+
+def test_an_old_and_a_new_key_are_not_given_together(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("train:\n  steps: 5\n  batch: 2\n  global_batch_size: 4\n")
+    both = "train.batch is the old name of train.global_batch_size, and both are given"
+    assert both in refused(profile=str(path))
+    assert both in refused("train.batch=2", "train.global_batch_size=2")

@@ -41,12 +41,14 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
     "train": {
         **dict.fromkeys(
             (
-                "seed", "architecture", "layers", "width", "heads", "key_value_heads", "feed_forward", "context",
-                "tied_embeddings", "start", "pretrained", "revision", "dropout", "attention_dropout",
+                "seed", "architecture", "num_hidden_layers", "hidden_size", "num_attention_heads",
+                "key_value_heads", "intermediate_size", "context",
+                "tied_embeddings", "init", "pretrained", "revision", "dropout", "attention_dropout",
                 "embedding_dropout", "adapter", "adapter_rank", "adapter_alpha", "adapter_dropout", "prefix_tokens",
-                "block", "batch", "accumulation", "steps", "epochs", "tokens", "sampled_softmax", "document_start",
-                "optimizer", "learning_rate", "matrix_learning_rate", "beta1", "beta2", "weight_decay",
-                "gradient_clip", "warmup_steps", "decay", "final_learning_rate", "ema_decay",
+                "sequence_length", "global_batch_size", "gradient_accumulation_steps",
+                "steps", "epochs", "tokens", "sampled_softmax", "prepend_eos",
+                "optimizer", "learning_rate", "muon_learning_rate", "beta1", "beta2", "weight_decay",
+                "gradient_clip", "warmup_steps", "decay", "min_lr_ratio", "ema_decay",
                 "evaluate_every", "validation_tokens", "patience",  # they choose the step whose weights are kept
                 "device", "precision", "compile", "threads", "processes",
             ),
@@ -112,9 +114,9 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "base/address", "base/events", "base/failure", "base/json_values", "model/machine", "model/pretrained",
-    "report/measures", "reuse/keys", "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step",
-    "storage", "tracking/gate", "tracking/registry", "tracking/run",
+    "base/address", "base/events", "base/failure", "base/json_values", "base/renamed_keys", "model/machine",
+    "model/pretrained", "report/measures", "reuse/keys", "reuse/trained", "reuse/training_lock", "runtime/liveness",
+    "runtime/step", "storage", "tracking/gate", "tracking/registry", "tracking/run",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.
@@ -206,14 +208,14 @@ def test_a_new_learning_rate_trains_no_tokenizer():
         ({"device": "cpu"}, True),
         ({"device": "auto"}, True),
         ({"device": "cuda"}, False),
-        ({"device": "cuda", "start": "bigram"}, True),
-        ({"device": "cuda", "start": "bigram", "pretrained": "openai-community/gpt2"}, False),
+        ({"device": "cuda", "init": "bigram"}, True),
+        ({"device": "cuda", "init": "bigram", "pretrained": "openai-community/gpt2"}, False),
     ],
 )
 def test_threads_that_are_asked_for_count_where_the_cpu_computes(values, counts):
     one, two = settings(), settings()
-    one["train"] |= {"start": "random", **values, "threads": 4}
-    two["train"] |= {"start": "random", **values, "threads": 8}
+    one["train"] |= {"init": "random", **values, "threads": 4}
+    two["train"] |= {"init": "random", **values, "threads": 8}
     assert (MODEL in changed(keys(one), keys(two))) is counts
 
 
@@ -278,7 +280,7 @@ def test_the_processor_is_named_where_it_computes():
         patch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
         on_gpu = [
             numerics_of(TrainSettings(steps=1, precision="float32", **values), torch.device("cuda"))
-            for values in ({}, {"start": "bigram"})
+            for values in ({}, {"init": "bigram"})
         ]
     assert [bool(numerics["processor"]) for numerics in on_gpu] == [False, True]
     assert {numerics["device"] for numerics in on_gpu} == {"NVIDIA H100"}

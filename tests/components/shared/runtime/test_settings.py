@@ -13,7 +13,7 @@ from components.shared.runtime.settings import parse_section
 @dataclass(frozen=True, kw_only=True)
 class ExampleSettings:
     learning_rate: float = 3e-4
-    block: int = 256
+    sequence_length: int = 256
     compiled: bool = False
     precision: Literal["float32", "bf16"] = "float32"
     betas: tuple[float, float] = (0.9, 0.95)
@@ -40,9 +40,9 @@ def test_values_become_settings():
 
 def test_what_json_and_yaml_do_to_numbers_is_undone():
     # KFP hands an integer on as a float; YAML 1.1 reads 3e-4 as text.
-    settings = parse(block=512.0, learning_rate="3e-4")
-    assert settings == ExampleSettings(block=512, learning_rate=3e-4)
-    assert type(settings.block) is int
+    settings = parse(sequence_length=512.0, learning_rate="3e-4")
+    assert settings == ExampleSettings(sequence_length=512, learning_rate=3e-4)
+    assert type(settings.sequence_length) is int
 
 
 @pytest.mark.parametrize(
@@ -53,9 +53,9 @@ def test_what_json_and_yaml_do_to_numbers_is_undone():
         ({"learning_rate": math.nan}, "train.learning_rate must be finite, got nan"),
         ({"learning_rate": "inf"}, "train.learning_rate must be finite, got 'inf'"),
         ({"betas": [0.9, math.inf]}, "train.betas must be finite"),
-        ({"block": 2.5}, "train.block: .* got 2.5"),
-        ({"block": True}, "train.block must be a number, got True"),
-        ({"block": None}, "train.block: .* got None"),
+        ({"sequence_length": 2.5}, "train.sequence_length: .* got 2.5"),
+        ({"sequence_length": True}, "train.sequence_length must be a number, got True"),
+        ({"sequence_length": None}, "train.sequence_length: .* got None"),
         ({"compiled": "perhaps"}, "train.compiled: .* got 'perhaps'"),
         ({"precision": "fp8"}, "train.precision: .*'float32' or 'bf16', got 'fp8'"),
         ({"betas": [0.9]}, "train.betas"),

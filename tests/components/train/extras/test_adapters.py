@@ -151,9 +151,9 @@ def test_a_prefix_learns_and_leaves_the_model_as_it_was(weights: Path, tokens: M
 
 
 def test_a_prefix_takes_its_place_in_the_context(weights: Path, tokens: Manifest) -> None:
-    settings = tiny(pretrained=str(weights), adapter="prefix", prefix_tokens=8, block=60)
+    settings = tiny(pretrained=str(weights), adapter="prefix", prefix_tokens=8, sequence_length=60)
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
-    with pytest.raises(Failure, match="A block of 60 and a prefix of 8 exceed the context of 64"):
+    with pytest.raises(Failure, match="A sequence of 60 tokens and a prefix of 8 exceed the context of 64"):
         add_adapter(build_model(settings, weights=weights, **facts), settings, 8)
 
 
