@@ -35,9 +35,10 @@ Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an 
 _TOKENS = Range(1, 10_000_000)
 _TEMPERATURE = Range(0.01, 100, also=0)
 _SEED = Range(0, 2**64 - 1)
-# What MLflow takes, less `?`, at which its addresses of models end, and what no path of a lock may be.
+# MLflow accepts more names, but its model addresses end at `?`, and a name is also part of the path of a lock.
 _NAME = Form(
-    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}", "the name of a registered model, of at most 200 signs, without / : and ?"
+    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}",
+    "the name of a registered model, of at most 200 characters, without / : and ?",
 )
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
@@ -50,7 +51,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @contextmanager
 def registry_of(home: Path) -> Iterator[MlflowClient]:
-    """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    """A client of the registry that the environment names, or of the home. MLflow's errors become failures."""
     os.environ.update(QUIET)
     import mlflow
 
@@ -64,14 +65,14 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 
 
 def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
-    """The store in which runs lock the models of the registry; None where it is not known or not there, said on stderr.
+    """Opens the store in which runs lock the models of the registry. Without it, a note on stderr says so.
 
-    A person's command is made all the same: a rollback must not have to wait for object storage to come back.
+    The command continues without the lock: a rollback must not wait until object storage is available again.
     """
     from components.shared.storage.store import open_store
 
     if address is None and "MLFLOW_TRACKING_URI" in os.environ:
-        why = "MLFLOW_TRACKING_URI names a registry, and no --store or WIKIGPT_STORE the store of its runs"
+        why = "MLFLOW_TRACKING_URI names a registry, but neither --store nor WIKIGPT_STORE names the store of its runs"
     else:
         address = address or str(existing_home(home).store)
         try:
@@ -83,7 +84,7 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
 
 
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
-    """List the versions of the registered models, newest first."""
+    """List the versions of the registered models, the newest first."""
     from pipelines.registry.models import models as rows_of
 
     with registry_of(home) as client:
@@ -181,14 +182,14 @@ def export(
     model: Model = None,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
-    """Write a version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+    """Write a version as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter can load."""
     from pipelines.registry.export import export as write_folder
     from pipelines.registry.references import resolve
 
     with registry_of(home) as client:
         version = resolve(client, reference, model)
         written = write_folder(client, version, folder)
-    typer.echo(f"Version {version.version} of {version.name} stands in {written}.")
+    typer.echo(f"Version {version.version} of {version.name} is in {written}.")
 
 
 def generate(
@@ -197,11 +198,13 @@ def generate(
         str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
     ] = "champion",
     model: Model = None,
-    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Tokens to add at most.")] = 60,
+    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Maximum number of new tokens.")] = 60,
     temperature: Annotated[
-        float, typer.Option(callback=within(_TEMPERATURE), help="0 takes the likeliest token each time.")
+        float, typer.Option(callback=within(_TEMPERATURE), help="0 chooses the most probable token each time.")
     ] = 0.8,
-    top_k: Annotated[int, typer.Option(callback=within(_TOKENS), help="Likeliest tokens to draw from.")] = 40,
+    top_k: Annotated[
+        int, typer.Option(callback=within(_TOKENS), help="Sample from this many most probable tokens.")
+    ] = 40,
     seed: Annotated[int, typer.Option(callback=within(_SEED), help="The same seed gives the same text.")] = 0,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:

@@ -1,9 +1,9 @@
-"""Schedules on the server, where they are called recurring runs.
+"""Schedules on the server, which calls them recurring runs.
 
-A recurring run cannot be changed, and a second one of the same name would run beside the first. So each carries the
-digest of its content in its description: an unchanged one is left alone, a changed one is replaced, the new one enabled
-before the old one goes. The version of the server is part of the content: a recurring run keeps the launcher and driver
-images of the day on which it was made, also after an upgrade (kubeflow/pipelines#13933).
+A recurring run cannot be changed, and a second one of the same name would run beside the first. So each has the digest
+of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new one is
+enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps the
+launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
 """
 
 from __future__ import annotations
@@ -114,9 +114,9 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
 
 
 def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
-    """The recurring runs that we applied, the newest first, of one name or of all.
+    """The recurring runs that wikigpt applied, the newest first, of one name or of all.
 
-    One that somebody made by hand is not ours, whatever it is called.
+    A recurring run that somebody created by hand is never one of them, whatever its name.
     """
     if (experiment := find_experiment(cluster, EXPERIMENT)) is None:
         return []
@@ -133,7 +133,7 @@ def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
 
 
 def content(run: Any) -> dict[str, str]:
-    """What the description of a recurring run says of its content: time_zone, profile, server, digest."""
+    """Parses the description of a recurring run: time_zone, profile, server, digest."""
     match = _CONTENT.search(run.description)
     assert match is not None
     return match.groupdict()
@@ -157,24 +157,24 @@ def named(cluster: Cluster, name: str) -> list[Any]:
 
 
 def pause(cluster: Cluster, name: str) -> None:
-    """Stops a schedule from starting runs; the run that goes on now is left alone."""
+    """Stops a schedule from starting runs. A run in progress continues."""
     for run in named(cluster, name):
         _switch(cluster, run, on=False)
 
 
 def resume(cluster: Cluster, name: str) -> None:
-    """Lets a schedule start runs again. Nights that passed meanwhile are not made up for."""
+    """Lets a schedule start runs again. Missed runs are not made up for."""
     _switch(cluster, named(cluster, name)[0], on=True)
 
 
 def delete(cluster: Cluster, name: str) -> None:
-    """Takes a schedule off the server; its runs stay, also one that goes on now."""
+    """Deletes a schedule from the server. Its runs stay, also one in progress."""
     for run in named(cluster, name):
         retire(cluster, run)
 
 
 def trigger(cluster: Cluster, name: str) -> str:
-    """Starts a run now, with what the schedule would start, and gives its identity."""
+    """Starts the run of a schedule now, and returns its ID."""
     require_namespace(cluster.access)
     run = named(cluster, name)[0]
     reference = run.pipeline_version_reference
@@ -184,11 +184,11 @@ def trigger(cluster: Cluster, name: str) -> str:
 
 
 def retire(cluster: Cluster, run: Any) -> None:
-    """Takes a recurring run off the server, without its runs: Kubernetes would end them with their owner."""
+    """Deletes a recurring run but keeps its runs, which Kubernetes would delete with their owner."""
     from pipelines.cluster.errors import Missing
 
     _switch(cluster, run, on=False)
-    with suppress(Missing):  # it is gone, and only the answer was lost
+    with suppress(Missing):  # it was deleted, and only the answer was lost
         cluster.call_with_retry(
             f"schedule {run.display_name}",
             cluster.client.recurring_runs.recurring_run_service_delete_recurring_run,

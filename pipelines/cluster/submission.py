@@ -1,4 +1,4 @@
-"""Starts a run on the cluster: compiled, uploaded where the server does not hold it, started exactly once."""
+"""Submits a run: compiles the pipeline, uploads it unless the server has it, and starts the run exactly once."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ EXPERIMENT = "wikigpt"
 
 @dataclass(frozen=True)
 class Package:
-    """What is sent, checked, before anything was sent.
+    """What a run needs, checked before anything is sent.
 
     Attributes:
-        ir: the compiled pipeline. It depends on the profile and on what is fixed at compile time, so runs of one
-            profile share it, whatever else is set for one of them.
-        settings: of this run, JSON: the pipeline's one parameter.
-        service_account: of the pods, or None for the server's own.
+        ir: the compiled pipeline. It depends only on the profile and the settings of the cluster, so all runs of one
+            profile share it.
+        settings: of this run, as JSON: the one parameter of the pipeline.
+        service_account: of the pods, or None for the default of the server.
         profile: the name of the profile.
     """
 
@@ -52,15 +52,15 @@ class Submitted:
 
 
 def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = None) -> Package:
-    """Compiles and checks what a run needs.
+    """Compiles the pipeline and checks the settings of a run.
 
     Args:
         profile: a name, or the path of a YAML file.
-        overrides: each `section.key=value`; those of the section `cluster` are compiled in.
-        corpus: instead of the profile's.
+        overrides: each `section.key=value`. Those of the section `cluster` are compiled in.
+        corpus: replaces that of the profile.
 
     Raises:
-        Failure: a setting is wrong, a secret is among them, the image may change, or a folder of this machine is named.
+        Failure: a setting is wrong or is a secret, the image has no digest, or a setting names a local folder.
     """
     from pipelines.cluster.compiling import for_cluster
     from pipelines.config.settings import load
@@ -71,16 +71,16 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
     refuse_folders(settings)
-    travelling = for_cluster(settings).to_json()
+    passed = for_cluster(settings).to_json()
     fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
-    return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)
+    return Package(_compiled(fixed), passed, settings.cluster.service_account, settings.profile)
 
 
 def submit(cluster: Cluster, sent: Package) -> Submitted:
-    """Starts a run, once, also where the server's answer is lost on the way.
+    """Starts a run exactly once, even if the answer of the server is lost.
 
     Raises:
-        Failure: the server cannot be asked, or refuses.
+        Failure: the server cannot be reached, or refuses.
     """
     from pipelines.training import NAME
 
@@ -93,10 +93,10 @@ def submit(cluster: Cluster, sent: Package) -> Submitted:
 
 
 def send(cluster: Cluster, sent: Package, pipeline: str) -> Version:
-    """Uploads the compiled pipeline of a package, where the server does not hold it.
+    """Uploads the compiled pipeline of a package, unless the server has it.
 
     Raises:
-        Failure: the namespace does not exist, the server cannot be asked, or it refuses.
+        Failure: the namespace does not exist, or the server cannot be reached or refuses.
     """
     require_namespace(cluster.access)
     with _written(sent.ir) as ir:
@@ -107,7 +107,7 @@ def find_sent(cluster: Cluster, sent: Package, pipeline: str) -> tuple[str, Vers
     """The name of the pipeline version that a package is, and that version where the server has it.
 
     Raises:
-        Failure: the namespace does not exist, or the server cannot be reached, or it refuses.
+        Failure: the namespace does not exist, or the server cannot be reached or refuses.
     """
     require_namespace(cluster.access)
     with _written(sent.ir) as ir:
@@ -122,7 +122,7 @@ def start(
     parameters: dict[str, Any],
     service_account: str | None,
 ) -> str:
-    """Starts a run of a version under a name that no other run has, and gives its identity."""
+    """Starts a run of a version under a unique name, and returns its ID."""
     import kfp_server_api
 
     def find() -> Any | None:
@@ -147,7 +147,7 @@ def start(
 
 
 def new_name(prefix: str) -> str:
-    """A name for a run, by the time and four random letters."""
+    """A name for a run: prefix, time and four random letters."""
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 

@@ -1,4 +1,4 @@
-"""The pipeline and its versions on the server: a version is named by the digest of what was compiled."""
+"""The pipeline and its versions on the server. A version is named after the digest of the compiled pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Version:
         pipeline_id: of the pipeline.
         version_id: of the version.
         name: `ir-` and the first 16 hex digits of the digest.
-        uploaded: whether it was uploaded now; False where the server had it.
+        uploaded: whether it was uploaded now; False if the server had it.
     """
 
     pipeline_id: str
@@ -31,7 +31,7 @@ class Version:
 
 
 def version_name(ir: Path) -> str:
-    """The name of the version that a compiled pipeline is: the same bytes have the same name."""
+    """The name of the version of a compiled pipeline: equal bytes have equal names."""
     return f"ir-{hashlib.sha256(ir.read_bytes()).hexdigest()[:16]}"
 
 
@@ -87,7 +87,7 @@ def _find_version(cluster: Cluster, pipeline_id: str, name: str, pipeline: str) 
 
 
 def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
-    """What a run runs, as it was compiled: the pipeline and what the platform adds; empty where that was deleted."""
+    """The compiled pipeline of a run with its platform configuration; empty if the version was deleted."""
     from pipelines.cluster.errors import Missing
 
     if not (reference := run.pipeline_version_reference):
@@ -164,5 +164,5 @@ def find_experiment(cluster: Cluster, experiment: str) -> Any | None:
 
 
 def equals(key: str, value: str) -> str:
-    """The filter of a list: entries whose `key` is `value`."""
+    """A filter for lists: entries whose `key` is `value`."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})

@@ -273,13 +273,13 @@ def _finish(client: MlflowClient, name: str) -> _Finish:
 
 @contextmanager
 def _locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
-    """A client that writes only while no run and no other command changes the model, if there is a store to ask."""
+    """A client that writes only while this command holds the lock on the model, if there is a store for locks."""
     if store is None:
         yield client
         return
     owner = owner_of_command(command, _user())
     with model_lock(store, model).held(owner, patience=_PATIENCE) as held:
-        yield fenced(client, held.renew)  # a command has no heartbeat
+        yield fenced(client, held.renew)  # a command has no heartbeat, so each write renews the lock
 
 
 def _champion_before(client: MlflowClient, champion: ModelVersion, last: str | None) -> str | None:
@@ -348,7 +348,7 @@ def _refuse_unfit(version: ModelVersion) -> None:
     if version.status != "READY":
         raise Failure(f"The version is {version.status}", where=where, remedy="promote one that is READY")
     measured = {measure: version.tags.get(registry.score_tag("validation", measure)) for measure in registry.MEASURES}
-    # Bits per byte are there for every text. Versions of before carry a `nan`; later ones carry no such number.
+    # Every text has bits per byte. Older versions have the tag `nan`; later ones have no tag without a number.
     value = measured["bits_per_byte"] or measured["word_perplexity"]
     unmeasured = value is None and version.tags.get(registry.VERDICT) == "invalid"
     if unmeasured or (value is not None and finite(value) is None):
@@ -362,7 +362,10 @@ def _refuse_unfit(version: ModelVersion) -> None:
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise Failure(
-            "The reason is empty", where="--reason", remedy="say why, for the record", exit_code=ExitCode.USAGE
+            "The reason is empty",
+            where="--reason",
+            remedy="give the reason, which is recorded",
+            exit_code=ExitCode.USAGE,
         )
 
 

@@ -87,7 +87,7 @@ HOMES: list[tuple[Callable[[Path], str], str]] = [
     (of_no_user, "No such user has a folder"),
     (layout_of_bytes, "The home's layout is not a number"),
     (layout_of_a_folder, "The home cannot be used: Is a directory"),
-    (of_others, "The folder is not empty and no home of wikigpt"),
+    (of_others, "The folder is not empty, and it is not a home of wikigpt"),
     (of_the_kernel, "Could not write: No such file or directory"),
 ]
 
