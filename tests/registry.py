@@ -150,6 +150,7 @@ def write_evaluation(
         "bleu": {},
         "samples": [{"prompt": "The castle", "continuation": "was built * in <b>stone</b>"}],
         "baselines": {},
+        "rule": EVALUATION,
         "verdict": {"word": "promote", "reason": "The first model."},
     }
     (folder / "evaluation.json").write_text(json.dumps(content))
@@ -184,9 +185,9 @@ def score(nll_per_word: float, text: str = TEXT) -> dict[str, Any]:
     }
 
 
-def make_step(run: str, **evaluate: Any) -> Step:
+def make_step(run: str) -> Step:
     """The step as the DAG hands it over; the store is at WIKIGPT_STORE."""
-    return Step("register", run, {"register": {}, "evaluate": EVALUATION | evaluate})
+    return Step("register", run, {"register": {}})
 
 
 def register(step: Step, folders: Folders) -> str:

@@ -9,9 +9,10 @@ import pytest
 import typer
 import yaml
 
+from components.shared.reuse.keys import SOURCES, UNDECIDING
 from pipelines.config.cluster import ClusterSettings
 from pipelines.config.settings import SECTIONS
-from tests.infra.page import commands, mentioned, parse, section
+from tests.infra.page import commands, mentioned, parse, section, text_of
 from tests.test_house_rules import LEVELS
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +103,15 @@ def test_every_sentence_about_a_fault_of_the_store_is_one_that_the_code_says():
     code = "".join(path.read_text() for path in (ROOT / "components/shared").rglob("*.py"))
     assert len(faults) == 10
     assert [sentence for sentence in faults if sentence not in code] == []
+
+
+def test_the_modules_of_each_reuse_key_are_those_that_count():
+    shown = re.findall(r"^\| (\w+) \| `(components/\w+)` except ([^|;]+); ([^|]+) \|$", text_of("reuse.md"), re.M)
+    assert [result for result, *_ in shown] == ["tokens", "model", "evaluation", "validation"]
+    for result, step, left_out, shared in shown:
+        result = "weights" if result == "model" else result
+        assert SOURCES[result] == (step, *(f"components/{name}.py" for name in _CODE.findall(shared)))
+        assert UNDECIDING[result] == set(_CODE.findall(left_out))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Addresses of corpora: what kind they are, and which part of one says whose text it is."""
+"""Addresses of corpora: their kind, and the part that identifies the text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 
 from components.shared.base.redact import HIDDEN, redact
 
-# What signs an address: new with every signature, and nothing of the text.
+# Query parameters of a signature. They change with every signature and do not identify the text.
 _SIGNING = re.compile(
     r"(x-amz-|x-goog-)|(expires|signature|key-pair-id|policy|awsaccesskeyid|googleaccessid|sig)=", re.IGNORECASE
 )
-# Those of Azure are short enough to be somebody's own where no `sig` is among them.
+# Azure's names are short, so they count as a signature only if `sig` is among them.
 _AZURE = re.compile(r"(sv|ss|srt|sr|sp|st|se|spr|sip|skoid|sktid|skt|ske|sks|skv)=")
 
 
@@ -20,9 +20,9 @@ def is_archive(corpus: str) -> bool:
 
 
 def identity_of(address: str) -> str:
-    """The address without credentials and without what signs it; a text that is asked for again has the same one.
+    """The address without credentials and without a signature, so that it is the same for every download of a text.
 
-    Everything else stays, query and fragment too. In `s3://` the marks `?` and `#` are letters of a key.
+    Everything else is kept, query and fragment too. In `s3://` addresses `?` and `#` are characters of a key.
     """
     shown = redact(address)
     if not is_archive(shown):

@@ -1,6 +1,6 @@
-"""The splits out of a zip or tar archive that nobody vouches for.
+"""Unpacks the splits from an untrusted zip or tar archive.
 
-No more is decompressed than text could be: neither by an archive that announces it nor by one that lies.
+The decompressed size is limited to what text can have, whatever size the archive declares.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from components.shared.base.failure import Failure
 from components.shared.storage.files import disk_failure
 
 _LIMIT = 8 << 30
-# Text shrinks four times or so. What shrinks far more is made to fill the disk; small files may shrink by any factor.
+# Text is compressed about four times. A much higher ratio is a decompression bomb; small files may have any ratio.
 _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
-# zipfile decompresses these piece by piece, and of the others whatever a piece expands to.
+# zipfile decompresses these methods in bounded pieces; a piece of another method may expand without limit.
 _PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# A zip that is encrypted or packed in an unknown way is a RuntimeError.
+# A zip that is packed in an unknown way is a RuntimeError.
 _DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -43,11 +43,12 @@ class _Member:
     """An entry of an archive.
 
     Attributes:
-        name: as it stands there.
-        size: unpacked bytes that it announces.
+        name: as the archive has it.
+        size: unpacked bytes, as declared.
         kind: "file", "folder" or "other" (a link, a device).
         open: gives its bytes.
-        bounded: whether opening it decompresses no more than is read.
+        bounded: whether reading it decompresses no more than is read.
+        encrypted: whether it takes a password to open it.
     """
 
     name: str
@@ -55,10 +56,11 @@ class _Member:
     kind: str
     open: Callable[[], IO[bytes]]
     bounded: bool = True
+    encrypted: bool = False
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
-    """Unpacks the files of splits, after every entry was looked at.
+    """Unpacks the files of splits after every entry was checked.
 
     Args:
         archive: the file.
@@ -69,11 +71,11 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
         The folder that holds the splits.
 
     Raises:
-        Failure: it is no archive, is damaged, or holds what an archive of text has no reason to hold.
+        Failure: it is not an archive, is damaged, or holds an entry that an archive of text does not need.
     """
     try:
         with _members(archive, address) as members:
-            _refuse_the_dangerous(members, archive, address)
+            _refuse_unsafe_entries(members, archive, address)
             splits = [member for member in members if member.kind == "file" and _is_split(member)]
             homes = {PurePosixPath(member.name).parent for member in splits}
             if len(homes) != 1:
@@ -81,7 +83,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
                 raise Failure(
                     f"The archive {what}",
                     where=address,
-                    remedy="give one with wiki.train.tokens and its fellows, or train.txt, validation.txt, test.txt",
+                    remedy="give one with wiki.{train,valid,test}.tokens, or {train,validation,test}.txt",
                 )
             for member in splits:
                 _write(member, folder / PurePosixPath(member.name).name)
@@ -89,7 +91,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
         raise Failure(
             f"The archive is damaged: {str(error) or type(error).__name__}",
             where=address,
-            remedy="run again to fetch it anew; if that does not help, the file at that address is broken",
+            remedy="run again to download it again; if that does not help, the file at that address is damaged",
         ) from error
     except OSError as error:
         raise disk_failure(error, folder) from error
@@ -97,7 +99,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
 
 
 class _Gunzipped:
-    """A gzip file as tarfile reads it, which is refused where it decompresses to more than its limit."""
+    """A gzip file for tarfile that is refused if it decompresses to more than its limit."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int, refusal: Callable[[], Failure]):
         self.stream, self.limit, self.refusal = stream, limit, refusal
@@ -125,25 +127,42 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
         with zipfile.ZipFile(archive) as opened:
             yield [_zipped(opened, info) for info in opened.infolist()]
     elif start.startswith(b"\x1f\x8b"):
-        limit = _most_bytes(archive)
+        limit = _unpacked_limit(archive)
         why = f"unpacks to more than {limit:,} bytes from {archive.stat().st_size:,}"
         with gzip.open(archive) as gunzip:
-            stream = _Gunzipped(gunzip, limit, lambda: _refused(why, address))
+            stream = _Gunzipped(gunzip, limit, lambda: _refusal(why, address))
+            if not _begins_as_tar(stream):
+                raise Failure(
+                    "The gzip file holds no tar archive",
+                    where=address,
+                    remedy="give the address of a zip or tar.gz archive that holds the three splits",
+                )
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
                 members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
-                while stream.read(_CHUNK):  # tarfile stops short of the end, where gzip compares its checksum
+                while stream.read(_CHUNK):  # tarfile stops before the end, where gzip checks its checksum
                     pass
                 yield members
     else:
         html = start.lstrip()[:1] == b"<"
         raise Failure(
-            "An HTML page came where an archive was expected" if html else "The file is not a zip or tar.gz archive",
+            "The address returns an HTML page and not an archive"
+            if html
+            else "The file is not a zip or tar.gz archive",
             where=address,
             remedy="give the address of the archive itself; a page that asks for a login also looks like this",
         )
 
 
-def _most_bytes(archive: Path) -> int:
+def _begins_as_tar(stream: _Gunzipped) -> bool:
+    try:
+        tarfile.TarInfo.frombuf(stream.read(tarfile.BLOCKSIZE), tarfile.ENCODING, "surrogateescape")
+    except tarfile.HeaderError:
+        return False
+    stream.seek(0)
+    return True
+
+
+def _unpacked_limit(archive: Path) -> int:
     """What an archive of text may unpack to."""
     return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
 
@@ -153,7 +172,8 @@ def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     kind = "folder" if info.is_dir() else "other" if link else "file"
     # The whole name: zipfile cuts the other one off at a NUL.
     name, bounded = info.orig_filename, info.compress_type in _PACKED_BY
-    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded)
+    encrypted = bool(info.flag_bits & 1)
+    return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded, encrypted)
 
 
 def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
@@ -165,29 +185,31 @@ def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> _Member:
     return _Member(info.name, info.size, "folder" if info.isdir() else "file" if info.isreg() else "other", opened)
 
 
-def _refuse_the_dangerous(members: list[_Member], archive: Path, address: str) -> None:
+def _refuse_unsafe_entries(members: list[_Member], archive: Path, address: str) -> None:
     seen: dict[str, _Member] = {}
     for member in members:
-        if why := _danger(member) or _ambiguity(member, seen.setdefault(_key(member.name), member)):
-            raise _refused(why, address)
+        if why := _unsafe_reason(member) or _ambiguous_reason(member, seen.setdefault(_key(member.name), member)):
+            raise _refusal(why, address)
     total = sum(member.size for member in members)
-    if total > _most_bytes(archive):
-        raise _refused(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
+    if total > _unpacked_limit(archive):
+        raise _refusal(f"unpacks to {total:,} bytes from {archive.stat().st_size:,}", address)
 
 
-def _danger(member: _Member) -> str | None:
+def _unsafe_reason(member: _Member) -> str | None:
     path = PurePosixPath(member.name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
         return f"names a file outside itself: {member.name!r}"
     if member.kind == "other":
         return f"holds a link or a device: {member.name!r}"
     if not member.bounded:
-        return f"packs {member.name!r} by other means than deflate, the usual one of zip"
+        return f"compresses {member.name!r} by another method than deflate"
+    if member.encrypted:
+        return f"holds {member.name!r} encrypted by a password"
     return None
 
 
-def _ambiguity(member: _Member, first: _Member) -> str | None:
-    """Why another program could unpack an entry to another file than we would, or keep the other one of two.
+def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
+    """Why another program could unpack an entry to another file, or keep the other one of two entries.
 
     Args:
         member: the entry.
@@ -205,12 +227,12 @@ def _ambiguity(member: _Member, first: _Member) -> str | None:
 
 
 def _key(name: str) -> str:
-    """Equal for names that are one file on some system: case, composed letters, and ends of names may not count."""
+    """Equal for names that some file system treats as one: case, Unicode composition and trailing dots are ignored."""
     parts = (part.rstrip(" .") or part for part in PurePosixPath(name).parts)
     return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 
 
-def _refused(why: str, address: str) -> Failure:
+def _refusal(why: str, address: str) -> Failure:
     return Failure(
         f"The archive is refused: it {why}", where=address, remedy="take the archive from a source that you trust"
     )

@@ -11,7 +11,7 @@ def download(
     tokens_key: dsl.OutputPath(str),  # type: ignore[valid-type]
     reuse_key: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> str:
-    """Fetches the corpus, checks its digests and decides whether there is anything to train.
+    """Fetches the corpus, checks its digests and decides whether the run trains.
 
     The decision is the only return value because kfp.local resolves a condition on nothing else.
 
@@ -19,8 +19,8 @@ def download(
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
         corpus: train.txt, validation.txt, test.txt and their manifest.
-        tokens_key: the reuse key of the tokens that these settings and this corpus ask for.
-        reuse_key: that of the model.
+        tokens_key: the reuse key of the tokens.
+        reuse_key: the reuse key of the model.
 
     Returns:
         `train` or `skip`.

@@ -17,7 +17,7 @@ ATTRIBUTION = (
 
 
 @dataclass(frozen=True)
-class Known:
+class PublishedCorpus:
     """A published corpus.
 
     Attributes:
@@ -37,7 +37,7 @@ class Known:
         return dataset_digest(self.files)
 
 
-RAW = Known(
+RAW = PublishedCorpus(
     name="wikitext-2-raw-v1",
     model_name=MODEL,
     released_as=".raw",
@@ -47,7 +47,7 @@ RAW = Known(
         "test": FileFact(1_290_590, "173c87a53759e0201f33e0ccf978e510c2042d7f2cb78229d9a50d79b9e7dd08"),
     },
 )
-TOKENS = Known(
+TOKENS = PublishedCorpus(
     name="wikitext-2-v1",
     model_name=f"{MODEL}-wikitext-2-v1",
     released_as=".tokens",
@@ -67,6 +67,6 @@ def dataset_digest(files: dict[str, FileFact]) -> str:
     return digest_of({split: files[split].sha256 for split in SPLITS})
 
 
-def recognise(files: dict[str, FileFact]) -> Known | None:
+def find_published(files: dict[str, FileFact]) -> PublishedCorpus | None:
     """The published corpus that has exactly these splits, or None."""
     return next((known for known in KNOWN.values() if known.files == files), None)

@@ -1,4 +1,4 @@
-"""A corpus that was fetched: checked, named and put where the next steps read it."""
+"""A fetched corpus: it is checked, named and written to the folder that the next steps read."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from components.download.corpora import (
     MODEL,
     RESERVED,
     SAMPLE,
-    Known,
+    PublishedCorpus,
     dataset_digest,
-    recognise,
+    find_published,
 )
-from components.download.encoding import check_text, without_marks
+from components.download.encoding import check_text, without_byte_order_marks
 from components.download.naming import name_from, with_digest
 from components.download.settings import DownloadSettings
 from components.download.splits import has_released_names
@@ -29,28 +29,28 @@ from components.shared.storage.files import FileFact, disk_failure, file_fact, w
 from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.text.articles import SPLIT_FILE
 
-# Where the text comes from that has a model's name, if it is another one than that of a dataset digest.
-Owner = Callable[[str, str], str | None]
+# Gives the address of another text whose models have this name, by model name and dataset digest.
+NameOwner = Callable[[str, str], str | None]
 
 
-def nobody(model_name: str, dataset_digest: str) -> str | None:
-    """The owner of every name where no registry is asked."""
+def no_other_owner(model_name: str, dataset_digest: str) -> str | None:
+    """Used where no registry is available."""
     return None
 
 
 @dataclass(frozen=True)
 class CorpusFacts:
-    """What later steps learn of a corpus, beside its files.
+    """The metadata of a corpus for later steps.
 
     Attributes:
         name: of the corpus.
         model_name: under which its models are registered.
-        dataset_digest: of its splits, see `dataset_digest`.
+        dataset_digest: see `components.download.corpora.dataset_digest`.
         licence: of the text.
-        attribution: whom the licence asks to name.
+        attribution: the authors that the licence requires to be named.
         source: where it came from, without secrets.
         published: whether the bytes are those of a published release.
-        changes: what was changed of the text as it was given, a phrase each.
+        changes: descriptions of the changes that were made to the given text.
     """
 
     name: str
@@ -63,14 +63,14 @@ class CorpusFacts:
     changes: list[str] = field(default_factory=list)
 
 
-def take_off_marks(files: dict[str, Path]) -> list[str]:
-    """Takes the byte-order marks off the files of a run's own, and says of which splits."""
+def strip_byte_order_marks(files: dict[str, Path]) -> list[str]:
+    """Removes byte-order marks from files of the run, and describes each change."""
     changes = []
     for split, path in files.items():
         data = path.read_bytes()
-        if (text := without_marks(data)) != data:
+        if (text := without_byte_order_marks(data)) != data:
             write_atomically(path, text)
-            changes.append(f"a byte-order mark was taken off {split}")
+            changes.append(f"a byte-order mark was removed from {split}")
     return changes
 
 
@@ -86,22 +86,22 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
         The facts of a published corpus, or None for another text.
 
     Raises:
-        Failure: a split is no text, or differs from the release that its name or `wanted` promises.
+        Failure: a split is not text, or differs from the release that its name or `wanted` requires.
     """
     for split, path in files.items():
         check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}", path.name)
     facts = {split: file_fact(path) for split, path in files.items()}
-    known = recognise(facts)
+    known = find_published(facts)
     if wanted and (known is None or known.name != wanted):
-        raise _differs(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
+        raise _mismatch(facts, files, KNOWN[wanted], source, f"The bytes are not those of {wanted}")
     if known is None and has_released_names(files):
         ending = files["train"].suffix
-        nearest = max(KNOWN.values(), key=lambda other: (_same(other, facts), other.released_as == ending))
-        raise _differs(facts, files, nearest, source, "The files are called as WikiText's but hold other bytes")
+        nearest = max(KNOWN.values(), key=lambda other: (_equal_splits(other, facts), other.released_as == ending))
+        raise _mismatch(facts, files, nearest, source, "The files have WikiText's names but other bytes")
     return published_facts(known, source) if known else None
 
 
-def published_facts(known: Known, source: str) -> CorpusFacts:
+def published_facts(known: PublishedCorpus, source: str) -> CorpusFacts:
     """The facts of a published corpus."""
     return CorpusFacts(
         name=known.name,
@@ -114,13 +114,13 @@ def published_facts(known: Known, source: str) -> CorpusFacts:
     )
 
 
-def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: Owner = nobody) -> CorpusFacts:
-    """The facts of a team's own text.
+def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
+    """The metadata of a user's own text.
 
     Args:
         files: a file for each split.
-        settings: a name that they give is taken as it is.
-        owner: whose a name is that was made of the address.
+        settings: a name given there is used as it is.
+        owner: is asked whether a name made from the address is used for another text.
 
     Raises:
         Failure: its name is that of a published corpus or of the sample.
@@ -128,9 +128,9 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: Owner =
     name = settings.name or name_from(settings.corpus)
     if name in RESERVED:
         raise Failure(
-            f"The name {name!r} belongs to a corpus of the project, and this text is another",
+            f"The name {name!r} is reserved for a corpus of the project, and this is another text",
             where=redact(settings.corpus),
-            remedy="give the text a name of its own by --set download.name=NAME",
+            remedy="name the text by --set download.name=NAME",
             exit_code=ExitCode.USAGE,
         )
     digest = dataset_digest({split: file_fact(path) for split, path in files.items()})
@@ -165,8 +165,8 @@ def sample_facts(files: dict[str, Path], licence: str, attribution: str) -> Corp
     )
 
 
-def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
-    """Moves checked files to where the next steps read them; the manifest comes last.
+def write_corpus(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
+    """Moves checked files to the folder that the next steps read, and writes the manifest last.
 
     Raises:
         Failure: the folder cannot be written.
@@ -180,16 +180,18 @@ def place(files: dict[str, Path], facts: CorpusFacts, folder: Path) -> Manifest:
     return write_manifest(folder, "corpus", asdict(facts))
 
 
-def _same(known: Known, facts: dict[str, FileFact]) -> int:
+def _equal_splits(known: PublishedCorpus, facts: dict[str, FileFact]) -> int:
     return sum(known.files[split] == fact for split, fact in facts.items())
 
 
-def _differs(facts: dict[str, FileFact], files: dict[str, Path], release: Known, source: str, what: str) -> Failure:
+def _mismatch(
+    facts: dict[str, FileFact], files: dict[str, Path], release: PublishedCorpus, source: str, what: str
+) -> Failure:
     split = next(split for split in facts if facts[split] != release.files[split])
     seen, wanted = facts[split], release.files[split]
     return Failure(
         f"{what}: {files[split].name} has {seen.size:,} bytes and sha256 {seen.sha256[:12]}…,"
         f" {release.name} has {wanted.size:,} and {wanted.sha256[:12]}…",
         where=redact(source),
-        remedy="fetch the release again, or call a text of your own train.txt, validation.txt, test.txt",
+        remedy="fetch the release again, or name the files of your own text train.txt, validation.txt and test.txt",
     )

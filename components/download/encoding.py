@@ -1,7 +1,6 @@
-"""What the bytes of a split are, where they are no UTF-8 text with plain line ends, and the command that converts them.
+"""Checks that a split is UTF-8 text with newlines, and names the command that converts it if it is not.
 
-A byte-order mark is the only thing that is changed here: it stands before the text and is no part of it, and a title
-behind it would not be one.
+Only a byte-order mark is removed here: it is not part of the text, and a title line after it would not be recognized.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from components.shared.base.failure import Failure
 
 _MARK = codecs.BOM_UTF8
 _SAMPLE = 1 << 16  # bytes
-# The longer ones first: that of UTF-32 begins like that of UTF-16.
+# The longer marks first: that of UTF-32 begins like that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -39,14 +38,14 @@ _BREAKS = {
 _STRAY = 1
 # A text of which more bytes than this are not ASCII is not in the Latin alphabet.
 _DENSE = 0.4
-# What iconv calls an encoding whose name in Python it does not know.
+# The names of iconv for encodings whose Python names it does not know.
 _ICONV = {"euc_jis_2004": "EUC-JP", "euc_jisx0213": "EUC-JP"}
 
 
-def without_marks(data: bytes) -> bytes:
+def without_byte_order_marks(data: bytes) -> bytes:
     """The bytes without the byte-order marks at their beginning and at the beginning of lines.
 
-    Those within lines stay: they are characters of the text, as in WikiText-2.
+    Marks within lines are kept: they are characters of the text, as in WikiText-2.
     """
     while data.startswith(_MARK):
         data = data.removeprefix(_MARK)
@@ -56,7 +55,7 @@ def without_marks(data: bytes) -> bytes:
 
 
 def check_text(split: str, data: bytes, where: str, name: str) -> None:
-    """Refuses a split that no tokenizer should see.
+    """Refuses a split that is not plain UTF-8 text.
 
     Args:
         split: of the corpus.
@@ -65,17 +64,17 @@ def check_text(split: str, data: bytes, where: str, name: str) -> None:
         name: of the file, for the command that converts it.
 
     Raises:
-        Failure: it is empty, is not UTF-8, holds NUL bytes, or ends its lines by something else than a newline.
+        Failure: it is empty, is not UTF-8, holds NUL bytes, or does not end its lines with newlines.
     """
     if not data.strip():
-        raise Failure(f"The {split} split is empty", where=where, remedy="give it text")
+        raise Failure(f"The {split} split is empty", where=where, remedy="add text to it")
     if flaw := _of_encoding(data, name) or _of_line_ends(data, name):
         what, remedy = flaw
         raise Failure(f"The {split} split {what}", where=where, remedy=remedy)
 
 
 def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
-    """What is wrong, as the rest of a sentence, and the remedy."""
+    """The rest of the sentence that names the fault, and the remedy; None if there is none."""
     nul, wrong = data.find(b"\0"), _first_wrong(data)
     if nul < 0 and wrong is None:
         return None
@@ -93,7 +92,7 @@ def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
 
 
 def _first_wrong(data: bytes) -> int | None:
-    """Where the bytes stop to be UTF-8."""
+    """The position of the first byte that is not UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -146,5 +145,5 @@ def _converted(encoding: str, name: str) -> str:
 
 
 def _through(command: str, name: str) -> str:
-    """A command that puts what another one prints in the place of the file."""
+    """A command that replaces the file by the output of another command."""
     return f"`{command} > {name}.new && mv {name}.new {name}`"

@@ -10,7 +10,16 @@ from components.download import hub, sample
 from components.download.address import is_archive
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
-from components.download.corpus import CorpusFacts, Owner, check, nobody, own_facts, place, sample_facts, take_off_marks
+from components.download.corpus import (
+    CorpusFacts,
+    NameOwner,
+    check,
+    no_other_owner,
+    own_facts,
+    sample_facts,
+    strip_byte_order_marks,
+    write_corpus,
+)
 from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
@@ -24,13 +33,13 @@ from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import Store
 from components.shared.text.articles import SPLIT_FILE, SPLITS
 
-Brought = tuple[dict[str, Path], CorpusFacts]
+Fetched = tuple[dict[str, Path], CorpusFacts]
 
 
-def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: Owner = nobody) -> Manifest:
-    """Brings the corpus, from the store where its source cannot have changed since; publishes it there.
+def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: NameOwner = no_other_owner) -> Manifest:
+    """Fetches the corpus, from the store if its source cannot have changed, and publishes it there.
 
-    Until all of it is checked the folder stays as it is.
+    The folder is not touched before everything is checked.
 
     Args:
         settings: of the step.
@@ -39,7 +48,7 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: 
         owner: see `own_facts`.
 
     Raises:
-        Failure: the corpus cannot be had, or is not what it should be.
+        Failure: the corpus cannot be fetched, or is not the expected one.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -47,15 +56,15 @@ def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: 
     except OSError as error:
         raise disk_failure(error, folder) from error
     with work as name:
-        files, facts = _bring(settings, Path(name), store, owner)
-        manifest = place(files, facts, folder)
+        files, facts = _fetch(settings, Path(name), store, owner)
+        manifest = write_corpus(files, facts, folder)
     store.publish(folder, "corpus", facts.dataset_digest)
     if settings.sha256:
         store.put_record(_pointer(settings.sha256), {"dataset_digest": facts.dataset_digest})
     return manifest
 
 
-def _bring(settings: DownloadSettings, work: Path, store: Store, owner: Owner) -> Brought:
+def _fetch(settings: DownloadSettings, work: Path, store: Store, owner: NameOwner) -> Fetched:
     if settings.corpus == SAMPLE:
         return _sample(work)
     if settings.corpus in KNOWN:
@@ -64,21 +73,21 @@ def _bring(settings: DownloadSettings, work: Path, store: Store, owner: Owner) -
     return files, read_own(files, settings, owner)
 
 
-def read_own(files: dict[str, Path], settings: DownloadSettings, owner: Owner = nobody) -> CorpusFacts:
-    """The facts of files that settings point to, after byte-order marks were taken off them.
+def read_own(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
+    """The metadata of the files that the settings name, after byte-order marks were removed from them.
 
     Raises:
         Failure: see `check` and `own_facts`.
     """
-    changes = take_off_marks(files)
+    changes = strip_byte_order_marks(files)
     facts = check(files, settings.corpus) or own_facts(files, settings, owner)
     for change in changes:
-        emit("note", text=f"{change[0].upper()}{change[1:]}: it is no part of the text")
+        emit("note", text=f"{change[0].upper()}{change[1:]}: it is not part of the text")
     return replace(facts, changes=changes)
 
 
 def copy_folder(folder: Path, address: str, work: Path) -> dict[str, Path]:
-    """Copies the splits of a local folder to a folder of the run's own.
+    """Copies the splits of a local folder to a folder of the run.
 
     Raises:
         Failure: see `find_splits`; or a file cannot be read.
@@ -86,19 +95,19 @@ def copy_folder(folder: Path, address: str, work: Path) -> dict[str, Path]:
     return {split: _copy(path, work / path.name) for split, path in find_splits(folder, address).items()}
 
 
-def _release(settings: DownloadSettings, work: Path, store: Store) -> Brought:
+def _release(settings: DownloadSettings, work: Path, store: Store) -> Fetched:
     name = settings.corpus
     digest = KNOWN[name].dataset_digest
     if stored := _stored(digest, work, store):
-        return stored, _surely(check(stored, store.address("corpus", digest), wanted=name))
+        return stored, _not_none(check(stored, store.address("corpus", digest), wanted=name))
     try:
         files = hub.download_release(name, work)
     except Failure as failure:
         if failure.exit_code != ExitCode.UNREACHABLE or not settings.fall_back_to_sample:
             raise
-        emit("note", text=f"{failure.what}. Going on with the project's own small sample text instead of {name}")
+        emit("note", text=f"{failure.what}. The run uses the project's small sample corpus instead of {name}")
         return _sample(work)
-    return files, _surely(check(files, hub.address(name), wanted=name))
+    return files, _not_none(check(files, hub.address(name), wanted=name))
 
 
 def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
@@ -116,21 +125,21 @@ def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str,
         if pointer and (stored := _stored(pointer["dataset_digest"], work, store)):
             return stored
     elif settings.corpus.startswith("http://"):
-        emit("note", text=f"Nothing vouches for what {where} sends: prefer https://, or set download.sha256")
+        emit("note", text=f"What {where} sends is not authenticated: use https://, or set download.sha256")
     archive = work / "archive"
     download(settings.corpus, archive)
     if settings.sha256 and (seen := file_fact(archive).sha256) != settings.sha256:
         raise Failure(
             f"The archive has sha256 {seen}, expected {settings.sha256}",
             where=where,
-            remedy="find out why it changed; if it is to be trusted, set download.sha256 to the new one",
+            remedy="find out why it changed; if you trust it, set download.sha256 to the new digest",
         )
     folder = work / "unpacked"
     folder.mkdir()
     return find_splits(unpack(archive, folder, where), where)
 
 
-def _sample(work: Path) -> Brought:
+def _sample(work: Path) -> Fetched:
     files = {split: work / SPLIT_FILE[split] for split in SPLITS}
     for split, text in sample.sample_corpus().items():
         write_atomically(files[split], text)
@@ -144,7 +153,7 @@ def _stored(dataset_digest: str, work: Path, store: Store) -> dict[str, Path] | 
     return {split: work / SPLIT_FILE[split] for split in SPLITS}
 
 
-def _surely(facts: CorpusFacts | None) -> CorpusFacts:
+def _not_none(facts: CorpusFacts | None) -> CorpusFacts:
     assert facts is not None, "a corpus that was checked against a release is that release"
     return facts
 
@@ -158,7 +167,7 @@ def _copy(source: Path, target: Path) -> Path:
         data = source.read_bytes()
     except OSError as error:
         raise Failure(
-            f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="mend its permissions"
+            f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="fix its permissions"
         ) from error
     write_atomically(target, data)
     return target

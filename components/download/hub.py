@@ -21,20 +21,20 @@ _PAUSE = 1.0  # seconds between two attempts
 
 
 def address(name: str) -> str:
-    """Where a release stands, for people."""
+    """The address of a release, for messages."""
     return f"https://huggingface.co/datasets/{REPOSITORY} ({name}, revision {REVISION[:12]})"
 
 
 def rebuild(rows: Iterable[str]) -> bytes:
-    """The bytes of a split from its rows: the Hub stores the line of one blank as an empty row."""
+    """The bytes of a split from its rows: the Hub stores a line of one blank as an empty row."""
     return "".join(row or " \n" for row in rows).encode()
 
 
 def download_release(name: str, folder: Path) -> dict[str, Path]:
     """Downloads the pinned revision of a release.
 
-    The files of the data set are asked for by its name on the Hub: `datasets` would take a folder of that name in the
-    working folder for it.
+    The files are downloaded by the name of the data set on the Hub: `datasets` would prefer a folder of that name in
+    the working directory.
 
     Args:
         name: of the configuration.
@@ -44,8 +44,8 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
         The files by split.
 
     Raises:
-        Failure: the Hub cannot be reached, within seconds where there is no network at all; it refuses; or its cache
-            cannot be written or is damaged.
+        Failure: the Hub cannot be reached, which takes seconds without a network; it refuses; or the cache cannot be
+            written or is damaged.
     """
     if not is_offline():
         _check_reachable(name)
@@ -86,19 +86,19 @@ def _rows(folder: Path, split: str) -> list[str]:
         return [row for path in paths for row in pq.read_table(path, columns=["text"])["text"].to_pylist()]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise Failure(
-            f"What the cache of the Hub holds of the {split} split is damaged: {_first_line(error)}",
+            f"The cached files of the {split} split from the Hub are damaged: {_first_line(error)}",
             where=str(folder),
-            remedy="remove that folder with all that it links to, or set HF_HOME to another one, and run again",
+            remedy="delete that folder and the files that it links to, or set HF_HOME to another folder, and run again",
         ) from error
 
 
 def _check_reachable(name: str) -> None:
-    """Asks for one header with short patience, before a library that waits and repeats for minutes.
+    """Requests one header with a short time-out, because the library would wait and retry for minutes.
 
-    A connection that is dropped is tried again; a name that nobody knows, as without a network, is not.
+    A dropped connection is retried; a failed name resolution, as without a network, is not.
 
     Raises:
-        Failure: nothing answers.
+        Failure: the Hub does not answer.
     """
     trouble: list[Exception] = [TimeoutError(f"no answer in {_PATIENCE:g} s")]
 
@@ -128,7 +128,7 @@ def _check_reachable(name: str) -> None:
 def _failure(name: str, error: Exception) -> Failure:
     return hub_failure(
         error,
-        f"The corpus {name} cannot be had from the Hub",
+        f"The corpus {name} cannot be downloaded from the Hub",
         address(name),
         "give --corpus or WIKIGPT_CORPUS a local folder, an https:// archive or an s3:// prefix that holds it, or"
         " --corpus sample for the project's own small text",

@@ -1,4 +1,4 @@
-"""What the models of a team's own text are called, and whether that name belongs to another text."""
+"""The name of the models of a user's own text, and whether that name is already used for another text."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def name_from(address: str) -> str:
 
 
 def with_digest(name: str, of: str) -> str:
-    """The name, cut where it is too long, with a digest of what it stands for."""
+    """The name, shortened if it is too long, followed by a digest of `of`."""
     name = (name or _NO_NAME)[: LONGEST - _DIGEST - 1]
     while len(name.encode()) > _MOST_BYTES - _DIGEST - 1:
         name = name[:-1]
@@ -50,11 +50,11 @@ def is_name(text: str) -> bool:
     return text == _in_lower_case(text) and text[:1].isalnum() and all(map(_is_kept, text)) and _fits(text)
 
 
-def belongs_to_another(client: MlflowClient, model_name: str, address: str, dataset_digest: str) -> str | None:
-    """Where the text comes from that has a model's name, if it is another text than ours; else None.
+def other_source_of_name(client: MlflowClient, model_name: str, address: str, dataset_digest: str) -> str | None:
+    """The address of another text whose models already have this name; None if there is none.
 
     It is ours where a version was made of the same bytes or of a text from the same address, which may have changed
-    since; or where nobody recorded the address, as before there was a tag for it.
+    since; or if no version has the tag of the address, which versions of earlier releases lack.
 
     Args:
         client: of the registry.

@@ -1,4 +1,4 @@
-"""The step: fetch and check the corpus, then decide by the ladder whether there is anything to train."""
+"""The step: fetch and check the corpus, then decide whether the run trains or reuses what exists."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.download.corpus import Owner
+from components.download.corpus import NameOwner
 from components.download.fetch import fetch_corpus
-from components.download.naming import belongs_to_another
+from components.download.naming import other_source_of_name
 from components.download.settings import DownloadSettings
 from components.shared.base.events import emit
 from components.shared.reuse.decide import Decision, decide
-from components.shared.reuse.external_inputs import ingredients
+from components.shared.reuse.external_inputs import external_input_digests
 from components.shared.reuse.keys import Request, request_of
-from components.shared.reuse.prior_artifacts import Standing, look_up
+from components.shared.reuse.prior_artifacts import PriorArtifacts, find_prior_artifacts
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
@@ -24,13 +24,13 @@ from components.shared.tracking.run import settings_for_the_record, translate_ml
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What the steps after this one are told.
+class DownloadOutput:
+    """The outputs of the step.
 
     Attributes:
         decision: "train" or "skip".
-        tokens_key: the reuse key of the tokens that these settings and this corpus ask for.
-        reuse_key: that of the model.
+        tokens_key: the reuse key of the tokens.
+        reuse_key: the reuse key of the model.
     """
 
     decision: str
@@ -38,45 +38,43 @@ class Outcome:
     reuse_key: str
 
 
-def run(step: Step, corpus_dir: Path) -> Outcome:
-    """Writes the corpus to a folder and says what the run does.
+def run(step: Step, corpus_dir: Path) -> DownloadOutput:
+    """Writes the corpus to a folder and decides what the run does.
 
     Raises:
-        Failure: the corpus is not to be had or not what it should be; another run trains the same.
+        Failure: the corpus cannot be fetched or is not the expected one; another run trains this reuse key.
     """
     settings = step.section(DownloadSettings)
-    corpus = fetch_corpus(settings, corpus_dir, step.store, _owner(step, settings))
-    request = request_of(corpus.metadata["dataset_digest"], step.settings, ingredients(step.settings))
+    corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))
+    request = request_of(corpus.metadata["dataset_digest"], step.settings, external_input_digests(step.settings))
     key = request.reuse_key
     with translate_mlflow_errors(step.tracking.client):
         _end_dead_runs(step)
-        standing = look_up(step.store, step.tracking.client, corpus.metadata["model_name"], key)
-        decision = decide(
-            force=settings.force, version=standing.version, model=standing.model, checkpoint=standing.checkpoint
-        )
-        _record(step, settings, corpus, request, decision, standing)
-    step.published.update(decision=decision.word, reason=decision.reason, model=corpus.metadata["model_name"])
-    step.published.update(version=standing.version if decision.word == "skip" else None)
-    if decision.word == "train":
+        prior = find_prior_artifacts(step.store, step.tracking.client, corpus.metadata["model_name"], key)
+        decision = decide(force=settings.force, version=prior.version, model=prior.model, checkpoint=prior.checkpoint)
+        _record(step, settings, corpus, request, decision, prior)
+    step.published.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
+    step.published.update(version=prior.version if decision.action == "skip" else None)
+    if decision.action == "train":
         training_lock(step.store, key).refuse(step.run)
     emit(
         "decision",
-        word=decision.word,
-        rung=decision.rung,
+        action=decision.action,
+        level=decision.level,
         reason=decision.reason,
         reuse_key=key,
         corpus=corpus.metadata["name"],
         model_name=corpus.metadata["model_name"],
-        version=standing.version,
+        version=prior.version,
     )
-    return Outcome(decision.word, request.tokens_key, key)
+    return DownloadOutput(decision.action, request.tokens_key, key)
 
 
-def _owner(step: Step, settings: DownloadSettings) -> Owner:
+def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner:
     def ask(model_name: str, dataset_digest: str) -> str | None:
         client = step.tracking.client
         with translate_mlflow_errors(client):
-            return belongs_to_another(client, model_name, settings.corpus, dataset_digest)
+            return other_source_of_name(client, model_name, settings.corpus, dataset_digest)
 
     return ask
 
@@ -94,12 +92,12 @@ def _record(
     corpus: Manifest,
     request: Request,
     decision: Decision,
-    standing: Standing,
+    prior: PriorArtifacts,
 ) -> None:
-    # Our own section with its secrets filled in, to be redacted: a reference would say nothing of the address.
+    # The section with its secrets filled in: the redacted address is recorded, and not a reference to a secret.
     step.tracking.params(_described({**step.settings, "download": asdict(settings)}))
     tags = {
-        registry.DECISION: decision.word,
+        registry.DECISION: decision.action,
         registry.DECISION_REASON: decision.reason,
         registry.REUSE_KEY: request.reuse_key,
         registry.TOKENS_KEY: request.tokens_key,
@@ -107,8 +105,8 @@ def _record(
         registry.CORPUS: corpus.metadata["name"],
         registry.CORPUS_SOURCE: corpus.metadata["source"],
     }
-    if decision.word == "skip":
-        tags[registry.MODEL_VERSION] = f"{corpus.metadata['model_name']}/{standing.version}"
+    if decision.action == "skip":
+        tags[registry.MODEL_VERSION] = f"{corpus.metadata['model_name']}/{prior.version}"
     step.tracking.tags(tags)
 
 

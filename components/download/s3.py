@@ -11,7 +11,7 @@ from components.shared.storage.s3 import S3Objects
 
 
 def download_prefix(address: str, folder: Path) -> Path:
-    """Downloads the files of splits that stand right below a prefix. Nothing is listed: reading is all it needs.
+    """Downloads the files of splits directly below a prefix. It only needs the right to read objects, not to list them.
 
     Raises:
         Failure: there are none, or the storage cannot be used.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from components.download.address import is_archive
 from components.download.corpora import RESERVED
 from components.download.naming import LONGEST, is_name
-from components.shared.base.address import is_bucket, is_web_address
+from components.shared.base.address import is_bucket, is_web_address, names_bucket
 from components.shared.base.ranges import safe_repr
 
 _SCHEMES = ("https", "http", "s3")
@@ -21,11 +21,11 @@ class DownloadSettings:
     Attributes:
         corpus: `wikitext-2-raw-v1`, `wikitext-2-v1` or `sample`; a local folder; an `https://` address of a zip or
             tar.gz archive; an `s3://` prefix.
-        name: of a team's own text: its models are called `wikigpt-<name>`. By default the last part of its address,
-            with a digest where models of another text have that name.
-        sha256: that an archive must have (64 hex digits); a pinned archive is fetched once and then reused.
-        force: train although a version, a model or a checkpoint is there.
-        fall_back_to_sample: train on `sample` where the Hub cannot be reached.
+        name: of a user's own text; its models are called `wikigpt-<name>`. The default is the last part of its
+            address, followed by a digest if models of another text have that name.
+        sha256: of an archive (64 hex digits); a pinned archive is downloaded once and then reused.
+        force: train even if a version, a model or a checkpoint exists.
+        fall_back_to_sample: train on `sample` if the Hub cannot be reached.
     """
 
     corpus: str = "wikitext-2-raw-v1"
@@ -43,9 +43,9 @@ class DownloadSettings:
                 f"corpus must be a name, a folder, or an https:// or s3:// address, got {safe_repr(scheme)}"
             )
         if is_archive(self.corpus) and not is_web_address(self.corpus):
-            raise ValueError(f"corpus must have a host that can be asked, got {safe_repr(self.corpus)}")
-        if is_bucket(self.corpus) and not self.corpus.removeprefix("s3://").strip("/"):
-            raise ValueError(f"corpus must name a bucket after s3://, got {self.corpus!r}")
+            raise ValueError(f"corpus must have a valid host, got {safe_repr(self.corpus)}")
+        if is_bucket(self.corpus) and not names_bucket(self.corpus):
+            raise ValueError(f"corpus must name a bucket after s3://, got {safe_repr(self.corpus)}")
         if self.name is not None and not is_name(self.name):
             raise ValueError(
                 f"name must be at most {LONGEST} letters in lower case, digits, dots and dashes,"

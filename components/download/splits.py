@@ -17,7 +17,7 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     """The files of the three splits: in WikiText's names, or `train.txt`, `validation.txt`, `test.txt`.
 
     Raises:
-        Failure: there is no such folder, no such file in it, not all three of one naming, or all three of two.
+        Failure: the folder does not exist, holds no split, lacks one, or holds two complete corpora.
     """
     if not folder.is_dir():
         what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"
@@ -26,7 +26,7 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     if _present(folder, namings[1]) == len(namings[1]):
         first, second = namings[0]["train"], namings[1]["train"]
         raise Failure(
-            f"The folder holds more than one corpus: {first} and {second} with their fellows",
+            f"The folder holds more than one corpus: one with {first} and one with {second}",
             where=address,
             remedy="give --corpus a folder that holds one of them",
         )
@@ -46,7 +46,7 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
 
 
 def has_released_names(files: dict[str, Path]) -> bool:
-    """Whether the files are called as in a release of WikiText."""
+    """Whether the files have the names of a release of WikiText."""
     return {split: path.name for split, path in files.items()} in RELEASED_NAMES
 
 

@@ -1,4 +1,4 @@
-"""Bytes from a web server to a file: streamed, resumed, tried again with backoff where that may help."""
+"""Downloads from a web server to a file, with resumption and with retries after a growing delay."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _PROGRESS_EVERY = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-class _Cut(Exception):
+class _TruncatedBody(Exception):
     """The answer ended before its announced length."""
 
 
 @dataclass
 class _Partial:
-    """What has come so far, and the tag by which the server knows that it is still the same file."""
+    """The bytes received so far, and the ETag of the file that they belong to."""
 
     path: Path
     etag: str = ""
@@ -50,15 +50,16 @@ class _Partial:
 def download(address: str, target: Path, *, wait: wait_base | None = None) -> None:
     """Streams an address to a file, with progress events.
 
-    A cut connection is resumed where the server can do that; a busy server, a timeout or a cut is tried five times.
+    An interrupted download is resumed if the server supports ranges. A busy server, a timeout and an interrupted
+    connection are retried, in all five attempts.
 
     Args:
         address: `https://…`.
-        target: the file; it is written as the bytes come, so it belongs in a scratch folder.
+        target: the file; it is written as the bytes arrive, so it must be in a temporary folder.
         wait: between attempts; by default random, below half a second at first and eight at last.
 
     Raises:
-        Failure: the server refuses, is away, or keeps cutting the answer; the disk is full.
+        Failure: the server refuses, cannot be reached, or closes the connection each time; the disk is full.
     """
     import requests
     from tenacity import Retrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -67,13 +68,13 @@ def download(address: str, target: Path, *, wait: wait_base | None = None) -> No
     attempts = Retrying(
         stop=stop_after_attempt(ATTEMPTS),
         wait=wait or wait_random_exponential(multiplier=0.5, max=8),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_retryable),
         before_sleep=before_sleep_log(_log, logging.WARNING),
         reraise=True,
     )
     try:
         attempts(_stream, address, partial)
-    except (_Cut, requests.RequestException) as error:
+    except (_TruncatedBody, requests.RequestException) as error:
         raise _failure(address, error) from error
     except OSError as error:
         raise disk_failure(error, target) from error
@@ -89,22 +90,22 @@ def _stream(address: str, partial: _Partial) -> None:
         partial.etag = answer.headers.get("ETag", "")
         total = _announced(answer, partial.size if resumed else 0)
         with open(partial.path, "ab" if resumed else "wb") as stream:
-            done = told = stream.tell()
+            done = reported = stream.tell()
             try:
                 for piece in _pieces(answer):
                     done += stream.write(piece)
-                    if done - told >= _PROGRESS_EVERY or done == total:
+                    if done - reported >= _PROGRESS_EVERY or done == total:
                         emit("progress", step="download", done=done, total=total)
-                        told = done
+                        reported = done
             except ProtocolError as error:
-                raise _Cut(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
+                raise _TruncatedBody(f"{done:,} of {total:,} bytes" if total else f"{done:,} bytes") from error
 
 
 def _pieces(answer: Response) -> Iterator[bytes]:
     """The body as the server sends it.
 
-    An encoding that nobody asked for is left in place: to decode it would fill the disk from a few bytes, and a cut
-    could not be resumed by the position in what was decoded.
+    A content encoding that was not requested is not decoded: a few bytes could decode to more than the disk holds,
+    and a truncated body could not be resumed at a position of the decoded bytes.
     """
     import requests
     from urllib3.exceptions import ReadTimeoutError, SSLError
@@ -122,15 +123,15 @@ def _announced(answer: Response, had: int) -> int | None:
     return had + int(length) if length.isdigit() else None
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether a later attempt may go better. A name that nobody knows stays unknown."""
+def _is_retryable(error: BaseException) -> bool:
+    """Whether a retry may succeed. It does not after a failed name resolution."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code in (408, 429)
     if isinstance(error, requests.ConnectionError) and "NameResolutionError" in repr(error):
         return False
-    return isinstance(error, (_Cut, requests.ConnectionError, requests.Timeout))
+    return isinstance(error, (_TruncatedBody, requests.ConnectionError, requests.Timeout))
 
 
 def _failure(address: str, error: Exception) -> Failure:
@@ -142,18 +143,18 @@ def _failure(address: str, error: Exception) -> Failure:
         return Failure(
             f"The server answered {status} {error.response.reason}",
             where=where,
-            remedy="look whether the address is right and open to you, or give --corpus another one",
+            remedy="check that the address is right and that you may read it, or give --corpus another one",
             exit_code=ExitCode.UNAUTHORISED if status in (401, 403) else ExitCode.FAILED,
         )
-    if isinstance(error, _Cut):
+    if isinstance(error, _TruncatedBody):
         return Failure(
-            f"The download was cut off {ATTEMPTS} times, at last after {error}",
+            f"The connection was closed early in all {ATTEMPTS} attempts, the last time after {error}",
             where=where,
             remedy="run again later, or fetch the file by other means and give --corpus its folder",
         )
     return Failure(
         f"The server cannot be reached: {type(error).__name__}",
         where=where,
-        remedy="look at the network and the address, or give --corpus a local folder",
+        remedy="check the network and the address, or give --corpus a local folder",
         exit_code=ExitCode.UNREACHABLE,
     )

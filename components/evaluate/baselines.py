@@ -13,7 +13,7 @@ from components.shared.text.articles import count_lines
 
 
 @dataclass(frozen=True)
-class Reference:
+class PublishedResult:
     """A published result on the test split of WikiText-2.
 
     Attributes:
@@ -38,16 +38,16 @@ class Reference:
 _OWN = ("wikitext-word", "word_perplexity", "wikitext-2-v1", "trained on it alone")
 _ZERO_SHOT = "zero-shot, trained on 40 GB of web text"
 REFERENCES = (
-    Reference("AWD-LSTM", 65.8, *_OWN, "Merity et al. 2017, arXiv:1708.02182"),
-    Reference("AWD-LSTM with MoS", 61.45, *_OWN, "Yang et al. 2018, arXiv:1711.03953"),
-    Reference("AWD-LSTM with DOC", 58.03, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
-    Reference("Mogrifier LSTM", 55.1, *_OWN, "Melis et al. 2020, arXiv:1909.01792"),
-    Reference("DOC, ensemble of five", 53.09, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
-    Reference(
+    PublishedResult("AWD-LSTM", 65.8, *_OWN, "Merity et al. 2017, arXiv:1708.02182"),
+    PublishedResult("AWD-LSTM with MoS", 61.45, *_OWN, "Yang et al. 2018, arXiv:1711.03953"),
+    PublishedResult("AWD-LSTM with DOC", 58.03, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
+    PublishedResult("Mogrifier LSTM", 55.1, *_OWN, "Melis et al. 2020, arXiv:1909.01792"),
+    PublishedResult("DOC, ensemble of five", 53.09, *_OWN, "Takase et al. 2018, arXiv:1808.10143"),
+    PublishedResult(
         "GPT-2 124M, stride 1024", 29.94, "hf-doc", "token_perplexity", "wikitext-2-raw-v1", _ZERO_SHOT,
         "Hugging Face, transformers, Perplexity of fixed-length models",
     ),
-    Reference(
+    PublishedResult(
         "GPT-2 124M", 37.37, "lm-eval", "word_perplexity", "wikitext-2-raw-v1", _ZERO_SHOT,
         "EleutherAI, lm-evaluation-harness, task wikitext",
     ),

@@ -1,4 +1,4 @@
-"""The champion's scores on our validation text: as they were published, or else made anew from its model.
+"""The champion's scores on our validation text: those that were published, or else new ones from its model.
 
 Scores and model are those of the weights that the champion's version names, wherever they are found.
 """
@@ -22,10 +22,10 @@ from components.shared.tracking.run import translate_mlflow_errors
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-    from components.evaluate.measure import Measured
+    from components.evaluate.measure import ModelScores
 
 KIND = "evaluation"
-Measure = Callable[[Path, dict[str, Any]], "Measured"]
+Measure = Callable[[Path, dict[str, Any]], "ModelScores"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
 
 
 def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[str, Any] | None:
-    """The evaluation of some weights as the store holds it, or None; its verdict is older than the champion may be."""
+    """The evaluation of some weights as the store holds it, or None; its verdict may be about an earlier champion."""
     manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
     if manifest is None or manifest.metadata.get("weights_digest") != weights_digest:
         return None
@@ -89,7 +89,7 @@ def _scores(
         if metadata is not None:
             try:
                 scored = measure(folder if model else registered, metadata).to_dict()
-                return scored | {"weights_digest": weights}, "scored anew from its model"
+                return scored | {"weights_digest": weights}, "scored again from its model"
             except Failure as failure:
                 return None, f"these settings do not fit it: {failure.what}"
     same = version.tags.get(registry.EVALUATION_KEY) == key

@@ -22,7 +22,7 @@ def evaluate(
         model: the trained model.
         evaluation: every number by protocol, split and article, JSON.
         metrics: the headline numbers.
-        report: the same for people, one HTML file.
+        report: the same as one HTML page.
 
     Returns:
         `promote`, `keep`, `incomparable` or `invalid`.

@@ -1,4 +1,4 @@
-"""How the model goes on by itself: greedy continuations of test prompts against the real ones, and samples."""
+"""Free-running generation: greedy continuations of test prompts compared with the reference text, and samples."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _TOKENS: dict[Unit, int] = {"word": 2, "byte": 4}
 
 @dataclass(frozen=True)
 class Prompt:
-    """A place in the test split: words of a paragraph, and how it really goes on."""
+    """A prompt from the test split: the first words of a paragraph, and the reference continuation."""
 
     title: str
     text: str
-    real: str
+    reference: str
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """What the model made of a prompt, greedily and by drawing."""
+    """The continuations of a prompt: the reference, the greedy one and the sampled one."""
 
     title: str
     prompt: str
-    real: str
+    reference: str
     greedy: str
-    drawn: str
+    sampled: str
 
 
 def choose_prompts(
@@ -72,7 +72,7 @@ def continue_prompts(
     seed: int,
     unit: Unit = "word",
 ) -> list[Continuation]:
-    """Continues every prompt greedily, and the first few by drawing too."""
+    """Continues every prompt greedily, and the first few also by sampling."""
     if not prompts:
         return []
     tokenizer, budget = loaded.tokenizer, _TOKENS[unit] * continuation_words
@@ -85,32 +85,32 @@ def continue_prompts(
         return [first_words(text, continuation_words, unit) for text in decoded]
 
     likeliest = texts(prompts, greedy)
-    drawn = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
-    drawn += [""] * (len(prompts) - len(drawn))
+    sampled = texts(prompts[:samples], sampling(temperature=temperature, top_k=top_k, seed=seed))
+    sampled += [""] * (len(prompts) - len(sampled))
     return [
-        Continuation(prompt.title, prompt.text, prompt.real, *made)
-        for prompt, *made in zip(prompts, likeliest, drawn, strict=True)
+        Continuation(prompt.title, prompt.text, prompt.reference, *made)
+        for prompt, *made in zip(prompts, likeliest, sampled, strict=True)
     ]
 
 
-def quality(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
-    """BLEU by sacrebleu with its signature, and how varied the text is, beside the same of the real text.
+def generation_metrics(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
+    """BLEU by sacrebleu with its signature, and the diversity of the text, with the same numbers of the reference text.
 
-    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` the share of
-    four-grams of a continuation that stood in it before, averaged.
+    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` is the mean
+    share of four-grams of a continuation that occur earlier in it.
     """
     from sacrebleu.metrics import BLEU
 
-    made, real = [each.greedy for each in continuations], [each.real for each in continuations]
+    made, reference = [each.greedy for each in continuations], [each.reference for each in continuations]
     bleu = BLEU(tokenize="13a" if unit == "word" else "char")
-    score = bleu.corpus_score(made, [real]).score
+    score = bleu.corpus_score(made, [reference]).score
     return {
         "bleu": score,
         "signature": str(bleu.get_signature()),
         "prompts": len(continuations),
         "decoding": "greedy, free-running",
         **variety(made, unit),
-        "real": variety(real, unit),
+        "reference": variety(reference, unit),
     }
 
 
@@ -125,8 +125,14 @@ def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
 
 
 def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[str, str]]:
-    """The first few, as plain values; `continuation` is the one that was drawn."""
-    names = {"title": "title", "prompt": "prompt", "continuation": "drawn", "greedy": "greedy", "real": "real"}
+    """The first few, as plain values; `continuation` is the sampled one."""
+    names = {
+        "title": "title",
+        "prompt": "prompt",
+        "continuation": "sampled",
+        "greedy": "greedy",
+        "reference": "reference",
+    }
     return [{key: getattr(each, name) for key, name in names.items()} for each in continuations[:count]]
 
 

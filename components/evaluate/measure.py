@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from components.evaluate.continuations import choose_prompts, continue_prompts, quality, samples_of
+from components.evaluate.continuations import choose_prompts, continue_prompts, generation_metrics, samples_of
 from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
@@ -18,13 +18,13 @@ Progress = Callable[[str, str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Measured:
+class ModelScores:
     """What a model scores.
 
     Attributes:
         protocols: by name and split.
         tokenizer_digest: of the model's tokenizer.
-        bleu: see `quality`; empty where it was left out.
+        bleu: see `generation_metrics`; empty where it was left out.
         samples: see `samples_of`.
     """
 
@@ -46,7 +46,7 @@ def perplexities(
         loaded: the model.
         texts: by the name of the split.
         protocols: by which to score.
-        progress: is told protocol, split, tokens scored and tokens in all.
+        progress: is called with protocol, split, the number of scored tokens and of all tokens.
     """
     return {
         protocol: {
@@ -64,8 +64,10 @@ def perplexities(
     }
 
 
-def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress) -> Measured:
-    """Everything about one model.
+def score_model(
+    loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress
+) -> ModelScores:
+    """All scores of one model.
 
     Args:
         loaded: the model.
@@ -90,15 +92,18 @@ def measure(loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSet
         unit=unit,
     )
     judged = made[: settings.bleu_prompts]
-    return Measured(
-        scores, loaded.tokenizer_digest, quality(judged, unit) if judged else {}, samples_of(made, settings.samples)
+    return ModelScores(
+        scores,
+        loaded.tokenizer_digest,
+        generation_metrics(judged, unit) if judged else {},
+        samples_of(made, settings.samples),
     )
 
 
 def evaluation_key(settings: EvaluateSettings, dataset_digest: str) -> str:
     """The reuse key of an evaluation of some weights: what decides its numbers beside those weights.
 
-    What a GPU measures in bfloat16 is not taken for what a CPU would.
+    Scores in bfloat16 of a GPU have another key than those of a CPU.
 
     Args:
         settings: of the step.

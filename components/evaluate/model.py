@@ -45,7 +45,7 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
     """Loads a Hugging Face folder that training left.
 
     Raises:
-        Failure: the tokenizer is missing, a GPU is asked for and absent, or the window exceeds the context.
+        Failure: the tokenizer is missing, a GPU is required and absent, or the window exceeds the context.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -64,7 +64,7 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
             remedy="train again; the training step saves both together",
         )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    # As the step that tokenizes has it: what a text spells is text, also where it looks like a special token.
+    # As in the tokenize step: text that spells a special token is encoded as text.
     tokenizer.backend_tokenizer.encode_special_tokens = True
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, use_safetensors=True
@@ -75,7 +75,7 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
         model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
     window = _window(settings, context_of(model), trained_reach(model, metadata))
-    # Each holds a batch in memory; more than there are cores would be no faster.
+    # Each worker holds a batch in memory; more workers than cores would not be faster.
     workers = min(threads, cores_granted()) if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
     plain_head = not prefixed and has_linear_lm_head(model)
@@ -86,10 +86,10 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
     """Device and dtype on this machine, nothing of it `auto`.
 
-    On a CPU `auto` is float32 whatever the CPU has: older versions keep the numbers that were measured so.
+    On a CPU `auto` is float32 whatever the CPU supports, so that scores remain comparable with earlier ones.
 
     Raises:
-        Failure: a GPU is asked for where torch sees none.
+        Failure: the settings require a GPU and torch finds none.
     """
     device = pick_device(settings.device, "evaluate.device")
     if settings.dtype != "auto":
@@ -98,9 +98,9 @@ def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
 
 
 def trained_reach(model: Any, metadata: dict[str, Any]) -> int:
-    """Tokens that the model learned to read at once.
+    """The context that the model was trained with, in tokens.
 
-    A model made from scratch has seen no position beyond its training blocks, whatever its config allows.
+    A model trained from scratch has not seen positions beyond its training sequences, whatever its config allows.
     """
     identity = with_new_names(metadata.get("identity", {}))
     context = context_of(model)

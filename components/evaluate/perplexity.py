@@ -90,7 +90,7 @@ def score_text(
         protocol: a name among `PROTOCOLS`.
         scorer: the model.
         tokenizer: the fast tokenizer of transformers that it was trained with.
-        trained_bos: the token that separates texts in the model's training, None if it knows none.
+        trained_bos: the token that separated texts in the model's training, None if there was none.
         progress: see `Scorer.score`.
     """
     plan = PROTOCOLS[protocol](text)

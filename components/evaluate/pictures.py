@@ -31,8 +31,8 @@ _TITLE_LENGTH = 34
 
 
 @dataclass(frozen=True)
-class Rung:
-    """A model on the ladder.
+class ComparedModel:
+    """A model in the comparison chart.
 
     Attributes:
         name: of the model.
@@ -45,29 +45,29 @@ class Rung:
     kind: Kind
 
 
-def ladder(rungs: Sequence[Rung], unit: Unit) -> Html:
-    """Word perplexities, or bits per byte, one below the other; the lowest stands at the bottom.
+def comparison_chart(models: Sequence[ComparedModel], unit: Unit) -> Html:
+    """Word perplexities, or bits per byte, one below the other; the lowest is at the bottom.
 
     Perplexities are on a logarithmic axis, as bits are logarithms already.
     """
     colours = {"this": SERIES[0], "champion": SERIES[1], "baseline": MUTED, "published": MUTED}
-    ordered = sorted(rungs, key=lambda rung: rung.value)
+    ordered = sorted(models, key=lambda model: model.value)
     with plots("", height=0.7 + 0.3 * len(ordered)) as [axes]:
         start = 0.8 * ordered[0].value if unit == "word" else 0.0
-        for place, rung in enumerate(ordered):
-            ours = rung.kind in ("this", "champion")
-            axes.plot([start, rung.value], [place, place], color=colours[rung.kind], linewidth=1.6 if ours else 0.8)
-            axes.plot(rung.value, place, "o", color=colours[rung.kind], markersize=8 if ours else 5)
+        for place, model in enumerate(ordered):
+            ours = model.kind in ("this", "champion")
+            axes.plot([start, model.value], [place, place], color=colours[model.kind], linewidth=1.6 if ours else 0.8)
+            axes.plot(model.value, place, "o", color=colours[model.kind], markersize=8 if ours else 5)
             axes.annotate(
-                number(rung.value), (rung.value, place), (8, 0), textcoords="offset points", va="center", color=INK
+                number(model.value), (model.value, place), (8, 0), textcoords="offset points", va="center", color=INK
             )
         if unit == "word":
             logarithmic(axes, "x")
         axes.set_xlim(start, 1.35 * ordered[-1].value)
         axes.set_ylim(-0.7, len(ordered) - 0.3)
-        axes.set_yticks(range(len(ordered)), [plain_text(rung.name) for rung in ordered], color=INK)
+        axes.set_yticks(range(len(ordered)), [plain_text(model.name) for model in ordered], color=INK)
         axes.grid(False)
-    shown = "; ".join(f"{rung.name} {number(rung.value)}" for rung in ordered)
+    shown = "; ".join(f"{model.name} {number(model.value)}" for model in ordered)
     what = "Word perplexity on the test split, logarithmic" if unit == "word" else "Bits per byte on the test split"
     return figure(axes, f"{what}; lower is better.", alt=shown)
 
@@ -77,7 +77,7 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
 
     Args:
         history: rows of the model's history.jsonl.
-        candidates: tokens among which training tells its targets apart; None for the whole vocabulary.
+        candidates: the number of sampled-softmax candidates per step; None if the loss is over the whole vocabulary.
     """
     losses = [(row["step"], row["loss"]) for row in history if _finite(row.get("loss"))]
     checks = [(row["step"], row["validation_loss"]) for row in history if _finite(row.get("validation_loss"))]
@@ -100,14 +100,18 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
             axes.set_xlabel("step")
     best_loss = f", the best on validation {min(loss for _, loss in checks):.3f}" if checks else ""
     alt = f"Training loss falls from {losses[0][1]:.3f} to {losses[-1][1]:.3f}" if losses else "Validation loss"
-    among = f" Training loss is among {candidates:,} tokens a step, below that of all." if candidates else ""
+    among = (
+        f" Training loss is a sampled softmax with {candidates:,} candidates, so it is below the full loss."
+        if candidates
+        else ""
+    )
     return figure(left, f"How training went. Perplexity on a logarithmic axis.{among}", alt=alt + best_loss)
 
 
 def by_article(articles: Sequence[Row], unit: Unit) -> Html:
     """The measure of each article, sorted, the easiest and hardest named."""
-    scored = sorted(articles, key=lambda article: measure(article, unit))
-    values = [measure(article, unit) for article in scored]
+    scored = sorted(articles, key=lambda article: article_measure(article, unit))
+    values = [article_measure(article, unit) for article in scored]
     with plots("", height=3.4) as [axes]:
         axes.vlines(range(len(values)), values[len(values) // 2], values, color=SERIES[0], alpha=0.35, linewidth=1)
         axes.scatter(range(len(values)), values, s=16, color=SERIES[0], zorder=3)
@@ -144,7 +148,7 @@ def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -
     return figure(axes, caption, alt=f"Mean difference {verdict['difference']:+.4f}, from {low:+.4f} to {high:+.4f}")
 
 
-def measure(article: Row, unit: Unit) -> float:
+def article_measure(article: Row, unit: Unit) -> float:
     """Word perplexity or bits per byte of one article."""
     if not article[f"{unit}s"]:
         return math.nan

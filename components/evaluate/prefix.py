@@ -1,4 +1,4 @@
-"""A model with a trained prefix, which no weights can hold: its keys and values stand before every text."""
+"""A model with a trained prefix: its keys and values precede every text and cannot be merged into the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Prefixed(nn.Module):
-    """A causal language model that is called like the plain one; the prefix takes its share of the context.
+    """A causal language model that is called like the plain one; the prefix takes part of the context.
 
     Args:
         model: the pretrained model.

@@ -9,12 +9,12 @@ from typing import Any
 from components.evaluate.baselines import REFERENCES
 from components.evaluate.pictures import (
     MEASURES,
+    ComparedModel,
     Kind,
-    Rung,
     against_champion,
+    article_measure,
     by_article,
-    ladder,
-    measure,
+    comparison_chart,
     training_curves,
 )
 from components.shared.report.report import Html, Tone, badge, details, facts, page, prose, sample, section, table
@@ -58,7 +58,7 @@ def evaluation_page(
     verdict = evaluation["verdict"]
     test = evaluation["protocols"][PROTOCOL]["test"]
     sound = _positive(test["nll"])
-    sections = [prose(verdict["reason"]), _headline(evaluation, model), _standing(evaluation, corpus, sound=sound)]
+    sections = [prose(verdict["reason"]), _headline(evaluation, model), _comparison(evaluation, corpus, sound=sound)]
     if curves := training_curves(history, model.get("candidates")):
         sections.append(section("How it was trained", curves))
     if sound:
@@ -92,30 +92,28 @@ def _headline(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> Html:
     return facts(values | {"Parameters": model["parameters"], "Best step": model["best_step"]})
 
 
-def _standing(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
+def _comparison(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sound: bool) -> Html:
     champion, verdict = evaluation["champion"], evaluation["verdict"]
     unit: Unit = evaluation["protocols"][PROTOCOL]["test"]["unit"]
     kinds, rows = zip(*_rows(evaluation, corpus), strict=True)
-    parts = [
-        table(["model", f"{MEASURES[unit]}, test", "what sets it apart", "source"], rows, "By protocol wikitext-word")
-    ]
-    rungs = [Rung(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
+    parts = [table(["model", f"{MEASURES[unit]}, test", "note", "source"], rows, "By protocol wikitext-word")]
+    models = [ComparedModel(row[0], row[1], kind) for kind, row in zip(kinds, rows, strict=True) if _positive(row[1])]
     if sound:
-        parts.insert(0, ladder(rungs, unit))
+        parts.insert(0, comparison_chart(models, unit))
     others = [
         [each.name, each.protocol, _ours(evaluation, each.protocol, each.measure), each.value, each.note, each.source]
         for each in REFERENCES
         if each.protocol != PROTOCOL and each.corpus == corpus["name"]
     ]
     if others:
-        columns = ["published", "protocol", "this model", "perplexity", "what sets it apart", "source"]
-        parts.append(table(columns, others, "By other protocols; this model's column is filled where the setting asks"))
+        columns = ["published", "protocol", "this model", "perplexity", "note", "source"]
+        parts.append(table(columns, others, "By other protocols; this model is scored by those in evaluate.protocols"))
     theirs = (champion or {}).get("protocols", {}).get(PROTOCOL, {}).get("validation")
     if theirs and verdict["interval"] and verdict["interval"][0] != verdict["interval"][1]:
         ours = evaluation["protocols"][PROTOCOL]["validation"]["articles"]
         parts.append(section(f"Against version {champion['version']}, the champion", level=3))
         parts.append(against_champion(ours, theirs["articles"], verdict))
-    return section("Where it stands", *parts)
+    return section("Comparison", *parts)
 
 
 def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[tuple[Kind, list[Any]]]:
@@ -145,11 +143,11 @@ def _ours(evaluation: Mapping[str, Any], protocol: str, measure: str) -> float |
 
 
 def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
-    ordered = sorted(articles, key=lambda article: measure(article, unit))
+    ordered = sorted(articles, key=lambda article: article_measure(article, unit))
     few = min(_EXTREMES, len(ordered) // 2)
 
     def rows(chosen: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
-        return [[each["title"], measure(each, unit), each[f"{unit}s"], each["tokens"]] for each in chosen]
+        return [[each["title"], article_measure(each, unit), each[f"{unit}s"], each["tokens"]] for each in chosen]
 
     columns = ["article", MEASURES[unit], f"{unit}s", "tokens"]
     return section(
@@ -162,9 +160,9 @@ def _articles(articles: Sequence[Mapping[str, Any]], unit: Unit) -> Html:
 
 
 def _writing(evaluation: Mapping[str, Any]) -> Html:
-    parts = [prose("In bold how a paragraph of the test split begins; then how the model goes on, drawing its words.")]
+    parts = [prose("The bold text begins a paragraph of the test split; the text after it is sampled from the model.")]
     for each in evaluation["samples"]:
-        note = f"{each['title']}\nThe likeliest words: {each['greedy'].strip()}\nReally: {each['real'].strip()}"
+        note = f"{each['title']}\nGreedy: {each['greedy'].strip()}\nReference: {each['reference'].strip()}"
         parts.append(sample(each["continuation"], prompt=each["prompt"].lstrip(), note=note))
     if bleu := evaluation["bleu"]:
         names = {
@@ -172,16 +170,16 @@ def _writing(evaluation: Mapping[str, Any]) -> Html:
             "distinct_2": "distinct word pairs",
             "repetition": "repeated four-grams",
         }
-        rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['real'][name]:.1%}"] for name, shown in names.items()]
+        rows = [[shown, f"{bleu[name]:.1%}", f"{bleu['reference'][name]:.1%}"] for name, shown in names.items()]
         parts.append(
             table(
-                ["of the continuations", "the model's", "the real ones"],
+                ["continuations", "the model's", "the reference"],
                 rows,
                 f"BLEU {bleu['bleu']:.2f} ({bleu['signature']}) of {bleu['prompts']} continuations, {bleu['decoding']};"
-                " it says little about a language model and decides nothing",
+                " it says little about a language model and does not affect the gate",
             )
         )
-    return section("How it writes", *parts)
+    return section("Samples", *parts)
 
 
 def _method(evaluation: Mapping[str, Any]) -> Html:

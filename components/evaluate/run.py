@@ -12,7 +12,7 @@ from typing import Any
 
 from components.evaluate.baselines import baselines
 from components.evaluate.champion import KIND, Champion, find_champion, published
-from components.evaluate.measure import Measured, Progress, evaluation_key, measure, perplexities
+from components.evaluate.measure import ModelScores, Progress, evaluation_key, perplexities, score_model
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
 from components.evaluate.settings import EvaluateSettings
@@ -30,7 +30,7 @@ from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gat
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the step hands on beside its folder.
+    """The outputs of the step beside its folder.
 
     Attributes:
         recommendation: `promote`, `keep`, `incomparable` or `invalid`.
@@ -46,7 +46,7 @@ class Evaluated:
 
 
 def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
-    """Scores the model, or finds the scores of its weights in the store, and sets them against the present champion's.
+    """Scores the model, or takes the scores of its weights from the store, and compares them with the champion's.
 
     Args:
         step: what every step is handed.
@@ -71,9 +71,11 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         key,
         lambda folder, metadata: _validate_only(folder, metadata, texts["validation"], settings),
     )
-    verdict = _judge(evaluation, weights, champion, Rule.from_settings(asdict(settings)))
+    rule = Rule.from_settings(asdict(settings))
+    verdict = _verdict_of(evaluation, weights, champion, rule)
     emit("note", text=f"{verdict.word}: {verdict.reason}")
-    evaluation["verdict"] = asdict(verdict)
+    # The step that registers the model applies the same rule, and reads no settings of this step.
+    evaluation |= {"rule": asdict(rule), "verdict": asdict(verdict)}
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
     content = json.dumps(json_value(evaluation), indent=1, allow_nan=False)
@@ -95,18 +97,18 @@ def _evaluate(
     folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
     loaded = load_model(folder, metadata, settings)
-    measured = measure(loaded, {split: texts[split] for split in HELD_OUT}, settings, _teller())
+    scores = score_model(loaded, {split: texts[split] for split in HELD_OUT}, settings, _progress_reporter())
     found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
-    return measured.to_dict() | found | {"merged": metadata.get("merged", True)}
+    return scores.to_dict() | found | {"merged": metadata.get("merged", True)}
 
 
-def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> Measured:
+def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> ModelScores:
     loaded = load_model(folder, metadata, settings)
-    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _teller())
-    return Measured(scores, loaded.tokenizer_digest)
+    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _progress_reporter())
+    return ModelScores(scores, loaded.tokenizer_digest)
 
 
-def _judge(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:
+def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:
     ours = Scores.from_evaluation(evaluation, weights)
     if champion is None:
         return gate(ours, None, rule)
@@ -160,14 +162,14 @@ def _history(model_dir: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
-def _teller() -> Progress:
-    """Tells of progress about once a second, and of each end."""
-    said = 0.0
+def _progress_reporter() -> Progress:
+    """Emits progress about once a second, and at the end of each text."""
+    last = 0.0
 
-    def tell(protocol: str, split: str, done: int, total: int) -> None:
-        nonlocal said
-        if done == total or time.monotonic() - said > 1:
-            said = time.monotonic()
+    def report(protocol: str, split: str, done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > 1:
+            last = time.monotonic()
             emit("progress", step="evaluate", done=done, total=total, protocol=protocol, split=split)
 
-    return tell
+    return report

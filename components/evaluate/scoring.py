@@ -73,12 +73,12 @@ class Scorer:
         """Negative log-likelihood of each token of each sequence, in nats.
 
         Args:
-            sequences: token ids; what must not be scored but read (a BOS) stands in front.
+            sequences: token ids; a token that is read but not scored (a BOS) comes first.
             rolling: let neighbouring windows share a token, so that each of them gives its first target a context,
                 and let the last reach back as far as it can: the windows of lm-evaluation-harness. Without it they
                 are those of the Hugging Face documentation, which lose their first token where the stride is a whole
                 window.
-            progress: is told scored and all tokens after each batch.
+            progress: is called with the number of scored tokens and of all tokens after each batch.
 
         Returns:
             The scores of each sequence; its first token is never scored.
@@ -97,7 +97,7 @@ class Scorer:
             for batch in _batches(jobs, self.batch_tokens)
         ]
         with head_in_float32(self.model):
-            for batch, values in zip(batches, self._side_by_side(batches), strict=True):
+            for batch, values in zip(batches, self._in_parallel(batches), strict=True):
                 for (_, index, window), value in zip(batch, values, strict=True):
                     scores[index].nll[window.scored : window.end] = value
                     scores[index].scored[window.scored : window.end] = True
@@ -105,7 +105,7 @@ class Scorer:
                 progress(done, total)
         return scores
 
-    def _side_by_side(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:
+    def _in_parallel(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:
         import torch
 
         if self.workers == 1:
@@ -123,7 +123,7 @@ class Scorer:
         import torch
 
         longest = max(window.end - window.begin for *_, window in batch)
-        # Padding stands on the right, where a causal model cannot see it from any token that is scored.
+        # Padding is on the right, where a causal model cannot see it from any token that is scored.
         padded = np.zeros((len(batch), longest), dtype=np.int64)
         scored = np.zeros((len(batch), longest - 1), dtype=bool)
         for row, (sequence, _, window) in enumerate(batch):

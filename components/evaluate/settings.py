@@ -12,13 +12,13 @@ _PROMPTS = Range(0, 1_000_000)
 _WORDS = Range(1, 1_000_000)
 Protocol = Literal["wikitext-word", "hf-doc", "lm-eval"]
 
-# They say what is done with the scores and do not change them, so they are left out of the evaluation's key.
+# They decide what is done with the scores and do not change them, so the evaluation's key does not contain them.
 GATE_FIELDS = tuple(field.name for field in fields(Rule) if field.name != "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateSettings:
-    """How a model is scored and what it takes to replace the champion.
+    """How a model is scored and when it replaces the champion.
 
     Attributes:
         protocols: how perplexity is measured, see docs/evaluation.md; the gate needs `wikitext-word`, which is always
@@ -26,8 +26,8 @@ class EvaluateSettings:
         window: tokens that the model reads at once; None: as many as it was trained on.
         stride: tokens by which the window moves; None: a whole window, the cheapest. Half a window gives each token
             more context, a lower perplexity, and costs twice the time.
-        bos: whether the end-of-text token stands, unscored, before the text: `auto` where the model was trained on
-            texts that it separates.
+        bos: whether an unscored end-of-text token precedes the text; `auto`: if the model was trained on texts that
+            it separates.
         device: where to compute; `auto` takes a GPU if there is one.
         dtype: `auto` is bfloat16 autocast on a GPU that has units for it, and float32 on others and on a CPU.
         threads: of the CPU; None: the cores that the process was granted.

@@ -65,11 +65,11 @@ class ProtocolText:
     Attributes:
         documents: in order.
         joined: whether they form one sequence of tokens, so that context reaches across them.
-        bos: whether an end-of-text token stands before each sequence: `trained` where the model knows it there.
+        bos: whether an end-of-text token precedes each sequence; `trained`: if the model was trained with it.
         rolling: see `Scorer.score`.
         bytes: of the text that bits per byte refer to.
-        words: that word perplexity refers to; None where the protocol knows none.
-        strides: whether the settings' stride applies; the harness knows only whole windows.
+        words: that word perplexity refers to; None if the protocol does not count words.
+        strides: whether the settings' stride applies; the harness has only whole windows.
         cut: how the pieces were made.
         blocks: the pieces, where they are blocks of the only document.
     """

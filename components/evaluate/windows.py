@@ -18,8 +18,8 @@ class Window:
 def sliding_windows(length: int, span: int, stride: int, *, fill_last: bool = False) -> Iterator[Window]:
     """Windows of at most `span` tokens that begin `stride` tokens apart and end with the sequence.
 
-    A token is scored in the first window that holds it, unless it is the first of that window: nothing stands before
-    it there. With `stride` below `span` only the first token of the sequence goes unscored; with `stride` equal to
+    A token is scored in the first window that holds it, unless it is the first of that window, where it has no
+    context. With `stride` below `span` only the first token of the sequence goes unscored; with `stride` equal to
     `span` the first of each window does.
 
     Args:

@@ -5,7 +5,7 @@ from components import BASE_IMAGE
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus):
-    """Says how the run ended, in the log, in MLflow and to a webhook where there is one; runs whatever happened.
+    """Reports how the run ended, in the log, in MLflow and to a webhook if there is one; it runs whatever happened.
 
     Args:
         settings: the settings of the run, JSON.

@@ -1,4 +1,4 @@
-"""How a run ended, and the sentence that says so."""
+"""The outcome of a run, and the sentence that describes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.shared.base.failure import ExitCode, Failure, Interrupted
 from components.shared.report.measures import format_measure
 from components.shared.runtime.run_record import StepRecord
 
-Word = Literal["succeeded", "skipped", "failed", "interrupted"]
+Outcome = Literal["succeeded", "skipped", "failed", "interrupted"]
 Hint = Literal["succeeded", "failed", "canceled", "none"]
 _MLFLOW = {"succeeded": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LAST_STEP = "register"
@@ -42,29 +42,29 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        word: succeeded, skipped (there was nothing to train), failed, or interrupted (canceled, killed, evicted).
+        outcome: succeeded, skipped (there was nothing to train), failed, or interrupted (canceled, killed, evicted).
         step: that failed or was interrupted, where it is known.
         failure: the reason, where it is known.
     """
 
-    word: Word
+    outcome: Outcome
     step: str | None = None
     failure: Failure | None = None
 
     @property
     def mlflow_status(self) -> str:
         """The status that the MLflow run is given."""
-        return _MLFLOW[self.word]
+        return _MLFLOW[self.outcome]
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came of a run, as far as its MLflow run knows.
+class RunResult:
+    """The result of a run, as recorded by its steps and its MLflow run.
 
     Attributes:
         decision, reason: of the first step.
         model, version: of the registry; also where the run found them made already.
-        aliases: that stand on the version.
+        aliases: of the version.
         word_perplexity: on the test split; None where words mean nothing.
         verdict: of the gate.
         bits_per_byte: on the test split.
@@ -111,9 +111,9 @@ def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str 
 
 
 def _killed(hint: Hint, step: str | None) -> Ending:
-    """A step began, and nobody could record its end; a launcher that reports a failure saw its process die."""
+    """A step began and its end was not recorded; a launcher that reports a failure saw its process die."""
     if hint == "failed":
-        what = "The process of the step was killed before it could record why, most often for want of memory"
+        what = "The process of the step was killed before it could record why, most often because memory ran out"
         remedy = "see `wikigpt status RUN` and `wikigpt logs RUN`, which ask Kubernetes for the reason"
         return Ending("failed", step, Failure(what, where=f"step {step}", remedy=remedy))
     what = "Its pod was deleted, evicted, ended by its time-out, or killed with all its processes"
@@ -131,30 +131,30 @@ def _ended_between_steps(hint: Hint, record: Mapping[str, StepRecord]) -> Ending
     return Ending("failed", None, Failure(what, where="the run", remedy=remedy))
 
 
-def sentence(run: str, ending: Ending, made: Made) -> str:
+def sentence(run: str, ending: Ending, result: RunResult) -> str:
     """What a person reads, one or two sentences."""
     where = f" in {ending.step}" if ending.step else ""
-    if ending.word == "failed":
+    if ending.outcome == "failed":
         return f"Run {run} failed{where}: {ending.failure or 'no step recorded a failure; see the log of the run.'}"
-    if ending.word == "interrupted":
+    if ending.outcome == "interrupted":
         resume = "Start the same run again to resume it."
         return f"Run {run} was interrupted{where}{f': {ending.failure.what}' if ending.failure else ''}. {resume}"
-    if ending.word == "skipped":
-        return f"Run {run} trained nothing: {made.reason}.{_scores(made)}"
-    return f"Run {run} succeeded: {_version(made)}.{_scores(made)}"
+    if ending.outcome == "skipped":
+        return f"Run {run} trained nothing: {result.reason}.{_scores(result)}"
+    return f"Run {run} succeeded: {_version(result)}.{_scores(result)}"
 
 
-def _version(made: Made) -> str:
-    if not made.version:
+def _version(result: RunResult) -> str:
+    if not result.version:
         return "it registered nothing"
-    verdict = f", the gate says {made.verdict}" if made.verdict else ""
-    return f"version {made.version} of {made.model} is registered{verdict}"
+    verdict = f", the verdict of the gate is {result.verdict}" if result.verdict else ""
+    return f"version {result.version} of {result.model} is registered{verdict}"
 
 
-def _scores(made: Made) -> str:
-    aliases = f", alias {' and '.join(made.aliases)}" if made.aliases else ""
-    if made.word_perplexity is not None:
-        return f" Version {made.version}: word perplexity {format_measure(made.word_perplexity)} on test{aliases}."
-    if made.bits_per_byte is not None:
-        return f" Version {made.version}: bits per byte {made.bits_per_byte:.4f} on test{aliases}."
+def _scores(result: RunResult) -> str:
+    aliases = f", alias {' and '.join(result.aliases)}" if result.aliases else ""
+    if result.word_perplexity is not None:
+        return f" Version {result.version}: word perplexity {format_measure(result.word_perplexity)} on test{aliases}."
+    if result.bits_per_byte is not None:
+        return f" Version {result.version}: bits per byte {result.bits_per_byte:.4f} on test{aliases}."
     return ""

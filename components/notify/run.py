@@ -1,4 +1,4 @@
-"""The exit handler: says how the run ended, in the log, in MLflow and to a webhook, whatever happened."""
+"""The exit handler: reports how the run ended in the log, in MLflow and to a webhook, whatever happened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from components.notify.ending import Ending, Made, conclude, sentence
+from components.notify.ending import Ending, RunResult, conclude, sentence
 from components.notify.settings import NotifySettings
 from components.notify.webhook import deliver
 from components.shared.base.events import emit
@@ -28,8 +28,8 @@ Record = Mapping[str, StepRecord]
 def run(step: Step, status: Mapping[str, Any]) -> None:
     """Announces the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
 
-    Whatever cannot be done is a warning: a notice fails no run. What is held open is closed before the webhook is
-    asked, which may take its time.
+    Every error is only a warning, because a notice must not fail a run. What the run holds open is closed before the
+    webhook is called, which may be slow.
 
     Args:
         step: what every step is handed.
@@ -37,10 +37,10 @@ def run(step: Step, status: Mapping[str, Any]) -> None:
             ended a run says CANCELED.
     """
     record, tracking = _record(step), _tracking(step)
-    made = _made(record or {}, tracking)
-    ending = conclude(status["state"], record, made.decision, made.version)
-    text = sentence(step.run, ending, made)
-    document = _document(step.run, ending, made, text, record or {}, tracking)
+    result = _result(record or {}, tracking)
+    ending = conclude(status["state"], record, result.decision, result.version)
+    text = sentence(step.run, ending, result)
+    document = _document(step.run, ending, result, text, record or {}, tracking)
     emit("notice", **document)
     _close(step, record or {}, tracking, ending, text)
     with _warned("The run counts as alive until its deadline"):
@@ -57,33 +57,33 @@ def _warned(consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error) if isinstance(error, Failure) else redact(f"{type(error).__name__}: {error}")
-        _log.warning("%s: %s", consequence, said)
+        text = str(error) if isinstance(error, Failure) else redact(f"{type(error).__name__}: {error}")
+        _log.warning("%s: %s", consequence, text)
 
 
 def _tracking(step: Step) -> Tracking | None:
-    """The MLflow run, or None where MLflow is away: the rest of the notice does not wait for it."""
+    """The MLflow run, or None if MLflow cannot be reached: the rest of the notice does not depend on it."""
     with _warned("The end of the run is not recorded in MLflow"):
         return step.tracking
     return None
 
 
 def _record(step: Step) -> Record | None:
-    """What the steps recorded, or None where the store is away."""
+    """What the steps recorded, or None if the store cannot be reached."""
     with _warned("The record of the steps cannot be read"):
         return read_record(step.store, step.run)
     return None
 
 
-def _made(record: Record, tracking: Tracking | None) -> Made:
-    """What came of the run: by the record of its steps, else by the tags of its MLflow run."""
+def _result(record: Record, tracking: Tracking | None) -> RunResult:
+    """The result of the run: from the record of its steps, else from the tags of its MLflow run."""
     published: dict[str, Any] = {}
     for step in record.values():
         published |= step.published
     tags, version = _in_mlflow(tracking, published)
     model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
     measured = version.tags if version else {}
-    return Made(
+    return RunResult(
         decision=published.get("decision", tags.get(registry.DECISION, "")),
         reason=published.get("reason", tags.get(registry.DECISION_REASON, "")),
         model=published.get("model", model),
@@ -109,23 +109,23 @@ def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[di
 
 
 def _document(
-    run: str, ending: Ending, made: Made, text: str, record: Record, tracking: Tracking | None
+    run: str, ending: Ending, result: RunResult, text: str, record: Record, tracking: Tracking | None
 ) -> dict[str, Any]:
     """What the event and the webhook carry; `text` is what chat services show."""
     return {
         "text": text,
         "run": run,
-        "ending": ending.word,
+        "ending": ending.outcome,
         "step": ending.step,
         "failure": ending.failure.to_dict() if ending.failure else None,
-        "decision": made.decision,
-        "reason": made.reason,
-        "model": made.model,
-        "version": made.version,
-        "aliases": list(made.aliases),
-        "word_perplexity": made.word_perplexity,
-        "bits_per_byte": made.bits_per_byte,
-        "verdict": made.verdict,
+        "decision": result.decision,
+        "reason": result.reason,
+        "model": result.model,
+        "version": result.version,
+        "aliases": list(result.aliases),
+        "word_perplexity": result.word_perplexity,
+        "bits_per_byte": result.bits_per_byte,
+        "verdict": result.verdict,
         "reports": {name: step.published["report"] for name, step in record.items() if "report" in step.published},
         "mlflow_run": tracking.run_id if tracking else None,
     }
@@ -138,7 +138,7 @@ def _close(step: Step, record: Record, tracking: Tracking | None, ending: Ending
     with _warned("The MLflow run stays open"), translate_mlflow_errors(tracking.client):
         tracking.finish(ending.mlflow_status)
     with _warned("The end of the run is not among its tags in MLflow"), translate_mlflow_errors(tracking.client):
-        tracking.tags({"wikigpt.ending": ending.word, "wikigpt.notice": text})
+        tracking.tags({"wikigpt.ending": ending.outcome, "wikigpt.notice": text})
     with _warned("The logs of the steps are not in MLflow"), translate_mlflow_errors(tracking.client):
         for name in record:
             if (log := read_log(step.store, step.run, name)) is not None:

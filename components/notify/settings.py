@@ -1,4 +1,4 @@
-"""Settings of the notice."""
+"""Settings of the step that reports how a run ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _VARIABLE = Form(r"[A-Za-z_][A-Za-z0-9_]*", "the name of an environment variable
 
 @dataclass(frozen=True, kw_only=True)
 class NotifySettings:
-    """Where the end of a run is told, besides the log and MLflow.
+    """Where the end of a run is reported, besides the log and MLflow.
 
     Attributes:
-        webhook: an address that takes a JSON document by POST; whoever reads the settings reads it.
-        webhook_variable: the environment variable that holds the address instead, where it is a secret.
+        webhook: an address that takes a JSON document by POST; it is visible to everybody who can read the settings.
+        webhook_variable: the environment variable that holds the address instead, if it is a secret.
         timeout: seconds that one delivery may take.
     """
 

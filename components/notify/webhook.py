@@ -1,4 +1,4 @@
-"""A JSON document to an address, by POST, with short patience."""
+"""Posts a JSON document to a webhook, with short time-outs and three attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _log = logging.getLogger(__name__)
 
 
 def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
-    """Posts a document. Whatever goes wrong is a warning: a notice never fails a run.
+    """Posts a document. Every error is only a warning, because a notice must not fail a run.
 
     Args:
         address: of the webhook, which may be none; only its host is ever shown, since the rest may be a secret.
@@ -26,7 +26,7 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
     attempts = Retrying(
         stop=stop_after_attempt(_ATTEMPTS),
         wait=wait_random_exponential(multiplier=0.2, max=2),
-        retry=retry_if_exception(_may_pass),
+        retry=retry_if_exception(_is_retryable),
         reraise=True,
     )
     try:
@@ -57,13 +57,13 @@ def _reason(error: Exception) -> str:
 def _post(address: str, document: dict[str, Any], timeout: float) -> None:
     import requests
 
-    # The body is left unread: a server that sends it drop by drop would hold the run open.
+    # The body is not read: a server that sends it slowly would keep the run open.
     with requests.post(address, json=document, timeout=timeout, allow_redirects=False, stream=True) as answer:
         answer.raise_for_status()
 
 
-def _may_pass(error: BaseException) -> bool:
-    """Whether a later attempt may go better: the other side was away or busy."""
+def _is_retryable(error: BaseException) -> bool:
+    """Whether a retry may succeed: the server could not be reached or was busy."""
     import requests
 
     if isinstance(error, requests.HTTPError) and error.response is not None:

@@ -1,11 +1,11 @@
-"""The card of a version: the markdown that MLflow shows on the version's page, for whoever decides to use it."""
+"""The card of a version: the markdown that MLflow shows on the page of the version."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from components.register.lineage import Made
-from components.register.promotion import Placed
+from components.register.lineage import TrainedModel
+from components.register.promotion import AliasDecision
 from components.shared.report.measures import finite, format_measure
 from components.shared.text.articles import HELD_OUT
 from components.shared.tracking import registry
@@ -19,46 +19,52 @@ _SAMPLES = 3
 _SAMPLE_LENGTH = 400
 
 
-def card(made: Made, version: str, placed: Placed, champion: Mapping[str, str] | None, tags: Mapping[str, str]) -> str:
+def card(
+    trained: TrainedModel,
+    version: str,
+    decision: AliasDecision,
+    champion: Mapping[str, str] | None,
+    tags: Mapping[str, str],
+) -> str:
     """The card of a version, markdown.
 
     Args:
-        made: the model and what is known of it.
+        trained: the model and what is known of it.
         version: its number.
-        placed: what the gate said and which alias followed.
+        decision: the verdict of the gate and the alias that followed.
         champion: the tags of the version that it was compared with, or None.
         tags: of the version itself.
     """
     parts = [
-        f"# {made.name} version {version}",
-        f"**{placed.word}**: {placed.reason}",
-        _what_it_is(made, tags.get(registry.REPEATS)),
-        "## Perplexity\n\n" + "\n".join(_table(made, placed, champion)),
-        *_samples(made.scores.get("samples") or []),
-        _corpus(made),
-        _promotion(made.name, version),
-        _use(made.name, version),
+        f"# {trained.name} version {version}",
+        f"**{decision.verdict}**: {decision.reason}",
+        _what_it_is(trained, tags.get(registry.REPEATS)),
+        "## Perplexity\n\n" + "\n".join(_table(trained, decision, champion)),
+        *_samples(trained.scores.get("samples") or []),
+        _corpus(trained.corpus),
+        _promotion(trained.name, version),
+        _use(trained.name, version),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _what_it_is(made: Made, repeats: str | None) -> str:
-    model = made.model
-    same = f" It repeats version {repeats}: the same was asked for, and other weights came of it." if repeats else ""
+def _what_it_is(trained: TrainedModel, repeats: str | None) -> str:
+    model, corpus = trained.model, trained.corpus
+    same = f" It has the reuse key of version {repeats}, but its weights differ." if repeats else ""
     return (
-        f"A causal language model with {model['parameters']:,} parameters, trained on `{made.corpus['name']}` for"
+        f"A causal language model with {model['parameters']:,} parameters, trained on `{corpus['name']}` for"
         f" {model['steps']:,} steps ({model['tokens_seen']:,} tokens, {model['train_seconds']:,.0f} s of training,"
         f" {model['gpu_seconds']:,.0f} GPU-seconds); the weights are those of step {model['best_step']:,}.{same}"
     )
 
 
-def _table(made: Made, placed: Placed, champion: Mapping[str, str] | None) -> Iterable[str]:
-    against = f" champion (version {placed.rival}) |" if champion else ""
+def _table(trained: TrainedModel, decision: AliasDecision, champion: Mapping[str, str] | None) -> Iterable[str]:
+    against = f" champion (version {decision.rival}) |" if champion else ""
     yield f"| split, measure | this version |{against}"
     yield "|---|---:|" + ("---:|" if champion else "")
     for split in HELD_OUT:
         for name in registry.MEASURES:
-            ours = made.measure(split, name)
+            ours = trained.measure(split, name)
             theirs = finite(champion.get(registry.score_tag(split, name))) if champion else None
             if ours is not None or theirs is not None:
                 beside = f" {_number(theirs)} |" if champion else ""
@@ -78,15 +84,15 @@ def _samples(samples: list[dict]) -> Iterable[str]:
 
 
 def _inert(text: str) -> str:
-    """Text of a corpus or a model as one line of markdown that is shown as it stands."""
+    """Text of a corpus or a model as one line of markdown that is shown literally."""
     escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<()#+-!|~" else mark for mark in text)
     return " ".join(escaped.split())
 
 
-def _corpus(made: Made) -> str:
+def _corpus(corpus: Mapping[str, str]) -> str:
     return (
-        f"## Corpus and licence\n\n`{made.corpus['name']}`, dataset digest `{made.corpus['dataset_digest'][:16]}`,"
-        f" from {made.corpus['source']}. Licence of the text: {made.corpus['licence']}. {made.corpus['attribution']}"
+        f"## Corpus and licence\n\n`{corpus['name']}`, dataset digest `{corpus['dataset_digest'][:16]}`,"
+        f" from {corpus['source']}. Licence of the text: {corpus['licence']}. {corpus['attribution']}"
     )
 
 
@@ -104,7 +110,7 @@ def _use(name: str, version: str) -> str:
         "## Use\n\n```python\nimport mlflow\n"
         f'generate = mlflow.transformers.load_model("models:/{name}/{version}")\n'
         'generate("The castle was built in", max_new_tokens=40)\n```\n\n'
-        f"Whoever wants the best model resolves `models:/{name}@{registry.CHAMPION}` once per process. Trained by"
-        f" the run and of the settings that the tags name; `wikigpt reproduce models:/{name}/{version}` makes"
+        f"To use the best model, resolve `models:/{name}@{registry.CHAMPION}` once per process. It was trained by"
+        f" the run and with the settings that the tags name; `wikigpt reproduce models:/{name}/{version}` trains"
         " it again."
     )

@@ -1,4 +1,4 @@
-"""Where a version comes from and what it scored, as the tags of the version."""
+"""The lineage and the scores of a version, as its tags."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 
 @dataclass(frozen=True)
-class Made:
-    """A finished model with everything that a version says of it.
+class TrainedModel:
+    """A trained model with everything that its version records.
 
     Attributes:
         name: of the registered model.
-        reuse_key: that the model was asked for by.
+        reuse_key: the reuse key of the model.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: metadata of the folders of those steps.
@@ -52,7 +52,7 @@ class Made:
         model: Manifest,
         evaluation: Manifest,
         scores: dict[str, Any],
-    ) -> Made:
+    ) -> TrainedModel:
         """What the folders of the steps hold together.
 
         Raises:
@@ -87,32 +87,32 @@ class Made:
         return {each: value for each in names if (value := self.measure(*each)) is not None}
 
 
-def lineage_tags(made: Made) -> dict[str, str]:
+def lineage_tags(trained: TrainedModel) -> dict[str, str]:
     """What a version was made of. Commit and image come from the environment of the step."""
     tags = {
         registry.SCHEMA: registry.SCHEMA_VERSION,
-        registry.REUSE_KEY: made.reuse_key,
-        registry.TOKENS_KEY: made.model.get("tokens_key", ""),
-        registry.DATASET_DIGEST: made.corpus["dataset_digest"],
-        registry.TOKENIZER_DIGEST: made.model["tokenizer_digest"],
-        registry.WEIGHTS_DIGEST: made.weights_digest,
-        registry.NUMERICS: json.dumps(made.model["numerics"], sort_keys=True),
-        registry.CORPUS: made.corpus["name"],
-        registry.CORPUS_SOURCE: made.corpus["source"],
+        registry.REUSE_KEY: trained.reuse_key,
+        registry.TOKENS_KEY: trained.model.get("tokens_key", ""),
+        registry.DATASET_DIGEST: trained.corpus["dataset_digest"],
+        registry.TOKENIZER_DIGEST: trained.model["tokenizer_digest"],
+        registry.WEIGHTS_DIGEST: trained.weights_digest,
+        registry.NUMERICS: json.dumps(trained.model["numerics"], sort_keys=True),
+        registry.CORPUS: trained.corpus["name"],
+        registry.CORPUS_SOURCE: trained.corpus["source"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
-        PIPELINE_RUN_TAG: made.pipeline_run,
-        "wikigpt.gpu_seconds": made.model["gpu_seconds"],
-        "wikigpt.train_seconds": made.model["train_seconds"],
-        "wikigpt.parameters": made.model["parameters"],
+        PIPELINE_RUN_TAG: trained.pipeline_run,
+        "wikigpt.gpu_seconds": trained.model["gpu_seconds"],
+        "wikigpt.train_seconds": trained.model["train_seconds"],
+        "wikigpt.parameters": trained.model["parameters"],
     }
     return {name: str(value) for name, value in tags.items() if value != ""}
 
 
-def evaluation_tags(made: Made) -> dict[str, str]:
+def evaluation_tags(trained: TrainedModel) -> dict[str, str]:
     """What a version scored, and by which evaluation."""
-    tags = {registry.score_tag(*each): f"{value:.8g}" for each, value in made.measures().items()}
+    tags = {registry.score_tag(*each): f"{value:.8g}" for each, value in trained.measures().items()}
     return tags | {
-        registry.EVALUATION_RUN: made.run_id,
-        registry.EVALUATION_KEY: made.evaluation["evaluation_key"],
+        registry.EVALUATION_RUN: trained.run_id,
+        registry.EVALUATION_KEY: trained.evaluation["evaluation_key"],
     }

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.register.lineage import Made, lineage_tags
+from components.register.lineage import TrainedModel, lineage_tags
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
 from components.shared.tracking.run import PIPELINE_RUN_TAG
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
 _PROMPT, _CONTINUED = ["The castle was built in"], ["The castle was built in 1212 by"]
-# The parameters that a caller may set, with their defaults: MLflow drops all others without a word.
+# The parameters that a caller may set, with their defaults: MLflow silently drops all others.
 _PARAMETERS = {"max_new_tokens": 40, "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
 # Without a bound in the example generation runs past the context, and MLflow keeps a signature without parameters.
 _EXAMPLE = (_PROMPT, {"max_new_tokens": 8, "do_sample": False})
 
 
-def log_model(client: MlflowClient, made: Made, folder: Path) -> str:
+def log_model(client: MlflowClient, trained: TrainedModel, folder: Path) -> str:
     """Logs the model onto the run of the pipeline run, once, whatever is retried.
 
     Args:
         client: of the tracking server.
-        made: the model and what is known of it.
+        trained: the model and what is known of it.
         folder: the Hugging Face folder.
 
     Returns:
@@ -39,36 +39,36 @@ def log_model(client: MlflowClient, made: Made, folder: Path) -> str:
     Raises:
         Failure: the folder has no tokenizer, or MLflow did not finish the model.
     """
-    experiment = client.get_run(made.run_id).info.experiment_id
-    model_id = _from_an_attempt_before(client, experiment, made) or _log_new(client, experiment, made, folder)
-    _attach(client, made, model_id)
+    experiment = client.get_run(trained.run_id).info.experiment_id
+    model_id = _from_earlier_attempt(client, experiment, trained) or _log_new(client, experiment, trained, folder)
+    _attach(client, trained, model_id)
     return model_id
 
 
-def _log_new(client: MlflowClient, experiment: str, made: Made, folder: Path) -> str:
+def _log_new(client: MlflowClient, experiment: str, trained: TrainedModel, folder: Path) -> str:
     model_id = client.create_logged_model(
         experiment,
-        name=made.name.replace(".", "-"),
-        source_run_id=made.run_id,
-        tags=lineage_tags(made),
-        params={name: registry.param_text(value) for name, value in made.model["identity"].items()},
+        name=trained.name.replace(".", "-"),
+        source_run_id=trained.run_id,
+        tags=lineage_tags(trained),
+        params={name: registry.param_text(value) for name, value in trained.model["identity"].items()},
         model_type="text-generation",
     ).model_id
-    _upload(client, made, folder, model_id)
+    _upload(client, trained, folder, model_id)
     status = client.get_logged_model(model_id).status
     if str(status) != "READY":
         raise Failure(
             f"MLflow keeps the model as {status}, so it is not registered",
             where=f"{client.tracking_uri}, logged model {model_id}",
-            remedy="run again; the model is in the store and is not trained anew",
+            remedy="run again; the model is in the store and is not trained again",
         )
     return model_id
 
 
-def _from_an_attempt_before(client: MlflowClient, experiment: str, made: Made) -> str | None:
+def _from_earlier_attempt(client: MlflowClient, experiment: str, trained: TrainedModel) -> str | None:
     """The READY model of these weights that an attempt of this run left; what is not finished of others is removed."""
-    theirs = f"tags.`{registry.WEIGHTS_DIGEST}` = '{made.weights_digest}'"
-    filter_ = f"{theirs} and tags.`{PIPELINE_RUN_TAG}` = '{made.pipeline_run}'"
+    theirs = f"tags.`{registry.WEIGHTS_DIGEST}` = '{trained.weights_digest}'"
+    filter_ = f"{theirs} and tags.`{PIPELINE_RUN_TAG}` = '{trained.pipeline_run}'"
     taken = None
     for model in client.search_logged_models([experiment], filter_string=filter_):
         if str(model.status) == "READY" and taken is None:
@@ -78,7 +78,7 @@ def _from_an_attempt_before(client: MlflowClient, experiment: str, made: Made) -
     return taken
 
 
-def _upload(client: MlflowClient, made: Made, folder: Path, model_id: str) -> None:
+def _upload(client: MlflowClient, trained: TrainedModel, folder: Path, model_id: str) -> None:
     with _offline():
         import mlflow.transformers
         from mlflow.models import infer_signature
@@ -89,7 +89,7 @@ def _upload(client: MlflowClient, made: Made, folder: Path, model_id: str) -> No
             signature=infer_signature(_PROMPT, _CONTINUED, params=_PARAMETERS),
             input_example=_EXAMPLE,
             pip_requirements=requirements(),
-            metadata={**lineage_tags(made), "licence": str(made.corpus.get("licence", ""))},
+            metadata={**lineage_tags(trained), "licence": str(trained.corpus.get("licence", ""))},
             model_id=model_id,
         )
 
@@ -118,21 +118,21 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS]
 
 
-def _attach(client: MlflowClient, made: Made, model_id: str) -> None:
+def _attach(client: MlflowClient, trained: TrainedModel, model_id: str) -> None:
     """Makes the model an output of its run and gives it the numbers of its evaluation; repeating it changes nothing."""
     from mlflow.entities import LoggedModelOutput, Metric
 
-    run = client.get_run(made.run_id)
+    run = client.get_run(trained.run_id)
     outputs = run.outputs.model_outputs if run.outputs else []
     if model_id not in {output.model_id for output in outputs}:
-        client.log_outputs(made.run_id, [LoggedModelOutput(model_id, step=0)])
+        client.log_outputs(trained.run_id, [LoggedModelOutput(model_id, step=0)])
     if client.get_logged_model(model_id).metrics:
         return
     metrics = [
         Metric(f"{split}_{name}", value, run.info.start_time, 0, model_id=model_id)
-        for (split, name), value in made.measures().items()
+        for (split, name), value in trained.measures().items()
     ]
-    client.log_batch(made.run_id, metrics=metrics)
+    client.log_batch(trained.run_id, metrics=metrics)
 
 
 @contextmanager

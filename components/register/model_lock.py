@@ -1,7 +1,7 @@
 """The lock on one registered model: its versions are made and its aliases moved by one run or command at a time.
 
-MLflow neither refuses a second version of one model nor moves an alias on a condition. So whoever does either holds the
-lock, and looks whether it still does before each write.
+MLflow neither refuses a second version of one model nor moves an alias on a condition. So a process that does either
+holds the lock, and checks before each write that it still holds it.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def register_once(
 ) -> str:
     """The version that has these weights, or a new one.
 
-    A run that is stopped in the middle of making one and taken for dead leaves a second version of the same weights. It
-    counts for nobody, since it is not complete and its number is higher, and it is deleted here: by that run when it
-    goes on, or by the next one.
+    A run that pauses while it creates a version, and is considered dead, leaves a second version of the same weights.
+    That version is ignored, since it is incomplete and its number is higher, and it is deleted here: by that run when
+    it continues, or by the next one.
 
     Args:
         client: of the registry, not fenced.
@@ -69,11 +69,11 @@ def register_once(
     found = registry.versions_of(client, model, weights_digest)
     if not found:
         check()
-        made = make()
+        trained = make()
         counts = registry.version_of(client, model, weights_digest)
-        if counts is None or str(counts.version) == made:
-            return made
-        client.delete_model_version(model, made)
+        if counts is None or str(counts.version) == trained:
+            return trained
+        client.delete_model_version(model, trained)
         return str(counts.version)
     for double in found[1:]:
         if not registry.is_complete(double) and not client.get_model_version(model, double.version).aliases:

@@ -1,8 +1,8 @@
-"""Where a new version is placed: what the gate says of it, and the aliases that follow.
+"""The alias of a new version: the verdict of the gate, and the aliases that follow from it.
 
 Everything here runs under the lock on the registered model, see `model_lock`, so that no other run or command is in
 between; a person's click in the MLflow UI may be. A move of the alias is announced before it is made, by a tag of the
-registered model. Whoever holds the lock next finishes a move that its mover died in, unless a person has moved the
+registered model. The next holder of the lock finishes a move whose process died, unless a person has moved the
 alias since.
 """
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Of a version: that it has had the alias, so that what the gate said of it is not asked again.
+# Of a version: it has had the alias, so the gate is not asked again.
 APPROVAL, SETTLED = "wikigpt.approval", "settled"
 # Of a registered model: a move of the alias champion that was decided and may not be finished, as "<from>:<to>".
 ANNOUNCED = "wikigpt.champion_move"
 _ROUNDS = 20
 
-Judge = Callable[["ModelVersion | None"], Verdict]
+GateAgainst = Callable[["ModelVersion | None"], Verdict]
 
 
 @dataclass(frozen=True)
@@ -38,30 +38,30 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Placed:
+class AliasDecision:
     """The outcome for one version.
 
     Attributes:
-        word: of the gate.
+        verdict: of the gate.
         reason: a sentence for people.
-        alias: that stands on the version because of it, or None.
+        alias: that the version has because of it, or None.
         rival: the version it was compared with, or None.
     """
 
-    word: str
+    verdict: str
     reason: str
     alias: str | None
     rival: str | None
 
 
-def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Placed:
-    """Judges a version against the champion and moves the alias that follows; safe to repeat.
+def decide_alias(client: MlflowClient, model: str, version: str, gate_against: GateAgainst) -> AliasDecision:
+    """Compares a version with the champion by the gate, and moves the alias that follows; it is safe to repeat.
 
     Args:
         client: of the registry, fenced by the lock on the model.
         model: the name of the registered model.
         version: registered and READY.
-        judge: the gate for this version against the champion, or against nothing.
+        gate_against: the gate for this version against the champion, or against nothing.
 
     Raises:
         Failure: the lock was lost, or somebody moves the alias again and again.
@@ -75,17 +75,17 @@ def place(client: MlflowClient, model: str, version: str, judge: Judge) -> Place
     if _number(champion) == version or tags.get(APPROVAL) == SETTLED:
         reason = tags.get(registry.REASON, "A person made it champion before it was judged.")
         alias = registry.CHAMPION if _number(champion) == version else None
-        return Placed(tags.get(registry.VERDICT, "promote"), reason, alias, tags.get(registry.CHAMPION_BEFORE))
+        return AliasDecision(tags.get(registry.VERDICT, "promote"), reason, alias, tags.get(registry.CHAMPION_BEFORE))
     for _ in range(_ROUNDS):
-        verdict = judge(champion)
+        verdict = gate_against(champion)
         if verdict.alias != registry.CHAMPION:
             return _challenge(client, model, version, verdict, champion)
         _record(client, model, version, verdict, champion)
         _announce_move(client, model, _number(champion), version)
         if finish_move(client, model):
-            return Placed(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
+            return AliasDecision(verdict.word, verdict.reason, registry.CHAMPION, _number(champion) or None)
         champion = registry.version_with_alias(client, model, registry.CHAMPION)
-    raise _restless(client, model)
+    raise _moved_by_others(client, model)
 
 
 def move_champion(client: MlflowClient, model: str, version: str) -> None:
@@ -103,7 +103,7 @@ def move_champion(client: MlflowClient, model: str, version: str) -> None:
         _announce_move(client, model, _number(registry.version_with_alias(client, model, registry.CHAMPION)), version)
         if finish_move(client, model):
             return
-    raise _restless(client, model)
+    raise _moved_by_others(client, model)
 
 
 def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
@@ -139,13 +139,13 @@ def finish_move(client: MlflowClient, model: str) -> Move | None:
         return None
     before, _, version = tags[ANNOUNCED].partition(":")
     move = Move(before, version)
-    made = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
-    if made:
+    trained = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
+    if trained:
         client.set_model_version_tag(model, version, APPROVAL, SETTLED)
         if _number(registry.version_with_alias(client, model, registry.CHALLENGER)) == version:
             client.delete_registered_model_alias(model, registry.CHALLENGER)
     client.delete_registered_model_tag(model, ANNOUNCED)
-    return move if made else None
+    return move if trained else None
 
 
 def _can_make(client: MlflowClient, model: str, move: Move) -> bool:
@@ -164,7 +164,7 @@ def _make(client: MlflowClient, model: str, move: Move) -> bool:
 
 
 def _announce_move(client: MlflowClient, model: str, before: str, version: str) -> None:
-    """Writes down where the alias stands ("" for nowhere), and then that it is to move to a version."""
+    """Records the version that has the alias ("" for none), and then the version that it is moved to."""
     if before:
         client.set_registered_model_tag(model, registry.LAST_CHAMPION, before)
     else:
@@ -174,13 +174,13 @@ def _announce_move(client: MlflowClient, model: str, before: str, version: str) 
 
 def _challenge(
     client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None
-) -> Placed:
+) -> AliasDecision:
     """The version stays below the champion, with the alias challenger unless the gate gives none."""
     _record(client, model, version, verdict, champion)
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
     alias = registry.CHALLENGER if verdict.alias else None
-    return Placed(verdict.word, verdict.reason, alias, _number(champion) or None)
+    return AliasDecision(verdict.word, verdict.reason, alias, _number(champion) or None)
 
 
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
@@ -196,7 +196,7 @@ def _number(version: ModelVersion | None) -> str:
     return str(version.version) if version else ""
 
 
-def _restless(client: MlflowClient, model: str) -> Failure:
+def _moved_by_others(client: MlflowClient, model: str) -> Failure:
     return Failure(
         f"The alias {registry.CHAMPION} was moved {_ROUNDS} times by others in the same moment",
         where=f"{client.tracking_uri}, model {model}",

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.register.card import card
-from components.register.lineage import Made, evaluation_tags, lineage_tags
+from components.register.lineage import TrainedModel, evaluation_tags, lineage_tags
 from components.register.logged_model import log_model
 from components.register.model_lock import fenced, model_lock, register_once
-from components.register.promotion import Judge, Placed, place
+from components.register.promotion import AliasDecision, GateAgainst, decide_alias
 from components.register.settings import RegisterSettings
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> str:
-    """Registers the weights once, whatever made them, and places the version among the others.
+    """Registers the weights once, whatever run trained them, and decides the alias of the version.
 
-    Where a version of these weights is registered to its end, that one is the answer and nothing of it changes.
+    If a complete version of these weights exists, it is the result and is not changed.
     Repeating the step after it died anywhere ends in the same: one version, READY, with its tags, card and alias.
 
     Args:
         step: what every step is handed.
-        reuse_key: that the model was asked for by.
+        reuse_key: the reuse key of the model.
         corpus_dir, model_dir, evaluation_dir: folders of the steps before.
         report_path: the report of the evaluation, HTML.
 
@@ -44,41 +44,43 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 
     Raises:
         Failure: a folder is damaged, the model has no tokenizer, the evaluation is of other weights, MLflow refuses, or
-            another run does not let go of the lock on the registered model.
+            another run does not release the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
-    made = _made(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
+    trained = _trained_model(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
     files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
     client = step.tracking.client
     with translate_mlflow_errors(client):
-        known = registry.version_of(client, made.name, made.weights_digest)
+        known = registry.version_of(client, trained.name, trained.weights_digest)
         if known and registry.is_complete(known):
-            return _leave(step, client, made, known, files)
-        _keep(step, client, made, files)
+            return _reuse_version(step, client, trained, known, files)
+        _log_evaluation(step, client, trained, files)
         # It uploads the weights: not under the lock, for which others wait.
-        model_id = "" if known else log_model(client, made, model_dir)
-        with model_lock(step.store, made.name).held(step.run, patience=settings.patience) as held:
-            version = _register(client, held, made, lambda: model_id or log_model(client, made, model_dir))
-            if registry.is_complete(known := client.get_model_version(made.name, version)):
-                return _leave(step, client, made, known, files)  # another run has registered these weights meanwhile
-            _place(step, fenced(client, held.check), made, known)
+        model_id = "" if known else log_model(client, trained, model_dir)
+        with model_lock(step.store, trained.name).held(step.run, patience=settings.patience) as held:
+            version = _register(client, held, trained, lambda: model_id or log_model(client, trained, model_dir))
+            if registry.is_complete(known := client.get_model_version(trained.name, version)):
+                return _reuse_version(
+                    step, client, trained, known, files
+                )  # another run has registered these weights meanwhile
+            _complete_version(step, fenced(client, held.check), trained, known)
     return version
 
 
-def _place(step: Step, client: MlflowClient, made: Made, version: ModelVersion) -> None:
-    """Gives a version everything that belongs to it; the tag that says so comes last."""
+def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
+    """Adds everything that belongs to a version; the tag that marks it as complete comes last."""
     number = str(version.version)
-    _own(client, made, version)
-    placed = place(client, made.name, number, _judge(client, made, step.settings["evaluate"]))
-    rival = client.get_model_version(made.name, placed.rival).tags if placed.rival else None
-    tags = client.get_model_version(made.name, number).tags
-    client.update_model_version(made.name, number, card(made, number, placed, rival, tags))
-    _tell(step, made, number, placed)
-    client.set_model_version_tag(made.name, number, registry.REGISTERED, step.run)
+    _update_evaluation_tags(client, trained, version)
+    decision = decide_alias(client, trained.name, number, _gate_against(client, trained))
+    rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
+    tags = client.get_model_version(trained.name, number).tags
+    client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags))
+    _report_version(step, trained, number, decision)
+    client.set_model_version_tag(trained.name, number, registry.REGISTERED, step.run)
 
 
-def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path) -> Made:
-    return Made.of(
+def _trained_model(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path) -> TrainedModel:
+    return TrainedModel.of(
         reuse_key=reuse_key,
         pipeline_run=step.run,
         run_id=step.tracking.run_id,
@@ -89,90 +91,95 @@ def _made(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluat
     )
 
 
-def _keep(step: Step, client: MlflowClient, made: Made, files: dict[str, Path]) -> None:
-    registry.keep_evaluation(client, made.run_id, made.weights_digest, files)
-    client.log_dict(made.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
+def _log_evaluation(step: Step, client: MlflowClient, trained: TrainedModel, files: dict[str, Path]) -> None:
+    registry.keep_evaluation(client, trained.run_id, trained.weights_digest, files)
+    client.log_dict(trained.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
 
 
-def _leave(step: Step, client: MlflowClient, made: Made, version: ModelVersion, files: dict[str, Path]) -> str:
-    """A version of these weights stays as it is; this run says which one it came to, and keeps its own evaluation."""
-    if made.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
-        _keep(step, client, made, files)
+def _reuse_version(
+    step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, files: dict[str, Path]
+) -> str:
+    """Leaves a complete version of these weights unchanged, and logs the evaluation of this run."""
+    if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
+        _log_evaluation(step, client, trained, files)
     number = str(version.version)
-    reason = f"Version {number} has these very weights: it stays as it is."
+    reason = f"Version {number} has these weights already: it is not changed."
     word = version.tags.get(registry.VERDICT, "keep")
-    _tell(step, made, number, Placed(word, reason, alias=None, rival=None))
+    _report_version(step, trained, number, AliasDecision(word, reason, alias=None, rival=None))
     return number
 
 
-def _register(client: MlflowClient, held: Held, made: Made, log: Callable[[], str]) -> str:
+def _register(client: MlflowClient, held: Held, trained: TrainedModel, log: Callable[[], str]) -> str:
     import mlflow
 
     def make() -> str:
         model_id = log()
-        tags = lineage_tags(made) | evaluation_tags(made)
-        if before := registry.versions_of_request(client, made.name, made.reuse_key):
+        tags = lineage_tags(trained) | evaluation_tags(trained)
+        if before := registry.versions_of_request(client, trained.name, trained.reuse_key):
             tags[registry.REPEATS] = str(before[0].version)
         held.check()
-        return str(mlflow.register_model(f"models:/{model_id}", made.name, tags=tags).version)
+        return str(mlflow.register_model(f"models:/{model_id}", trained.name, tags=tags).version)
 
-    return register_once(client, held.check, made.name, made.weights_digest, make)
+    return register_once(client, held.check, trained.name, trained.weights_digest, make)
 
 
-def _own(client: MlflowClient, made: Made, version: ModelVersion) -> None:
+def _update_evaluation_tags(client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
     """A version that a run left unfinished may have been scored by another evaluation; of the same weights in any case.
 
     Raises:
         Failure: it has other weights.
     """
     tags, number = version.tags, str(version.version)
-    if tags.get(registry.WEIGHTS_DIGEST) != made.weights_digest:
+    if tags.get(registry.WEIGHTS_DIGEST) != trained.weights_digest:
         raise Failure(
-            f"Version {number} of {made.name} does not have the weights that are to be registered",
+            f"Version {number} of {trained.name} does not have the weights that are to be registered",
             where=client.tracking_uri,
             remedy="run again; if that does not help, delete the version that was left unfinished",
         )
-    for name, value in evaluation_tags(made).items():
+    for name, value in evaluation_tags(trained).items():
         if tags.get(name) != value:
-            client.set_model_version_tag(made.name, number, name, value)
+            client.set_model_version_tag(trained.name, number, name, value)
 
 
-def _judge(client: MlflowClient, made: Made, settings: dict[str, Any]) -> Judge:
-    ours, rule = Scores.from_evaluation(made.scores, made.weights_digest), Rule.from_settings(settings)
+def _gate_against(client: MlflowClient, trained: TrainedModel) -> GateAgainst:
+    ours = Scores.from_evaluation(trained.scores, trained.weights_digest)
+    rule = Rule.from_settings(trained.scores["rule"])
 
-    def judge(champion: ModelVersion | None) -> Verdict:
+    def gate_against(champion: ModelVersion | None) -> Verdict:
         if champion is None:
             return gate(ours, None, rule)
         weights = champion.tags.get(registry.WEIGHTS_DIGEST, "")
-        return gate(ours, Scores.from_evaluation(_scores_of(client, made, champion, weights), weights), rule)
+        return gate(ours, Scores.from_evaluation(_scores_of(client, trained, champion, weights), weights), rule)
 
-    return judge
+    return gate_against
 
 
-def _scores_of(client: MlflowClient, made: Made, champion: ModelVersion, weights: str) -> dict[str, Any] | None:
+def _scores_of(
+    client: MlflowClient, trained: TrainedModel, champion: ModelVersion, weights: str
+) -> dict[str, Any] | None:
     """The scores of the champion's weights as this evaluation measured them, or as the same evaluation did before."""
-    seen = made.scores.get("champion")
+    seen = trained.scores.get("champion")
     if seen and weights and seen.get("weights_digest") == weights:
         return seen
-    if champion.tags.get(registry.EVALUATION_KEY) == made.evaluation["evaluation_key"]:
+    if champion.tags.get(registry.EVALUATION_KEY) == trained.evaluation["evaluation_key"]:
         return registry.evaluation_of(client, champion)
     return None
 
 
-def _tell(step: Step, made: Made, version: str, placed: Placed) -> None:
+def _report_version(step: Step, trained: TrainedModel, version: str, decision: AliasDecision) -> None:
     step.tracking.tags(
         {
-            registry.MODEL_VERSION: f"{made.name}/{version}",
-            registry.VERDICT: placed.word,
-            registry.REASON: placed.reason,
+            registry.MODEL_VERSION: f"{trained.name}/{version}",
+            registry.VERDICT: decision.verdict,
+            registry.REASON: decision.reason,
         }
     )
-    step.published.update(model=made.name, version=version, verdict=placed.word)
+    step.published.update(model=trained.name, version=version, verdict=decision.verdict)
     emit(
         "registered",
-        model=made.name,
+        model=trained.name,
         version=version,
-        alias=placed.alias,
-        verdict=placed.word,
-        reason=placed.reason,
+        alias=decision.alias,
+        verdict=decision.verdict,
+        reason=decision.reason,
     )

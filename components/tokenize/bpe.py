@@ -1,4 +1,4 @@
-"""A byte-level BPE of our own, trained on the train split alone."""
+"""A byte-level BPE tokenizer that is trained on the train split alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
     return tokenizer
 
 
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+def as_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
     """The tokenizer as transformers uses it. It has no padding token: one that equals the end of text would hide it."""
     from transformers import PreTrainedTokenizerFast
 

@@ -11,14 +11,14 @@ def tokenize(
     corpus: dsl.Input[dsl.Dataset],
     tokens: dsl.Output[dsl.Dataset],
 ):
-    """Trains or takes a tokenizer and packs every split to an array of token ids.
+    """Trains or loads a tokenizer and writes every split as an array of token ids.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the identity of the pipeline run.
         tokens_key: the reuse key of the tokens.
         corpus: the corpus.
-        tokens: an array a split, where its articles begin, and the tokenizer.
+        tokens: for each split an array and the offsets of its articles; and the tokenizer.
     """
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Text to token ids, line by line, as fast as the tokenizers library lets it be, and back for proof."""
+"""Encodes text line by line in batches, and decodes the tokens to prove that nothing is lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def encode(tokenizer: Tokenizer, text: str, dtype: np.dtype) -> Encoded:
     """
     lines = split_lines(text)
     lengths, parts = [], []
-    for ids in _encoded(tokenizer, lines):
+    for ids in _encode_chunks(tokenizer, lines):
         lengths += [len(line) for line in ids]
         parts.append(np.fromiter(chain.from_iterable(ids), dtype=dtype))
     line_starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
@@ -50,7 +50,7 @@ def encode(tokenizer: Tokenizer, text: str, dtype: np.dtype) -> Encoded:
     return Encoded(ids=np.concatenate(parts), articles=line_starts[first_lines].astype(np.int64))
 
 
-def _encoded(tokenizer: Tokenizer, lines: list[str]) -> Iterator[list[list[int]]]:
+def _encode_chunks(tokenizer: Tokenizer, lines: list[str]) -> Iterator[list[list[int]]]:
     spelled = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = True
     try:

@@ -9,7 +9,7 @@ from components.shared.base.address import is_on_hub
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.store import Store
-from components.tokenize.bpe import END_OF_TEXT, wrapped
+from components.tokenize.bpe import END_OF_TEXT, as_fast_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -28,7 +28,7 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
         store: asked before the Hub is.
 
     Raises:
-        Failure: it cannot be had, its revision is not pinned, or it is of a kind that cannot be loaded.
+        Failure: it cannot be fetched, its revision is not pinned, or its kind cannot be loaded.
     """
     folder = fetch_pretrained("tokenizer", name, pinned(name, revision), work, store)
     if (folder / "tokenizer.json").is_file():
@@ -36,7 +36,7 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
 
         tokenizer = PreTrainedTokenizerFast.from_pretrained(str(folder))
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        tokenizer = wrapped(_from_merges(folder))
+        tokenizer = as_fast_tokenizer(_from_merges(folder))
     else:
         raise Failure(
             "There is no tokenizer",

@@ -1,4 +1,4 @@
-"""The step: train or take a tokenizer and pack every split to an array of token ids."""
+"""The step: train or load a tokenizer and write every split as an array of token ids."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None:
-    """Writes the tokens of a corpus to a folder, or takes them from the store where they were made before.
+    """Writes the tokens of a corpus to a folder, or takes them from the store if they exist there.
 
     Args:
         step: settings and store of the run.
@@ -36,7 +36,7 @@ def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None
         tokens_dir: where the folder of kind tokens is written.
 
     Raises:
-        Failure: the tokenizer cannot be had or loses text; the disk is full.
+        Failure: the tokenizer cannot be fetched or loses text; the disk is full.
     """
     if step.store.fetch("tokens", tokens_key, tokens_dir):
         emit("reused", step=step.name, what="tokens", tokens_key=tokens_key)
@@ -91,7 +91,9 @@ def write_tokens(
 
 def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> PreTrainedTokenizerFast:
     if settings.tokenizer == OWN:
-        return bpe.wrapped(bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency))
+        return bpe.as_fast_tokenizer(
+            bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
+        )
     with tempfile.TemporaryDirectory() as work:
         return load_pretrained(settings.tokenizer, settings.revision, Path(work), store)
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from components.shared.base.address import is_on_hub, is_repository
+from components.shared.base.address import is_bucket, is_on_hub, is_repository, names_bucket
 from components.shared.base.ranges import Range, check_ranges, nearest_multiple, safe_repr
 
 _COUNT = Range(1, 1_000_000)
@@ -129,6 +129,8 @@ class TrainSettings:
             raise ValueError(
                 f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.pretrained)}"
             )
+        if self.pretrained and is_bucket(self.pretrained) and not names_bucket(self.pretrained):
+            raise ValueError(f"pretrained must name a bucket after s3://, got {safe_repr(self.pretrained)}")
         if self.pretrained is None:
             self._check_shape()
         elif self.from_hub and not _COMMIT.fullmatch(self.revision or ""):
@@ -165,7 +167,10 @@ class TrainSettings:
                 f" {self.key_value_heads}; the nearest is {nearest}"
             )
         if self.sequence_length > self.context:
-            raise ValueError(f"sequence_length must be at most context {self.context}, got {self.sequence_length}")
+            raise ValueError(
+                f"sequence_length must be at most context {self.context}, got {self.sequence_length};"
+                f" the nearest is {self.context}"
+            )
 
     @property
     def from_hub(self) -> bool:

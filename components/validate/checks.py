@@ -1,4 +1,4 @@
-"""What is expected of a corpus, as data: which number of which table, within which limits, and how bad it is if not."""
+"""The expectations of a corpus as data: a number of a table, its limits, and the severity if it is beyond them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 from components.shared.text.articles import SPLITS
 from components.validate.corpus import Corpus
 from components.validate.drift import DIVERGENCE, Reference
-from components.validate.known import KNOWN, Counts
+from components.validate.published import PUBLISHED_COUNTS, Counts
 from components.validate.settings import ValidateSettings
 
 Table = Literal["lines", "articles", "statistics"]
@@ -29,11 +29,11 @@ class Check:
         measure: of the table: its columns or its number of rows; of `column`: sum, mean or greatest value, or
             `share`: of the marks that are there, how many are set.
         column: of the table, or all of them, with blanks between, where these are what is expected.
-        low: the least that is good, if there is such a limit.
-        high: the most that is good, if there is such a limit.
+        low: the lower limit, if there is one.
+        high: the upper limit, if there is one.
         unit: what is counted, in the plural.
-        setting: the field of the settings that moves the limit, if one does.
-        severity: an error stops the run, a warning is said.
+        setting: the field of the settings that sets the limit, if one does.
+        severity: an error stops the run, a warning is reported.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Check:
 _LINES = "line words unreadable damaged invisible odd broken_heading skipped_level repeated shared"
 _ARTICLES = "title words unk_rate untitled short repeated copied overlap near_duplicate twin"
 
-# Name, table, measure, column, unit, the setting that is the most that is good (or that most itself), severity.
+# Name, table, measure, column, unit, the upper limit or the setting that holds it, severity.
 Rule = tuple[str, Table, Measure, str, str, str | float, Severity]
 _ALWAYS: tuple[Rule, ...] = (
     ("text in UTF-8", "lines", "sum", "unreadable", "places that are not UTF-8", 0, "error"),
@@ -87,12 +87,12 @@ def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | No
         settings: the limits.
         reference: what the champion's corpus is like, where there is one and it is another.
     """
-    known = KNOWN.get(str(corpus.metadata.get("name")), {})
+    known = PUBLISHED_COUNTS.get(str(corpus.metadata.get("name")), {})
     found: list[Check] = []
     for name, split in corpus.splits.items():
         found += _counts(corpus, name, known.get(name), settings)
         rules = [*_ALWAYS, *(_WITH_TITLES if corpus.has_titles else ()), *(_HELD_OUT if name != SPLITS[0] else ())]
-        if len(split.words):  # of nothing there is nothing more to say
+        if len(split.words):  # an empty split has no other checks
             found += [_check(name, rule, settings, corpus.words_are) for rule in rules]
     return [*found, *(_drift(reference, settings) if reference else ())]
 

@@ -1,7 +1,7 @@
-"""The corpus as the checks see it: per split the text, its words as numbers, and where lines and articles lie.
+"""The corpus as the checks use it: for each split the text, its words as numbers, and the bounds of lines and articles.
 
-Where a text is written without blanks, what stands between them is a line or a phrase that never comes again; there a
-character counts as a word, so that what is repeated, leaked or of another language is found all the same.
+In a text that is written without blanks, the parts between blanks are lines or phrases that do not repeat. There a
+character counts as a word, so that repetition, leakage and another language are still found.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _UNREADABLE = "�"
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitText:
     """One split of the corpus.
 
     Attributes:
@@ -79,18 +79,18 @@ class Corpus:
     """
 
     metadata: dict[str, Any]
-    splits: dict[str, Split]
+    splits: dict[str, SplitText]
     vocabulary: list[str]
     unit: Unit = "word"
 
     @property
     def words_are(self) -> str:
-        """What is counted as words, for people."""
+        """The unit that is counted, as messages name it."""
         return "words" if self.unit == "word" else "characters"
 
     @property
     def has_titles(self) -> bool:
-        """Whether this is text in WikiText's format: some split begins with a title, as all of them should then."""
+        """Whether this is text in WikiText's format: some split begins with a title, so all of them should."""
         return any(split.articles[0].title for split in self.splits.values() if split.articles)
 
     @cached_property
@@ -110,7 +110,7 @@ def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
             f"The expectation 'every split is there' failed: saw no {' and no '.join(missing)}, wanted"
             f" {', '.join(SPLITS)}",
             where=str(folder),
-            remedy="mend the corpus and run again",
+            remedy="fix the corpus and run again",
         )
     read = {split: _decode((folder / SPLIT_FILE[split]).read_bytes()) for split in SPLITS}
     train = read[SPLITS[0]][0]
@@ -119,7 +119,7 @@ def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
     splits = {}
     for split, (text, unreadable) in read.items():
         words = _words(text, number) if unit == "word" else _characters(text, number)
-        splits[split] = Split(split, text, unreadable, words, unit)
+        splits[split] = SplitText(split, text, unreadable, words, unit)
     return Corpus(metadata=metadata, splits=splits, vocabulary=list(number), unit=unit)
 
 

@@ -46,8 +46,8 @@ class Reference:
         return {**statistics, DIVERGENCE: divergence(words, self.words)}
 
 
-def champions_corpus(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
-    """What the champion was trained on; None where that is this very corpus, unknown, or there is no champion.
+def champion_reference(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
+    """The corpus of the champion; None if it is this corpus, is unknown, or there is no champion.
 
     Raises:
         Failure: MLflow refuses.
@@ -74,7 +74,7 @@ def comparable(reference: Reference | None, unit: Unit) -> Reference | None:
 
 
 def _say_unmeasured(version: str) -> None:
-    emit("note", text=f"the corpus of champion {version} was never measured like this: drift not judged")
+    emit("note", text=f"the corpus of champion {version} was not measured in this way, so drift is not checked")
 
 
 def _results(store: Store, dataset_digest: str) -> dict[str, Any] | None:

@@ -30,8 +30,8 @@ _KINDS = {
 }
 
 
-def judge(checks: Sequence[Check], tables: Mapping[tuple[str, str], pd.DataFrame]) -> list[Result]:
-    """Runs the checks, a suite for each table, and gives their results in the order of the checks.
+def run_checks(checks: Sequence[Check], tables: Mapping[tuple[str, str], pd.DataFrame]) -> list[Result]:
+    """Runs the checks, one suite for each table, and returns their results in the order of the checks.
 
     Args:
         checks: what is expected.
@@ -88,18 +88,18 @@ def _run_suite(context: Any, name: str, table: pd.DataFrame, checks: list[Check]
 
 
 def _raise_if_unanswered(check: Check, answer: Any) -> None:
-    """An expectation that could not be asked, for want of memory, say, has not failed.
+    """An expectation that could not be computed, for example because memory ran out, has not failed.
 
     Raises:
-        Failure: Great Expectations caught an exception; it tells of one, or of one for each metric.
+        Failure: Great Expectations caught an exception; it reports one, or one for each metric.
     """
-    told = answer.exception_info or {}
-    for each in [told] if "raised_exception" in told else told.values():
+    caught = answer.exception_info or {}
+    for each in [caught] if "raised_exception" in caught else caught.values():
         if each["raised_exception"]:
             raise Failure(
-                f"The expectation {check.name!r} of {check.split} could not be asked: {each['exception_message']}",
+                f"The expectation {check.name!r} of {check.split} could not be computed: {each['exception_message']}",
                 where="step validate",
-                remedy="run again, with more memory if that was short; the traceback is in the log",
+                remedy="run again, with more memory if it ran out; the traceback is in the log",
             )
 
 
@@ -154,7 +154,7 @@ def _seen(check: Check, answer: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def wanted(check: Check) -> str:
-    """What would be good, in words."""
+    """The required value, in words."""
     if check.measure == "columns":
         return f"{len(check.column.split())} columns: {check.column}"
     if check.low == check.high:
@@ -205,7 +205,7 @@ def _place(row: Any, check: Check, table: pd.DataFrame) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Great Expectations reports nothing home, and what it and its imports have to say to developers is left out."""
+    """Switches off the telemetry of Great Expectations, and hides its warnings and those of its imports."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read when it is imported
     logger = logging.getLogger("great_expectations")
     before = logger.level

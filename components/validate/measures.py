@@ -28,7 +28,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff]")
 _HEADING = re.compile(r"((?:= )+)(?!=).+?((?: =)+)")
 
 
-def measure(
+def build_tables(
     corpus: Corpus, settings: ValidateSettings, reference: Reference | None = None
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """Every table, by split and name: `lines`, `articles` and, where there is a reference, `statistics` of train.

@@ -1,4 +1,4 @@
-"""What splits have in common: whole articles, and runs of eight words."""
+"""The overlap of splits: whole articles, and runs of eight words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from components.shared.text.units import Unit
-from components.validate.corpus import Split
+from components.validate.corpus import SplitText
 
 # Words of a run; a word of Chinese has one character and a half.
 RUN: dict[Unit, int] = {"word": 8, "byte": 16}
@@ -19,19 +19,19 @@ _NONE = np.empty(0, np.uint64)
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much of an article stands in other splits.
+    """The overlap of an article with other splits.
 
     Attributes:
         share: of its distinct runs of eight words, from 0 to 1.
-        twin: the split and the title of the article that holds most of them; None where none does.
+        twin: the split and the title of the article that contains most of them; None if none does.
     """
 
     share: float
     twin: tuple[str, str] | None
 
 
-def overlaps(splits: Sequence[Split]) -> dict[str, list[Overlap]]:
-    """How much of each article stands in the splits before its own, near-duplicates included.
+def overlaps(splits: Sequence[SplitText]) -> dict[str, list[Overlap]]:
+    """The overlap of each article with the earlier splits, near-duplicates included.
 
     A copy with a word changed here and there keeps most of its runs of eight words, while two articles about one
     thing share few. Runs are compared by 64-bit hashes; one that spans two articles does not count.
@@ -74,7 +74,7 @@ def _overlap(runs: np.ndarray, earlier: list[_Index]) -> Overlap:
     return Overlap(float(found.mean()) if len(mine) else 0.0, twin)
 
 
-def _runs(split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _runs(split: SplitText) -> tuple[np.ndarray, np.ndarray]:
     """The hash of every run of words that lies in one article, and the index of that article, in order."""
     length = RUN[split.unit]
     count = len(split.words) - length + 1

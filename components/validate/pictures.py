@@ -49,17 +49,17 @@ def lengths(tables: Tables, word: str) -> Html:
 
 
 def vocabulary(corpus: Corpus) -> Html:
-    """How the vocabulary grows, and the words that the train split does not teach."""
+    """How the vocabulary grows, and the words that the train split does not contain."""
     words = corpus.words_are
-    titles = (f"Distinct {words} by {words} read", f"{words.title()} that train does not teach")
+    titles = (f"Distinct {words} by {words} read", f"{words.title()} not in train")
     with plots(*titles, height=2.6) as (growth, rates):
         for row, split in enumerate(SPLITS):
             growth.plot(*distinct_words(corpus, split), color=_COLOURS[split], label=split)
             unknown, unseen = 100 * unknown_rate(corpus, split), 100 * unseen_rate(corpus, split)
             rates.barh(row, unknown, 0.5, color=_COLOURS[split])
             rates.barh(row, unseen, 0.5, left=unknown, color=_COLOURS[split], alpha=0.45)
-            said = f"{unknown:.2f} % + {unseen:.2f} %"
-            rates.annotate(said, (unknown + unseen, row), (6, 0), textcoords="offset points", va="center")
+            text = f"{unknown:.2f} % + {unseen:.2f} %"
+            rates.annotate(text, (unknown + unseen, row), (6, 0), textcoords="offset points", va="center")
         growth.legend(loc="lower right")
         growth.xaxis.set_major_formatter(_count)
         growth.yaxis.set_major_formatter(_count)
@@ -69,13 +69,13 @@ def vocabulary(corpus: Corpus) -> Html:
         rates.spines["bottom"].set_visible(False)
     return figure(
         growth,
-        f"Right: the share of {words} that are <unk> and, paler, of {words} that never stand in train.",
+        f"Right: the share of {words} that are <unk> and, paler, of {words} that train does not contain.",
         alt="Growth of the vocabulary, and the rates of unknown and of unseen words, by split",
     )
 
 
 def overlap(tables: Tables, settings: ValidateSettings) -> Html:
-    """How much of each held-out article stands in the splits before."""
+    """The overlap of each held-out article with the earlier splits."""
     with plots("", height=1.7) as [axes]:
         for row, split in enumerate(SPLITS[1:]):
             articles = tables[split, "articles"]
@@ -95,7 +95,7 @@ def overlap(tables: Tables, settings: ValidateSettings) -> Html:
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} %")
     return figure(
         axes,
-        "A dot for each article: the share of its runs of words that stand in a split before its own.",
+        "A dot for each article: the share of its runs of words that an earlier split contains.",
         alt="Overlap of each article of validation and test with the splits before, and the limits",
     )
 

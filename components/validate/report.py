@@ -11,7 +11,7 @@ import numpy as np
 from components.shared.report.report import Html, badge, facts, page, prose, sample, section, table
 from components.shared.text.articles import SPLITS
 from components.validate import pictures
-from components.validate.corpus import Corpus, Split
+from components.validate.corpus import Corpus, SplitText
 from components.validate.overlap import RUN
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -53,7 +53,7 @@ def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame],
 
 def _verdict(validation: Validation) -> Html:
     if validation.errors:
-        return badge("failed: nothing is trained on it", "bad")
+        return badge("failed: the run does not train on it", "bad")
     return badge("passed with warnings", "warn") if validation.warnings else badge("passed", "good")
 
 
@@ -85,7 +85,7 @@ def _complaints(validation: Validation) -> list[Html]:
         [_mark(each), each.split, each.name, each.seen, each.wanted, "; ".join(each.examples) or None] for each in found
     ]
     columns = ["", "split", "expectation", "seen", "wanted", "for example"]
-    return [section("What is wrong", table(columns, rows, "Errors stop the run; warnings are only said."))]
+    return [section("What is wrong", table(columns, rows, "Errors stop the run; warnings do not."))]
 
 
 def _text(corpus: Corpus) -> Html:
@@ -107,7 +107,7 @@ def _text(corpus: Corpus) -> Html:
     return section("The text", table(columns, rows, "What each split holds."), *openings)
 
 
-def _opening(split: Split) -> list[Html]:
+def _opening(split: SplitText) -> list[Html]:
     """How the article in the middle of a split begins."""
     if not len(split.words):
         return []
@@ -134,7 +134,7 @@ def _leakage(corpus: Corpus, tables: pictures.Tables, settings: ValidateSettings
     return section(
         "What the splits have in common",
         prose(
-            "A model that has read the test text in training looks better than it is. A copy that was edited here and"
+            "A model that was trained on the test text scores better than it should. A copy that was edited here and"
             f" there keeps most of its runs of {run}; two articles about one thing share few."
         ),
         pictures.overlap(tables, settings),

@@ -1,4 +1,4 @@
-"""The step: hold the corpus against its expectations, leave a report, and stop the run where one fails."""
+"""The step: check the expectations of the corpus, write a report, and stop the run if one fails."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.tracking.run import translate_mlflow_errors
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
-from components.validate.drift import KIND, RESULTS, Reference, champions_corpus, comparable
-from components.validate.expectations import judge
-from components.validate.measures import measure
+from components.validate.drift import KIND, RESULTS, Reference, champion_reference, comparable
+from components.validate.expectations import run_checks
+from components.validate.measures import build_tables
 from components.validate.report import write_report
 from components.validate.results import Validation
 from components.validate.settings import ValidateSettings
@@ -33,8 +33,8 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     """Validates a corpus, or takes the results of the same validation from the store.
 
     Writes `results.json` and `report.html` to the results, the report to its own path too, and logs both to MLflow,
-    whatever the verdict. The results stand in the store under the dataset digest and a key of what judged it, and
-    under the dataset digest alone for whoever asks what that corpus is like.
+    whatever the verdict. The results are in the store under the dataset digest and a key of the expectations, and
+    also under the dataset digest alone, for later comparisons with this corpus.
 
     Raises:
         Failure: an expectation failed whose severity is error.
@@ -43,7 +43,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     settings = step.section(ValidateSettings)
     metadata = read_manifest(corpus_dir, "corpus").metadata
     digest = metadata["dataset_digest"]
-    reference = champions_corpus(step.tracking.client, step.store, metadata["model_name"], digest)
+    reference = champion_reference(step.tracking.client, step.store, metadata["model_name"], digest)
     name = f"{digest}/{validation_key(settings, metadata, reference)}"
     reused = step.store.fetch(KIND, name, results_dir) is not None
     if reused:
@@ -60,7 +60,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
             step.tracking.artifact(results_dir / file, KIND)
     step.published.update(report=step.tracking.address(f"{KIND}/{REPORT}"))
     validation = Validation.from_json((results_dir / RESULTS).read_bytes())
-    _tell(validation, seconds=time.monotonic() - started)
+    _report_result(validation, seconds=time.monotonic() - started)
     if validation.errors:
         raise _failure(validation, step.published["report"])
 
@@ -74,11 +74,11 @@ def _validate(
 ) -> bool:
     corpus = read_corpus(corpus_dir, metadata)
     reference = comparable(reference, corpus.unit)
-    tables = measure(corpus, settings, reference)
+    tables = build_tables(corpus, settings, reference)
     validation = Validation(
         corpus=metadata,
         settings=asdict(settings),
-        expectations=tuple(judge(checks(corpus, settings, reference), tables)),
+        expectations=tuple(run_checks(checks(corpus, settings, reference), tables)),
         statistics=text_statistics(corpus),
         frequent_words=word_shares(corpus),
         champion={"version": reference.version, "dataset_digest": reference.dataset_digest} if reference else None,
@@ -102,7 +102,7 @@ def validation_key(settings: ValidateSettings, metadata: dict[str, Any], referen
     return key_of({**made_by("validation"), **parts})
 
 
-def _tell(validation: Validation, *, seconds: float) -> None:
+def _report_result(validation: Validation, *, seconds: float) -> None:
     for warning in validation.warnings:
         emit("note", text=f"warning: {warning.sentence}")
     emit(

@@ -1,6 +1,6 @@
 """Settings of the step that judges the corpus: the limits of its expectations.
 
-The defaults let both releases of WikiText-2 pass, with room: what is measured there stands beside each.
+Both releases of WikiText-2 pass with the defaults; the descriptions give the values measured there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SHARE = Range(0, 1)
 
 @dataclass(frozen=True, kw_only=True)
 class ValidateSettings:
-    """What a corpus must be like. A value beyond an error's limit stops the run; beyond a warning's it is said.
+    """The limits of a corpus. A value beyond an error's limit stops the run; beyond a warning's it is reported.
 
     Attributes:
         min_train_words: error; WikiText-2 has 2,051,910.
@@ -31,9 +31,9 @@ class ValidateSettings:
         max_article_words: warning, in WikiText's format; the longest has 18,855.
         max_unk_rate: error; mean over articles of the share of words that are `<unk>`; 0.064.
         max_article_unk_rate: warning; the highest of any article; 0.18.
-        max_repeated_lines: error; share of long lines (ten words and more) that stood before in the split; 0.008.
-        max_shared_lines: error; share of long lines of a split that stand in an earlier one; 0.002.
-        max_overlap: error; share of an article's runs of eight words that stand in an earlier split; 0.30.
+        max_repeated_lines: error; share of long lines (ten words and more) that repeat an earlier line; 0.008.
+        max_shared_lines: error; share of long lines that an earlier split contains; 0.002.
+        max_overlap: error; share of an article's runs of eight words that an earlier split contains; 0.30.
         near_duplicate: from this overlap on an article counts as a near-duplicate.
         max_near_duplicates: warning; share of near-duplicates; 0.
         max_word_divergence: error; Jensen-Shannon divergence, in bits, between the words of the train split and those

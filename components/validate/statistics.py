@@ -1,4 +1,4 @@
-"""A few numbers that say what a text is like, to be compared with those of another corpus."""
+"""Statistics of a text that are compared with those of another corpus."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
 
 
 def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """The share of each of the most frequent words among all words of a split; the rest stands under ""."""
+    """The share of each of the most frequent words among all words of a split; the rest is under the key ""."""
     counts = np.bincount(corpus.splits[split].words, minlength=len(corpus.vocabulary))
     total = max(int(counts.sum()), 1)
     top = [int(word) for word in np.argsort(-counts, kind="stable")[:FREQUENT] if counts[word]]
@@ -73,7 +73,7 @@ def _relative(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def distinct_words(corpus: Corpus, split: str, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """How many distinct words stand among the first so many of a split, at evenly spread places."""
+    """The number of distinct words among the first n words of a split, at evenly spaced values of n."""
     words = corpus.splits[split].words
     first = np.sort(np.unique(words, return_index=True)[1])
     read = np.linspace(0, len(words), points).astype(np.int64)
@@ -87,7 +87,7 @@ def unknown_rate(corpus: Corpus, split: str) -> float:
 
 
 def unseen_rate(corpus: Corpus, split: str) -> float:
-    """The share of the words of a split that do not stand in the train split."""
+    """The share of the words of a split that the train split does not contain."""
     words = corpus.splits[split].words
     taught = np.zeros(len(corpus.vocabulary), dtype=bool)
     taught[corpus.splits["train"].words] = True

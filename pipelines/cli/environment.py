@@ -14,6 +14,7 @@ from components.shared.base.ranges import Range
 from components.shared.base.redact import redact
 from components.shared.tracking.local_address import folder_address, sqlite_path
 from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.tracking.mlflow_variables import check_address, check_mlflow_variables
 from pipelines.cli import options
 from pipelines.cli.cluster_options import Endpoint, Namespace
 from pipelines.cli.limits import within
@@ -62,7 +63,9 @@ def ui(
     ] = 5000,
 ) -> None:
     """Start MLflow's user interface until Ctrl-C. If a server is set, print its address instead."""
+    check_mlflow_variables()
     recorded = existing_tracking_uri(home)
+    check_address(recorded)
     if recorded.startswith(("http://", "https://")):
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return

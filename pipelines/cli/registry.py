@@ -15,6 +15,7 @@ from rich.text import Text
 from components.shared.base.failure import Failure
 from components.shared.base.ranges import Form, Range
 from components.shared.report.measures import format_measure
+from components.shared.tracking.mlflow_variables import check_mlflow_variables
 from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
@@ -53,6 +54,7 @@ def add_commands(app: typer.Typer) -> None:
 def registry_of(home: Path) -> Iterator[MlflowClient]:
     """A client of the registry that the environment names, or of the home. MLflow's errors become failures."""
     os.environ.update(QUIET)
+    check_mlflow_variables()
     import mlflow
 
     from components.shared.tracking.run import connect, translate_mlflow_errors
@@ -86,9 +88,12 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions of the registered models, the newest first."""
     from pipelines.registry.models import models as rows_of
+    from pipelines.registry.references import model_name
 
     with registry_of(home) as client:
         rows = rows_of(client, model)
+        if model is not None and not rows:
+            model_name(client, model)  # names the models that there are
     if as_json:
         print_json(rows)
         return

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.storage.files import write_atomically
+from components.shared.base.os_errors import os_failure
+from components.shared.storage.files import disk_failure, write_atomically
 from pipelines.cluster.guards import refuse_secret_values
 from pipelines.config.settings import RunSettings
 
@@ -38,7 +41,20 @@ def compile_to(output: Path, settings: RunSettings) -> None:
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled))
-        write_atomically(output, compiled.read_bytes())
+        _write(output, compiled.read_bytes())
+
+
+def _write(output: Path, data: bytes) -> None:
+    """Writes a file under its name, and into what is no file: a device or a pipe would be replaced otherwise."""
+    if output.is_symlink() or not (output.is_file() or output.is_dir() or not output.exists()):
+        try:
+            output.write_bytes(data)
+        except OSError as error:
+            raise disk_failure(error, output) from error
+    elif output.is_dir():
+        raise os_failure(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), output)
+    else:
+        write_atomically(output, data)
 
 
 def for_cluster(settings: RunSettings) -> RunSettings:

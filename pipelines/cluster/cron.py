@@ -61,7 +61,7 @@ class Cron:
         return moment.astimezone(UTC if self.time_zone == "UTC" else ZoneInfo(self.time_zone))
 
 
-def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cron:
+def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron", zone_at: str = "time_zone") -> Cron:
     """Checks an expression.
 
     Raises:
@@ -104,7 +104,7 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron") -> Cr
         ZoneInfo(time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # of a folder of zones, such as Europe, OSError
         raise _wrong(
-            f"There is no time zone {safe_repr(time_zone)}", "write it as Europe/Berlin or UTC", where
+            f"There is no time zone {safe_repr(time_zone)}", "write it as Europe/Berlin or UTC", zone_at
         ) from None
     return Cron(expression, time_zone)
 

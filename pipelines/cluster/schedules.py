@@ -91,7 +91,9 @@ def read_schedule(path: Path) -> Schedule:
         raise _wrong(what, location("parameters"), "write them as keys with values")
     return Schedule(
         name=values["name"],
-        cron=parse(values["cron"], values.get("time_zone") or "UTC", where=location("cron")),
+        cron=parse(
+            values["cron"], values.get("time_zone") or "UTC", where=location("cron"), zone_at=location("time_zone")
+        ),
         profile=values["profile"],
         overrides=tuple(f"{key}={json.dumps(value)}" for key, value in sorted(parameters.items())),
     )

@@ -57,7 +57,7 @@ def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
     """The line of the last key of a path; None if the value does not come from a file."""
     line = None
     for key in path:
-        if not isinstance(values, Lines) or key not in values.lines:
+        if not isinstance(values, Lines) or key not in values.lines or key not in values:
             return None
         line, values = values.lines[key], values[key]
     return line

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.os_errors import os_failure
+from components.shared.base.ranges import safe_repr
 from components.shared.storage.files import PARTIAL, write_atomically
 from components.shared.tracking.local_address import sqlite_address, sqlite_path
 from pipelines.config.paths import absolute
@@ -98,7 +99,7 @@ def open_home(root: Path) -> Home:
         raise _unusable(error, root) from error
     if seen != str(LAYOUT):
         raise Failure(
-            f"The home has layout {seen!r}, this version of wikigpt knows layout {LAYOUT}",
+            f"The home has layout {safe_repr(seen)}, this version of wikigpt knows layout {LAYOUT}",
             where=str(marker),
             remedy="use the version that wrote it, or give --home another folder",
             exit_code=ExitCode.USAGE,
@@ -131,7 +132,7 @@ def existing_home(root: Path) -> Home:
 
 def tracking_uri(home: Home) -> str:
     """The MLflow that runs write to: the one that the environment names, or the database of the home."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or home.tracking_uri
+    return _named() or home.tracking_uri
 
 
 def existing_tracking_uri(root: Path) -> str:
@@ -140,13 +141,18 @@ def existing_tracking_uri(root: Path) -> str:
     Raises:
         Failure: nothing has been run there.
     """
-    named = os.environ.get("MLFLOW_TRACKING_URI")
-    if named is None or not named.strip():
+    named = _named()
+    if not named:
         return existing_home(root).tracking_uri
     database = sqlite_path(named)
     if database is not None and (database.parent / _MARKER).is_file():
         _update_moved_addresses(database.resolve())
     return named
+
+
+def _named() -> str:
+    """The MLflow that the environment names; a blank names none."""
+    return os.environ.get("MLFLOW_TRACKING_URI", "").strip()
 
 
 def _layout(marker: Path) -> str | None:

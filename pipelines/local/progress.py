@@ -53,7 +53,7 @@ class ProgressView:
         elif kind == "note":
             self.say(event["text"])
         elif kind == "decision":
-            self.say(f"{event['word']}: {event['reason']}")
+            self.say(f"{event['action']}: {event['reason']}")
         elif kind == "step-finished":
             self.progress.update(self.tasks[step], total=1, completed=1, note="")
             self._print_plain(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")

@@ -18,7 +18,7 @@ from components.shared.base.failure import Failure
 from components.shared.base.renamed_keys import with_new_keys
 from components.shared.model.pretrained import KIND as PRETRAINED
 from components.shared.model.registered_model import recorded_identity
-from components.shared.reuse.external_inputs import ingredients
+from components.shared.reuse.external_inputs import external_input_digests
 from components.shared.reuse.keys import deciding_numerics, differences, request_of
 from components.shared.reuse.trained import weights_digest
 from components.shared.storage.manifest import Manifest
@@ -96,7 +96,7 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
     Raises:
         Failure: they differ, so that equal weights cannot be expected; the commit to use is named.
     """
-    ours = request_of(lineage.dataset_digest, lineage.settings, ingredients(lineage.settings))
+    ours = request_of(lineage.dataset_digest, lineage.settings, external_input_digests(lineage.settings))
     if ours.reuse_key == lineage.reuse_key:
         return
     theirs = recorded_identity(client, client.get_model_version(lineage.model, lineage.version))

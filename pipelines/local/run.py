@@ -45,7 +45,7 @@ class Result:
         run: its name, also of its folder.
         log: the path of its log; relative to the home in result.json.
         exit_code: of the command.
-        decision: the event `decision` of the download step, or None if there was none.
+        decision: the event `decision` of the download step with action, level and reason, or None.
         registered: the event of the register step, or None.
         seconds: duration of each finished step.
         reused: what each step reused from the store.
@@ -70,8 +70,8 @@ class Result:
     interrupted: bool = False
 
     @property
-    def decision_word(self) -> str:
-        return self.decision["word"] if self.decision else ""
+    def decision_action(self) -> str:
+        return self.decision["action"] if self.decision else ""
 
     def note(self, event: dict[str, Any]) -> None:
         """Updates the result from an event."""
@@ -209,7 +209,7 @@ def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:
             where=f"step {unfinished[0]}, {result.log}" if unfinished else result.log,
             remedy="see the log",
         ).to_dict()
-    due = registers and result.decision_word == "train"
+    due = registers and result.decision_action == "train"
     if result.failure is None and due and result.registered is None:
         result.failure = Failure(
             "Training was due but nothing was registered", where=result.log, remedy="see the log"

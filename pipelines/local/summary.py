@@ -37,7 +37,7 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
         "exit_code": int(result.exit_code),
         "corpus": decision.get("corpus"),
         "reuse_key": decision.get("reuse_key"),
-        "decision": decision.get("word"),
+        "decision": decision.get("action"),
         "reason": decision.get("reason"),
         "version": version,
         "seconds": result.seconds,
@@ -90,7 +90,7 @@ def _status(result: Result) -> str:
         return "interrupted"
     if result.failure is not None:
         return "failed"
-    return "skipped" if result.decision_word == "skip" else "trained"
+    return "skipped" if result.decision_action == "skip" else "trained"
 
 
 def _version(result: Result, home: Home) -> dict[str, Any] | None:

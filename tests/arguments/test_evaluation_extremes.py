@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.evaluate.measure import measure
+from components.evaluate.measure import score_model
 from components.evaluate.model import load_model
 from components.evaluate.settings import EvaluateSettings
 from components.shared.storage.manifest import read_manifest
@@ -46,6 +46,6 @@ def test_a_model_is_judged_at_the_bounds(folder: Path, texts: dict[str, str], va
     settings = EvaluateSettings(**(plain | values))
     loaded = load_model(folder, read_manifest(folder, "model").metadata, settings)
     held_out = {split: texts[split][:2000] for split in ("validation", "test")}
-    measured = measure(loaded, held_out, settings, lambda *_: None)
+    measured = score_model(loaded, held_out, settings, lambda *_: None)
     for scores in measured.protocols.values():
         assert all(math.isfinite(score.nll) and score.scored_tokens for score in scores.values())

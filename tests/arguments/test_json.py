@@ -112,7 +112,7 @@ def test_a_run_with_an_infinite_perplexity(command: Command, tmp_path: Path, mon
 
     home = open_home(tmp_path / "home")
     result = Result(
-        "run-1", str(home.root / "log.txt"), decision={"word": "train", "reason": "r"}, seconds={"train": 1.0}
+        "run-1", str(home.root / "log.txt"), decision={"action": "train", "reason": "r"}, seconds={"train": 1.0}
     )
     version = dict.fromkeys(registry.MEASURES, math.inf) | {
         "pipeline_run": "",

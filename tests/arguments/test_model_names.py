@@ -88,6 +88,13 @@ def test_the_list_shows_every_name_as_it_is(client: MlflowClient, command: Comma
         assert f"{name}  corpus [red]" in lines
 
 
+def test_the_list_of_a_model_that_is_not_there_names_those_that_are(client, command: Command, monkeypatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    code, out, err = command("models", "--model", "PLAIN", "--json")
+    assert (code, out) == (ExitCode.USAGE, "")
+    assert err.startswith("wikigpt: There is no model 'PLAIN'") and "did you mean plain?" in err
+
+
 def test_every_condition_is_one_that_mlflow_reads(client: MlflowClient) -> None:
     """Of signs that mean something to the language, every word of three."""
     for letters in itertools.product("a'\"\\`%= ", repeat=3):

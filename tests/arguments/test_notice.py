@@ -21,6 +21,7 @@ Make = Callable[..., Step]
 MALFORMED = [
     "http://[::1", "http://host:99999/", "http://host:port/", "https://a b/", "http:///nohost", "://", "x",
     "ftp://host/", "http://\udcff/", f"https://{'a' * 70}.example/", "https://host/\n", "http://.", "http://%zz:1/",
+    "http://a..b/",
 ]  # fmt: skip
 
 

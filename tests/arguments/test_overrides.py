@@ -45,3 +45,22 @@ def test_a_corpus_that_is_none(corpus: str, sentence: str) -> None:
         absolute_corpus(corpus)
     assert sentence in str(caught.value)
     assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://a..b/x",
+        f"http://{'a' * 70}.example/x",
+        "https://*/x",
+        "http://a\\b/x",
+        "s3:///key",
+        "s3://a b/key",
+        "s3://b?x/k",
+    ],
+)
+@pytest.mark.parametrize("key", ["download.corpus", "tokenize.tokenizer", "train.pretrained"])
+def test_an_address_that_is_of_no_host_and_no_bucket(key: str, address: str) -> None:
+    with pytest.raises(Failure, match=f"{key} must ") as caught:
+        load("nightly", [f"{key}={address}"])
+    assert caught.value.exit_code is ExitCode.USAGE

@@ -126,6 +126,7 @@ def test_a_date_is_text(tmp_path: Path) -> None:
         ("train:\n  steps: 1\n  seed: -1\n", ["train.seed=-2"], "train.seed must be from 0", None),
         ("train:\n  steps: 1\n", ["train.seed=-2"], "train.seed must be from 0", None),
         ("train:\n  seed: 1\n", [], "train.steps, epochs or tokens must be set", None),
+        ("train:\n", [], "train.steps, epochs or tokens must be set", None),
     ],
 )
 def test_a_wrong_setting_of_a_file_is_said_with_its_line(tmp_path: Path, text, overrides, what, line) -> None:
@@ -145,6 +146,7 @@ def test_a_wrong_setting_of_a_file_is_said_with_its_line(tmp_path: Path, text, o
         (("nightly", "Every Night"), "The schedule cannot be called 'Every Night'", 1),
         (('"0 0 2 * * *"', '"0 0 24 * * *"'), "the hours must be from 0 to 23, got 24; the nearest is 23", 2),
         (("profile: nightly", "profile: nightly\ntime_zone: 1"), "The time zone of the schedule is 1", 4),
+        (("profile: nightly", "profile: nightly\ntime_zone: Europe"), "There is no time zone 'Europe'", 4),
         (("profile: nightly", "profile: nightly\nparameters: [1]"), "The parameters of the schedule are [1]", 4),
     ],
 )

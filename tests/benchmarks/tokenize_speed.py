@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from components.shared.text.articles import split_lines
 from components.tokenize import encode as step
-from components.tokenize.bpe import train_bpe, wrapped
+from components.tokenize.bpe import as_fast_tokenizer, train_bpe
 
 CHUNKS = (64, 256, 1024, 4096, 16384, 1 << 20)
 
@@ -71,7 +71,7 @@ def by_datasets(tokenizer: Tokenizer, lines: list[str]) -> None:
     import datasets
 
     datasets.disable_progress_bars()
-    fast = wrapped(tokenizer)
+    fast = as_fast_tokenizer(tokenizer)
     with tempfile.TemporaryDirectory() as folder:
         datasets.Dataset.from_dict({"text": lines}).map(
             lambda batch: {"input_ids": fast(batch["text"])["input_ids"]},

@@ -37,7 +37,7 @@ def enter(uri: str, store: str, model: str, level: float, dies: bool) -> None:
     from mlflow import MlflowClient
 
     from components.register.model_lock import fenced, model_lock
-    from components.register.promotion import place
+    from components.register.promotion import decide_alias
     from components.shared.runtime.liveness import heartbeat
     from components.shared.storage.store import open_store
 
@@ -47,7 +47,7 @@ def enter(uri: str, store: str, model: str, level: float, dies: bool) -> None:
         client.set_registered_model_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
     with heartbeat(opened, run), model_lock(opened, model).held(run, patience=300) as held:
         locked = fenced(client, held.check)
-        place(locked, model, make_version(locked, model, level), judge_of(level))
+        decide_alias(locked, model, make_version(locked, model, level), judge_of(level))
 
 
 def outcome(uri: str, model: str) -> dict[str, Any]:

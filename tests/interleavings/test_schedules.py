@@ -69,7 +69,7 @@ BREAKS = {
     "versions are not looked for before one is made": ((model_lock, "register_once", "if not found:", "if True:"),),
     "versions are not looked for after one was made": ((model_lock, "register_once", "counts is None or", "True or"),),
     "a move that somebody died in is not finished": (
-        (promotion, "place", "    finish_move(client, model)\n    tags", "    tags"),
+        (promotion, "decide_alias", "    finish_move(client, model)\n    tags", "    tags"),
     ),
     "a move that somebody died in is finished whatever a person did": (
         (promotion, "_can_make", "in (move.before, move.version)", "is not None"),
@@ -81,7 +81,9 @@ BREAKS = {
         (promotion, "_announce_move", "registry.LAST_CHAMPION, before", "registry.LAST_CHAMPION, version"),
     ),
     "a move is not announced": ((promotion, "_announce_move", "model, ANNOUNCED", 'model, "other"'),),
-    "the gate is asked again about what was champion": ((promotion, "place", "or tags.get(APPROVAL) == SETTLED", ""),),
+    "the gate is asked again about what was champion": (
+        (promotion, "decide_alias", "or tags.get(APPROVAL) == SETTLED", ""),
+    ),
 }
 
 

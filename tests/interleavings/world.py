@@ -331,7 +331,7 @@ def registration(identity: str, level: float) -> Callable[[World, Actor], None]:
 
             version = model_lock.register_once(world.client, held.check, MODEL, identity, make)
             if not registry.is_complete(client.get_model_version(MODEL, version)):
-                promotion.place(client, MODEL, version, judge)
+                promotion.decide_alias(client, MODEL, version, judge)
                 client.set_model_version_tag(MODEL, version, registry.REGISTERED, actor.name)
 
     work.identity, work.level = identity, level  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from components.download.corpora import TOKENS
-from components.download.encoding import without_marks
+from components.download.encoding import without_byte_order_marks
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import Failure
@@ -105,16 +105,16 @@ def test_a_byte_order_mark_is_taken_off_and_recorded(tmp_path, capsys, marked):
     capsys.readouterr()
     manifest = fetch(folder, tmp_path / "out")
     assert manifest.metadata["dataset_digest"] == plain.metadata["dataset_digest"]
-    assert manifest.metadata["changes"] == [f"a byte-order mark was taken off {split}" for split in marked]
+    assert manifest.metadata["changes"] == [f"a byte-order mark was removed from {split}" for split in marked]
     notes = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
-    assert notes == [f"A byte-order mark was taken off {split}: it is no part of the text" for split in marked]
+    assert notes == [f"A byte-order mark was removed from {split}: it is not part of the text" for split in marked]
     for split, text in texts.items():
         assert split_articles((tmp_path / "out" / f"{split}.txt").read_bytes().decode()) == split_articles(text)
 
 
 def test_marks_between_texts_that_were_joined_are_taken_off_and_those_in_a_line_stay():
     joined = "\ufeff\ufeff = A = \n \n\ufeff = B = \n words \ufeff words\n\ufeff".encode()
-    assert without_marks(joined).decode() == " = A = \n \n = B = \n words \ufeff words\n"
+    assert without_byte_order_marks(joined).decode() == " = A = \n \n = B = \n words \ufeff words\n"
 
 
 def test_a_release_with_a_mark_is_the_release(real_data, tmp_path):
@@ -134,7 +134,7 @@ def test_a_check_says_the_same_as_a_run(tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in marked.iterdir()}
     found = look_at_corpus(load("quick", [f"download.corpus={marked}"]))
     assert found.ok and found.seen.endswith("train.txt, validation.txt, test.txt")
-    assert "A byte-order mark was taken off train" in capsys.readouterr().err
+    assert "A byte-order mark was removed from train" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in marked.iterdir()} == before, "only a copy is changed"
     crlf = write_wikitext(tmp_path / "crlf", lambda text: text.replace("\n", "\r\n"))
     assert "by CRLF, as on Windows" in look_at_corpus(load("quick", [f"download.corpus={crlf}"])).seen

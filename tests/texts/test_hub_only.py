@@ -105,9 +105,7 @@ def test_what_the_hub_refuses_does_not_end_in_the_sample(tmp_path, status, code,
     with hub({}, refusal=(status, code)) as served:
         ended = fetch(served.url, tmp_path)
     assert (ended.returncode, ended.stdout) == (exit_code, "")
-    assert (
-        f"The corpus wikitext-2-v1 cannot be had from the Hub: {'' if status == 404 else 'there is '}" in ended.stderr
-    )
+    assert f"wikitext-2-v1 cannot be downloaded from the Hub: {'' if status == 404 else 'there is '}" in ended.stderr
     assert what in ended.stderr
 
 
@@ -134,7 +132,7 @@ def test_a_damaged_cache_does_not_end_in_the_sample(tmp_path):
         kept.write_bytes(kept.read_bytes()[:100])
         ended = fetch(served.url, tmp_path)
     assert (ended.returncode, ended.stdout) == (ExitCode.FAILED, "")
-    assert "What the cache of the Hub holds of the train split is damaged" in ended.stderr
+    assert "The cached files of the train split from the Hub are damaged" in ended.stderr
 
 
 @pytest.mark.slow
@@ -144,7 +142,7 @@ def test_a_hub_that_is_down_ends_in_the_sample_and_says_so(tmp_path):
     assert ended.returncode == 0
     *notes, name = ended.stdout.splitlines()
     assert name == "sample"
-    assert "the Hub is busy or down (HTTP 503). Going on with" in json.loads(notes[0])["text"]
+    assert "the Hub is busy or down (HTTP 503). The run uses" in json.loads(notes[0])["text"]
 
 
 def answered(status: int, kind: type[errors.HfHubHTTPError] = errors.HfHubHTTPError) -> errors.HfHubHTTPError:

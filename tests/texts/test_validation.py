@@ -9,8 +9,8 @@ import pytest
 from components.validate.checks import checks
 from components.validate.corpus import read_corpus
 from components.validate.drift import Reference, comparable
-from components.validate.expectations import judge
-from components.validate.measures import measure
+from components.validate.expectations import run_checks
+from components.validate.measures import build_tables
 from components.validate.report import write_report
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -27,7 +27,7 @@ def validated(tmp_path):
     def validate(texts, reference=None):
         corpus = read_corpus(write(tmp_path / "corpus", texts), FACTS)
         settings = ValidateSettings()
-        found = judge(checks(corpus, settings, reference), measure(corpus, settings, reference))
+        found = run_checks(checks(corpus, settings, reference), build_tables(corpus, settings, reference))
         return corpus, {(each.split, each.name): each for each in found}
 
     return validate
@@ -93,7 +93,7 @@ def test_another_text_of_the_language_is_no_drift_and_another_language_is(valida
 def test_what_was_measured_in_words_is_not_compared(capsys):
     reference = Reference("3", "c" * 64, {}, {}, "word")
     assert comparable(reference, "byte") is None
-    assert "drift not judged" in capsys.readouterr().out
+    assert "drift is not checked" in capsys.readouterr().out
     assert comparable(reference, "word") is reference
     assert comparable(None, "byte") is None
 
@@ -102,7 +102,7 @@ def test_the_report_speaks_of_characters_and_is_short(validated, tmp_path):
     corpus, results = validated(chinese(lines=(300, 50, 50), length=(300, 400)))
     settings = ValidateSettings()
     validation = Validation(
-        corpus=FACTS | {"changes": ["a byte-order mark was taken off train"]},
+        corpus=FACTS | {"changes": ["a byte-order mark was removed from train"]},
         settings=vars(settings),
         expectations=tuple(results.values()),
         statistics=text_statistics(corpus),
@@ -110,9 +110,9 @@ def test_the_report_speaks_of_characters_and_is_short(validated, tmp_path):
         champion=None,
         unit=corpus.unit,
     )
-    page = write_report(corpus, measure(corpus, settings), validation)
+    page = write_report(corpus, build_tables(corpus, settings), validation)
     assert "distinct characters" in page and "runs of 16 characters" in page and "words" not in page.split("<svg")[0]
-    assert "a byte-order mark was taken off train" in page
+    assert "a byte-order mark was removed from train" in page
     longest = max(page.split("<blockquote>")[1:], key=len).partition("</blockquote>")[0]
     assert len(longest) < 900
     assert Validation.from_json(validation.to_json()).unit == "byte"

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from components.evaluate.baselines import baselines
 from components.evaluate.run import run as evaluate
-from components.notify.ending import Ending, Made, sentence
+from components.notify.ending import Ending, RunResult, sentence
 from components.shared.base.json_values import json_value
 from components.shared.report.measures import finite, format_measure
 from components.shared.report.report import number
@@ -148,7 +148,7 @@ def test_a_model_that_is_no_number_leaves_no_tag_of_that_kind_and_is_not_promote
         promote(client, "1", reason="why not")
 
 
-LARGE = Made("train", "", "wikigpt", "4", ("champion",), 1.7483587547285708e117, "promote")
+LARGE = RunResult("train", "", "wikigpt", "4", ("champion",), 1.7483587547285708e117, "promote")
 
 
 def test_a_notice_and_a_summary_are_short(capsys):

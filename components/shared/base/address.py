@@ -19,6 +19,11 @@ def is_bucket(address: str) -> bool:
     return address.startswith("s3://")
 
 
+def names_bucket(address: str) -> bool:
+    """Whether an `s3://` address names what can be a bucket."""
+    return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,255}", address.removeprefix("s3://").partition("/")[0]))
+
+
 def is_on_hub(address: str) -> bool:
     """Whether pretrained weights or a tokenizer are named by a repository of the Hugging Face Hub."""
     return not is_folder(address) and not is_bucket(address)
@@ -32,9 +37,20 @@ def is_web_address(address: str) -> bool:
     host = re.split(r"[/?#]", rest)[0].rpartition("@")[2]
     try:
         parts = urlsplit(f"{scheme}://{host}")
-        return bool(parts.hostname) and parts.port != 0
+        return _is_host(parts.hostname or "") and parts.port != 0
     except ValueError:
         return False
+
+
+def _is_host(name: str) -> bool:
+    """Whether a name can be looked up; urllib3 raises an error of its own for one that cannot.
+
+    Raises:
+        ValueError: a part of the name is empty or too long.
+    """
+    if ":" in name:  # an address of IPv6
+        return True
+    return bool(re.fullmatch(r"[A-Za-z0-9_.-]+", name.encode("idna").decode()))
 
 
 def is_repository(name: str) -> bool:

@@ -1,7 +1,7 @@
 """What the source of some modules means, in one digest: an edit that changes no result leaves it as it is.
 
 The digest is over syntax trees without what a result cannot depend on: comments, docstrings, annotations of functions,
-imports for the type checker, calls that only tell (`emit`, `print`), and the wording of what is raised.
+imports for the type checker, calls that only report (`emit`, `print`), and the wording of what is raised.
 """
 
 from __future__ import annotations

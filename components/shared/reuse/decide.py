@@ -1,12 +1,12 @@
-"""The ladder: what a run does where something of what it asks for was made before."""
+"""The decision whether a run trains: what an earlier run has left for the same inputs, from the most useful down."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Word = Literal["train", "skip"]
-Rung = Literal["forced", "version", "model", "checkpoint", "nothing"]
+Action = Literal["train", "skip"]
+ReuseLevel = Literal["forced", "version", "model", "checkpoint", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -14,31 +14,31 @@ class Decision:
     """What the run does.
 
     Attributes:
-        word: whether the steps after download run.
-        rung: the highest thing that was made before.
+        action: whether the steps after download run.
+        level: the most useful artifact that exists already, or `forced` if it is ignored.
         reason: a phrase for people.
     """
 
-    word: Word
-    rung: Rung
+    action: Action
+    level: ReuseLevel
     reason: str
 
 
 def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -> Decision:
-    """The first rung that holds.
+    """The first level of reuse that applies.
 
     Args:
-        force: ignore what was made before.
-        version: a registered version of this reuse key, if there is one.
-        model: whether the store has a trained model of it.
-        checkpoint: whether the store has a checkpoint of it.
+        force: ignore earlier artifacts.
+        version: a registered version of this reuse key, if one exists.
+        model: whether the store has a trained model of this key.
+        checkpoint: whether the store has a checkpoint of this key.
     """
     if force:
-        return Decision("train", "forced", "forced: what was made before is ignored")
+        return Decision("train", "forced", "forced: earlier artifacts are ignored")
     if version is not None:
-        return Decision("skip", "version", f"version {version} is already made of these data, settings and code")
+        return Decision("skip", "version", f"version {version} already exists for these inputs")
     if model:
         return Decision("train", "model", "a trained model is in the store: it is evaluated and registered")
     if checkpoint:
         return Decision("train", "checkpoint", "a checkpoint is in the store: training is resumed from it")
-    return Decision("train", "nothing", "nothing is known of these data, settings and code")
+    return Decision("train", "nothing", "no version, model or checkpoint exists for these inputs")

@@ -1,4 +1,4 @@
-"""What the settings only point to and a training depends on: pretrained weights and tokenizers.
+"""Digests of external inputs that the settings only name: pretrained weights and tokenizers.
 
 A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the reuse key;
 else the model that old weights made would be taken for that of new ones at the same address.
@@ -17,7 +17,7 @@ from components.shared.storage.s3 import S3Objects
 _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
 
 
-def ingredients(settings: dict[str, Any]) -> dict[str, str]:
+def external_input_digests(settings: dict[str, Any]) -> dict[str, str]:
     """Digests of what settings point to, by the name of the setting; what is missing is left to the step that needs it.
 
     Args:

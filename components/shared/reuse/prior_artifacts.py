@@ -1,4 +1,4 @@
-"""What was made before of what a run asks for, by the registry and by the store."""
+"""The artifacts of a reuse key that exist already, in the registry and in the store."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What was made before of a reuse key, see `decide`."""
+class PriorArtifacts:
+    """The artifacts of a reuse key that exist already, see `decide`."""
 
     version: str | None
     model: bool
     checkpoint: bool
 
 
-def look_up(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> Standing:
-    """Asks the registry, which alone knows of versions, and the store.
+def find_prior_artifacts(store: Store, client: MlflowClient, model_name: str, reuse_key: str) -> PriorArtifacts:
+    """Looks in the registry for versions, and in the store for models and checkpoints.
 
-    A version that was not registered to its end, alias and card included, does not count: the next run finishes it. One
-    that another reuse key made counts where a training of this one ended in the same weights.
+    An incomplete version, without its alias and card, does not count: the next run completes it. A version of another
+    reuse key counts if a training of this key resulted in the same weights.
     """
     digests = {made.weights_digest for made in trained.made_by(store, reuse_key)}
     versions = registry.versions_of_request(client, model_name, reuse_key)
     versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
     complete = (str(version.version) for version in versions if registry.is_complete(version))
-    return Standing(
+    return PriorArtifacts(
         version=next(complete, None),
         model=any(store.find(trained.KIND, digest) for digest in digests),
         checkpoint=bool(store.names("checkpoint", f"{reuse_key}/")),

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from components.shared.base.address import names_bucket
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.aws_variables import check_aws_variables
 from components.shared.storage.files import FileFact, write_atomically
@@ -41,6 +42,8 @@ class S3Objects:
         self.prefix = f"{prefix}/" if prefix else ""
         if not self.bucket:
             raise _usage("The address names no bucket", uri, "give s3://bucket/prefix")
+        if not names_bucket(self.uri):
+            raise _usage(f"No bucket can be called {self.bucket[:80]!r}", uri, "give s3://bucket/prefix")
         self.client: Any = _client(self.uri)
         self.keeps_versions = False
         self._versioned: bool | None = None  # unknown before the first answer to a write

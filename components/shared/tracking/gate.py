@@ -227,7 +227,7 @@ def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
     elif difference < 0 and interval[1] < 0:
         word = f"Better by less than the margin of {margin:g} nats a {unit}"
     else:
-        word = "No difference that other articles would not undo"
+        word = "Difference not significant"
     return _verdict("keep", f"{word}: {numbers}.", rule, difference, interval)
 
 

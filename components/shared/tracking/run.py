@@ -10,9 +10,10 @@ import os
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
 
 from components.shared.base.events import emit
 from components.shared.base.failure import ExitCode, Failure
@@ -21,6 +22,7 @@ from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.local_address import folder_address, sqlite_path
 from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
 from components.shared.tracking.mlflow_schema import schema_failure
+from components.shared.tracking.mlflow_variables import check_address, check_mlflow_variables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -116,33 +118,43 @@ def use_own_variables() -> None:
 
 
 def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
-    """A client of the tracking server, after a server at an http address has answered.
+    """A client of the tracking server or database, after a server has answered.
 
     Args:
         uri: of the server or database.
         patience: seconds for which a server that does not answer is asked again.
 
     Raises:
-        Failure: nothing answers there, it refuses, or the database is of another MLflow.
+        Failure: nothing answers there, it refuses, the database is of another MLflow, or a variable of MLflow is wrong.
     """
+    check_mlflow_variables()
     from mlflow import MlflowClient, get_tracking_uri
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     uri = uri or get_tracking_uri()
-    if urlparse(uri).scheme in ("http", "https"):
-        attempts = Retrying(
-            retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
-            stop=stop_after_delay(patience),
-            wait=wait_random_exponential(multiplier=0.5, max=5),
-            reraise=True,
-        )
+    check_address(uri)
+    attempts = Retrying(
+        retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
+        stop=stop_after_delay(patience),
+        wait=wait_random_exponential(multiplier=0.5, max=5),
+        reraise=True,
+    )
+    if uri.startswith(("http://", "https://")):
         attempts(_probe, uri)
+    elif not uri.startswith(("sqlite", "databricks")):
+        attempts(_probe_database, uri)
     if path := sqlite_path(uri):
         prepare_database(path)
     # It would print a traceback of what is raised all the same.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
-    try:
+    with _connecting(uri):
         return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _connecting(uri: str) -> Iterator[None]:
+    try:
+        yield
     except ImportError as error:
         raise Failure(
             f"The driver of this database is not installed: {error}",
@@ -193,6 +205,12 @@ def translated(error: Exception, where: str) -> Failure | None:
         return database_failure(cause, str(sqlite_path(where) or where))
     if isinstance(error, CommandError) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
         return schema_failure(unknown[1], where)
+    if isinstance(error, CommandError):
+        return Failure(
+            f"The database has no schema of MLflow: {redact(str(error))}",
+            where=str(sqlite_path(where) or where),
+            remedy="bring it back from a backup, or choose another home or database",
+        )
     if isinstance(error, MlflowException):
         refused = error.get_http_status_code() in (401, 403)
         return _refused(where, str(error)) if refused else _answered(where, error)
@@ -311,6 +329,18 @@ def _probe(uri: str) -> None:
             remedy="see the log of the MLflow server",
             exit_code=ExitCode.UNREACHABLE,
         )
+
+
+def _probe_database(uri: str) -> None:
+    """Asks the server of a database once; MLflow would ask a dead one for two minutes."""
+    from sqlalchemy import create_engine
+
+    with _connecting(uri):
+        engine = create_engine(uri)
+        try:
+            engine.connect().close()
+        finally:
+            engine.dispose()
 
 
 def _refused(uri: str, answer: str) -> Failure:

@@ -1,5 +1,6 @@
 """Archives: what they may hold, and what they are refused for."""
 
+import gzip
 import io
 import os
 import stat
@@ -120,7 +121,7 @@ def test_an_archive_that_unpacks_to_far_more_than_text_is_refused(opened):
 
 @pytest.mark.parametrize("page", [b"<!DOCTYPE html><html>Sign in</html>", b"\n  <html>"])
 def test_a_page_is_no_archive(opened, page):
-    with pytest.raises(Failure, match="An HTML page came where an archive was expected"):
+    with pytest.raises(Failure, match="The address returns an HTML page and not an archive"):
         opened(page)
 
 
@@ -143,6 +144,18 @@ def test_a_byte_that_changed_on_the_way_is_damage(opened, pack):
     whole[len(whole) // 2] ^= 1
     with pytest.raises(Failure, match="damaged"):
         opened(bytes(whole))
+
+
+def test_an_encrypted_archive_is_not_called_damaged(opened, texts):
+    data = bytearray(zip_of({f"{split}.txt": text for split, text in texts.items()}))
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory of the archive
+    with pytest.raises(Failure, match=r"refused: it holds 'train\.txt' encrypted by a password"):
+        opened(bytes(data))
+
+
+def test_a_text_that_gzip_packed_is_not_called_damaged(opened, texts):
+    with pytest.raises(Failure, match="The gzip file holds no tar archive"):
+        opened(gzip.compress(texts["train"]))
 
 
 def test_an_archive_without_splits_says_so(opened):

@@ -114,11 +114,11 @@ def _empty_the_folder(folder):
         (shutil.rmtree, "There is no such folder"),
         (_empty_the_folder, "holds no corpus"),
         (_remove_a_split, "lacks a split: there is no test.txt"),
-        (_add_another_corpus, r"holds more than one corpus: wiki\.train\.raw and train\.txt"),
+        (_add_another_corpus, r"holds more than one corpus: one with wiki\.train\.raw and one with train\.txt"),
         (_empty_a_split, "The validation split is empty"),
         (_write_latin_1, r"The train split is not UTF-8: byte 0xe9 in line 2"),
         (_write_nul, "The test split holds a NUL byte in line 4"),
-        (_use_wikitext_s_names, r"called as WikiText's but hold other bytes: wiki.train.tokens has \d+ bytes"),
+        (_use_wikitext_s_names, r"have WikiText's names but other bytes: wiki.train.tokens has \d+ bytes"),
     ],
 )
 def test_a_wrong_folder_is_refused_in_one_sentence(fetch, own_folder, tmp_path, spoil, what):
@@ -137,7 +137,7 @@ def test_a_file_is_no_folder(fetch, own_folder):
 
 def test_a_folder_called_as_a_corpus_of_the_project_needs_a_name(fetch, own_folder):
     folder = own_folder.rename(own_folder.parent / "wikitext-2-raw-v1")
-    with pytest.raises(Failure, match=r"belongs to a corpus of the project") as failure:
+    with pytest.raises(Failure, match=r"is reserved for a corpus of the project") as failure:
         fetch(folder)
     assert "download.name" in failure.value.remedy
     assert fetch(folder, name="ours").metadata["name"] == "ours"

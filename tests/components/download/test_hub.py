@@ -83,7 +83,7 @@ def test_a_connection_to_the_hub_that_is_dropped_is_tried_again(monkeypatch):
 @pytest.mark.parametrize("name", KNOWN)
 def test_without_the_hub_the_failure_says_what_was_tried_and_what_to_do(no_hub, tmp_path, name):
     started = time.monotonic()
-    with pytest.raises(Failure, match=f"The corpus {name} cannot be had from the Hub") as failure:
+    with pytest.raises(Failure, match=f"The corpus {name} cannot be downloaded from the Hub") as failure:
         fetch_corpus(DownloadSettings(corpus=name), tmp_path / "out", no_hub)
     assert time.monotonic() - started < 8
     assert failure.value.exit_code == ExitCode.UNREACHABLE
@@ -97,7 +97,7 @@ def test_the_fall_back_is_the_sample_and_is_announced(no_hub, tmp_path, capsys):
     manifest = fetch_corpus(DownloadSettings(fall_back_to_sample=True), tmp_path / "out", no_hub)
     assert (manifest.metadata["name"], manifest.metadata["model_name"]) == (SAMPLE, "wikigpt-sample")
     notes = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert "sample text instead of wikitext-2-raw-v1" in notes[0]["text"]
+    assert "sample corpus instead of wikitext-2-raw-v1" in notes[0]["text"]
 
 
 def test_a_folder_that_is_missing_is_no_reason_to_fall_back(no_hub, tmp_path):

@@ -45,7 +45,7 @@ def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
     outcome = run(here, tmp_path / "corpus")
     facts = read_manifest(tmp_path / "corpus", "corpus").metadata
     event = decision_of(capsys)
-    assert (event["word"], event["rung"], event["reuse_key"]) == ("train", "nothing", outcome.reuse_key)
+    assert (event["action"], event["level"], event["reuse_key"]) == ("train", "nothing", outcome.reuse_key)
     assert here.store.find("corpus", facts["dataset_digest"])
     data = here.tracking.client.get_run(here.tracking.run_id).data
     assert data.tags[registry.REUSE_KEY] == outcome.reuse_key
@@ -66,37 +66,37 @@ def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):
     assert client.get_run(here.tracking.run_id).info.status == "RUNNING"
 
 
-def test_each_rung_in_turn(step, tmp_path, capsys):
+def test_each_reuse_level_in_turn(step, tmp_path, capsys):
     reuse_key = run(step(), tmp_path / "corpus").reuse_key
     store, client = step().store, step().tracking.client
     decision_of(capsys)
 
     publish(store, tmp_path / "checkpoint", "checkpoint", f"{reuse_key}/00000002")
     run(step(), tmp_path / "corpus")
-    assert decision_of(capsys)["rung"] == "checkpoint"
+    assert decision_of(capsys)["level"] == "checkpoint"
 
     digest = keep(store, tmp_path / "model", reuse_key)
     run(step(), tmp_path / "corpus")
-    assert decision_of(capsys)["rung"] == "model"
+    assert decision_of(capsys)["level"] == "model"
 
     number = register(client, "wikigpt-harbour-texts", reuse_key)
     run(step(), tmp_path / "corpus")
-    assert decision_of(capsys)["rung"] == "model", "its registration was killed before its end"
+    assert decision_of(capsys)["level"] == "model", "its registration was killed before its end"
     client.set_model_version_tag("wikigpt-harbour-texts", number, registry.REGISTERED, "night-1")
     assert run(step(), tmp_path / "corpus").decision == "skip"
     event = decision_of(capsys)
-    assert (event["rung"], event["version"]) == ("version", number)
+    assert (event["level"], event["version"]) == ("version", number)
 
     assert run(step(force=True), tmp_path / "corpus").decision == "train"
-    assert decision_of(capsys)["rung"] == "forced"
+    assert decision_of(capsys)["level"] == "forced"
 
     client.delete_model_version("wikigpt-harbour-texts", number)
     assert run(step(), tmp_path / "corpus").decision == "train"
-    assert decision_of(capsys)["rung"] == "model"
+    assert decision_of(capsys)["level"] == "model"
 
     store.forget("model", digest)
     run(step(), tmp_path / "corpus")
-    assert decision_of(capsys)["rung"] == "checkpoint", "the record of a model that is gone is not a model"
+    assert decision_of(capsys)["level"] == "checkpoint", "the record of a model that is gone is not a model"
 
 
 def test_a_version_that_another_reuse_key_made_counts_where_this_one_ended_in_the_same_weights(step, tmp_path, capsys):

@@ -5,9 +5,10 @@ import hashlib
 import pytest
 
 from components.download.corpora import dataset_digest
-from components.download.sample import ARTICLES, Lots, sample_corpus
+from components.download.sample import sample_corpus
 from components.shared.storage.files import FileFact
 from components.shared.text.articles import split_articles
+from tests.sample_corpus.generator import ARTICLES, Rng, generate
 
 GRAM = 13
 
@@ -22,6 +23,10 @@ def test_its_bytes_are_these(corpus):
         split: FileFact(len(text.encode()), hashlib.sha256(text.encode()).hexdigest()) for split, text in corpus.items()
     }
     assert dataset_digest(facts) == "c0bbc344eb2db260d8f3b79e59ffe054bf369477a2f87d3809905f9318cce1dc"
+
+
+def test_the_generator_makes_exactly_the_bytes_that_are_shipped():
+    assert generate() == sample_corpus()
 
 
 def test_its_size_is_that_of_a_quick_run(corpus):
@@ -56,9 +61,9 @@ def test_no_held_out_article_is_a_near_duplicate_of_a_training_article(corpus):
             assert max(len(grams & other) / len(grams) for other in seen) < 0.1
 
 
-def test_lots_are_those_of_splitmix64():
-    lots = Lots(state=1234567)
-    drawn = [lots.below(1 << 64) for _ in range(3)]
+def test_random_numbers_are_those_of_splitmix64():
+    rng = Rng(state=1234567)
+    drawn = [rng.randbelow(1 << 64) for _ in range(3)]
     assert drawn == [6457827717110365317, 3203168211198807973, 9817491932198370423]
 
 

@@ -62,7 +62,9 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(tmp_path):
 
 def test_a_server_that_always_cuts_is_given_up_on(tmp_path):
     site = Site(CONTENT, forever="cut")
-    with pytest.raises(Failure, match=r"cut off 5 times, at last after [\d,]+ of 3,145,728 bytes") as failure:
+    with pytest.raises(
+        Failure, match=r"early in all 5 attempts, the last time after [\d,]+ of 3,145,728 bytes"
+    ) as failure:
         fetch(site, tmp_path)
     assert failure.value.where == site.url
     assert len(site.ranges) == ATTEMPTS

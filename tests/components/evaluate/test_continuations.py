@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 import sacrebleu
 
-from components.evaluate.continuations import Continuation, choose_prompts, first_words, quality, variety
+from components.evaluate.continuations import Continuation, choose_prompts, first_words, generation_metrics, variety
 
 
-def continuation(made: str, real: str) -> Continuation:
-    return Continuation("title", "prompt", real, made, "")
+def continuation(made: str, reference: str) -> Continuation:
+    return Continuation("title", "prompt", reference, made, "")
 
 
 def test_prompts_come_from_paragraphs_of_articles_spread_over_the_split(texts):
     prompts = choose_prompts(texts["test"], 7, 12, 8)
     assert [prompt.title for prompt in prompts] == [f"Title {number} of 3" for number in range(0, 14, 2)]
     for prompt in prompts:
-        assert (len(prompt.text.split()), len(prompt.real.split())) == (12, 8)
-        assert prompt.text + prompt.real in texts["test"]
+        assert (len(prompt.text.split()), len(prompt.reference.split())) == (12, 8)
+        assert prompt.text + prompt.reference in texts["test"]
         assert not prompt.text.strip().startswith("=")
 
 
@@ -29,11 +29,11 @@ def test_prompts_are_as_many_as_there_are_long_enough_paragraphs(texts):
 
 def test_bleu_is_that_of_sacrebleu_with_its_signature():
     made = ["the castle was built in a valley", "snow came early this year again"]
-    real = ["the castle was built on a hill", "snow came late this year again"]
-    found = quality([continuation(*pair) for pair in zip(made, real, strict=True)])
-    assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(made, [real]).score)
+    reference = ["the castle was built on a hill", "snow came late this year again"]
+    found = generation_metrics([continuation(*pair) for pair in zip(made, reference, strict=True)])
+    assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(made, [reference]).score)
     assert found["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:")
-    assert quality([continuation(text, text) for text in real])["bleu"] == pytest.approx(100)
+    assert generation_metrics([continuation(text, text) for text in reference])["bleu"] == pytest.approx(100)
 
 
 def test_variety_counts_different_ngrams_and_repeated_fourgrams():

@@ -53,7 +53,7 @@ def evaluation() -> dict[str, Any]:
         "weights_digest": "w" * 64,
         "tokenizer_digest": "t",
         "bleu": {
-            "bleu": 1.5, "signature": "nrefs:1", "prompts": 4, "decoding": "greedy", **variety, "real": variety
+            "bleu": 1.5, "signature": "nrefs:1", "prompts": 4, "decoding": "greedy", **variety, "reference": variety
         },
         "samples": [
             {
@@ -61,7 +61,7 @@ def evaluation() -> dict[str, Any]:
                 "prompt": " The <unk>",
                 "continuation": " cost $5 & more",
                 "greedy": " is",
-                "real": " was",
+                "reference": " was",
             }
         ],
         "baselines": {"unigram": {"validation": 900.0, "test": 950.0, "types": 33_278},

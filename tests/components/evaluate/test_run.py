@@ -100,7 +100,7 @@ def test_the_first_model(bench, client):
     assert evaluation["bleu"]["signature"].startswith("nrefs:1|case:mixed")
     assert evaluation["bleu"]["prompts"] == 4
     assert [set(sample) for sample in evaluation["samples"]] == [
-        {"title", "prompt", "continuation", "greedy", "real"}
+        {"title", "prompt", "continuation", "greedy", "reference"}
     ] * 2
     assert 1 < evaluation["baselines"]["unigram"]["test"] < 71
     assert (bench.root / "one" / "report").read_text().startswith("<!doctype html>")
@@ -154,7 +154,7 @@ def test_a_champion_without_scores_is_scored_anew_from_its_model(bench, client, 
     bench.run(bench.model(), "one")
 
     found = bench.evaluation("one")
-    assert found["champion"]["origin"] == "scored anew from its model"
+    assert found["champion"]["origin"] == "scored again from its model"
     assert found["champion"]["weights_digest"] == weights_of(champion)
     assert found["verdict"]["word"] in ("promote", "keep")
     ours = found["protocols"]["wikitext-word"]["validation"]
@@ -207,7 +207,7 @@ def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_repla
     bench.run(again, "one")
     bench.run(champion, "two")
     scored, own = bench.evaluation("one")["champion"], bench.evaluation("two")
-    assert scored["origin"] == "scored anew from its model"
+    assert scored["origin"] == "scored again from its model"
     assert scored["protocols"]["wikitext-word"]["validation"] == own["protocols"]["wikitext-word"]["validation"]
 
 

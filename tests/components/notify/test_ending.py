@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from components.notify.ending import HINTS, Ending, Made, conclude, sentence
+from components.notify.ending import HINTS, Ending, RunResult, conclude, sentence
 from components.shared.base.failure import Failure, Interrupted
 from components.shared.runtime.run_record import StepRecord
 
@@ -57,7 +57,7 @@ ALL = (*UNTIL_TRAIN, "train", "evaluate", "register")
 )
 def test_every_ending_that_was_seen_on_a_real_backend(recorded, steps, word, status, step):
     ending = conclude(STATES[recorded]["state"], steps)
-    assert (ending.word, ending.mlflow_status, ending.step) == (word, status, step)
+    assert (ending.outcome, ending.mlflow_status, ending.step) == (word, status, step)
     assert bool(ending.failure) == (word in ("failed", "interrupted"))
 
 
@@ -80,11 +80,11 @@ def test_every_state_of_the_api_is_mapped(real_data):
 @pytest.mark.parametrize("state", [*HINTS, "A_STATE_OF_TOMORROW", ""])
 def test_no_word_turns_a_success_a_skip_or_a_recorded_failure_into_something_else(state):
     """The record of a run wins; also over a state that nobody has heard of."""
-    assert conclude(state, record(*ALL)).word == "succeeded"
-    assert conclude(state, record("download", decision="skip")).word == "skipped"
+    assert conclude(state, record(*ALL)).outcome == "succeeded"
+    assert conclude(state, record("download", decision="skip")).outcome == "skipped"
     if HINTS.get(state) != "succeeded":
         failed = conclude(state, record("download", validate=BROKEN))
-        assert failed.word == ("interrupted" if HINTS.get(state) == "canceled" else "failed")
+        assert failed.outcome == ("interrupted" if HINTS.get(state) == "canceled" else "failed")
         assert failed.failure == BROKEN
 
 
@@ -94,14 +94,14 @@ def test_no_word_turns_a_success_a_skip_or_a_recorded_failure_into_something_els
 )
 def test_with_the_store_away_every_state_gives_what_it_means(hint, word):
     for state in (state for state, means in HINTS.items() if means == hint):
-        assert conclude(state, None).word == word
-    assert conclude("A_STATE_OF_TOMORROW", None).word == "interrupted"
+        assert conclude(state, None).outcome == word
+    assert conclude("A_STATE_OF_TOMORROW", None).outcome == "interrupted"
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "A_STATE_OF_TOMORROW", "COMPLETE"])
 def test_with_the_store_away_mlflow_tells_a_skip_and_a_success(state):
-    assert conclude(state, None, decision="skip", version="4").word == "skipped"
-    assert conclude(state, None, decision="train", version="4").word == "succeeded"
+    assert conclude(state, None, decision="skip", version="4").outcome == "skipped"
+    assert conclude(state, None, decision="train", version="4").outcome == "succeeded"
 
 
 def test_a_failure_that_a_retry_repaired_is_no_failure():
@@ -110,22 +110,22 @@ def test_a_failure_that_a_retry_repaired_is_no_failure():
 
 
 def test_a_success_names_version_verdict_and_perplexity():
-    made = Made("train", "", "wikigpt", "4", ("champion",), 139.204, "promote")
-    assert sentence("run-1", Ending("succeeded"), made) == (
-        "Run run-1 succeeded: version 4 of wikigpt is registered, the gate says promote."
+    result = RunResult("train", "", "wikigpt", "4", ("champion",), 139.204, "promote")
+    assert sentence("run-1", Ending("succeeded"), result) == (
+        "Run run-1 succeeded: version 4 of wikigpt is registered, the verdict of the gate is promote."
         " Version 4: word perplexity 139.20 on test, alias champion."
     )
 
 
 def test_a_skip_says_why():
-    made = Made("skip", "version 4 exists for these inputs", "wikigpt", "4", (), 139.2)
-    text = sentence("run-2", Ending("skipped"), made)
+    result = RunResult("skip", "version 4 exists for these inputs", "wikigpt", "4", (), 139.2)
+    text = sentence("run-2", Ending("skipped"), result)
     assert "trained nothing: version 4 exists for these inputs." in text
     assert "139.20" in text
 
 
 def test_a_failure_says_what_where_and_what_to_do():
-    assert sentence("run-3", conclude("FAILED", record("download", validate=BROKEN)), Made()) == (
+    assert sentence("run-3", conclude("FAILED", record("download", validate=BROKEN)), RunResult()) == (
         "Run run-3 failed in validate: The loss is nan in step 7 (step train): lower train.learning_rate."
     )
 
@@ -141,4 +141,4 @@ def test_a_failure_says_what_where_and_what_to_do():
     ],
 )
 def test_what_a_person_reads_where_a_step_could_not_say_why(state, steps, words):
-    assert words in sentence("run-4", conclude(state, steps), Made())
+    assert words in sentence("run-4", conclude(state, steps), RunResult())

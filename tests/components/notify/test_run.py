@@ -106,10 +106,10 @@ def test_a_cancelled_run_ends_as_killed(step, capsys):
 def test_a_skip_says_why_and_which_version_stands(step, capsys):
     here = step()
     train(here)
-    here.tracking.tags({"wikigpt.decision": "skip", "wikigpt.decision_reason": "version 1 is already made"})
+    here.tracking.tags({"wikigpt.decision": "skip", "wikigpt.decision_reason": "version 1 already exists"})
     run(here, SUCCEEDED)
     notice = notice_of(capsys)
-    assert (notice["ending"], notice["reason"]) == ("skipped", "version 1 is already made")
+    assert (notice["ending"], notice["reason"]) == ("skipped", "version 1 already exists")
     assert notice["word_perplexity"] == 139.204
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.reuse.prior_artifacts import look_up
+from components.shared.reuse.prior_artifacts import find_prior_artifacts
 from components.shared.storage.store import open_store
 from components.shared.tracking import registry
 from tests.registry import Folders, make_experiment, make_folders, make_step, register
@@ -74,10 +74,10 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     make_experiment(uri, root)
     client, store = MlflowClient(uri), open_store(str(root / "store"))
     killed = run_until_write(number, "night-1", folders, root / "log")
-    if look_up(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing left to do
+    if find_prior_artifacts(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing left to do
         assert_complete(client, number)
     register(make_step("night-2" if other_run else "night-1"), folders)
-    assert look_up(store, client, NAME, folders.reuse_key).version == "1"
+    assert find_prior_artifacts(store, client, NAME, folders.reuse_key).version == "1"
     assert_complete(client, number)
     return killed
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.register.promotion import ANNOUNCED, Placed, place
+from components.register.promotion import ANNOUNCED, AliasDecision, decide_alias
 from components.shared.tracking import registry
 from tests.registry import judge_of, make_version
 
@@ -17,9 +17,9 @@ def client(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri)
 
 
-def add(client: MlflowClient, nll_per_word: float, **rule: str) -> Placed:
+def add(client: MlflowClient, nll_per_word: float, **rule: str) -> AliasDecision:
     version = make_version(client, NAME, nll_per_word)
-    return place(client, NAME, version, judge_of(nll_per_word, **rule))
+    return decide_alias(client, NAME, version, judge_of(nll_per_word, **rule))
 
 
 def champion(client: MlflowClient) -> str | None:
@@ -28,8 +28,8 @@ def champion(client: MlflowClient) -> str | None:
 
 
 def test_better_models_follow_each_other_and_worse_ones_challenge(client: MlflowClient) -> None:
-    placed = [add(client, nll) for nll in (6.0, 5.0, 5.5, 4.0)]
-    assert [(p.word, p.alias, p.rival) for p in placed] == [
+    decisions = [add(client, nll) for nll in (6.0, 5.0, 5.5, 4.0)]
+    assert [(p.verdict, p.alias, p.rival) for p in decisions] == [
         ("promote", "champion", None),
         ("promote", "champion", "1"),
         ("keep", "challenger", "2"),
@@ -41,16 +41,16 @@ def test_better_models_follow_each_other_and_worse_ones_challenge(client: Mlflow
 @pytest.mark.parametrize(("policy", "alias"), [("manual", "challenger"), ("never", None)])
 def test_other_policies_leave_the_champion_alone(client: MlflowClient, policy: str, alias: str | None) -> None:
     add(client, 6.0)
-    placed = add(client, 4.0, policy=policy)
-    assert (placed.word, placed.alias, champion(client)) == ("promote", alias, "1")
+    decision = add(client, 4.0, policy=policy)
+    assert (decision.verdict, decision.alias, champion(client)) == ("promote", alias, "1")
 
 
 def test_a_champion_chosen_by_a_person_is_compared_with_and_older_verdicts_are_not(client: MlflowClient) -> None:
     for nll in (6.0, 5.0, 4.0):
         add(client, nll)
     client.set_registered_model_alias(NAME, "champion", "1")
-    placed = add(client, 5.5)
-    assert (placed.word, champion(client)) == ("promote", "4")
+    decision = add(client, 5.5)
+    assert (decision.verdict, champion(client)) == ("promote", "4")
 
 
 def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
@@ -58,23 +58,28 @@ def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClie
     add(client, 5.0)
     client.set_registered_model_alias(NAME, "champion", "1")
     client.set_model_version_tag(NAME, "2", "wikigpt.rolled_back", "2026-01-01")
-    placed = place(client, NAME, "2", judge_of(5.0))
-    assert (placed.word, placed.alias, champion(client)) == ("keep", "challenger", "1")
-    assert "was rolled back" in placed.reason
+    decision = decide_alias(client, NAME, "2", judge_of(5.0))
+    assert (decision.verdict, decision.alias, champion(client)) == ("keep", "challenger", "1")
+    assert "was rolled back" in decision.reason
 
 
 def test_placing_the_champion_again_changes_nothing(client: MlflowClient) -> None:
     before = add(client, 6.0)
-    again = place(client, NAME, "1", judge_of(6.0))
-    assert (again.word, again.reason, again.alias) == (before.word, before.reason, before.alias)
+    again = decide_alias(client, NAME, "1", judge_of(6.0))
+    assert (again.verdict, again.reason, again.alias) == (before.verdict, before.reason, before.alias)
 
 
 def test_a_move_whose_run_died_before_it_is_made_by_the_next_run(client: MlflowClient) -> None:
     add(client, 6.0)
     better = make_version(client, NAME, 4.0)
     client.set_registered_model_tag(NAME, ANNOUNCED, f"1:{better}")
-    placed = add(client, 5.0)
-    assert (placed.word, placed.alias, placed.rival, champion(client)) == ("keep", "challenger", better, better)
+    decision = add(client, 5.0)
+    assert (decision.verdict, decision.alias, decision.rival, champion(client)) == (
+        "keep",
+        "challenger",
+        better,
+        better,
+    )
     assert ANNOUNCED not in client.get_registered_model(NAME).tags
 
 
@@ -88,16 +93,16 @@ def test_a_move_whose_run_died_is_dropped_where_a_person_has_decided_since(clien
         client.delete_model_version(NAME, better)
     else:
         client.set_registered_model_alias(NAME, "champion", "1")
-    placed = add(client, 5.5)
+    decision = add(client, 5.5)
     expected = ("keep", "2") if undo == "deleted" else ("promote", "4")
-    assert (placed.word, champion(client)) == expected
+    assert (decision.verdict, champion(client)) == expected
 
 
 def test_a_run_that_is_tried_again_after_its_version_was_succeeded_changes_nothing(client: MlflowClient) -> None:
     first = add(client, 6.0)
     add(client, 5.0)
-    again = place(client, NAME, "1", judge_of(6.0))
-    assert (again.word, again.reason, again.alias, champion(client)) == (first.word, first.reason, None, "2")
+    again = decide_alias(client, NAME, "1", judge_of(6.0))
+    assert (again.verdict, again.reason, again.alias, champion(client)) == (first.verdict, first.reason, None, "2")
     assert registry.version_with_alias(client, NAME, "challenger") is None
 
 
@@ -105,7 +110,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: Mlflow
     add(client, 5.0)
     add(client, 6.0)
     client.delete_registered_model_alias(NAME, "champion")
-    place(client, NAME, "2", judge_of(6.0))
+    decide_alias(client, NAME, "2", judge_of(6.0))
     assert champion(client) == "2"
     assert registry.version_with_alias(client, NAME, "challenger") is None
 
@@ -122,5 +127,5 @@ def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_
         scores = Scores.from_evaluation(registry.evaluation_of(client, rival) if rival else None, "")
         return gate(Scores("a", "wikitext-word", ((600.0, 100),) * 30, "w", "w"), scores)
 
-    placed = place(client, NAME, make_version(client, NAME, 6.0), judge)
-    assert (placed.word, placed.alias, champion(client)) == ("incomparable", "challenger", "1")
+    decision = decide_alias(client, NAME, make_version(client, NAME, 6.0), judge)
+    assert (decision.verdict, decision.alias, champion(client)) == ("incomparable", "challenger", "1")

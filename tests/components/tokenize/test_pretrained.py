@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.shared.base.failure import ExitCode, Failure
-from components.tokenize.bpe import save, train_bpe, wrapped
+from components.tokenize.bpe import as_fast_tokenizer, save, train_bpe
 from components.tokenize.pretrained import PINNED, load_pretrained
 from tests.components.tokenize.conftest import ODD, TEXTS
 
@@ -16,7 +16,7 @@ from tests.components.tokenize.conftest import ODD, TEXTS
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "tokenizer"
-    save(wrapped(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)), folder)
+    save(as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)), folder)
     return folder
 
 

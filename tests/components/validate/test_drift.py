@@ -7,7 +7,7 @@ from mlflow import MlflowClient
 
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import open_store
-from components.validate.drift import DIVERGENCE, Reference, champions_corpus
+from components.validate.drift import DIVERGENCE, Reference, champion_reference
 from components.validate.statistics import STATISTICS
 from tests.components.validate.conftest import crown
 
@@ -30,29 +30,29 @@ def store(tmp_path):
 
 def test_without_a_champion_there_is_nothing_to_compare_with(store, tracking_uri):
     client = MlflowClient(tracking_uri)
-    assert champions_corpus(client, store, MODEL, OURS) is None
+    assert champion_reference(client, store, MODEL, OURS) is None
     client.create_registered_model(MODEL)
-    assert champions_corpus(client, store, MODEL, OURS) is None
+    assert champion_reference(client, store, MODEL, OURS) is None
 
 
 def test_the_corpus_of_the_champion_is_what_the_store_says_of_it(store, tracking_uri):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, THEIRS)
-    assert champions_corpus(client, store, MODEL, OURS) == Reference("1", THEIRS, MEASURED, {"a": 1.0})
+    assert champion_reference(client, store, MODEL, OURS) == Reference("1", THEIRS, MEASURED, {"a": 1.0})
 
 
 @pytest.mark.parametrize("digest", [OURS, ""])
 def test_its_own_corpus_or_an_unknown_one_is_not_compared(store, tracking_uri, digest):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, digest)
-    assert champions_corpus(client, store, MODEL, OURS) is None
+    assert champion_reference(client, store, MODEL, OURS) is None
 
 
 def test_a_corpus_that_was_never_measured_is_said(store, tracking_uri, capsys):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, "c" * 64)
-    assert champions_corpus(client, store, MODEL, OURS) is None
-    assert "drift not judged" in capsys.readouterr().out
+    assert champion_reference(client, store, MODEL, OURS) is None
+    assert "drift is not checked" in capsys.readouterr().out
 
 
 def test_the_comparison_adds_the_divergence_of_words():

@@ -4,8 +4,8 @@ import pytest
 
 from components.shared.base.failure import Failure
 from components.validate.checks import Check, checks
-from components.validate.expectations import judge, wanted
-from components.validate.measures import measure
+from components.validate.expectations import run_checks, wanted
+from components.validate.measures import build_tables
 from components.validate.settings import ValidateSettings
 from tests.components.validate.texts import article, good, line, read, results
 
@@ -18,7 +18,7 @@ def test_a_good_corpus_meets_every_expectation(tmp_path):
     corpus = read(tmp_path, good())
     settings = ValidateSettings()
     asked = checks(corpus, settings, None)
-    found = judge(asked, measure(corpus, settings))
+    found = run_checks(asked, build_tables(corpus, settings))
     assert [result.sentence for result in found if not result.success] == []
     assert [(result.split, result.name) for result in found] == [(check.split, check.name) for check in asked]
 
@@ -159,10 +159,10 @@ def test_published_counts_are_exact(tmp_path):
 
 def test_a_missing_column_is_one_failed_expectation_and_no_traceback(tmp_path):
     corpus, settings = read(tmp_path, good()), ValidateSettings()
-    tables = measure(corpus, settings)
+    tables = build_tables(corpus, settings)
     tables["test", "lines"] = tables["test", "lines"].drop(columns="damaged")
     wanted_checks = [check for check in checks(corpus, settings, None) if check.split == "test"]
-    found = {result.name: result for result in judge(wanted_checks, tables)}
+    found = {result.name: result for result in run_checks(wanted_checks, tables)}
     assert failing(found) == {"the columns of lines"}
     assert found["the columns of lines"].seen.startswith("9 columns: line words")
     assert "no replacement or control characters" not in found
@@ -177,7 +177,7 @@ def test_an_expectation_that_cannot_be_asked_has_not_failed(tmp_path, monkeypatc
 
     corpus = read(tmp_path, good())
     monkeypatch.setattr("pandas.Series.max", short_of_memory)
-    with pytest.raises(Failure, match=r"could not be asked: .*no more is free"):
+    with pytest.raises(Failure, match=r"could not be computed: .*no more is free"):
         results(corpus, "train")
 
 

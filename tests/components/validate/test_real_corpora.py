@@ -4,8 +4,8 @@ import pytest
 
 from components.download.sample import sample_corpus
 from components.validate.checks import checks
-from components.validate.expectations import judge
-from components.validate.measures import measure
+from components.validate.expectations import run_checks
+from components.validate.measures import build_tables
 from components.validate.settings import ValidateSettings
 from tests.components.validate.texts import read
 
@@ -14,7 +14,7 @@ FILES = {"train": "train", "validation": "valid", "test": "test"}
 
 def complaints(corpus):
     settings = ValidateSettings()
-    found = judge(checks(corpus, settings, None), measure(corpus, settings))
+    found = run_checks(checks(corpus, settings, None), build_tables(corpus, settings))
     return [result.sentence for result in found if not result.success]
 
 

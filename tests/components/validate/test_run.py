@@ -93,7 +93,7 @@ def test_a_test_split_copied_into_train_stops_the_run_and_leaves_the_report(surr
     assert "wanted none (and 2 more)" in sentence
     assert re.search(r"the report runs:/\w{32}/validation/report\.html in MLflow", sentence)
     assert caught.value.exit_code == ExitCode.FAILED
-    assert "failed: nothing is trained on it" in leaky.report.read_text()
+    assert "failed: the run does not train on it" in leaky.report.read_text()
     assert leaky.logged() == {"validation/results.json", "validation/report.html"}
     assert {each.name for each in leaky.validation.errors} >= {"no article in two splits", "few lines in two splits"}
     with pytest.raises(Failure, match="no article in two splits"):

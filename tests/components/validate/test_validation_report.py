@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from components.validate.measures import measure
+from components.validate.measures import build_tables
 from components.validate.report import write_report
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -32,7 +32,7 @@ def written(folder, texts, *expectations, champion=None, **facts):
         frequent_words={},
         champion=champion,
     )
-    return write_report(corpus, measure(corpus, ValidateSettings()), validation)
+    return write_report(corpus, build_tables(corpus, ValidateSettings()), validation)
 
 
 def headings(html):
@@ -61,7 +61,7 @@ def test_what_is_wrong_comes_first_and_hostile_text_is_shown_and_not_run(tmp_pat
     text = article(1, title=HOSTILE) + f" {HOSTILE} \n"
     texts = good() | {"train": text, "test": text}
     html = written(tmp_path, texts, WARNS, HOLDS, FAILS, name=HOSTILE, attribution=HOSTILE)
-    assert "failed: nothing is trained on it" in html
+    assert "failed: the run does not train on it" in html
     assert headings(html)[0] == "What is wrong"
     wrong = html.split("<h2>")[1]
     assert wrong.index("text in UTF-8") < wrong.index("no endless line")

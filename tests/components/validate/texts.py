@@ -8,8 +8,8 @@ from typing import Any
 from components.validate.checks import checks
 from components.validate.corpus import Corpus, read_corpus
 from components.validate.drift import Reference
-from components.validate.expectations import judge
-from components.validate.measures import measure
+from components.validate.expectations import run_checks
+from components.validate.measures import build_tables
 from components.validate.results import Result
 from components.validate.settings import ValidateSettings
 
@@ -67,4 +67,4 @@ def results(
     limits = replace(ValidateSettings(), **settings)
     asked = [check for check in checks(corpus, limits, reference) if check.split == split]
     asked = [check for check in asked if only in ("", check.name)]
-    return {result.name: result for result in judge(asked, measure(corpus, limits, reference))}
+    return {result.name: result for result in run_checks(asked, build_tables(corpus, limits, reference))}

@@ -1,5 +1,8 @@
 """The compiled pipeline is parsed and looked at: its tasks, edges and gate, and that it never changes by itself."""
 
+import fcntl
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -126,3 +129,25 @@ def test_the_first_profile_fits_a_laptop():
 def test_an_image_by_tag_is_refused(tmp_path):
     with pytest.raises(Failure, match="by a tag"):
         compile_to(tmp_path / "x.yaml", load("quick", ["cluster.image=registry.example/wikigpt:latest"]))
+
+
+def test_what_is_no_file_is_written_into_and_not_replaced(tmp_path):
+    """A file with the name of a device in its place, such as /dev/null or /dev/stdout, breaks the machine."""
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "target"
+    os.mkfifo(pipe)
+    link.symlink_to(target)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 1 << 20)
+    for path in (pipe, link):
+        compile_to(path, load("quick", []))
+    assert stat.S_ISFIFO(pipe.lstat().st_mode) and os.read(reader, 1 << 20) == target.read_bytes()
+    assert link.is_symlink()
+    os.close(reader)
+
+
+@pytest.mark.parametrize("folder", [".", "", "made"])
+def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch, folder):
+    (tmp_path / "made").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Failure, match="Is a directory"):
+        compile_to(Path(folder), load("quick", []))

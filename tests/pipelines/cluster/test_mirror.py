@@ -134,7 +134,7 @@ def test_a_published_corpus_from_a_folder_is_then_known_by_its_name(real_data, s
 def test_what_cannot_be_had_is_not_replaced_by_the_sample(store, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     assert load("quick").download.fall_back_to_sample
-    with pytest.raises(Failure, match="cannot be had from the Hub"):
+    with pytest.raises(Failure, match="cannot be downloaded from the Hub"):
         mirror(store, load("quick"))
     assert store.names("corpus") == []
 

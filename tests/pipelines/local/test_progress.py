@@ -65,7 +65,7 @@ def test_a_step_that_ends_early_says_how(exit_code: int, word: str) -> None:
 def test_notes_and_decisions_are_shown_as_they_are() -> None:
     """Square brackets are no markup."""
     note = {"event": "note", "text": "the corpus [red]wiki[/red] came from [/tmp]"}
-    decision = {"event": "decision", "word": "train", "reason": "a new [corpus]"}
+    decision = {"event": "decision", "action": "train", "reason": "a new [corpus]"}
     assert shown(note, decision).splitlines() == [note["text"], "train: a new [corpus]"]
 
 

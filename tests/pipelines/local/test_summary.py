@@ -16,7 +16,7 @@ from pipelines.local.home import Home, open_home
 from pipelines.local.run import Result
 from pipelines.local.summary import document, print_summary
 
-DECISION = {"word": "train", "reason": "a new corpus", "corpus": "sample", "reuse_key": "1" * 32}
+DECISION = {"action": "train", "reason": "a new corpus", "corpus": "sample", "reuse_key": "1" * 32}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def of(home: Home, **values: Any) -> dict[str, Any]:
     [
         ({"failure": {"what": "no"}, "exit_code": ExitCode.FAILED}, "failed"),
         ({"interrupted": True, "exit_code": ExitCode.RESUMABLE}, "interrupted"),
-        ({"decision": DECISION | {"word": "skip", "version": None}}, "skipped"),
+        ({"decision": DECISION | {"action": "skip", "version": None}}, "skipped"),
         ({"decision": DECISION}, "trained"),
     ],
 )
@@ -63,7 +63,7 @@ def test_reports_of_an_earlier_run_are_found_beside_its_result(home: Home, monke
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps({"reports": {"evaluate": "/an/older/home/runs/earlier/page.html"}}))
     monkeypatch.setattr(module, "_version", lambda *_: {"pipeline_run": "earlier"})
-    assert of(home, decision=DECISION | {"word": "skip"})["reports"] == {"evaluate": str(folder / "page.html")}
+    assert of(home, decision=DECISION | {"action": "skip"})["reports"] == {"evaluate": str(folder / "page.html")}
 
 
 def version(**values: Any) -> dict[str, Any]:

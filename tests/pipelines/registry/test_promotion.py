@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.register.model_lock import model_lock
-from components.register.promotion import place
+from components.register.promotion import decide_alias
 from components.shared.base.failure import Failure
 from components.shared.runtime.liveness import heartbeat
 from components.shared.storage.store import open_store
@@ -26,7 +26,7 @@ NAME = "wikigpt"
 
 def add(client: MlflowClient, nll_per_word: float) -> str:
     version = make_version(client, NAME, nll_per_word)
-    place(client, NAME, version, judge_of(nll_per_word))
+    decide_alias(client, NAME, version, judge_of(nll_per_word))
     return version
 
 
@@ -55,7 +55,7 @@ def test_the_gate_does_not_undo_what_a_person_did(client: MlflowClient) -> None:
         add(client, nll)
     rollback(client, reason="it swears")
     assert champion(client) == "2"
-    place(client, NAME, "3", judge_of(4.0))
+    decide_alias(client, NAME, "3", judge_of(4.0))
     assert champion(client) == "2"
     promote(client, "1", reason="for a demonstration")
     add(client, 5.5)

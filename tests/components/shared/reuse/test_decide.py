@@ -6,7 +6,7 @@ from components.shared.reuse.decide import decide
 
 
 @pytest.mark.parametrize(
-    ("force", "version", "model", "checkpoint", "word", "rung"),
+    ("force", "version", "model", "checkpoint", "action", "level"),
     [
         (False, None, False, False, "train", "nothing"),
         (False, None, False, True, "train", "checkpoint"),
@@ -22,9 +22,9 @@ from components.shared.reuse.decide import decide
         ),
     ],
 )
-def test_the_ladder(force, version, model, checkpoint, word, rung):
+def test_the_first_reuse_level_that_holds_decides(force, version, model, checkpoint, action, level):
     decision = decide(force=force, version=version, model=model, checkpoint=checkpoint)
-    assert (decision.word, decision.rung) == (word, rung)
+    assert (decision.action, decision.level) == (action, level)
     assert decision.reason
 
 

@@ -3,7 +3,7 @@
 import boto3
 import pytest
 
-from components.shared.reuse.external_inputs import ingredients
+from components.shared.reuse.external_inputs import external_input_digests
 
 
 @pytest.fixture
@@ -19,23 +19,23 @@ def settings(address: str | None) -> dict:
 
 
 def test_nothing_is_pointed_to_from_scratch_or_by_a_pinned_name():
-    assert ingredients(settings(None)) == {}
-    assert ingredients(settings("openai-community/gpt2")) == {}
-    assert ingredients(settings("/nowhere")) == {}
+    assert external_input_digests(settings(None)) == {}
+    assert external_input_digests(settings("openai-community/gpt2")) == {}
+    assert external_input_digests(settings("/nowhere")) == {}
 
 
 def test_a_folder_counts_by_its_bytes(weights, tmp_path):
-    first = ingredients(settings(str(weights)))
+    first = external_input_digests(settings(str(weights)))
     assert list(first) == ["content.train.pretrained"]
     moved = weights.rename(tmp_path / "moved")
-    assert ingredients(settings(str(moved))) == first
+    assert external_input_digests(settings(str(moved))) == first
     (moved / "model.safetensors").write_bytes(b"other")
-    assert ingredients(settings(str(moved))) != first
+    assert external_input_digests(settings(str(moved))) != first
 
 
 def test_a_tokenizer_counts_too(weights):
     pointed = {"tokenize": {"tokenizer": str(weights)}, "train": {}}
-    assert list(ingredients(pointed)) == ["content.tokenize.tokenizer"]
+    assert list(external_input_digests(pointed)) == ["content.tokenize.tokenizer"]
 
 
 def test_a_prefix_counts_by_its_listing(s3_emulator, monkeypatch):
@@ -45,7 +45,7 @@ def test_a_prefix_counts_by_its_listing(s3_emulator, monkeypatch):
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
     client = boto3.client("s3")
     client.put_object(Bucket=bucket, Key=f"{prefix}/model.safetensors", Body=b"first")
-    first = ingredients(settings(address))
-    assert ingredients(settings(address)) == first
+    first = external_input_digests(settings(address))
+    assert external_input_digests(settings(address)) == first
     client.put_object(Bucket=bucket, Key=f"{prefix}/model.safetensors", Body=b"other weights")
-    assert ingredients(settings(address)) != first
+    assert external_input_digests(settings(address)) != first

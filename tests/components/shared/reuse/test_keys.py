@@ -103,7 +103,7 @@ MODULES: dict[str, dict[str, bool]] = {
     "validation": {
         **dict.fromkeys(
             (
-                "__init__", "checks", "corpus", "drift", "expectations", "known", "measures", "overlap", "pictures",
+                "__init__", "checks", "corpus", "drift", "expectations", "published", "measures", "overlap", "pictures",
                 "report", "results", "run", "statistics", "shared/text/articles", "shared/report/report",
                 "shared/text/units",
             ),

@@ -63,6 +63,11 @@ def layout_of_bytes(folder: Path) -> str:
     return str(folder)
 
 
+def a_long_layout(folder: Path) -> str:
+    (folder / "layout").write_text("9" * 100_000)
+    return str(folder)
+
+
 def layout_of_a_folder(folder: Path) -> str:
     (folder / "layout").mkdir()
     return str(folder)
@@ -86,6 +91,7 @@ HOMES: list[tuple[Callable[[Path], str], str]] = [
     (a_long_name, "The path cannot be used: File name too long"),
     (of_no_user, "No such user has a folder"),
     (layout_of_bytes, "The home's layout is not a number"),
+    (a_long_layout, "The home has layout '99999"),
     (layout_of_a_folder, "The home cannot be used: Is a directory"),
     (of_others, "The folder is not empty, and it is not a home of wikigpt"),
     (of_the_kernel, "Could not write: No such file or directory"),
@@ -99,6 +105,7 @@ def test_what_is_no_home(tmp_path: Path, make: Callable[[Path], str], sentence: 
     assert ended.code in (1, 2)
     assert ended.err.startswith(f"wikigpt: {sentence}"), ended.err
     assert "free some space" not in ended.err
+    assert len(ended.err) < 1000
 
 
 @pytest.mark.parametrize("option", ["--store", "--corpus", "--home"])

@@ -54,12 +54,18 @@ def older(path: Path) -> None:
         connection.execute("UPDATE alembic_version SET version_num = '0c779009ac13'")
 
 
+def of_two_schemas(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("INSERT INTO alembic_version VALUES ('451aebb31d03')")
+
+
 CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (no_database, "The file is not a SQLite database", "move it away"),
     (damaged, "The database is damaged", "bring it back from a backup, or move it away"),
     (cut_off, "The database is damaged", "bring it back from a backup, or move it away"),
     (a_folder, "MLflow's database is not a file", "move away what is there"),
     (newer, "has schema fedcba987654, which MLflow", "use the MLflow that wrote it"),
+    (of_two_schemas, "The database has no schema of MLflow", "bring it back from a backup"),
     (older, "has schema 0c779009ac13, this MLflow needs", "mlflow db upgrade sqlite:///"),
 ]
 

@@ -17,7 +17,7 @@ class Counts:
 _VALIDATION = Counts(lines=3_760, articles=60, words=(213_886, 213_886))
 _TEST = Counts(lines=4_358, articles=60, words=(241_211, 241_211))
 
-KNOWN: dict[str, dict[str, Counts]] = {
+PUBLISHED_COUNTS: dict[str, dict[str, Counts]] = {
     "wikitext-2-v1": {
         "train": Counts(lines=36_718, articles=600, words=(2_051_910, 2_051_910)),
         "validation": _VALIDATION,
