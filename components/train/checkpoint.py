@@ -1,6 +1,6 @@
-"""The state of a training, written so that one that goes on is bit for bit the one that was never interrupted.
+"""The state of a training as files, so that a resumed training equals an uninterrupted one bit for bit.
 
-Data order, dropout and learning rate are functions of the seed and the step, so the step number holds them.
+Data order, dropout and learning rate are functions of the seed and the step, so only the step number is stored.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from components.shared.storage.files import disk_failure, write_atomically
-from components.train.extras.adapters import Ranks
-from components.train.optim import Average, copy_into
+from components.train.extras.adapters import AdaLoraController
+from components.train.optim import WeightEMA, copy_into
 
 
 @dataclass
 class Progress:
-    """How far a training is: plain values, the part of its state that is no tensor.
+    """The progress of a training: the part of its state that has no tensors.
 
     Attributes:
-        step: optimizer steps done.
-        seconds: spent training, over all interruptions.
-        best_loss, best_step: of the evaluation that won so far.
-        misses: evaluations since then.
-        stopped_early: whether patience ended.
-        history: what was observed, a row for every log point.
+        step: the number of finished optimizer steps.
+        seconds: the training time over all interruptions.
+        best_loss, best_step: the lowest validation loss and its step.
+        evals_without_improvement: the number of evaluations since then.
+        stopped_early: whether the patience is exhausted.
+        history: the loss curve, a row for every log point.
         pending: loss and gradient norm of every step since the last log point.
     """
 
@@ -38,7 +38,7 @@ class Progress:
     seconds: float = 0.0
     best_loss: float = float("inf")
     best_step: int = 0
-    misses: int = 0
+    evals_without_improvement: int = 0
     stopped_early: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     pending: list[tuple[float, float]] = field(default_factory=list)
@@ -50,29 +50,29 @@ class State:
 
     Attributes:
         weights: the trainable weights by name.
-        optimizers: of those weights.
-        average: their moving average, if there is one.
-        progress: the plain values.
+        optimizers: the optimizers of those weights.
+        ema: the moving average of the weights, which is empty without a decay.
+        progress: the state that has no tensors.
         best: the weights of the best evaluation.
-        ranks: AdaLoRA's, where that is the adapter.
+        adalora: the controller of AdaLoRA, where that is the adapter.
     """
 
     weights: dict[str, Tensor]
     optimizers: list[Optimizer]
-    average: Average
+    ema: WeightEMA
     progress: Progress = field(default_factory=Progress)
     best: dict[str, Tensor] = field(default_factory=dict)
-    ranks: Ranks | None = None
+    adalora: AdaLoraController | None = None
 
 
 def write_state(state: State, folder: Path, training: str) -> None:
     """Writes a state into an empty folder.
 
     Args:
-        state: of the training.
-        folder: where it goes.
-        training: the reuse key; with the step it is named in every file, so that the store keeps each checkpoint
-            apart and damage to one leaves the others whole.
+        state: the state of the training.
+        folder: the folder.
+        training: the reuse key. Every file contains it with the step, so that no two checkpoints share a blob in the
+            store and a damaged blob affects one checkpoint only.
 
     Raises:
         Failure: the disk is full.
@@ -80,33 +80,33 @@ def write_state(state: State, folder: Path, training: str) -> None:
     parts = {
         "weights": state.weights,
         "optimizer": _optimizer_tensors(state),
-        "average": state.average.values,
+        "ema": state.ema.values,
         "best": state.best,
-        "ranks": state.ranks.tensors() if state.ranks else {},
+        "adalora": state.adalora.tensors() if state.adalora else {},
     }
-    made = {"training": training, "step": str(state.progress.step)}
+    metadata = {"training": training, "step": str(state.progress.step)}
     for name, tensors in parts.items():
         path = folder / f"{name}.safetensors"
         tensors = {key: tensor.detach().contiguous().cpu() for key, tensor in tensors.items()}
         try:
-            save_file(tensors, path, metadata=made)
+            save_file(tensors, path, metadata=metadata)
         except (OSError, SafetensorError) as error:
             raise disk_failure(error if isinstance(error, OSError) else OSError(str(error)), path) from error
     write_atomically(folder / "progress.json", json.dumps(asdict(state.progress), indent=1) + "\n")
 
 
 def read_state(state: State, folder: Path) -> None:
-    """Puts what `write_state` wrote into a state of the same model and settings."""
+    """Loads what `write_state` wrote into a state of the same model and settings."""
     progress = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
     progress["pending"] = [tuple(pair) for pair in progress["pending"]]
     state.progress = Progress(**progress)
     copy_into(state.weights, load_file(folder / "weights.safetensors"))
-    if state.average.values:
-        copy_into(state.average.values, load_file(folder / "average.safetensors"))
+    if state.ema.values:
+        copy_into(state.ema.values, load_file(folder / "ema.safetensors"))
     best = load_file(folder / "best.safetensors")
     state.best = {name: best[name].to(state.weights[name].device) for name in best}
-    if state.ranks:
-        state.ranks.restore(load_file(folder / "ranks.safetensors"))
+    if state.adalora:
+        state.adalora.restore(load_file(folder / "adalora.safetensors"))
     _restore_optimizers(state, load_file(folder / "optimizer.safetensors"))
 
 

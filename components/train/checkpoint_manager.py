@@ -1,4 +1,4 @@
-"""Checkpoints in the store: data first, pointer last, the last few kept, each compared with its digest when read."""
+"""Checkpoints in the store. The manifest is written last, the newest few are kept, and reading verifies digests."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from components.train.settings import CheckpointSettings
 KIND = "checkpoint"
 
 
-class StoreKeeper:
-    """Keeps the states of one training: training waits until a state is on the disk, a thread publishes it.
+class CheckpointManager:
+    """Saves checkpoints of one training. Training waits until a state is on the disk, and a thread publishes it.
 
-    Use it as a context manager around training; its end waits for the checkpoint that is being published. There is at
-    most one of those.
+    Use it as a context manager around training. Its end waits for the checkpoint that is being published; there is at
+    most one.
 
     Args:
-        store: where.
-        reuse_key: of the training.
-        settings: how often, how many.
-        metadata: what made it: identity, numerics, run.
-        still_ours: raises where another run has taken the training over.
-        kept: is handed the address of every checkpoint, in that thread.
+        store: the store.
+        reuse_key: the reuse key of the training.
+        settings: how often checkpoints are saved and how many are kept.
+        metadata: the metadata of every checkpoint: identity, numerics, run.
+        check_lease: raises an exception if another run has taken over the training.
+        on_saved: receives the address of every published checkpoint, in the publishing thread.
         saved: the step of the checkpoint that training resumed from.
-        now: the clock, seconds.
+        now: the clock, in seconds.
 
     Attributes:
-        saved: the step of the newest checkpoint that is whole in the store, or None.
+        saved: the step of the newest complete checkpoint in the store, or None.
     """
 
     def __init__(
@@ -47,19 +47,19 @@ class StoreKeeper:
         reuse_key: str,
         settings: CheckpointSettings,
         metadata: dict[str, Any],
-        still_ours: Callable[[], object],
+        check_lease: Callable[[], object],
         *,
-        kept: Callable[[str], object] = str,
+        on_saved: Callable[[str], object] = str,
         saved: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
         self.store, self.reuse_key, self.settings, self.metadata = store, reuse_key, settings, metadata
-        self.still_ours, self.kept, self.saved, self.now = still_ours, kept, saved, now
+        self.check_lease, self.on_saved, self.saved, self.now = check_lease, on_saved, saved, now
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
         self._last = now()
 
-    def __enter__(self) -> StoreKeeper:
+    def __enter__(self) -> CheckpointManager:
         return self
 
     def __exit__(
@@ -70,11 +70,11 @@ class StoreKeeper:
         finally:
             self._publisher.shutdown()
 
-    def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be kept after this many steps; by time there is none while one is published.
+    def should_save(self, step: int) -> bool:
+        """Whether a checkpoint is due after this many steps. `every_seconds` is ignored while one is being published.
 
         Raises:
-            Failure: the last one could not be published, see `keep`.
+            Failure: the last checkpoint could not be published, see `save`.
         """
         in_flight = self._in_flight is not None and not self._in_flight.done()
         if not in_flight:
@@ -84,16 +84,17 @@ class StoreKeeper:
         seconds = self.settings.every_seconds
         return seconds is not None and not in_flight and self.now() - self._last >= seconds
 
-    def keep(self, state: State, *, wait: bool = False) -> None:
-        """Writes a state to the disk; then it is published, and the oldest ones are removed, while training continues.
+    def save(self, state: State, *, wait: bool = False) -> None:
+        """Writes a state to the disk. While training continues it is published and old checkpoints are removed.
 
         Args:
-            state: of the training.
-            wait: until it is published, as the last one must be. A failure of the one before is only a note then.
+            state: the state of the training.
+            wait: whether to return only when it is published, as for the last checkpoint. A failure of the previous
+                checkpoint is only logged then.
 
         Raises:
-            Failure: the disk is full; or, of this one or the one before, the store is away or another run has taken
-                the training over.
+            Failure: the disk is full; or this or the previous checkpoint could not be published, because the store
+                cannot be reached or another run has taken over the training.
         """
         self._finish(quietly=wait)
         scratch = tempfile.TemporaryDirectory(prefix="wikigpt-checkpoint-")
@@ -109,17 +110,17 @@ class StoreKeeper:
 
     def _publish(self, scratch: tempfile.TemporaryDirectory[str], step: int) -> None:
         with scratch as folder:
-            self.still_ours()
+            self.check_lease()
             name = f"{self.reuse_key}/{step:08d}"
             write_manifest(Path(folder), KIND, {**self.metadata, "step": step})
             self.store.publish(Path(folder), KIND, name, replace=True)
         self.saved = step
-        self.kept(self.store.address(KIND, name))
+        self.on_saved(self.store.address(KIND, name))
         for old in self.store.names(KIND, f"{self.reuse_key}/")[: -self.settings.keep]:
             self.store.remove(KIND, old)
 
     def _finish(self, *, quietly: bool = False) -> None:
-        """Waits for what is being published; its failure is raised once, or is a note."""
+        """Waits for the checkpoint that is being published. Its failure is raised once, or only logged if quietly."""
         published, self._in_flight = self._in_flight, None
         if published is None:
             return
@@ -131,20 +132,23 @@ class StoreKeeper:
             emit("note", text=f"warning: a checkpoint could not be published: {error}")
 
 
-def newest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path) -> Path | None:
-    """Fetches the newest whole checkpoint of a training.
+def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path) -> Path | None:
+    """Fetches the newest undamaged checkpoint of a training.
 
-    A damaged one is removed with a warning and the one before it is taken; one that something else than this identity
-    made is passed over, and the warning says what differs.
+    A damaged checkpoint is removed with a warning, and the one before it is tried. A checkpoint of another identity is
+    skipped, and the warning names the differences.
 
     Args:
-        folder: below which it goes.
+        store: the store.
+        reuse_key: the reuse key of the training.
+        identity: the identity that the checkpoint must have.
+        folder: the parent of the folder that is written.
 
     Returns:
-        The folder of the checkpoint, or None where there is none.
+        The folder of the checkpoint, or None if there is none.
 
     Raises:
-        Interrupted, Failure: anything but damage, such as a full disk or a store that is away; nothing is removed then.
+        Interrupted, Failure: anything but damage, such as a full disk or an unreachable store; nothing is removed then.
     """
     names = store.names(KIND, f"{reuse_key}/")
     while names:
@@ -159,21 +163,21 @@ def newest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path)
         elif unlike := differences(identity, manifest.metadata["identity"]):
             emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(unlike)}")
         else:
-            emit("note", text=f"Training goes on after step {manifest.metadata['step']}")
+            emit("note", text=f"Training resumes after step {manifest.metadata['step']}")
             return folder / name
     return None
 
 
-def forget_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
-    """Removes the checkpoints of a training that other runs left, for a run that is to begin anew."""
+def remove_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
+    """Removes the checkpoints of a training that other runs saved, so that a forced run starts from scratch."""
     for name in store.names(KIND, f"{reuse_key}/"):
         made = store.peek(KIND, name)
         if made is None or made.metadata["run"] != pipeline_run:
             store.remove(KIND, name)
 
 
-def nearest_other(store: Store, reuse_key: str, identity: dict[str, Any]) -> str | None:
-    """What tells this training from the most similar one that left a checkpoint, as a sentence, or None."""
+def describe_nearest(store: Store, reuse_key: str, identity: dict[str, Any]) -> str | None:
+    """A sentence on how this training differs from the most similar one with a checkpoint, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
     manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
     unlike = [differences(identity, manifest.metadata["identity"]) for manifest in manifests if manifest]
@@ -181,4 +185,4 @@ def nearest_other(store: Store, reuse_key: str, identity: dict[str, Any]) -> str
         return None
     fewest = min(unlike, key=len)
     shown = "; ".join(fewest[:4]) + (f"; and {len(fewest) - 4} more" if len(fewest) > 4 else "")
-    return f"A checkpoint of another training is not used, since it differs: {shown}"
+    return f"A checkpoint of another training is not used, because it differs: {shown}"

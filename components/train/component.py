@@ -14,11 +14,11 @@ def train(
     """Trains the model, from scratch or from pretrained weights; resumes from the last checkpoint of the reuse key.
 
     Args:
-        settings: the settings of the run, JSON.
+        settings: the settings of the run, as JSON.
         pipeline_run: the identity of the pipeline run.
-        reuse_key: of the model, as it is asked for.
+        reuse_key: the reuse key of the model.
         tokens: the packed splits and their tokenizer.
-        model: a Hugging Face folder with the best weights, and the curve of the training.
+        model: a Hugging Face folder with the best weights and the loss curve of the training.
     """
     from pathlib import Path
 

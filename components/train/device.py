@@ -1,4 +1,4 @@
-"""Where training runs and with which numerics: device, threads, determinism, precision."""
+"""The device of a training and its numerics: threads, determinism, precision."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
 
 
 def count_processes(settings: TrainSettings) -> int:
-    """How many data-parallel processes train: as set, else one for every GPU, as many as divide the batch.
+    """The number of data-parallel processes: as set, or one per GPU, but no more than divide the batch.
 
     Raises:
-        Failure: more are asked for than there are GPUs.
+        Failure: the settings ask for more processes than there are GPUs.
     """
     on_gpus = choose_device(settings).type == "cuda"
     visible = torch.cuda.device_count() if on_gpus else 1
     if on_gpus and (settings.processes or 1) > visible:
         raise Failure(
-            f"train.processes must be at most the GPUs that there are, {visible}, got {settings.processes}",
+            f"train.processes must be at most the number of GPUs, {visible}, got {settings.processes}",
             where="train.processes",
             remedy=f"set it to {visible}, or to null for one on each GPU",
             exit_code=ExitCode.USAGE,
@@ -47,10 +47,10 @@ def count_processes(settings: TrainSettings) -> int:
 
 
 def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """Pins threads and switches deterministic algorithms on, for this process.
+    """Sets the number of threads and enables deterministic algorithms, for this process.
 
     Returns:
-        The numerics that weights depend on beside the settings, as plain values.
+        The numerics that the weights depend on, as plain values.
     """
     numerics = numerics_of(settings, device, processes)
     torch.set_num_threads(numerics["threads"])
@@ -68,19 +68,19 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
 
 
 def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
-    """What weights depend on beside what was asked for, as plain values; asking changes nothing.
+    """The numerics that the weights depend on beside the settings, as plain values. This has no side effects.
 
     Args:
-        settings: of the training.
-        device: of this process.
-        processes: that train together.
+        settings: the settings of the training.
+        device: the device of this process.
+        processes: the number of data-parallel processes.
 
     Returns:
-        device (a GPU by its model), processor (None where it decides nothing), threads of each process, processes,
+        device (a GPU by its model), processor (None where it has no influence), threads per process, processes,
         precision, compiled, and the build of torch.
     """
     on_gpu = device.type == "cuda"
-    # A start that is counted is factored on the CPU, wherever training runs.
+    # A bigram initialization is computed on the CPU, wherever training runs.
     by_cpu = not on_gpu or (settings.init == "bigram" and settings.pretrained is None)
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
@@ -94,16 +94,16 @@ def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 
 
 
 def precision_of(settings: TrainSettings, device: torch.device) -> str:
-    """`float32` or `bfloat16`: as set, else by what the processor has.
+    """`float32` or `bfloat16`: as set, or by the capabilities of the processor.
 
-    A command that starts a run replaces `auto` before: it may measure, and a training must not, since its numbers
-    would depend on what the machine does beside it.
+    A command that starts a run replaces `auto` by a measurement. A training must not measure, because its weights would
+    depend on the load of the machine.
     """
     return settings.precision if settings.precision != "auto" else precision_by_capability(device.type)
 
 
 def remark_on_precision(settings: TrainSettings, device: torch.device) -> str | None:
-    """What a person should know of the precision on GPUs without units for bfloat16, or None."""
+    """A remark on the precision for GPUs without units for bfloat16, or None."""
     if device.type != "cuda" or not (lacking := gpus_without_bfloat16()):
         return None
     if precision_of(settings, device) == "float32":
@@ -115,6 +115,6 @@ def remark_on_precision(settings: TrainSettings, device: torch.device) -> str | 
 
 
 def autocast(settings: TrainSettings, device: torch.device) -> AbstractContextManager[None]:
-    """Computes in bfloat16 where that is the precision."""
+    """Enables autocast to bfloat16 if that is the precision."""
     enabled = precision_of(settings, device) == "bfloat16"
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

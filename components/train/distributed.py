@@ -1,4 +1,4 @@
-"""What the processes of one training tell each other; a process alone tells itself nothing, at no cost."""
+"""Collective operations of data-parallel processes. A single process skips all of them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from torch import Tensor
 
 
 class PeerLost(Exception):
-    """Another process of the training is gone, so that what takes all of them cannot be done."""
+    """Another process of the training is gone, so that a collective operation is impossible."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """One process among those that train together.
+class DistributedContext:
+    """One process among the data-parallel processes of a training.
 
     Attributes:
-        rank: its number; 0 speaks for all.
-        size: how many there are.
+        rank: the number of the process; rank 0 logs and writes.
+        size: the number of processes.
         host: the process group over host memory, whose calls do not wait for the device.
     """
 
@@ -29,13 +29,13 @@ class Group:
     size: int = 1
     host: dist.ProcessGroup | None = None
 
-    def share(self, total: int) -> slice:
-        """This process's part of a batch, in order."""
-        part = total // self.size
-        return slice(self.rank * part, (self.rank + 1) * part)
+    def local_slice(self, total: int) -> slice:
+        """The rows of a global batch that this process computes."""
+        size = total // self.size
+        return slice(self.rank * size, (self.rank + 1) * size)
 
-    def mean(self, tensors: Iterable[Tensor]) -> None:
-        """Replaces tensors, in place, by their mean over the processes."""
+    def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
+        """Replaces tensors in place by their mean over the processes."""
         if self.size == 1:
             return
         tensors = list(tensors)
@@ -44,15 +44,15 @@ class Group:
                 handle.wait()
         torch._foreach_div_(tensors, self.size)
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """Replaces a tensor, in place, by its sum over the processes."""
+    def all_reduce_sum_(self, tensor: Tensor) -> Tensor:
+        """Replaces a tensor in place by its sum over the processes."""
         if self.size > 1:
             with _peers_needed():
                 dist.all_reduce(tensor)
         return tensor
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag whether any process raises it; all of them get the same answer."""
+        """Whether any process sets the flag, for each flag; all processes get the same answer."""
         if self.size == 1:
             return list(flags)
         raised = torch.tensor(flags, dtype=torch.int)
@@ -60,16 +60,16 @@ class Group:
             dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
         return [bool(flag) for flag in raised.tolist()]
 
-    def wait(self) -> None:
-        """Waits until all processes are here.
+    def barrier(self) -> None:
+        """Waits for all processes.
 
         Raises:
-            PeerLost: one of them will never come; so do the calls above.
+            PeerLost: a process is gone; the operations above raise this as well.
         """
         self.any(False)
 
 
-ALONE = Group()
+SINGLE_PROCESS = DistributedContext()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One process of a training: from a folder of tokens to a model folder."""
+"""One training process: from a folder of tokens to a model folder."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import MANIFEST
 from components.shared.tracking import registry
 from components.train.checkpoint import Progress
-from components.train.checkpoint_manager import StoreKeeper
-from components.train.data import open_corpus
+from components.train.checkpoint_manager import CheckpointManager
+from components.train.data import open_data
 from components.train.device import choose_device, prepare, remark_on_precision
-from components.train.distributed import Group
+from components.train.distributed import DistributedContext
 from components.train.extras.adapters import add_adapter, merge, save_adapter
-from components.train.extras.sampled_softmax import candidates_a_step
-from components.train.loop import budget, memory_named, train
+from components.train.extras.sampled_softmax import candidates_per_step
+from components.train.loop import budget, explain_oom, train
 from components.train.model import build_model, save_model
-from components.train.reporter import Record
+from components.train.reporter import MetricsReporter
 from components.train.settings import CheckpointSettings, TrainSettings
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a process needs to know of the training that it takes part in; plain values, so that it can be sent.
+    """The inputs of a training process, as plain values that can be sent to it as JSON.
 
     Attributes:
-        run, sections: identity and settings of the pipeline run.
-        lock: number of the lock on the training, as this attempt holds it.
-        reuse_key, identity: of the training, as it is asked for.
+        run, sections: the identity of the pipeline run and its settings by section.
+        lock: the number of the training lock that this attempt holds.
+        reuse_key, identity: the reuse key of the training and the values that it is computed from.
         tokens: the metadata of the folder of tokens.
-        tokens_dir, model_dir: what is read and written.
+        tokens_dir, model_dir: the folder that is read and the folder that is written.
         weights: a folder with pretrained weights.
         resume_from: a folder with a checkpoint.
     """
@@ -64,13 +64,11 @@ class Job:
     def step(self) -> Step:
         return Step("train", self.run, self.sections)
 
-    @property
-    def settings(self) -> TrainSettings:
-        return self.step.section(TrainSettings)
 
-
-def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, Any]:
-    """Trains, and in the first process writes the model folder.
+def run_worker(
+    job: Job, settings: TrainSettings, distributed: DistributedContext, stop_requested: Callable[[], bool]
+) -> dict[str, Any]:
+    """Trains a model. Rank 0 writes the model folder.
 
     Returns:
         The metadata of the model.
@@ -78,71 +76,73 @@ def work(job: Job, group: Group, told_to_stop: Callable[[], bool]) -> dict[str, 
     Raises:
         Interrupted, Failure: see `components.train.loop.train`.
     """
-    step, settings = job.step, job.settings
+    step = job.step
     transformers_logging.disable_progress_bar()
-    device = choose_device(settings, group.rank)
-    numerics = prepare(settings, device, group.size)
+    device = choose_device(settings, distributed.rank)
+    numerics = prepare(settings, device, distributed.size)
     changed = _numerics_changed(job, numerics)
-    corpus = open_corpus(settings, job.tokens, Path(job.tokens_dir), device)
+    data = open_data(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None
-    text = None if job.resume_from else lambda: corpus.order.split.text
+    text = None if job.resume_from else lambda: data.train.split.text
     vocab_size, eos_id = job.tokens["vocab_size"], job.tokens["eos_id"]
-    steps = budget(settings, corpus.order.steps_per_epoch)
-    with memory_named(
+    steps = budget(settings, data.train.steps_per_epoch)
+    with explain_oom(
         "the weights of the model",
         where="train.num_hidden_layers, train.hidden_size, train.intermediate_size and train.context",
         remedy="lower one of them, or take a smaller model by train.pretrained",
     ):
         model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
-        trained = add_adapter(model, settings, steps).to(device)
+        trainable = add_adapter(model, settings, steps).to(device)
     check_window(settings, job.sections.get("evaluate", {}), model.config)
-    keeper = partial(
-        StoreKeeper,
+    checkpoints = partial(
+        CheckpointManager,
         step.store,
         job.reuse_key,
         step.section(CheckpointSettings, "checkpoints"),
         metadata={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
-        still_ours=partial(training_lock(step.store, job.reuse_key).check, job.lock),
-        saved=_resumed_facts(job).get("step"),
+        check_lease=partial(training_lock(step.store, job.reuse_key).check, job.lock),
+        saved=_resumed_metadata(job).get("step"),
     )
-    learn = partial(
+    train_model = partial(
         train,
-        trained,
-        corpus,
+        trainable,
+        data,
         settings,
         steps=steps,
         device=device,
         resume_from=Path(job.resume_from) if job.resume_from else None,
-        told_to_stop=told_to_stop,
-        group=group,
+        stop_requested=stop_requested,
+        distributed=distributed,
     )
-    if group.rank:
-        with keeper() as other:
-            learn(keeper=other)
+    if distributed.rank:
+        with checkpoints() as manager:
+            train_model(checkpointer=manager)
         return {}
     if remark := remark_on_precision(settings, device):
         emit("note", text=remark)
     params = {f"train.{name}": value for name, value in asdict(settings).items()}
     params |= {f"numerics.{name}": value for name, value in numerics.items()}
     with (
-        Record(step, params, earlier=_take_up(job, numerics)) as record,
-        keeper(kept=partial(record.tag, registry.CHECKPOINT)) as first,
+        MetricsReporter(step, params, earlier=_load_history(job, numerics)) as reporter,
+        checkpoints(on_saved=partial(reporter.tag, registry.CHECKPOINT)) as manager,
     ):
-        progress = learn(keeper=first, observe=partial(record.observe, steps=steps))
-    model = _write_model(job, trained, progress)
-    return _facts(job, progress, model, numerics) | {"numerics_changed": changed}
+        progress = train_model(checkpointer=manager, observe=partial(reporter.observe, steps=steps))
+    model = _write_model(job, settings, trainable, progress)
+    return _metadata(job, settings, progress, model, numerics) | {"numerics_changed": changed}
 
 
 def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreTrainedConfig) -> None:
-    """The evaluation must fit what the model reads at once, which is known only here if it is pretrained.
+    """Checks that the window of the evaluation fits the context of the model, before the training.
+
+    The context of a pretrained model is known only here.
 
     Args:
-        settings: of the training.
-        evaluate: the settings of the evaluation, plain values.
-        config: of the model.
+        settings: the settings of the training.
+        evaluate: the settings of the evaluation, as plain values.
+        config: the configuration of the model.
 
     Raises:
-        Failure: its window or its stride is too long; it would say so after the training.
+        Failure: the window or the stride is too long, so that the step `evaluate` would fail.
     """
     context = config.max_position_embeddings - (settings.prefix_tokens if settings.adapter == "prefix" else 0)
     window = evaluate.get("window")
@@ -157,20 +157,21 @@ def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreT
             )
 
 
-def _write_model(job: Job, trained: nn.Module, progress: Progress) -> PreTrainedModel:
-    """Writes the model folder: weights with the adapter merged in, the adapter, the tokenizer, the curve."""
-    folder, settings = Path(job.model_dir), job.settings
+def _write_model(job: Job, settings: TrainSettings, trainable: nn.Module, progress: Progress) -> PreTrainedModel:
+    """Writes the model folder: the weights with the adapter merged in, the adapter, the tokenizer, the loss curve."""
+    folder = Path(job.model_dir)
     if settings.adapter != "none":
-        save_adapter(trained, settings, folder / "adapter")
-    model = merge(trained, settings)
+        save_adapter(trainable, settings, folder / "adapter")
+    model = merge(trainable, settings)
     save_model(model, folder, vocab_size=job.tokens["vocab_size"], eos_id=job.tokens["eos_id"])
     shutil.copytree(Path(job.tokens_dir) / "tokenizer", folder, dirs_exist_ok=True)
     write_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
     return model
 
 
-def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[str, Any]) -> dict[str, Any]:
-    settings = job.settings
+def _metadata(
+    job: Job, settings: TrainSettings, progress: Progress, model: PreTrainedModel, numerics: dict[str, Any]
+) -> dict[str, Any]:
     on_gpu = numerics["device"] != "cpu"
     return {
         "reuse_key": job.reuse_key,
@@ -183,7 +184,7 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
         "train_seconds": round(progress.seconds, 3),
         "gpu_seconds": round(progress.seconds * numerics["processes"], 3) if on_gpu else 0.0,
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "candidates": candidates_a_step(settings, job.tokens["vocab_size"]),
+        "candidates": candidates_per_step(settings, job.tokens["vocab_size"]),
         "merged": settings.adapter != "prefix",
         "numerics": numerics,
         "dataset_digest": job.tokens["dataset_digest"],
@@ -192,25 +193,27 @@ def _facts(job: Job, progress: Progress, model: PreTrainedModel, numerics: dict[
     }
 
 
-def _take_up(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
-    """The curve of the checkpoint that training resumes from; says what its numerics mean for exactness."""
+def _load_history(job: Job, numerics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The loss curve of the checkpoint that training resumes from. A note names numerics that differ."""
     if job.resume_from is None:
         return []
-    made = _resumed_facts(job)["numerics"]
-    if unlike := differences(deciding_numerics(numerics), deciding_numerics(made)):
-        emit("note", text=f"warning: the result is not exact to the bit, since numerics differ: {'; '.join(unlike)}")
+    earlier = _resumed_metadata(job)["numerics"]
+    if changed := differences(deciding_numerics(numerics), deciding_numerics(earlier)):
+        emit("note", text=f"warning: the resumed training is not bit-exact, as numerics differ: {'; '.join(changed)}")
     return json.loads((Path(job.resume_from) / "progress.json").read_text(encoding="utf-8"))["history"]
 
 
 def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
-    """Whether any part of the training so far was done with other numerics, so that these do not tell the result."""
-    if not (made := _resumed_facts(job)):
+    """Whether an earlier part of this training had other numerics, so that these alone do not decide the result."""
+    if not (earlier := _resumed_metadata(job)):
         return False
-    return made.get("numerics_changed", False) or deciding_numerics(made["numerics"]) != deciding_numerics(numerics)
+    if earlier.get("numerics_changed", False):
+        return True
+    return deciding_numerics(earlier["numerics"]) != deciding_numerics(numerics)
 
 
-def _resumed_facts(job: Job) -> dict[str, Any]:
-    """The metadata of the checkpoint that training resumes from; none where it begins anew."""
+def _resumed_metadata(job: Job) -> dict[str, Any]:
+    """The metadata of the checkpoint that training resumes from; empty if there is none."""
     return (
         json.loads((Path(job.resume_from) / MANIFEST).read_text(encoding="utf-8"))["facts"] if job.resume_from else {}
     )

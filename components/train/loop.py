@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,19 +14,19 @@ from torch import Tensor, nn
 from components.shared.base.failure import Failure, Interrupted
 from components.shared.model.head import head_in_float32
 from components.train.checkpoint import Progress, State, read_state
-from components.train.data import Corpus, TrainOrder, seed_of
+from components.train.data import TrainBatches, TrainingData, seed_of
 from components.train.device import autocast
-from components.train.distributed import ALONE, Group
-from components.train.extras.adapters import Ranks
-from components.train.extras.sampled_softmax import Candidates, candidates_by_step
-from components.train.metrics import Clock, Curve, mean_of
+from components.train.distributed import SINGLE_PROCESS, DistributedContext
+from components.train.extras.adapters import AdaLoraController
+from components.train.extras.sampled_softmax import candidate_sampler
+from components.train.metrics import LossBuffer, StepTimer, mean_of
 from components.train.model import token_loss
-from components.train.optim import Average, build_optimizers, copy_into, learning_rate_share, set_learning_rate
+from components.train.optim import WeightEMA, build_optimizers, copy_into, lr_multiplier, set_learning_rate
 from components.train.settings import TrainSettings
 
 
-class Keeper(Protocol):
-    """Where checkpoints go.
+class Checkpointer(Protocol):
+    """Saves checkpoints.
 
     Attributes:
         saved: the step of the newest checkpoint that a later run would find, or None.
@@ -34,119 +34,119 @@ class Keeper(Protocol):
 
     saved: int | None
 
-    def due(self, step: int) -> bool:
-        """Whether a checkpoint is to be kept after this many steps; the first process asks, and all act by its word."""
+    def should_save(self, step: int) -> bool:
+        """Whether a checkpoint is due after this many steps. Only rank 0 asks, and all ranks follow its answer."""
 
-    def keep(self, state: State, *, wait: bool = False) -> None:
-        """Keeps the state; waits until it is safe, or lets training continue meanwhile."""
+    def save(self, state: State, *, wait: bool = False) -> None:
+        """Saves the state. With `wait` it returns when the checkpoint is safe, otherwise training continues."""
 
 
 def train(
     model: nn.Module,
-    corpus: Corpus,
+    data: TrainingData,
     settings: TrainSettings,
     *,
     steps: int,
     device: torch.device,
-    keeper: Keeper | None = None,
+    checkpointer: Checkpointer | None = None,
     resume_from: Path | None = None,
     observe: Callable[[dict[str, Any]], None] = lambda row: None,
-    told_to_stop: Callable[[], bool] = lambda: False,
-    group: Group = ALONE,
+    stop_requested: Callable[[], bool] = lambda: False,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> Progress:
     """Trains a model in place; it ends with the weights of the best evaluation.
 
     Args:
-        model: on the device.
-        corpus: blocks on the device.
-        settings: see there.
-        steps: the budget, see `budget`.
-        device: of this process.
-        keeper: where checkpoints go; None keeps none.
-        resume_from: a folder with the state to go on from.
-        observe: is handed every row of the curve.
-        told_to_stop: asked at every step boundary.
-        group: the processes that share each batch.
+        model: the model, on the device.
+        data: train and validation tokens, on the device.
+        settings: the settings of the training.
+        steps: the number of optimizer steps, see `budget`.
+        device: the device of this process.
+        checkpointer: saves checkpoints; None saves none.
+        resume_from: a folder with the checkpoint to resume from.
+        observe: receives every row of the loss curve.
+        stop_requested: asked after every optimizer step.
+        distributed: the data-parallel processes.
 
     Returns:
-        How far it came, with the curve.
+        The progress, with the loss curve.
 
     Raises:
-        Interrupted: it was asked to stop, after the state was kept; the message says from which step it can resume.
-        Failure: the loss is not finite any more, memory is full, or a checkpoint could not be kept.
+        Interrupted: a stop was requested, and the state is saved; the message names the step of the checkpoint.
+        Failure: the loss is no longer finite, memory is full, or a checkpoint could not be saved.
     """
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    average = Average(weights, settings.ema_decay)
-    state = State(weights, build_optimizers(model, settings), average, ranks=Ranks.of(model))
+    ema = WeightEMA(weights, settings.ema_decay)
+    state = State(weights, build_optimizers(model, settings), ema, adalora=AdaLoraController.of(model))
     if resume_from:
         read_state(state, resume_from)
     progress = state.progress
-    curve, clock = Curve(progress.pending, settings.log_every, device), Clock(progress.seconds)
-    parts = _parts(settings, group)
-    loss_of = _loss_function(model, corpus, settings, state.ranks)
-    tokens_a_step = settings.global_batch_size * settings.sequence_length
+    losses, timer = LossBuffer(progress.pending, settings.log_every, device), StepTimer(progress.seconds)
+    # With fullgraph a graph break is an error, not a silent recompilation at every step.
+    loss_fn = torch.compile(token_loss, dynamic=False, fullgraph=True) if settings.compile else token_loss
+    sampler = candidate_sampler(data.train, data.vocab_size, settings)
+    micro_batches = _micro_batches(settings, distributed)
+    tokens_per_step = settings.global_batch_size * settings.sequence_length
 
     def record(**values: float) -> None:
-        row = {"step": progress.step, "tokens": progress.step * tokens_a_step, **values}
+        row = {"step": progress.step, "tokens": progress.step * tokens_per_step, **values}
         progress.history.append(row)
         observe(row)
 
     model.train()
-    with memory_named(
-        f"a batch of {settings.global_batch_size} sequences of {settings.sequence_length} tokens in"
-        f" {settings.gradient_accumulation_steps} micro-batches",
-        where="train.global_batch_size and train.sequence_length",
-        remedy="raise train.gradient_accumulation_steps, which gives the same result in less memory, or lower"
-        " train.sequence_length",
-    ):
+    with _explain_full_memory(settings):
         while progress.step < steps and not progress.stopped_early:
-            # Dropout is a function of the step, with no state to keep, and not the one that the candidates are.
-            torch.manual_seed(seed_of(settings.seed, progress.step, 1 + group.rank))
-            rate = set_learning_rate(state.optimizers, learning_rate_share(progress.step, steps, settings))
-            loss = torch.zeros((), device=device)
-            for part in parts:
-                part_loss = loss_of(progress.step, part) / len(parts)
-                part_loss.backward()
-                loss += part_loss.detach()
-            group.mean(weight.grad for weight in weights.values() if weight.grad is not None)
+            # Reseed per step so that dropout needs no RNG state; the candidate sampler uses a different stream.
+            torch.manual_seed(seed_of(settings.seed, progress.step, 1 + distributed.rank))
+            lr = set_learning_rate(state.optimizers, lr_multiplier(progress.step, steps, settings))
+            inputs, targets = data.train.batch(progress.step)
+            candidates = sampler.draw(progress.step, targets) if sampler else None
+            step_loss = torch.zeros((), device=device)
+            for rows in micro_batches:
+                with autocast(settings, device):
+                    loss = loss_fn(model, inputs[rows], targets[rows], data.vocab_size, candidates, state.adalora)
+                loss = loss / len(micro_batches)
+                loss.backward()
+                step_loss += loss.detach()
+            distributed.all_reduce_mean_(weight.grad for weight in weights.values() if weight.grad is not None)
             norm = nn.utils.clip_grad_norm_(weights.values(), settings.gradient_clip or math.inf)
             for optimizer in state.optimizers:
                 optimizer.step()
-            if state.ranks:
-                state.ranks.allocate(progress.step)
+            if state.adalora:
+                state.adalora.allocate(progress.step)
             model.zero_grad(set_to_none=True)
-            state.average.update(progress.step)
-            curve.add(loss, norm)
-            clock.tick()
+            ema.update(progress.step)
+            losses.add(step_loss, norm)  # stays on the device: reading it here would make every step wait
+            timer.tick()
             progress.step += 1
 
             last = progress.step == steps
-            due = keeper is not None and group.rank == 0 and keeper.due(progress.step)
-            stop, due = group.any(told_to_stop(), due)
-            log = last or progress.step == 1 or progress.step % settings.log_every == 0
-            judge = last or progress.step % settings.evaluate_every == 0
-            keep = keeper is not None and not last and (stop or due)
-            if log or judge or keep:
-                progress.pending = curve.read(group)
-                _check_finite(progress, rate, corpus.order)
-            if log:
+            due = checkpointer is not None and distributed.rank == 0 and checkpointer.should_save(progress.step)
+            stop, due = distributed.any(stop_requested(), due)
+            should_log = last or progress.step == 1 or progress.step % settings.log_every == 0
+            should_evaluate = last or progress.step % settings.evaluate_every == 0
+            should_checkpoint = checkpointer is not None and not last and (stop or due)
+            if should_log or should_evaluate or should_checkpoint:
+                progress.pending = losses.read(distributed)
+                _check_finite(progress, lr, data.train)
+            if should_log:
                 mean_loss, mean_norm = mean_of(progress.pending)
-                speed = clock.rate() * tokens_a_step
-                record(loss=mean_loss, learning_rate=rate, gradient_norm=mean_norm, tokens_per_second=speed)
-                curve.clear()
+                speed = timer.rate() * tokens_per_step
+                record(loss=mean_loss, learning_rate=lr, gradient_norm=mean_norm, tokens_per_second=speed)
+                losses.clear()
                 progress.pending = []
-            if judge:
-                with clock.paused(), state.average.applied():
-                    value = validation_loss(model, corpus, settings, group)
-                    _judge(value, state, settings.patience)
+            if should_evaluate:
+                with timer.paused(), ema.applied():
+                    value = validation_loss(model, data, settings, distributed)
+                    _update_best(value, state, settings.patience)
                 record(validation_loss=value, validation_perplexity=math.exp(min(value, 700)))
-            progress.seconds = clock.seconds
-            if keeper and keep and not stop and group.rank == 0:
-                with clock.paused():
-                    keeper.keep(state)
+            progress.seconds = timer.seconds
+            if checkpointer and should_checkpoint and not stop and distributed.rank == 0:
+                with timer.paused():
+                    checkpointer.save(state)
             if stop and not last:
-                interruption = _interruption(keeper, state, steps, group)
-                group.wait()  # the first process to end ends all, also one that still writes
+                interruption = _interrupt(checkpointer, state, steps, distributed)
+                distributed.barrier()  # the first process that exits ends all, also one that still writes
                 raise interruption
 
     copy_into(weights, state.best)
@@ -155,82 +155,45 @@ def train(
 
 
 @torch.no_grad()
-def validation_loss(model: nn.Module, corpus: Corpus, settings: TrainSettings, group: Group = ALONE) -> float:
-    """Mean negative log-likelihood (nats) per token of validation: one float64 sum over one count of tokens.
+def validation_loss(
+    model: nn.Module, data: TrainingData, settings: TrainSettings, distributed: DistributedContext = SINGLE_PROCESS
+) -> float:
+    """Mean negative log-likelihood (nats) per validation token: one float64 sum divided by one count of tokens.
 
-    Whatever the precision is, the output layer is in float32: the weights are chosen by this number.
+    The output layer is always computed in float32, because this number selects the weights.
     """
     model.eval()
-    part = _parts(settings, group)[0]
-    total = torch.zeros(2, dtype=torch.float64, device=corpus.validation.stream.device)
-    for inputs, targets, scored in corpus.validation.batches(part.stop - part.start, group.rank, group.size):
+    rows = _micro_batches(settings, distributed)[0]
+    total = torch.zeros(2, dtype=torch.float64, device=data.validation.stream.device)
+    for inputs, targets, scored in data.validation.batches(rows.stop - rows.start, distributed.rank, distributed.size):
         with autocast(settings, inputs.device), head_in_float32(model):
-            logits = model(input_ids=inputs).logits[..., : corpus.vocab_size]
+            logits = model(input_ids=inputs).logits[..., : data.vocab_size]
         losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
         total += torch.stack([(losses.double() * scored.flatten()).sum(), scored.sum().double()])
     model.train()
-    loss, count = group.sum(total).tolist()
+    loss, count = distributed.all_reduce_sum_(total).tolist()
     return loss / count
 
 
 def budget(settings: TrainSettings, steps_per_epoch: int) -> int:
-    """Optimizer steps: the smallest of the budgets that are set."""
-    asked = [
+    """The number of optimizer steps: the smallest of the budgets that are set."""
+    budgets = [
         settings.steps,
         settings.epochs and math.ceil(settings.epochs * steps_per_epoch),
         settings.tokens and math.ceil(settings.tokens / (settings.global_batch_size * settings.sequence_length)),
     ]
-    return min(steps for steps in asked if steps)
+    return min(steps for steps in budgets if steps)
 
 
-def _parts(settings: TrainSettings, group: Group) -> list[slice]:
-    """The sequences of each part of a step that this process computes."""
-    mine = group.share(settings.global_batch_size)
+def _micro_batches(settings: TrainSettings, distributed: DistributedContext) -> list[slice]:
+    """The rows of the global batch in each micro-batch of this process."""
+    mine = distributed.local_slice(settings.global_batch_size)
     size = (mine.stop - mine.start) // settings.gradient_accumulation_steps
     return [slice(start, start + size) for start in range(mine.start, mine.stop, size)]
 
 
-def _loss_function(
-    model: nn.Module, corpus: Corpus, settings: TrainSettings, ranks: Ranks | None
-) -> Callable[[int, slice], Tensor]:
-    """The loss of some sequences of a step."""
-
-    def plain(inputs: Tensor, targets: Tensor, candidates: Candidates | None) -> Tensor:
-        value = token_loss(model, inputs, targets, corpus.vocab_size, candidates)
-        return value if ranks is None else value + ranks.penalty()
-
-    # A break in the graph would be compiled anew at every step, and then never again.
-    chosen = torch.compile(plain, dynamic=False, fullgraph=True) if settings.compile else plain
-    candidates_of = candidates_by_step(corpus.order, corpus.vocab_size, settings)
-
-    def loss(step: int, part: slice) -> Tensor:
-        inputs, targets = corpus.order.inputs_and_targets(step, part)
-        with autocast(settings, inputs.device):
-            return chosen(inputs, targets, candidates_of(step))
-
-    return loss
-
-
-def _interruption(keeper: Keeper | None, state: State, steps: int, group: Group) -> Failure:
-    """Keeps the state, and says from which step a later run will resume."""
-    what = f"Training was interrupted after step {state.progress.step} of {steps}"
-    try:
-        if keeper and group.rank == 0:
-            keeper.keep(state, wait=True)
-    except Failure as failure:
-        lost = f"{what} and its state could not be saved, {failure.what}; {_saved(keeper)}"
-        return Failure(lost, where=failure.where, remedy=failure.remedy, exit_code=failure.exit_code)
-    return Interrupted(f"{what}; {_saved(keeper)}", where="step train", remedy="run the same command again to resume")
-
-
-def _saved(keeper: Keeper | None) -> str:
-    if keeper is None or keeper.saved is None:
-        return "no checkpoint was saved yet"
-    return f"the last checkpoint is of step {keeper.saved}"
-
-
-def _judge(value: float, state: State, patience: int | None) -> None:
-    """Keeps the weights that are in place if they are the best so far."""
+def _update_best(value: float, state: State, patience: int | None) -> None:
+    """Copies the current weights if their validation loss is the lowest so far, and applies the patience."""
     progress = state.progress
     if not math.isfinite(value):
         raise Failure(
@@ -239,26 +202,56 @@ def _judge(value: float, state: State, patience: int | None) -> None:
             remedy="lower train.learning_rate or raise train.warmup_steps",
         )
     if value < progress.best_loss:
-        progress.best_loss, progress.best_step, progress.misses = value, progress.step, 0
+        progress.best_loss, progress.best_step, progress.evals_without_improvement = value, progress.step, 0
         state.best = {name: weight.detach().clone() for name, weight in state.weights.items()}
         return
-    progress.misses += 1
-    progress.stopped_early = patience is not None and progress.misses >= patience
+    progress.evals_without_improvement += 1
+    progress.stopped_early = patience is not None and progress.evals_without_improvement >= patience
 
 
-def _check_finite(progress: Progress, rate: float, order: TrainOrder) -> None:
+def _check_finite(progress: Progress, lr: float, batches: TrainBatches) -> None:
     for step, (loss, norm) in enumerate(progress.pending, progress.step - len(progress.pending)):
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise Failure(
-                f"The loss is {loss} in step {step + 1} (gradient norm {norm}, learning rate near {rate:.3g})",
-                where=order.place(step),
+                f"The loss is {loss} in step {step + 1} (gradient norm {norm}, learning rate near {lr:.3g})",
+                where=batches.describe_batch(step),
                 remedy="lower train.learning_rate or raise train.warmup_steps, and look at that text",
             )
 
 
+def _interrupt(checkpointer: Checkpointer | None, state: State, steps: int, distributed: DistributedContext) -> Failure:
+    """Saves the state and returns the exception that names the step from which a later run resumes."""
+    what = f"Training was interrupted after step {state.progress.step} of {steps}"
+    try:
+        if checkpointer and distributed.rank == 0:
+            checkpointer.save(state, wait=True)
+    except Failure as failure:
+        lost = f"{what} and its state could not be saved, {failure.what}; {_last_saved(checkpointer)}"
+        return Failure(lost, where=failure.where, remedy=failure.remedy, exit_code=failure.exit_code)
+    return Interrupted(
+        f"{what}; {_last_saved(checkpointer)}", where="step train", remedy="run the same command again to resume"
+    )
+
+
+def _last_saved(checkpointer: Checkpointer | None) -> str:
+    if checkpointer is None or checkpointer.saved is None:
+        return "no checkpoint was saved yet"
+    return f"the last checkpoint is of step {checkpointer.saved}"
+
+
+def _explain_full_memory(settings: TrainSettings) -> AbstractContextManager[None]:
+    return explain_oom(
+        f"a batch of {settings.global_batch_size} sequences of {settings.sequence_length} tokens in"
+        f" {settings.gradient_accumulation_steps} micro-batches",
+        where="train.global_batch_size and train.sequence_length",
+        remedy="raise train.gradient_accumulation_steps, which gives the same result in less memory, or lower"
+        " train.sequence_length",
+    )
+
+
 @contextmanager
-def memory_named(what: str, *, where: str, remedy: str) -> Iterator[None]:
-    """Turns a failed allocation into what to lower."""
+def explain_oom(what: str, *, where: str, remedy: str) -> Iterator[None]:
+    """Turns a failed allocation into a `Failure` that names the settings to lower."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

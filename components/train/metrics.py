@@ -1,4 +1,4 @@
-"""The curve of a training: losses gathered on the device, read when they are shown, and the time they took."""
+"""The losses of a training, which are buffered on the device until they are logged, and the time of its steps."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from components.train.distributed import Group
+from components.train.distributed import DistributedContext
 
 
-class Curve:
-    """Loss and gradient norm of the steps since the last log point. Adding to it does not wait for the device.
+class LossBuffer:
+    """Loss and gradient norm of the steps since the last log point. Adding a step does not wait for the device.
 
     Args:
-        pending: those of a training that goes on.
+        pending: the values of a training that is resumed.
         capacity: steps between two log points.
-        device: where losses are.
+        device: the device of the losses.
     """
 
     def __init__(self, pending: list[tuple[float, float]], capacity: int, device: torch.device):
@@ -31,10 +31,10 @@ class Curve:
         self.values[self.count, 0], self.values[self.count, 1] = loss, norm
         self.count += 1
 
-    def read(self, group: Group) -> list[tuple[float, float]]:
-        """The values as numbers, which waits for the device; the mean over the processes, taken once."""
+    def read(self, distributed: DistributedContext) -> list[tuple[float, float]]:
+        """The values as numbers, averaged over the processes. This waits for the device."""
         values = self.values[: self.count].clone()
-        group.mean([values])
+        distributed.all_reduce_mean_([values])
         self.seen += [(loss, norm) for loss, norm in values.tolist()]
         self.count = 0
         return list(self.seen)
@@ -43,8 +43,8 @@ class Curve:
         self.seen.clear()
 
 
-class Clock:
-    """Seconds of training. Those of evaluations and checkpoints count as training, but not as steps."""
+class StepTimer:
+    """Measures training time and the rate of steps. Evaluations and checkpoints count only as training time."""
 
     def __init__(self, seconds: float):
         now = time.perf_counter()
@@ -55,18 +55,18 @@ class Clock:
         return time.perf_counter() - self.began
 
     def tick(self) -> None:
-        """A step ended."""
+        """Counts a finished step."""
         self.steps += 1
 
     def rate(self) -> float:
-        """Steps a second since the last call."""
+        """Steps per second since the last call."""
         now = time.perf_counter()
         rate, self.lap_began, self.steps = self.steps / (now - self.lap_began), now, 0
         return rate
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """What happens inside does not lower the rate."""
+        """Excludes the block from the rate."""
         began = time.perf_counter()
         yield
         self.lap_began += time.perf_counter() - began

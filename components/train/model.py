@@ -1,4 +1,4 @@
-"""The language model: made from a configuration or from pretrained weights, its loss, and its folder."""
+"""The language model: built from a configuration or from pretrained weights, with its loss and its saved folder."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Pre
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.head import has_linear_lm_head
-from components.train.extras.bigram import begin_with_bigrams
+from components.train.extras.adapters import AdaLoraController
+from components.train.extras.bigram import init_embeddings_from_bigrams
 from components.train.extras.sampled_softmax import Candidates
 from components.train.settings import TrainSettings
 
-# Sizes that are a multiple of this make the largest matrix product of the model run at full speed.
+# The largest matrix product of the model runs at full speed if its sizes are multiples of this.
 _ALIGNMENT = 64
 
 
@@ -30,18 +31,19 @@ def build_model(
     weights: Path | None = None,
     text: Callable[[], np.ndarray] | None = None,
 ) -> PreTrainedModel:
-    """The model to train, in float32 on the CPU, its vocabulary padded to a multiple of 64 until `save_model`.
+    """The model to train, in float32 on the CPU. Its vocabulary is padded to a multiple of 64 until `save_model`.
 
     Args:
-        settings: shape, dropout, seed.
-        vocab_size: of the tokenizer.
+        settings: the shape, the dropout and the seed.
+        vocab_size: the size of the tokenizer's vocabulary.
         eos_id: the end-of-text token, which also begins a text.
-        weights: a folder with pretrained weights, or None to begin with random ones.
-        text: gives the ids of the train split, if the start is counted in it; None where a checkpoint follows.
+        weights: a folder with pretrained weights, or None for a model from scratch.
+        text: returns the token ids of the train split, from which a bigram initialization is computed; None where a
+            checkpoint is loaded afterwards.
 
     Raises:
-        Failure: the weights are no safetensors, belong to another tokenizer, have a shorter context than a block, or
-            make logits that a sampled softmax cannot.
+        Failure: the weights are not safetensors, belong to another tokenizer, have a context that is shorter than a
+            sequence, or have an output layer that does not fit a sampled softmax.
     """
     torch.manual_seed(settings.seed)
     if weights is None:
@@ -51,7 +53,8 @@ def build_model(
         model = _load(weights, settings, vocab_size=vocab_size)
         if settings.sampled_softmax and not has_linear_lm_head(model):
             raise Failure(
-                f"The logits of a {model.config.model_type} model are scaled, capped or shifted; a sample's are not",
+                f"The logits of a {model.config.model_type} model are scaled, capped or shifted, which a sampled"
+                " softmax does not do",
                 where="train.sampled_softmax",
                 remedy="set it to null for the softmax over the whole vocabulary",
                 exit_code=ExitCode.USAGE,
@@ -60,13 +63,13 @@ def build_model(
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
     if weights is None and text is not None and settings.init == "bigram":
-        begin_with_bigrams(model, text(), vocab_size=vocab_size, seed=settings.seed)
+        init_embeddings_from_bigrams(model, text(), vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model
 
 
 def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> Any:
-    """The Hugging Face configuration of a model made from scratch."""
+    """The Hugging Face configuration of a model from scratch."""
     common = {
         "vocab_size": vocab_size,
         "tie_word_embeddings": settings.tied_embeddings,
@@ -103,30 +106,37 @@ def model_config(settings: TrainSettings, *, vocab_size: int, eos_id: int) -> An
 
 
 def token_loss(
-    model: Any, inputs: Tensor, targets: Tensor, vocab_size: int, candidates: Candidates | None = None
+    model: Any,
+    inputs: Tensor,
+    targets: Tensor,
+    vocab_size: int,
+    candidates: Candidates | None = None,
+    adalora: AdaLoraController | None = None,
 ) -> Tensor:
-    """Mean negative log-likelihood (nats) per token.
+    """Mean negative log-likelihood (nats) per token, plus AdaLoRA's penalty where that is the adapter.
 
     Args:
-        model: a causal language model of transformers; with candidates, its output layer is a matrix and nothing else.
-        inputs: ids, shape (sequences, block).
-        targets: the token after each of them, the same shape; nothing is shifted here and every one counts.
-        vocab_size: of the tokenizer; the padding of the vocabulary takes no probability.
-        candidates: what the target is told apart from; None for the whole vocabulary.
+        model: a causal language model of transformers; with candidates, its output layer must be a plain matrix.
+        inputs: token ids, shape (sequences, sequence length).
+        targets: the token after each input, the same shape; nothing is shifted here and every target counts.
+        vocab_size: the size of the tokenizer's vocabulary; the padding of the model's vocabulary gets no probability.
+        candidates: the sampled-softmax candidates; None computes the softmax over the whole vocabulary.
+        adalora: the controller of AdaLoRA, or None.
     """
     if candidates is not None:
         hidden = model.base_model(input_ids=inputs).last_hidden_state
         output = F.embedding(candidates.ids, model.get_output_embeddings().weight)
-        logits, targets = F.linear(hidden, output) + candidates.corrections, candidates.places[targets]
+        logits, targets = F.linear(hidden, output) + candidates.logq_correction, candidates.index_of[targets]
     else:
         logits = model(input_ids=inputs).logits
-        if logits.shape[-1] != vocab_size:  # a slice of everything would cost a copy in the backward pass
+        if logits.shape[-1] != vocab_size:  # slicing the full width would cost a copy in the backward pass
             logits = logits[..., :vocab_size]
-    return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    return loss if adalora is None else loss + adalora.penalty()
 
 
 def save_model(model: PreTrainedModel, folder: Path, *, vocab_size: int, eos_id: int) -> None:
-    """Writes config.json, generation_config.json and model.safetensors; the padding of the vocabulary is cut off."""
+    """Writes config.json, generation_config.json and model.safetensors, without the padding of the vocabulary."""
     if model.config.vocab_size != vocab_size:
         model.resize_token_embeddings(vocab_size, mean_resizing=False)
     model.config.use_cache = True
@@ -150,7 +160,7 @@ def _load(folder: Path, settings: TrainSettings, *, vocab_size: int) -> PreTrain
         raise Failure(
             f"The tokenizer has {vocab_size} entries and the pretrained model {config.vocab_size}",
             where="train.pretrained",
-            remedy="take the tokenizer of that model, by tokenize.pretrained",
+            remedy="take the tokenizer of that model, by tokenize.tokenizer",
             exit_code=ExitCode.USAGE,
         )
     for name in ("resid_pdrop", "embd_pdrop"):
@@ -177,10 +187,10 @@ def _load(folder: Path, settings: TrainSettings, *, vocab_size: int) -> PreTrain
 
 
 def _add_dropout(model: PreTrainedModel, settings: TrainSettings) -> None:
-    """Adds what the architecture has no setting for: hooks leave the saved model as Hugging Face defines it."""
+    """Adds the dropout that the architecture has no setting for. Hooks do not change the saved model."""
     embedding = model.get_input_embeddings()
     if settings.embedding_dropout:
-        embedding.register_forward_hook(_drop_words(settings.embedding_dropout))
+        embedding.register_forward_hook(_drop_embeddings(settings.embedding_dropout))
     if settings.dropout and not hasattr(model.config, "resid_pdrop"):
         branches = [module for name, module in model.named_modules() if name.endswith(("o_proj", "down_proj"))]
         for module in [embedding, *branches]:
@@ -191,8 +201,8 @@ def _drop(share: float) -> Any:
     return lambda module, inputs, output: F.dropout(output, share, module.training)
 
 
-def _drop_words(share: float) -> Any:
-    """Drops whole word vectors, the same ones wherever they occur in a step (Gal and Ghahramani 2016)."""
+def _drop_embeddings(share: float) -> Any:
+    """Drops whole token embeddings, the same ones wherever they occur in a step (Gal and Ghahramani 2016)."""
 
     def hook(module: nn.Embedding, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         if not module.training:

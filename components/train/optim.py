@@ -1,4 +1,4 @@
-"""Optimizers, the learning rate of a step, and the moving average of the weights."""
+"""Optimizers, the learning rate schedule, and the exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from components.train.settings import TrainSettings
 def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
     """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
 
-    An optimizer that would have no weights is left out: of LoRA's weights, all are matrices. Weight decay spares
-    embeddings (also an output layer of its own), norms and biases.
+    An optimizer without weights is left out: all weights of LoRA are matrices. Embeddings, an untied output layer,
+    norms and biases have no weight decay.
     """
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
         embeddings.add(id(head.weight))
     decayed = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
-    # AdaLoRA keeps its singular values in a column, which has no spectrum for Muon to flatten.
+    # AdaLoRA keeps its singular values in a column, which Muon cannot orthogonalize.
     by_muon = [weight for weight in decayed if min(weight.shape) > 1] if settings.optimizer == "muon" else []
     muon_ids, decayed_ids = ({id(weight) for weight in weights} for weights in (by_muon, decayed))
     groups = [
@@ -47,8 +47,8 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
     return optimizers
 
 
-def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float:
-    """The share of the peak learning rate in a step counted from 0: linear warm-up, then decay over the rest."""
+def lr_multiplier(step: int, steps: int, settings: TrainSettings) -> float:
+    """The factor of the peak learning rate in a step counted from 0: linear warm-up, then decay over the rest."""
     if step < settings.warmup_steps:
         return (step + 1) / settings.warmup_steps
     progress = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
@@ -56,18 +56,18 @@ def learning_rate_share(step: int, steps: int, settings: TrainSettings) -> float
     return settings.min_lr_ratio + (1 - settings.min_lr_ratio) * shape
 
 
-def set_learning_rate(optimizers: list[Optimizer], share: float) -> float:
-    """Sets the learning rate of every group to a share of its peak; returns that of the first group."""
+def set_learning_rate(optimizers: list[Optimizer], multiplier: float) -> float:
+    """Sets the learning rate of every group to a multiple of its peak, and returns that of the first group."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = optimizer.defaults["lr"] * share
+            group["lr"] = optimizer.defaults["lr"] * multiplier
     return optimizers[0].param_groups[0]["lr"]
 
 
-class Average:
-    """The exponential moving average of weights, warmed up so that the first steps do not linger in it.
+class WeightEMA:
+    """The exponential moving average of the weights, with a warm-up that lowers the influence of the first steps.
 
-    With no decay there is no average, and `applied` leaves the weights as they are.
+    Without a decay there is no average, and `applied` does not change the weights.
     """
 
     def __init__(self, weights: dict[str, Tensor], decay: float | None):
@@ -76,23 +76,23 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Takes in the weights after a step counted from 0."""
+        """Updates the average with the weights after a step counted from 0."""
         if self.decay is not None:
-            share = 1 - min(self.decay, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), share)
+            weight_of_new = 1 - min(self.decay, (1 + step) / (10 + step))
+            torch._foreach_lerp_(list(self.values.values()), list(self.weights.values()), weight_of_new)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Puts the average in the place of the weights for the length of the block."""
+        """Replaces the weights by the average within the block."""
         if self.decay is None:
             yield
             return
-        kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        backup = {name: weight.detach().clone() for name, weight in self.weights.items()}
         copy_into(self.weights, self.values)
         try:
             yield
         finally:
-            copy_into(self.weights, kept)
+            copy_into(self.weights, backup)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What is seen of a training: events for the bar and the log, metrics for MLflow, which training never waits for."""
+"""Reports a training: events for the progress bar and the log, and metrics for MLflow, which never block training."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from components.shared.base.events import emit
 from components.shared.runtime.step import Step
 from components.shared.tracking.run import Tracking
 
-_ROWS, _TAGS = 20_000, 100  # kept while MLflow is away; then the oldest go
+_ROWS, _TAGS = 20_000, 100  # kept while MLflow is unreachable; then the oldest are dropped
 _ROWS_A_CALL = 50
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0  # seconds
 _SHOWN = ("loss", "validation_perplexity", "tokens_per_second")
-# MLflow's own names of system metrics, so that its pages show them apart.
+# MLflow shows metrics with these names as system metrics.
 _CPU = "system/cpu_utilization_percentage"
 _MEMORY = "system/system_memory_usage_megabytes"
 _GPU_MEMORY = "system/gpu_0_memory_usage_megabytes"
 
 
-class Record:
-    """Takes the rows of the curve. A thread delivers them to MLflow, in order, and tries again while that is away.
+class MetricsReporter:
+    """Reports the rows of the loss curve. A thread sends them to MLflow in order, and retries while it is unreachable.
 
-    Use it as a context manager around training: its end waits a few seconds for what is not yet delivered.
+    Use it as a context manager around training. Its end waits a few seconds for undelivered rows.
 
     Args:
-        step: whose MLflow run the metrics go to.
-        params: logged once.
-        earlier: rows of the curve up to a checkpoint that is gone on from; MLflow is handed those that it lacks.
-        at_end: seconds to wait at the end.
+        step: the step, whose MLflow run receives the metrics.
+        params: the parameters, which are logged once.
+        earlier: the rows of the loss curve up to the checkpoint that is resumed; those that MLflow lacks are sent.
+        at_end: the number of seconds to wait at the end.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Record:
         self.news, self.over = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
 
-    def __enter__(self) -> Record:
+    def __enter__(self) -> MetricsReporter:
         self.thread.start()
         return self
 
@@ -60,15 +60,15 @@ class Record:
         self.news.set()
         self.thread.join(self.at_end)
         if self.rows:
-            kept = "history.jsonl has them" if kind is None else "going on delivers those up to the last checkpoint"
+            kept = "history.jsonl has them" if kind is None else "a resumed run sends those up to the last checkpoint"
             emit("note", text=f"warning: {len(self.rows)} rows of metrics did not reach MLflow; {kept}")
 
     def observe(self, row: dict[str, Any], steps: int) -> None:
-        """Shows a row and queues it.
+        """Emits a progress event for a row and queues the row for MLflow.
 
         Args:
-            row: of the curve, see `components.train.loop.train`.
-            steps: the budget.
+            row: a row of the loss curve, see `components.train.loop.train`.
+            steps: the number of steps of the training.
         """
         self.shown |= {name: row[name] for name in _SHOWN if name in row}
         if (speed := self.shown.get("tokens_per_second")) and row["step"] > 1:  # the first step compiles
@@ -88,7 +88,7 @@ class Record:
 
     @cached_property
     def tracking(self) -> Tracking:
-        """Of its own, without patience: the thread below tries again by itself."""
+        """A connection without retries, because the thread retries."""
         return Tracking.open(self.step.run, patience=0)
 
     def _deliver(self) -> None:
@@ -109,7 +109,7 @@ class Record:
             self.news.clear()
 
     def _send(self) -> None:
-        """Sends what is queued; a row or a tag leaves its queue only after it has arrived."""
+        """Sends the queues; a row or a tag leaves its queue only after MLflow has accepted it."""
         from mlflow.entities import Metric
 
         tracking = self.tracking
@@ -134,7 +134,7 @@ class Record:
             self.tags.popleft()
 
     def _skip_delivered(self) -> None:
-        """Forgets earlier rows that MLflow has: what the process before delivered of them, nobody kept."""
+        """Drops earlier rows that MLflow already has, because no record says which ones were delivered."""
         tracking = self.tracking
         points = tracking.client.get_metric_history(tracking.run_id, "loss")
         last = max((point.step for point in points), default=0)

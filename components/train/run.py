@@ -1,4 +1,4 @@
-"""The training step: takes up what is there, trains, and hands on a Hugging Face folder."""
+"""The training step: reuses or resumes an earlier training, or trains, and writes a Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.train import checkpoint_manager
 from components.train.settings import TrainSettings
-from components.train.weights import bring_weights, digest_of_weights
+from components.train.weights import digest_of_weights, fetch_weights
 
 if TYPE_CHECKING:
     from components.train.job import Job
 
 
 def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
-    """Trains a model on packed tokens, or takes the one that the same request ended in with the same numerics.
+    """Trains a model on packed tokens, or fetches the model of an earlier training with the same inputs and numerics.
 
     Args:
-        step: settings, store and record of the run.
-        reuse_key: of the model, as it is asked for; names its checkpoints.
+        step: the step, with the settings, the store and the MLflow run.
+        reuse_key: the reuse key of the model; it names the checkpoints.
         tokens_dir: a folder of kind tokens.
-        model_dir: where the folder of kind model is written.
+        model_dir: the folder of kind model that is written.
 
     Raises:
-        Interrupted: asked to stop; a later run resumes from the checkpoint that the message names.
-        Failure: another run trains this already; or see `components.train.loop.train`.
+        Interrupted: a stop was requested; a later run resumes from the checkpoint that the message names.
+        Failure: another run is training this model; or see `components.train.loop.train`.
     """
     settings = step.section(TrainSettings)
     tokens = read_manifest(tokens_dir, "tokens")
     forced = bool(step.settings.get("download", {}).get("force"))
-    if not forced and _made_before(step, settings, reuse_key, model_dir):
+    if not forced and _fetch_trained(step, settings, reuse_key, model_dir):
         emit("reused", step=step.name, what="model", reuse_key=reuse_key)
         return
     lock = training_lock(step.store, reuse_key).held(step.run)
     with lock as held, tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
         if held.before:
-            emit("note", text=f"The run {held.before} that trained this is dead: its training is taken over")
+            emit("note", text=f"The run {held.before} that trained this is dead, so this run takes over its training")
         if forced:
-            checkpoint_manager.forget_others(step.store, reuse_key, step.run)
+            checkpoint_manager.remove_others(step.store, reuse_key, step.run)
         job = _prepare_job(step, settings, reuse_key, tokens, Path(scratch), (tokens_dir, model_dir), held.number)
-        with told_to_stop() as stop:
-            metadata = _train(job, settings, stop)
+        with stop_on_sigterm() as stop_requested:
+            metadata = _train(job, settings, stop_requested)
         model = write_manifest(model_dir, "model", metadata)
         held.check()
         keep_model(step.store, model_dir, model, reuse_key)
 
 
-def _made_before(step: Step, settings: TrainSettings, reuse_key: str, model_dir: Path) -> Manifest | None:
-    """The model that a training like this one ended in, with the numerics of this machine."""
+def _fetch_trained(step: Step, settings: TrainSettings, reuse_key: str, model_dir: Path) -> Manifest | None:
+    """Fetches the model of an earlier training with the same inputs and the numerics of this machine."""
     if not any(made_by(step.store, reuse_key)):
-        return None  # torch, which knows the numerics, takes seconds to load
+        return None  # importing torch for the numerics takes seconds
     from components.train.device import choose_device, count_processes, numerics_of
 
     numerics = numerics_of(settings, choose_device(settings), count_processes(settings))
@@ -68,18 +68,18 @@ def _made_before(step: Step, settings: TrainSettings, reuse_key: str, model_dir:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Yields whether SIGTERM came; inside the block it ends nothing by itself."""
-    came: list[int] = []
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Yields a function that says whether SIGTERM was received. Within the block the signal has no other effect."""
+    received: list[int] = []
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+    def handler(number: int, frame: FrameType | None) -> None:
+        received.append(number)
 
-    before = signal.signal(signal.SIGTERM, note)
+    previous = signal.signal(signal.SIGTERM, handler)
     try:
-        yield lambda: bool(came)
+        yield lambda: bool(received)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _prepare_job(
@@ -93,35 +93,35 @@ def _prepare_job(
 ) -> Job:
     from components.train.job import Job
 
-    weights = bring_weights(settings, scratch / "weights", step.store)
-    parts = request_of(tokens.metadata["dataset_digest"], step.settings).identity
-    parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
+    weights = fetch_weights(settings, scratch / "weights", step.store)
+    identity = request_of(tokens.metadata["dataset_digest"], step.settings).identity
+    identity["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
-        parts["pretrained"] = digest_of_weights(weights)
-    found = checkpoint_manager.newest(step.store, reuse_key, parts, scratch / "checkpoints")
-    if found is None and (other := checkpoint_manager.nearest_other(step.store, reuse_key, parts)):
-        emit("note", text=other)
+        identity["pretrained"] = digest_of_weights(weights)
+    checkpoint = checkpoint_manager.load_latest(step.store, reuse_key, identity, scratch / "checkpoints")
+    if checkpoint is None and (difference := checkpoint_manager.describe_nearest(step.store, reuse_key, identity)):
+        emit("note", text=difference)
     tokens_dir, model_dir = folders
     return Job(
         run=step.run,
         lock=lock,
         sections=step.settings,
         reuse_key=reuse_key,
-        identity=parts,
+        identity=identity,
         tokens=tokens.metadata,
         tokens_dir=str(tokens_dir),
         model_dir=str(model_dir),
         weights=str(weights) if weights else None,
-        resume_from=str(found) if found else None,
+        resume_from=str(checkpoint) if checkpoint else None,
     )
 
 
-def _train(job: Job, settings: TrainSettings, stop: Callable[[], bool]) -> dict:
+def _train(job: Job, settings: TrainSettings, stop_requested: Callable[[], bool]) -> dict:
     from components.train.device import count_processes
-    from components.train.distributed import ALONE
-    from components.train.job import work
-    from components.train.worker import work_together
+    from components.train.distributed import SINGLE_PROCESS
+    from components.train.job import run_worker
+    from components.train.worker import launch_workers
 
     if (processes := count_processes(settings)) > 1:
-        return work_together(job, processes, stop)
-    return work(job, ALONE, stop)
+        return launch_workers(job, processes, stop_requested)
+    return run_worker(job, settings, SINGLE_PROCESS, stop_requested)

@@ -1,4 +1,4 @@
-"""Settings of the training step. docs/reuse.md says which of them decide the weights."""
+"""Settings of the training step. docs/reuse.md lists those that decide the weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.shared.base.ranges import Range, check_ranges, nearest_multiple,
 
 _COUNT = Range(1, 1_000_000)
 _STEPS = Range(1, 1_000_000_000)
-_LENGTH = Range(2, 1 << 20)  # a sequence of one token has nothing to foretell
+_LENGTH = Range(2, 1 << 20)  # a sequence of one token has nothing to predict
 _RATE = Range(1e-12, 100)
 _DROPOUT = Range(0, 0.999)
 _BETA = Range(0, 0.999999)
@@ -20,51 +20,53 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """What decides the weights.
+    """The settings that decide the weights.
 
     Attributes:
-        seed: of the initial weights, the data order and dropout.
-        architecture: the Hugging Face model type of a model made from scratch.
+        seed: the seed of the initial weights, the data order and dropout.
+        architecture: the Hugging Face model type of a model from scratch.
         num_hidden_layers, hidden_size, num_attention_heads, key_value_heads, intermediate_size, context: its shape, as
             in the Hugging Face config. None makes `key_value_heads` equal to `num_attention_heads`, and
             `intermediate_size` what is usual for the architecture. `context` is the largest number of positions.
         tied_embeddings: whether the output layer shares the token embedding.
-        init: the initial weights of a model made from scratch: `random`, or embeddings that are computed from a
+        init: the initial weights of a model from scratch: `random`, or embeddings that are computed from a
             `bigram` count of the train split.
         pretrained: weights to start from instead: a folder (begins with `/`, `./`, `../` or `~`), `s3://bucket/prefix`,
             or a name on the Hugging Face Hub; shape and `init` above are ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
-        dropout: of residual branches and embeddings; attention_dropout: of attention weights; embedding_dropout: the
-            share of the vocabulary whose vectors are dropped for a whole step.
-        adapter: parameter-efficient fine-tuning by peft; `none` trains every weight.
-        adapter_rank, adapter_alpha, adapter_dropout: of LoRA and AdaLoRA, whose ranks have the first as their mean.
-        prefix_tokens: length of the prefix.
+        dropout: the dropout of residual branches and embeddings.
+        attention_dropout: the dropout of attention weights.
+        embedding_dropout: the ratio of the vocabulary whose embeddings are dropped for a whole step.
+        adapter: parameter-efficient fine-tuning with peft; `none` trains every weight.
+        adapter_rank, adapter_alpha, adapter_dropout: the options of LoRA and AdaLoRA; AdaLoRA's mean rank is the first.
+        prefix_tokens: the length of the prefix.
         sequence_length: tokens per sequence.
         global_batch_size: sequences per optimizer step, over all processes and micro-batches.
         gradient_accumulation_steps: micro-batches per optimizer step and process.
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
-        sampled_softmax: tokens of the vocabulary that a step of training tells each target apart from: the step's
-            targets and a sample of the others; None, or a vocabulary of no more, takes all.
+        sampled_softmax: the number of sampled-softmax candidates: the targets of a step and a sample of the other
+            tokens. None, or a vocabulary that is not larger, computes the whole softmax.
         prepend_eos: whether the end-of-text token is put before every article.
         optimizer: `adamw` for everything, or `muon` for the matrices of the layers and AdamW for the rest.
         learning_rate: the peak learning rate.
         muon_learning_rate: the peak learning rate of Muon; None takes `learning_rate`.
-        beta1, beta2: of AdamW.
-        weight_decay: of matrices; embeddings, norms and biases have none.
-        gradient_clip: the largest norm of all gradients; None never clips.
+        beta1, beta2: the betas of AdamW.
+        weight_decay: the weight decay of matrices; embeddings, norms and biases have none.
+        gradient_clip: the largest norm of all gradients together; None never clips.
         warmup_steps, decay: the learning rate rises linearly, then decays to `min_lr_ratio` times its peak.
         min_lr_ratio: the last learning rate as a ratio of the peak, not a learning rate.
-        ema_decay: of the moving average of the weights, which is what is evaluated and kept then; None for none.
-        evaluate_every: steps between evaluations; there is one at the end in any case.
-        validation_tokens: how much of validation an evaluation reads, spread evenly; None for all of it.
-        log_every: steps between rows of the curve.
+        ema_decay: the decay of the moving average of the weights, which then replaces them in evaluations; None for no
+            average.
+        evaluate_every: steps between evaluations; there is always one at the end.
+        validation_tokens: the number of validation tokens that an evaluation reads, spread evenly; None reads all.
+        log_every: steps between rows of the loss curve.
         patience: evaluations without an improvement after which training stops; None never stops early.
-        device: `auto` takes the GPU where there is one.
+        device: `auto` takes the GPU if there is one.
         precision: bfloat16 is autocast over float32 weights; `auto` takes it on GPUs that have units for it and on
-            CPUs that were measured to be fast in it, and float32 elsewhere, where it would be slower.
-        compile: whether loss and gradient are compiled.
-        threads: CPU threads over all processes; None takes the cores granted.
-        processes: data-parallel processes; None takes one for every GPU.
+            CPUs that were measured to be fast in it, and float32 elsewhere, where bfloat16 would be slower.
+        compile: whether the loss and its gradient are compiled.
+        threads: CPU threads over all processes; None takes the granted cores.
+        processes: data-parallel processes; None takes one per GPU.
     """
 
     seed: Annotated[int, Range(0, 2**64 - 1)] = 1
@@ -174,19 +176,19 @@ class TrainSettings:
 
     @property
     def from_hub(self) -> bool:
-        """Whether the pretrained weights are named by the Hub."""
+        """Whether the pretrained weights are on the Hub."""
         return self.pretrained is not None and is_on_hub(self.pretrained)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
-    """What does not change the weights.
+    """The settings that do not change the weights.
 
     Attributes:
-        every: steps between checkpoints; None leaves only those by time and the one that an interrupt makes.
-        every_seconds: seconds after which there is a checkpoint in any case; None leaves those by steps. A container
-            may be gone a second after SIGTERM, so on a cluster this is what an interruption can cost.
-        keep: how many stay in the store.
+        every: steps between checkpoints; None saves them only by time and at an interrupt.
+        every_seconds: seconds between checkpoints; None saves them only by steps. A container may be gone a second
+            after SIGTERM, so on a cluster this is the time that an interruption can cost.
+        keep: the number of checkpoints that stay in the store.
     """
 
     every: Annotated[int | None, _STEPS] = 200

@@ -1,4 +1,4 @@
-"""Pretrained weights brought to a folder, and what tells them from others."""
+"""Fetches pretrained weights to a folder, and computes their digest."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from components.shared.storage.store import Store
 from components.train.settings import TrainSettings
 
 
-def bring_weights(settings: TrainSettings, work: Path, store: Store | None = None) -> Path | None:
-    """The folder with the pretrained weights that the settings name, or None where they name none.
+def fetch_weights(settings: TrainSettings, work: Path, store: Store | None = None) -> Path | None:
+    """Fetches the pretrained weights that the settings name, and returns their folder; None if they name none.
 
     Args:
         settings: `pretrained` and `revision`.
-        work: a scratch folder for what is downloaded.
-        store: asked before the Hub is.
+        work: a scratch folder for downloads.
+        store: the store, which is asked before the Hub.
 
     Raises:
-        Failure: they cannot be had, or are no safetensors.
+        Failure: they cannot be fetched, or are not safetensors.
     """
     if settings.pretrained is None:
         return None
@@ -30,11 +30,11 @@ def bring_weights(settings: TrainSettings, work: Path, store: Store | None = Non
         raise Failure(
             "There are no pretrained weights: config.json and model.safetensors are needed, other formats are refused",
             where=settings.pretrained,
-            remedy="mend train.pretrained, or convert the weights by save_pretrained",
+            remedy="fix train.pretrained, or convert the weights by save_pretrained",
         )
     return folder
 
 
 def digest_of_weights(folder: Path) -> str:
-    """The digest of a folder with weights, by the names and bytes that loading reads."""
+    """The digest of a folder with weights: of the names and contents of the files that loading reads."""
     return digest_of({path.name: file_fact(path).sha256 for path in files_of("weights", folder)})

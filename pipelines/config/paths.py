@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.os_errors import os_failure
+
+# `Path` makes one slash of two, so that `--home s3://bucket` would make a folder called `s3:`.
+_SCHEME = r"(s3|gs|hf|https?|file|models|runs):"
 
 
 def absolute(path: Path | str, option: str) -> Path:
@@ -20,6 +24,12 @@ def absolute(path: Path | str, option: str) -> Path:
         Failure: it has no absolute form that all libraries read in the same way.
     """
     path = Path(path)
+    if re.fullmatch(_SCHEME, path.parts[0] if path.parts else ""):
+        raise _usage(
+            f"{option} names no folder, and an address has two slashes after its scheme",
+            path,
+            "write s3://bucket/prefix where an address is taken, or the path of a folder in full",
+        )
     try:
         path = path.expanduser()
         if not path.is_absolute():

@@ -19,8 +19,8 @@ from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
 from components.train.device import count_processes, prepare
 from components.train.job import check_window
-from components.train.loop import budget, memory_named, train
-from components.train.optim import build_optimizers, learning_rate_share
+from components.train.loop import budget, explain_oom, train
+from components.train.optim import build_optimizers, lr_multiplier
 from components.train.settings import TrainSettings
 from pipelines.cluster.compiling import compile_to
 from pipelines.config.settings import load
@@ -67,7 +67,7 @@ def test_a_budget_at_the_bounds_is_a_number_of_steps(name: str, value: float) ->
     settings = tiny(**{"steps": None, "epochs": 1e6, name: value})
     steps = budget(settings, steps_per_epoch=10**6)
     assert 1 <= steps <= 10**15
-    assert 0 <= learning_rate_share(0, steps, settings) <= 1
+    assert 0 <= lr_multiplier(0, steps, settings) <= 1
 
 
 @pytest.mark.parametrize(("architecture", "heads", "width"), [("qwen3", 1, 3), ("qwen3", 16, 48), ("gpt2", 16, 41)])
@@ -100,7 +100,7 @@ def test_threads_at_the_bounds(threads: int) -> None:
 def test_more_processes_than_gpus_are_refused_before_they_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(Failure, match=r"train\.processes must be at most the GPUs that there are, 2, got 64"):
+    with pytest.raises(Failure, match=r"train\.processes must be at most the number of GPUs, 2, got 64"):
         count_processes(tiny(device="cuda", global_batch_size=64, processes=64))
     assert count_processes(tiny(device="cuda", global_batch_size=64, processes=2)) == 2
 
@@ -151,7 +151,10 @@ def test_the_cluster_compiles_at_the_bounds(tmp_path: Path) -> None:
             ["evaluate.window=2048"],
             r"evaluate\.window must be at most train\.context 512, got 2048; the nearest is 512",
         ),
-        (["evaluate.stride=129"], r"evaluate\.stride must be at most train\.block 128, got 129; the nearest is 128"),
+        (
+            ["evaluate.stride=129"],
+            r"evaluate\.stride must be at most train\.sequence_length 128, got 129; the nearest is 128",
+        ),
     ],
 )
 def test_a_window_that_no_model_of_these_settings_has_is_refused_before_the_training(overrides, sentence):
@@ -191,7 +194,7 @@ def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_r
 
 
 def test_weights_that_fit_no_memory_are_named() -> None:
-    named = memory_named("the weights of the model", where="train.hidden_size", remedy="lower it")
+    named = explain_oom("the weights of the model", where="train.hidden_size", remedy="lower it")
     with pytest.raises(Failure, match="Memory is full with the weights of the model"), named:
         torch.empty(1 << 60, dtype=torch.uint8)
 

@@ -29,7 +29,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from components.shared.model.machine import cores_granted
-from components.train.data import Corpus, Split, TrainOrder, ValidationBlocks
+from components.train.data import TokenSplit, TrainBatches, TrainingData, ValidationBatches
 from components.train.device import autocast, choose_device, precision_of, prepare
 from components.train.loop import train
 from components.train.model import build_model, token_loss
@@ -79,7 +79,7 @@ def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
     """Tokens a second of the loop, evaluation and checkpoints apart."""
     device = choose_device(settings)
     prepare(settings, device)
-    corpus = random_corpus(settings, vocab_size, steps + WARM_UP, device)
+    corpus = random_data(settings, vocab_size, steps + WARM_UP, device)
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
     model = torch.nn.Module.to(model, device)
     moments: dict[int, float] = {}
@@ -143,13 +143,17 @@ class RandomBlocks(Dataset):
         return {"input_ids": self.rows[index], "labels": self.rows[index]}
 
 
-def random_corpus(settings: TrainSettings, vocab_size: int, steps: int, device: torch.device) -> Corpus:
+def random_data(settings: TrainSettings, vocab_size: int, steps: int, device: torch.device) -> TrainingData:
     count = (steps * settings.global_batch_size + 2) * settings.sequence_length + 1
     tokens = np.random.default_rng(0).integers(vocab_size, size=count).astype(np.uint16)
-    split = Split(tokens, np.array([0, count]), None)
-    order = TrainOrder(split, block=settings.sequence_length, batch=settings.global_batch_size, seed=1, device=device)
-    validation = ValidationBlocks(split, block=settings.sequence_length, limit=settings.sequence_length, device=device)
-    return Corpus(order, validation, vocab_size)
+    split = TokenSplit(tokens, np.array([0, count]), None)
+    order = TrainBatches(
+        split, sequence_length=settings.sequence_length, batch_size=settings.global_batch_size, seed=1, device=device
+    )
+    validation = ValidationBatches(
+        split, sequence_length=settings.sequence_length, limit=settings.sequence_length, device=device
+    )
+    return TrainingData(order, validation, vocab_size)
 
 
 def ceiling(precision: str, device: torch.device, size: int) -> float:
@@ -245,7 +249,7 @@ def first_step(settings: TrainSettings, vocab_size: int) -> float:
     settings = replace(settings, compile=True)
     device = choose_device(settings)
     prepare(settings, device)
-    corpus = random_corpus(settings, vocab_size, 1, device)
+    corpus = random_data(settings, vocab_size, 1, device)
     model = torch.nn.Module.to(build_model(settings, vocab_size=vocab_size, eos_id=0), device)
     train(model, corpus, settings, steps=1, device=device)
     return time.perf_counter() - began

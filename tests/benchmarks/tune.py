@@ -26,7 +26,7 @@ import torch
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
-from components.train.data import open_corpus
+from components.train.data import open_data
 from components.train.device import choose_device, prepare
 from components.train.loop import budget, train, validation_loss
 from components.train.model import build_model
@@ -45,15 +45,15 @@ def trial(settings: RunSettings, corpus: Path) -> dict[str, Any]:
     metadata = read_manifest(tokens_dir, "tokens").metadata
     device = choose_device(settings.train)
     numerics = prepare(settings.train, device)
-    data = open_corpus(settings.train, metadata, tokens_dir, device)
+    data = open_data(settings.train, metadata, tokens_dir, device)
     vocabulary = {"vocab_size": metadata["vocab_size"], "eos_id": metadata["eos_id"]}
-    model = build_model(settings.train, text=lambda: data.order.split.text, **vocabulary)
+    model = build_model(settings.train, text=lambda: data.train.split.text, **vocabulary)
     model = torch.nn.Module.to(model, device)
-    steps = budget(settings.train, data.order.steps_per_epoch)
+    steps = budget(settings.train, data.train.steps_per_epoch)
     began = time.process_time()
     progress = train(model, data, settings.train, steps=steps, device=device, observe=show)
     seconds = time.process_time() - began
-    whole = open_corpus(replace(settings.train, validation_tokens=None), metadata, tokens_dir, device)
+    whole = open_data(replace(settings.train, validation_tokens=None), metadata, tokens_dir, device)
     counts = metadata["splits"]["validation"]
     word_loss = validation_loss(model, whole, settings.train) * counts["tokens"] / counts["words"]
     return {

@@ -47,8 +47,8 @@ PRETRAINED = f"""
 from pathlib import Path
 from components.tokenize.pretrained import load_pretrained
 from components.train.settings import TrainSettings
-from components.train.weights import bring_weights
-weights = bring_weights(TrainSettings(steps=1, pretrained="team/tiny", revision="{REVISION}"), Path("work"))
+from components.train.weights import fetch_weights
+weights = fetch_weights(TrainSettings(steps=1, pretrained="team/tiny", revision="{REVISION}"), Path("work"))
 tokenizer = load_pretrained("team/tiny", "{REVISION}", Path("work"))
 print((weights / "model.safetensors").read_text(), sorted(tokenizer.get_vocab()))
 """

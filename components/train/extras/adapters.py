@@ -1,4 +1,4 @@
-"""Parameter-efficient fine-tuning by peft: LoRA, AdaLoRA, prefix tuning."""
+"""Parameter-efficient fine-tuning with peft: LoRA, AdaLoRA, prefix tuning."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _MEMORY = ("ipt", "exp_avg_ipt", "exp_avg_unc")
 
 
 def add_adapter(model: PreTrainedModel, settings: TrainSettings, steps: int) -> nn.Module:
-    """The model with an adapter, whose weights alone are trained; without one it is the model itself.
+    """Adds an adapter to the model, so that only the adapter is trained; without an adapter it returns the model.
 
     Args:
-        model: pretrained.
-        settings: `adapter` and what goes with it.
-        steps: the budget, which AdaLoRA plans its ranks over.
+        model: the pretrained model.
+        settings: `adapter` and its options.
+        steps: the number of optimizer steps, over which AdaLoRA schedules its ranks.
 
     Raises:
-        Failure: block and prefix together exceed the context, or the budget is too short for AdaLoRA.
+        Failure: sequence and prefix together exceed the context, or there are too few steps for AdaLoRA.
     """
     if settings.adapter == "none":
         return model
@@ -41,28 +41,29 @@ def add_adapter(model: PreTrainedModel, settings: TrainSettings, steps: int) -> 
         "lora_alpha": settings.adapter_alpha,
         "lora_dropout": settings.adapter_dropout,
         "target_modules": "all-linear",
-        # GPT-2 keeps its matrices transposed.
+        # GPT-2 stores its matrices transposed.
         "fan_in_fan_out": any(isinstance(module, Conv1D) for module in model.modules()),
     }
     if settings.adapter == "lora":
         return get_peft_model(model, LoraConfig(r=settings.adapter_rank, **common))
     if steps < 10:
         raise Failure(
-            f"AdaLoRA needs at least 10 steps to plan its ranks over, got {steps}",
+            f"AdaLoRA needs at least 10 steps to schedule its ranks, got {steps}",
             where="train.steps",
             remedy="raise the budget, or set train.adapter=lora",
             exit_code=ExitCode.USAGE,
         )
-    # The ranks begin half as large again and shrink to the target between a tenth and seven tenths of the budget.
+    # The ranks start at 1.5 times the target and shrink to it between a tenth and seven tenths of the steps.
     ranks: dict[str, Any] = {"init_r": settings.adapter_rank * 3 // 2, "target_r": settings.adapter_rank}
     plan: dict[str, Any] = {"tinit": steps // 10, "tfinal": steps * 3 // 10, "deltaT": max(1, steps // 100)}
     return get_peft_model(model, AdaLoraConfig(total_step=steps, **ranks, **plan, **common))
 
 
 def save_adapter(model: nn.Module, settings: TrainSettings, folder: Path) -> None:
-    """Writes the adapter by itself, as peft loads it onto the pretrained model that the settings name.
+    """Writes the adapter alone, as peft loads it onto the pretrained model that the settings name.
 
-    AdaLoRA's has all its ranks: those that its last steps cut off may count in the weights of the best evaluation.
+    An AdaLoRA adapter is written with all its ranks, because the weights of the best evaluation may use ranks that
+    later steps pruned.
     """
     peft_model: Any = model
     config = peft_model.peft_config["default"]
@@ -73,15 +74,15 @@ def save_adapter(model: nn.Module, settings: TrainSettings, folder: Path) -> Non
 
 
 def merge(model: nn.Module, settings: TrainSettings) -> Any:
-    """The plain model with the adapter in its weights. A prefix cannot be merged: then it is the pretrained model."""
+    """Merges the adapter into the model. A prefix cannot be merged, so the result is the pretrained model then."""
     peft_model: Any = model
     if settings.adapter == "none":
         return model
     return peft_model.get_base_model() if settings.adapter == "prefix" else peft_model.merge_and_unload()
 
 
-class Ranks:
-    """What AdaLoRA does beside the gradient: it keeps its factors orthogonal and moves ranks to where they matter.
+class AdaLoraController:
+    """The parts of AdaLoRA outside the gradient: a penalty for factors that are not orthogonal, and rank allocation.
 
     Zhang et al. 2023, "Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning".
     """
@@ -92,12 +93,12 @@ class Ranks:
         self.config = model.peft_config["default"]
 
     @classmethod
-    def of(cls, model: nn.Module) -> Ranks | None:
-        """That of a model, or None where its adapter is another or none."""
+    def of(cls, model: nn.Module) -> AdaLoraController | None:
+        """The controller of a model, or None if its adapter is not AdaLoRA."""
         return cls(model) if hasattr(getattr(model, "base_model", None), "rankallocator") else None
 
     def penalty(self) -> Tensor:
-        """The mean distance of the factors from orthogonal ones, weighted; peft adds it only to losses of its own."""
+        """The weighted mean distance of the factors from orthogonality. peft adds it only to its own losses."""
         factors = [
             weight if "lora_A" in name else weight.T
             for name, weight in self.model.named_parameters()
@@ -107,17 +108,17 @@ class Ranks:
         return self.config.orth_reg_weight * torch.stack(distances).mean()
 
     def allocate(self, step: int) -> None:
-        """Between the optimizer's step (counted from 0) and the end of its gradients."""
+        """Updates the ranks. Call it after optimizer step `step`, from 0, and before the gradients are cleared."""
         self.model.base_model.update_and_allocate(step)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint needs."""
+        """The tensors that a checkpoint needs."""
         memory = {f"{kind}/{name}": value for kind in _MEMORY for name, value in getattr(self.allocator, kind).items()}
         pattern = {f"pattern/{name}": torch.tensor(kept) for name, kept in (self.config.rank_pattern or {}).items()}
         return memory | pattern
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`."""
+        """Restores the state from the result of `tensors`."""
         pattern = {}
         for path, value in tensors.items():
             kind, _, name = path.partition("/")

@@ -1,8 +1,8 @@
-"""Weights to begin with that are counted in the train split.
+"""Initial embeddings from bigram counts of the train split.
 
-A short training spends many of its tokens on what can be counted in seconds: which token follows which, and which
-tokens are alike in that. Factored to the width of the model, these counts are its input and output embeddings. While
-the layers between them add nothing yet, the model is then a bigram model from its first step on.
+A short training spends many of its tokens on statistics that can be counted in seconds: which token follows which, and
+which tokens are similar in that. A factorization of these counts to the hidden size gives the input and output
+embeddings. As long as the layers between them add nothing, the model is a bigram model.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ import torch
 import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor, nn
 
-# Pairs at most this far apart are counted, one at distance k as 1 / k; the second smooths the first.
+# Pairs at most this far apart are counted, a pair at distance k as 1 / k; distance 2 smooths distance 1.
 _WINDOW = 2
-# What is common to all rows, the frequency of the token that follows, counts less than what tells them apart: with its
-# whole weight it would be most of each vector.
+# The weight of the token frequency, which all rows have in common: with weight 1 it would dominate every vector.
 _FREQUENCY = 0.3
-# The mean length of a vector: of the size that an optimizer's first steps do not wipe out.
+# The mean length of a vector, large enough that the first steps of an optimizer do not erase it.
 _LENGTH = 2.0
 _ITERATIONS = 4
-# A longer text would say little more about the tokens that matter, and fill the memory.
+# A longer text would add little about frequent tokens, and would fill the memory.
 _TOKENS = 10_000_000
 _SAMPLE = 512
 
 
 @torch.no_grad()
-def begin_with_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: int) -> None:
-    """Sets the embeddings of a model by a text; with an output layer of its own it is a bigram model then.
+def init_embeddings_from_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: int) -> None:
+    """Initializes the embeddings of a model from a text. With an untied output layer it is a bigram model then.
 
-    Tied embeddings cannot tell what precedes from what follows. They begin with which tokens are alike, counted both
-    ways, and the layers between stay as they are. The gain of the last norm is what makes a sample most probable.
+    Tied embeddings cannot distinguish the previous token from the next one. They are initialized with the similarity of
+    tokens, counted in both directions, and the layers between are not changed. The gain of the last norm is chosen so
+    that a sample of the text is most probable.
 
     Args:
-        model: of Hugging Face; rows of padding stay as they are.
-        text: ids of the train split, shape (tokens,); the first ten million are read.
-        vocab_size: of the tokenizer.
-        seed: of the factorization.
+        model: a Hugging Face model; the rows of padding are not changed.
+        text: the token ids of the train split, shape (tokens,); the first ten million are read.
+        vocab_size: the size of the tokenizer's vocabulary.
+        seed: the seed of the factorization.
     """
     text = text[:_TOKENS].astype(np.int64)
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
@@ -53,25 +53,25 @@ def begin_with_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: i
     for name, module in model.named_modules():
         if name in ("model.norm", "transformer.ln_f"):
             nn.init.constant_(module.weight, gain)
-        if not tied and name.endswith(("o_proj", "down_proj", "c_proj")):  # what a layer adds
+        if not tied and name.endswith(("o_proj", "down_proj", "c_proj")):  # the outputs of the residual branches
             nn.init.zeros_(module.weight)
 
 
 def bigram_factors(
     text: np.ndarray, *, vocab_size: int, width: int, seed: int, both_ways: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Two sets of vectors whose products are near log p(next | current), up to one factor and what all share.
+    """Two sets of vectors whose products approximate log p(next | current), up to a factor and a common offset.
 
     They are a truncated singular value decomposition, singular values shared evenly, of positive pointwise mutual
     information (Levy and Goldberg 2014), smoothed by the power 0.75 (Levy, Goldberg and Dagan 2015), plus the logarithm
     of frequencies; found by subspace iteration (Halko, Martinsson and Tropp 2011).
 
     Args:
-        text: ids, int64, shape (tokens,).
-        vocab_size: of the tokenizer.
-        width: of the model.
-        seed: of the first guess.
-        both_ways: count neighbours before and after, without frequencies; both sets are the same then, but for signs.
+        text: token ids, int64, shape (tokens,).
+        vocab_size: the size of the tokenizer's vocabulary.
+        width: the hidden size of the model.
+        seed: the seed of the first guess.
+        both_ways: count neighbours before and after, without frequencies; then both sets are equal except for signs.
 
     Returns:
         Input and output vectors, float32, each of shape (vocab_size, width) and of mean length 2.
@@ -120,14 +120,14 @@ def _mutual_information(
 
 
 def _sparse(rows: np.ndarray, columns: np.ndarray, values: np.ndarray, size: int) -> Tensor:
-    places = torch.from_numpy(np.stack([rows, columns]))
+    indices = torch.from_numpy(np.stack([rows, columns]))
     return torch.sparse_coo_tensor(
-        places, torch.from_numpy(values).float(), (size, size), check_invariants=False
+        indices, torch.from_numpy(values).float(), (size, size), check_invariants=False
     ).coalesce()
 
 
 def _best_gain(inputs: Tensor, outputs: Tensor, sample: Tensor) -> float:
-    """The gain of the norm between them with which a sample of the text is most probable."""
+    """The gain of the norm between them that makes a sample of the text most probable."""
     logits = F.rms_norm(inputs[sample[:-1]], inputs.shape[1:]) @ outputs.T
     gains = torch.logspace(-2, 0, 21).tolist()
     return min(gains, key=lambda gain: F.cross_entropy(gain * logits, sample[1:]).item())

@@ -1,4 +1,4 @@
-"""Muon as torch has it, its matrix products batched by shape and in the precision that the device is fast in.
+"""The Muon of torch with matrix products that are batched by shape, in the precision that the device is fast in.
 
 torch 2.13 orthogonalizes one matrix after another, always in bfloat16. On a GPU a small model then waits for thousands
 of kernels a step; on a CPU without a bfloat16 unit the products take twice as long as in float32.
@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 
 class BatchedMuon(torch.optim.Muon):
-    """`torch.optim.Muon`, one batch of Newton-Schulz iterations for all matrices of a shape; the same state.
+    """`torch.optim.Muon`, with one batch of Newton-Schulz iterations for all matrices of a shape.
 
     Updates are scaled to the size of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so that one
     learning rate and one weight decay mean the same to both, and a transposed matrix is treated as any other.
 
     Args:
         matrices: the weights, each of shape (rows, columns).
-        dtype: of the products; the momentum is in the dtype of the weights.
-        settings: `lr`, `weight_decay` and what else torch's Muon takes.
+        dtype: the dtype of the products; the momentum has the dtype of the weights.
+        settings: `lr`, `weight_decay` and the other arguments of torch's Muon.
     """
 
     def __init__(self, matrices: list[nn.Parameter], *, dtype: torch.dtype, **settings: Any):
@@ -31,7 +31,7 @@ class BatchedMuon(torch.optim.Muon):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Takes one step by the gradients that are there; a closure is not used."""
+        """Performs one optimizer step; the closure is not used."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for weight in group["params"]:
@@ -44,7 +44,7 @@ class BatchedMuon(torch.optim.Muon):
                 torch._foreach_add_(weights, list(updates.to(weights[0].dtype)), alpha=-group["lr"] * size)
 
     def _directions(self, weights: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
-        """The gradients, as momentum has them."""
+        """The gradients after momentum."""
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         for weight, gradient in zip(weights, gradients, strict=True):
             self.state[weight].setdefault("momentum_buffer", torch.zeros_like(gradient))

@@ -14,7 +14,7 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
-from components.train.data import Corpus, open_corpus
+from components.train.data import TrainingData, open_data
 from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
 
@@ -77,10 +77,10 @@ def tiny_step(
     return Step("train", run, {**sections, "train": {**TINY, **values}})
 
 
-def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, Corpus]:
+def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, TrainingData]:
     """A model and the corpus it learns from."""
     model = build_model(settings, vocab_size=tokens.metadata["vocab_size"], eos_id=tokens.metadata["eos_id"])
-    return model, open_corpus(settings, tokens.metadata, folder, torch.device("cpu"))
+    return model, open_data(settings, tokens.metadata, folder, torch.device("cpu"))
 
 
 def loss_after_learning(model: torch.nn.Module, rows: torch.Tensor, vocab_size: int) -> float:

@@ -16,8 +16,8 @@ from torch import nn
 from components.shared.base.failure import Failure, Interrupted
 from components.shared.storage.store import Store, open_store
 from components.train.checkpoint import Progress, State
-from components.train.checkpoint_manager import StoreKeeper, forget_others, nearest_other, newest
-from components.train.optim import Average
+from components.train.checkpoint_manager import CheckpointManager, describe_nearest, load_latest, remove_others
+from components.train.optim import WeightEMA
 from components.train.settings import CheckpointSettings
 
 TRAINING, OTHER = "a" * 32, "b" * 32
@@ -32,22 +32,22 @@ def store(tmp_path: Path) -> Store:
 def keep(store: Store, *, step: int, training: str = TRAINING, run: str = "run-1", width: int = 8) -> None:
     """A checkpoint whose best weights are those of every other one."""
     weights: dict[str, torch.Tensor] = {"weight": nn.Parameter(torch.full((4,), float(step)))}
-    state = State(weights, [], Average(weights, None), Progress(step=step), best={"weight": torch.ones(4)})
+    state = State(weights, [], WeightEMA(weights, None), Progress(step=step), best={"weight": torch.ones(4)})
     facts = {"run": run, "identity": {"train.hidden_size": width}}
-    with StoreKeeper(store, training, CheckpointSettings(), facts, still_ours=lambda: None) as keeper:
-        keeper.keep(state)
+    with CheckpointManager(store, training, CheckpointSettings(), facts, check_lease=lambda: None) as manager:
+        manager.save(state)
 
 
 def state_of(step: int) -> State:
     weights: dict[str, torch.Tensor] = {"weight": nn.Parameter(torch.full((4,), float(step)))}
-    return State(weights, [], Average(weights, None), Progress(step=step))
+    return State(weights, [], WeightEMA(weights, None), Progress(step=step))
 
 
-def keeper_of(store: Store, **values: Any) -> StoreKeeper:
-    """A keeper by steps of 100 unless the settings say otherwise."""
+def manager_of(store: Store, **values: Any) -> CheckpointManager:
+    """A manager by steps of 100 unless the settings say otherwise."""
     settings = CheckpointSettings(**{"every": 100, **values.pop("settings", {})})
     facts = {"run": "run-1", "identity": IDENTITY}
-    return StoreKeeper(store, TRAINING, settings, facts, **{"still_ours": lambda: None, **values})
+    return CheckpointManager(store, TRAINING, settings, facts, **{"check_lease": lambda: None, **values})
 
 
 class Gate:
@@ -100,9 +100,9 @@ def test_what_is_no_damage_costs_no_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(store, "fetch", fails)
         with pytest.raises(Failure, match=failure.what):
-            newest(store, TRAINING, IDENTITY, tmp_path / "back")
+            load_latest(store, TRAINING, IDENTITY, tmp_path / "back")
     assert store.names("checkpoint") == before
-    assert newest(store, TRAINING, IDENTITY, tmp_path / "back") == tmp_path / "back" / before[-1]
+    assert load_latest(store, TRAINING, IDENTITY, tmp_path / "back") == tmp_path / "back" / before[-1]
 
 
 def test_damage_to_one_checkpoint_leaves_the_other_whole(store: Store, tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_damage_to_one_checkpoint_leaves_the_other_whole(store: Store, tmp_path:
     blob = tmp_path / "store" / "blobs" / digest[:2] / digest
     blob.chmod(0o644)
     blob.write_bytes(bytes(byte ^ 1 for byte in blob.read_bytes()))
-    assert newest(store, TRAINING, IDENTITY, tmp_path / "back") == tmp_path / "back" / older
+    assert load_latest(store, TRAINING, IDENTITY, tmp_path / "back") == tmp_path / "back" / older
     assert store.names("checkpoint") == [older]
 
 
@@ -125,7 +125,7 @@ def test_checkpoints_that_are_all_damaged_let_a_training_begin_anew(store: Store
     keep(store, step=2)
     for name in store.names("checkpoint"):
         damage(store, name)
-    assert newest(store, TRAINING, IDENTITY, tmp_path / "back") is None
+    assert load_latest(store, TRAINING, IDENTITY, tmp_path / "back") is None
     assert store.names("checkpoint") == []
 
 
@@ -142,137 +142,137 @@ def test_a_damaged_checkpoint_of_another_training_stops_none(store: Store, tmp_p
     keep(store, step=1, training=OTHER, width=9)
     keep(store, step=1, training="c" * 32)
     damage(store, f"{'c' * 32}/00000001")
-    said = nearest_other(store, TRAINING, IDENTITY)
+    said = describe_nearest(store, TRAINING, IDENTITY)
     assert said and "train.hidden_size: 9 then, 8 now" in said
     damage(store, f"{OTHER}/00000001")
-    assert nearest_other(store, TRAINING, IDENTITY) is None
+    assert describe_nearest(store, TRAINING, IDENTITY) is None
 
 
 def test_a_forced_run_keeps_its_own_checkpoints_alone(store: Store) -> None:
     keep(store, step=1, run="run-1")
     keep(store, step=2, run="run-2")
     keep(store, step=1, training=OTHER)
-    forget_others(store, TRAINING, "run-2")
+    remove_others(store, TRAINING, "run-2")
     assert store.names("checkpoint") == [f"{TRAINING}/00000002", f"{OTHER}/00000001"]
     damage(store, f"{TRAINING}/00000002")
-    forget_others(store, TRAINING, "run-2")
+    remove_others(store, TRAINING, "run-2")
     assert store.names("checkpoint") == [f"{OTHER}/00000001"]
 
 
 def test_a_checkpoint_is_due_by_steps_or_when_the_time_is_over(store: Store) -> None:
     clock = [1000.0]
-    with keeper_of(store, settings={"every_seconds": 60}, now=lambda: clock[0]) as keeper:
-        assert [step for step in range(1, 301) if keeper.due(step)] == [100, 200, 300]
+    with manager_of(store, settings={"every_seconds": 60}, now=lambda: clock[0]) as manager:
+        assert [step for step in range(1, 301) if manager.should_save(step)] == [100, 200, 300]
         clock[0] += 59.9
-        assert not keeper.due(301)
+        assert not manager.should_save(301)
         clock[0] += 0.1
-        assert keeper.due(302)
-        keeper.keep(state_of(302), wait=True)
-        assert not keeper.due(303)
+        assert manager.should_save(302)
+        manager.save(state_of(302), wait=True)
+        assert not manager.should_save(303)
         clock[0] += 30
-        keeper.keep(state_of(304), wait=True)  # any checkpoint begins the time anew
+        manager.save(state_of(304), wait=True)  # any checkpoint begins the time anew
         clock[0] += 59
-        assert not keeper.due(305)
+        assert not manager.should_save(305)
         clock[0] += 1
-        assert keeper.due(306)
+        assert manager.should_save(306)
 
 
 def test_without_a_time_the_clock_makes_none(store: Store) -> None:
     clock = [0.0]
-    with keeper_of(store, settings={"every": None}, now=lambda: clock[0]) as keeper:
+    with manager_of(store, settings={"every": None}, now=lambda: clock[0]) as manager:
         clock[0] = 1e9
-        assert not any(keeper.due(step) for step in range(1, 300))
+        assert not any(manager.should_save(step) for step in range(1, 300))
 
 
 def test_training_continues_while_a_checkpoint_is_published(store: Store, gate: Gate) -> None:
     clock = [0.0]
-    with keeper_of(store, settings={"every_seconds": 1}, now=lambda: clock[0]) as keeper:
-        keeper.keep(state_of(1))
-        assert (store.names("checkpoint"), keeper.saved) == ([], None)
+    with manager_of(store, settings={"every_seconds": 1}, now=lambda: clock[0]) as manager:
+        manager.save(state_of(1))
+        assert (store.names("checkpoint"), manager.saved) == ([], None)
         clock[0] = 100
-        assert not keeper.due(2), "by time none while one is published"
-        assert keeper.due(100), "by steps in any case"
+        assert not manager.should_save(2), "by time none while one is published"
+        assert manager.should_save(100), "by steps in any case"
         gate.opened.set()
-    assert (store.names("checkpoint"), keeper.saved) == ([f"{TRAINING}/00000001"], 1)
+    assert (store.names("checkpoint"), manager.saved) == ([f"{TRAINING}/00000001"], 1)
 
 
 def test_what_is_published_is_the_state_of_the_moment(store: Store, gate: Gate, tmp_path: Path) -> None:
     state = state_of(1)
-    with keeper_of(store) as keeper:
-        keeper.keep(state)
+    with manager_of(store) as manager:
+        manager.save(state)
         with torch.no_grad():
             state.weights["weight"].fill_(-1)
         state.progress.step = 2
         gate.opened.set()
-    found = newest(store, TRAINING, IDENTITY, tmp_path / "back")
+    found = load_latest(store, TRAINING, IDENTITY, tmp_path / "back")
     assert found and found.name == "00000001"
     assert load_file(found / "weights.safetensors")["weight"].tolist() == [1.0] * 4
 
 
 def test_at_most_one_checkpoint_is_published_at_a_time(store: Store, gate: Gate) -> None:
-    with keeper_of(store) as keeper:
-        keeper.keep(state_of(1))
-        second = threading.Thread(target=keeper.keep, args=(state_of(2),))
+    with manager_of(store) as manager:
+        manager.save(state_of(1))
+        second = threading.Thread(target=manager.save, args=(state_of(2),))
         second.start()
         second.join(0.1)
         assert second.is_alive() and gate.began == 1
         gate.opened.set()
         second.join(30)
-    assert gate.began == 2 and keeper.saved == 2
+    assert gate.began == 2 and manager.saved == 2
 
 
 @pytest.mark.parametrize("next_call", ["due", "keep", "end"])
 def test_a_failure_to_publish_is_raised_at_the_next_call(store: Store, gate: Gate, next_call: str) -> None:
     gate.failure = AWAY
     gate.opened.set()
-    keeper = keeper_of(store)
-    with pytest.raises(Failure, match="The store is away"), keeper:
-        keeper.keep(state_of(1))
-        wait([keeper._in_flight])  # type: ignore[list-item]
+    manager = manager_of(store)
+    with pytest.raises(Failure, match="The store is away"), manager:
+        manager.save(state_of(1))
+        wait([manager._in_flight])  # type: ignore[list-item]
         if next_call == "due":
-            keeper.due(3)
+            manager.should_save(3)
         elif next_call == "keep":
-            keeper.keep(state_of(2))
-    assert keeper.saved is None
+            manager.save(state_of(2))
+    assert manager.saved is None
 
 
 def test_the_last_checkpoint_is_made_whatever_became_of_the_one_before(
     store: Store, gate: Gate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gate.failure = AWAY
-    with keeper_of(store) as keeper:
-        keeper.keep(state_of(1))
+    with manager_of(store) as manager:
+        manager.save(state_of(1))
         gate.opened.set()
-        wait([keeper._in_flight])  # type: ignore[list-item]
+        wait([manager._in_flight])  # type: ignore[list-item]
         gate.failure = None
-        keeper.keep(state_of(2), wait=True)
-        assert (store.names("checkpoint"), keeper.saved) == ([f"{TRAINING}/00000002"], 2)
+        manager.save(state_of(2), wait=True)
+        assert (store.names("checkpoint"), manager.saved) == ([f"{TRAINING}/00000002"], 2)
     assert "warning: a checkpoint could not be published: The store is away" in capsys.readouterr().out
 
 
 def test_what_ends_training_is_not_hidden_by_a_checkpoint(store: Store, gate: Gate) -> None:
     gate.failure = AWAY
-    with pytest.raises(ZeroDivisionError), keeper_of(store) as keeper:
-        keeper.keep(state_of(1))
+    with pytest.raises(ZeroDivisionError), manager_of(store) as manager:
+        manager.save(state_of(1))
         gate.opened.set()
         raise ZeroDivisionError
-    assert keeper.saved is None
+    assert manager.saved is None
 
 
 def test_a_checkpoint_that_is_being_published_outlives_the_failure_of_training(store: Store, gate: Gate) -> None:
     threading.Timer(0.1, gate.opened.set).start()
-    with pytest.raises(ZeroDivisionError), keeper_of(store) as keeper:
-        keeper.keep(state_of(1))
+    with pytest.raises(ZeroDivisionError), manager_of(store) as manager:
+        manager.save(state_of(1))
         raise ZeroDivisionError
-    assert (store.names("checkpoint"), keeper.saved) == ([f"{TRAINING}/00000001"], 1)
+    assert (store.names("checkpoint"), manager.saved) == ([f"{TRAINING}/00000001"], 1)
 
 
 def test_a_run_that_lost_its_training_publishes_nothing(store: Store) -> None:
     def lost() -> None:
         raise Failure("The run other is training exactly this already", where="store", remedy="wait")
 
-    with pytest.raises(Failure, match="The run other"), keeper_of(store, still_ours=lost) as keeper:
-        keeper.keep(state_of(1))
+    with pytest.raises(Failure, match="The run other"), manager_of(store, check_lease=lost) as manager:
+        manager.save(state_of(1))
     assert store.names("checkpoint") == []
 
 
@@ -282,12 +282,12 @@ def test_nothing_of_a_checkpoint_stays_on_the_disk(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
-    with keeper_of(store) as keeper:
-        keeper.keep(state_of(1))
+    with manager_of(store) as manager:
+        manager.save(state_of(1))
     monkeypatch.setattr(
         "components.train.checkpoint_manager.write_state",
         lambda *_: (_ for _ in ()).throw(Failure("full", where="", remedy="")),
     )
-    with pytest.raises(Failure, match="full"), keeper_of(store) as keeper:
-        keeper.keep(state_of(2))
+    with pytest.raises(Failure, match="full"), manager_of(store) as manager:
+        manager.save(state_of(2))
     assert not list(scratch.iterdir())

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components.shared.storage.manifest import Manifest
-from components.train.data import open_corpus
+from components.train.data import open_data
 from components.train.extras.adapters import add_adapter
 from components.train.loop import train
 from components.train.model import build_model, save_model
@@ -46,7 +46,7 @@ def two_steps(settings: TrainSettings, tokens: Manifest, folder: Path, weights: 
     optimized = [id(weight) for group in groups for weight in group["params"]]
     assert len(optimized) == len(set(optimized)) and set(optimized) == trainable
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
-    progress = train(model, open_corpus(settings, tokens.metadata, folder, CPU), settings, steps=2, device=CPU)
+    progress = train(model, open_data(settings, tokens.metadata, folder, CPU), settings, steps=2, device=CPU)
     assert progress.step == 2
     changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
     # Before its first step one factor of LoRA is zero, and of AdaLoRA the values between its factors are.

@@ -12,12 +12,12 @@ from components.shared.base.failure import Failure
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
-from components.train.data import open_corpus
+from components.train.data import open_data
 from components.train.loop import validation_loss
 from components.train.model import build_model
 from components.train.run import run
 from components.train.settings import TrainSettings
-from components.train.weights import bring_weights
+from components.train.weights import fetch_weights
 from tests.components.train.conftest import TINY, make_tokens, tiny, tiny_step
 
 LONG = {"steps": 150, "evaluate_every": 50, "log_every": 50, "warmup_steps": 5, "validation_tokens": None}
@@ -48,7 +48,7 @@ def other_tokens(here: Path, pretrained: Path) -> Path:
 def loss_of(folder: Path, tokens_dir: Path) -> float:
     facts = read_manifest(tokens_dir, "tokens").metadata
     settings = TrainSettings(**{**TINY, **SHORT})
-    corpus = open_corpus(settings, facts, tokens_dir, torch.device("cpu"))
+    corpus = open_data(settings, facts, tokens_dir, torch.device("cpu"))
     return validation_loss(AutoModelForCausalLM.from_pretrained(folder), corpus, settings)
 
 
@@ -83,7 +83,7 @@ def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(Failure, match="other formats are refused"):
-        bring_weights(tiny(pretrained=str(tmp_path)), tmp_path / "scratch")
+        fetch_weights(tiny(pretrained=str(tmp_path)), tmp_path / "scratch")
 
 
 def test_code_that_comes_with_weights_is_not_run(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_weights_come_from_object_storage(tmp_path: Path, monkeypatch: pytest.Mo
             objects.put(path.name, path.read_bytes())
         for name in ("pytorch_model.bin", "fp16/model.safetensors", "adapter/adapter_config.json"):
             objects.put(name, b"of another model")
-        brought = bring_weights(tiny(pretrained="s3://weights/small/gpt"), tmp_path / "scratch")
+        brought = fetch_weights(tiny(pretrained="s3://weights/small/gpt"), tmp_path / "scratch")
     finally:
         server.stop()
     assert brought

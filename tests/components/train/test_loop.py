@@ -8,7 +8,7 @@ import torch
 from components.shared.base.failure import ExitCode, Failure, Interrupted
 from components.shared.storage.manifest import Manifest
 from components.train.checkpoint import State
-from components.train.data import Split, TrainOrder
+from components.train.data import TokenSplit, TrainBatches
 from components.train.loop import budget, train, validation_loss
 from components.train.settings import TrainSettings
 from tests.components.train.conftest import open_tiny, tiny
@@ -47,14 +47,14 @@ def test_parts_of_a_batch_add_up_to_the_batch(tokens: Manifest, tokens_dir: Path
 
 def test_a_step_leaves_no_gradient_to_the_next(tokens: Manifest, tokens_dir: Path) -> None:
     class SameBatch:
-        def __init__(self, order: TrainOrder):
-            self.inputs_and_targets = lambda step, part: order.inputs_and_targets(0, part)
-            self.place = order.place
+        def __init__(self, batches: TrainBatches):
+            self.batch = lambda step: batches.batch(0)
+            self.describe_batch = batches.describe_batch
 
     settings = tiny(steps=3, learning_rate=1e-12, decay="constant", log_every=1, gradient_clip=None)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     rows: list[dict] = []
-    same = type(corpus)(SameBatch(corpus.order), corpus.validation, corpus.vocab_size)  # type: ignore[arg-type]
+    same = type(corpus)(SameBatch(corpus.train), corpus.validation, corpus.vocab_size)  # type: ignore[arg-type]
     train(model, same, settings, steps=3, device=CPU, observe=rows.append)
     norms = column(rows, "gradient_norm")
     assert norms == pytest.approx([norms[0]] * 3, rel=1e-4)
@@ -105,18 +105,18 @@ def test_the_average_is_what_is_judged_and_kept(tokens: Manifest, tokens_dir: Pa
 def test_a_loss_that_is_no_number_names_step_rate_and_place(tokens: Manifest, tokens_dir: Path) -> None:
     settings = tiny(steps=40, log_every=5)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
-    poisoned = corpus.order.inputs_and_targets(2)[0][0, 0].item()
+    poisoned = corpus.train.batch(2)[0][0, 0].item()
 
     def poison(module: torch.nn.Module, inputs: tuple, output: torch.Tensor) -> torch.Tensor:
         return output if (inputs[0] != poisoned).all() else output * float("nan")
 
     model.get_input_embeddings().register_forward_hook(poison)
-    first = next(s for s in range(40) if (corpus.order.inputs_and_targets(s)[0] == poisoned).any())
+    first = next(s for s in range(40) if (corpus.train.batch(s)[0] == poisoned).any())
     with pytest.raises(Failure) as caught:
         train(model, corpus, settings, steps=40, device=CPU)
     assert f"The loss is nan in step {first + 1} " in caught.value.what
     assert "learning rate" in caught.value.what
-    assert caught.value.where == corpus.order.place(first)
+    assert caught.value.where == corpus.train.describe_batch(first)
 
 
 def test_full_memory_says_what_to_lower(tokens: Manifest, tokens_dir: Path) -> None:
@@ -178,8 +178,8 @@ def test_the_compiled_step_is_one_graph(precision: str, size: int | None, tokens
 
 
 def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) -> None:
-    split = Split.open(tokens_dir, "train", tokens.metadata["dtype"], tokens.metadata["eos_id"])
-    order = TrainOrder(split, block=16, batch=4, seed=1, device=CPU)
+    split = TokenSplit.open(tokens_dir, "train", tokens.metadata["dtype"], tokens.metadata["eos_id"])
+    order = TrainBatches(split, sequence_length=16, batch_size=4, seed=1, device=CPU)
     assert order.steps_per_epoch == (split.stream_length - 16) // 16 // 4
 
 
@@ -206,39 +206,39 @@ def test_validation_in_bfloat16_has_a_float32_output_layer(
     assert abs(sum(rounded) / sum(counts) - expected) > 1e-5, "rounding would be seen"
 
 
-class Kept:
-    """A keeper in memory.
+class InMemory:
+    """A checkpointer in memory.
 
     Args:
-        due: the steps at which a checkpoint is to be kept.
-        fails: from which step on keeping fails.
+        due: the steps at which a checkpoint is due.
+        fails: the step from which saving fails.
     """
 
     def __init__(self, *due: int, fails: int = 1000, saved: int | None = None):
         self.steps, self.fails, self.saved = due, fails, saved
 
-    def due(self, step: int) -> bool:
+    def should_save(self, step: int) -> bool:
         return step in self.steps
 
-    def keep(self, state: State, *, wait: bool = False) -> None:
+    def save(self, state: State, *, wait: bool = False) -> None:
         if state.progress.step >= self.fails:
             raise Failure("The store is away", where="s3://bucket", remedy="look at it", exit_code=ExitCode.UNREACHABLE)
         self.saved = state.progress.step
 
 
 @pytest.mark.parametrize(
-    ("keeper", "kind", "sentence"),
+    ("checkpointer", "kind", "sentence"),
     [
         (None, Interrupted, "Training was interrupted after step 3 of 8; no checkpoint was saved yet"),
-        (Kept(), Interrupted, "Training was interrupted after step 3 of 8; the last checkpoint is of step 3"),
+        (InMemory(), Interrupted, "Training was interrupted after step 3 of 8; the last checkpoint is of step 3"),
         (
-            Kept(2, fails=3),
+            InMemory(2, fails=3),
             Failure,
             "Training was interrupted after step 3 of 8 and its state could not be saved, The store is away;"
             " the last checkpoint is of step 2",
         ),
         (
-            Kept(fails=3),
+            InMemory(fails=3),
             Failure,
             "Training was interrupted after step 3 of 8 and its state could not be saved, The store is away;"
             " no checkpoint was saved yet",
@@ -246,11 +246,11 @@ class Kept:
     ],
 )
 def test_an_interruption_says_from_which_step_training_resumes(
-    keeper: Kept | None, kind: type[Failure], sentence: str, tokens: Manifest, tokens_dir: Path
+    checkpointer: InMemory | None, kind: type[Failure], sentence: str, tokens: Manifest, tokens_dir: Path
 ) -> None:
     asked = iter([False, False, True])
     with pytest.raises(Failure) as caught:
-        run(tiny(), tokens, tokens_dir, keeper=keeper, told_to_stop=lambda: next(asked))
+        run(tiny(), tokens, tokens_dir, checkpointer=checkpointer, stop_requested=lambda: next(asked))
     assert (type(caught.value), caught.value.what) == (kind, sentence)
     away = kind is Failure
     assert caught.value.exit_code == (ExitCode.UNREACHABLE if away else ExitCode.RESUMABLE)
@@ -261,7 +261,7 @@ def test_no_checkpoint_changes_the_training_whenever_it_is(due: tuple, tokens: M
     settings = tiny(log_every=3, ema_decay=0.9, dropout=0.1)
     (plain, rows), (model, kept) = (
         run(settings, tokens, tokens_dir),
-        run(settings, tokens, tokens_dir, keeper=Kept(*due)),
+        run(settings, tokens, tokens_dir, checkpointer=InMemory(*due)),
     )
     for name in ("loss", "gradient_norm", "validation_loss"):
         assert column(kept, name) == column(rows, name)

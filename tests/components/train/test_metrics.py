@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from components.train import metrics
-from components.train.metrics import Clock
+from components.train.metrics import StepTimer
 
 
 @pytest.fixture
@@ -17,14 +17,14 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_training_that_goes_on_is_not_faster_for_the_steps_of_the_process_before(now: list[float]) -> None:
-    clock = Clock(seconds=50.0)
+    clock = StepTimer(seconds=50.0)
     now[0] += 2
     clock.tick()
     assert (clock.rate(), clock.seconds) == (0.5, 52.0)
 
 
 def test_evaluations_count_as_training_and_not_as_steps(now: list[float]) -> None:
-    clock = Clock(seconds=0.0)
+    clock = StepTimer(seconds=0.0)
     clock.tick()
     now[0] += 1
     with clock.paused():

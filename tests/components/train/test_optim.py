@@ -3,7 +3,7 @@ import torch
 
 from components.train.extras.muon import BatchedMuon
 from components.train.model import build_model
-from components.train.optim import Average, build_optimizers, learning_rate_share, set_learning_rate
+from components.train.optim import WeightEMA, build_optimizers, lr_multiplier, set_learning_rate
 from tests.components.train.conftest import tiny
 
 
@@ -74,12 +74,12 @@ def test_batched_muon_steps_as_torchs_does(dtype: torch.dtype, tolerance: float)
     ],
 )
 def test_the_learning_rate_of_a_step(values: dict, step: int, share: float) -> None:
-    assert learning_rate_share(step, 100, tiny(**values)) == pytest.approx(share)
+    assert lr_multiplier(step, 100, tiny(**values)) == pytest.approx(share)
 
 
 def test_the_average_follows_the_weights_and_gives_them_back() -> None:
     weights = {"w": torch.zeros(3)}
-    average = Average(weights, 0.9)
+    average = WeightEMA(weights, 0.9)
     weights["w"].fill_(1.0)
     for step in range(100, 110):
         average.update(step)
@@ -90,7 +90,7 @@ def test_the_average_follows_the_weights_and_gives_them_back() -> None:
 
 def test_no_decay_means_no_average() -> None:
     weights = {"w": torch.ones(3)}
-    average = Average(weights, None)
+    average = WeightEMA(weights, None)
     average.update(0)
     with average.applied():
         assert torch.equal(weights["w"], torch.ones(3))

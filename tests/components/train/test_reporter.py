@@ -12,7 +12,7 @@ import pytest
 from components.shared.base.failure import Interrupted
 from components.shared.runtime.step import Step
 from components.shared.tracking.run import Tracking
-from components.train.reporter import Record
+from components.train.reporter import MetricsReporter
 from components.train.run import run
 from tests.components.train.conftest import tiny_step
 
@@ -54,7 +54,7 @@ def test_the_curve_of_a_training_is_in_mlflow(here: Path, tokens_dir: Path) -> N
 def test_metrics_wait_for_mlflow_and_arrive_in_order(monkeypatch: pytest.MonkeyPatch, database: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     began = time.monotonic()
-    with Record(tiny_step("away"), {"train.seed": 1}) as record:
+    with MetricsReporter(tiny_step("away"), {"train.seed": 1}) as record:
         for step in range(1, 201):
             record.observe({"step": step, "tokens": 64 * step, **ROW, "loss": step / 100}, steps=400)
         for checkpoint in ("a", "b"):
@@ -75,7 +75,7 @@ def test_a_training_ends_though_mlflow_never_came_back(
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     began = time.monotonic()
-    with Record(tiny_step("never"), {}) as record:
+    with MetricsReporter(tiny_step("never"), {}) as record:
         record.observe({"step": 1, "tokens": 64, **ROW}, steps=4)
     assert time.monotonic() - began < 10
     assert "1 rows of metrics did not reach MLflow; history.jsonl has them" in capsys.readouterr().out
@@ -83,10 +83,10 @@ def test_a_training_ends_though_mlflow_never_came_back(
 
 def test_going_on_delivers_what_the_process_before_could_not(database: str) -> None:
     rows = [{"step": step, "tokens": 64 * step, "loss": step / 10} for step in (2, 4, 6, 8)]
-    with Record(tiny_step("again"), {}) as record:
+    with MetricsReporter(tiny_step("again"), {}) as record:
         for row in rows[:2]:
             record.observe(row, steps=12)
-    with Record(tiny_step("again"), {}, earlier=rows) as record:
+    with MetricsReporter(tiny_step("again"), {}, earlier=rows) as record:
         record.observe({"step": 10, "tokens": 640, "loss": 1.0}, steps=12)
     assert sorted(set(metric("again", "loss"))) == [(step, step / 10) for step in (2, 4, 6, 8, 10)]
     assert [step for step, _ in metric("again", "loss")].count(2) == 1
@@ -96,14 +96,14 @@ def test_what_was_not_delivered_before_a_stop_is_not_said_to_be_in_the_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    with pytest.raises(Interrupted), Record(tiny_step("stopped"), {}, at_end=0.1) as record:
+    with pytest.raises(Interrupted), MetricsReporter(tiny_step("stopped"), {}, at_end=0.1) as record:
         record.observe({"step": 1, "tokens": 64, **ROW}, steps=4)
-        raise Interrupted("told to stop", where="step train")
-    assert "1 rows of metrics did not reach MLflow; going on delivers" in capsys.readouterr().out
+        raise Interrupted("a stop was requested", where="step train")
+    assert "1 rows of metrics did not reach MLflow; a resumed run sends those" in capsys.readouterr().out
 
 
 def test_progress_says_how_far_how_good_how_fast_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
-    record = Record(Step("train", "r", {}), {})
+    record = MetricsReporter(Step("train", "r", {}), {})
     record.observe({"step": 10, "tokens": 640, **ROW}, steps=40)
     record.observe({"step": 10, "tokens": 640, "validation_loss": 2.0, "validation_perplexity": 7.4}, steps=40)
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())

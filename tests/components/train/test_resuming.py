@@ -23,7 +23,7 @@ from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
-from components.train.reporter import Record
+from components.train.reporter import MetricsReporter
 from components.train.run import run
 from tests.components.train.conftest import losses_of, make_tokens, tiny_step
 from tests.components.train.killing import train_in_process
@@ -97,15 +97,15 @@ def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir:
 
 def sigterm_at_step_3(step: Step, tokens_dir: Path, model_dir: Path, fingerprint: str = FINGERPRINT) -> Interrupted:
     """Comes when the row of step 3 is observed, and is looked for at the end of step 4."""
-    observe = Record.observe
+    observe = MetricsReporter.observe
 
-    def observe_and_stop(record: Record, row: dict, steps: int) -> None:
+    def observe_and_stop(record: MetricsReporter, row: dict, steps: int) -> None:
         observe(record, row, steps)
         if row["step"] == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Interrupted) as caught:
-        patch.setattr(Record, "observe", observe_and_stop)
+        patch.setattr(MetricsReporter, "observe", observe_and_stop)
         run(step, fingerprint, tokens_dir, model_dir)
     return caught.value
 
@@ -145,7 +145,7 @@ def test_a_run_that_resumed_says_so_when_it_cannot_save_again(
         raise Failure("Could not write: No space left on device", where="/tmp", remedy="free some space")
 
     monkeypatch.setattr("components.train.checkpoint_manager.write_state", full)
-    monkeypatch.setattr("components.train.run.told_to_stop", lambda: nullcontext(lambda: True))
+    monkeypatch.setattr("components.train.run.stop_on_sigterm", lambda: nullcontext(lambda: True))
     with pytest.raises(Failure, match="No space left on device; the last checkpoint is of step 4"):
         run(tiny_step("run-2", every=None, **RICH), FINGERPRINT, tokens_dir, here / "model")
 
@@ -166,7 +166,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     run(step, FINGERPRINT, tokens_dir, here / "model")
     said = capsys.readouterr().out
     assert f"warning: checkpoint {newest} is damaged" in said
-    assert f"Training goes on after step {int(older[-8:])}" in said
+    assert f"Training resumes after step {int(older[-8:])}" in said
     assert_same(here / "model", untouched)
 
 
@@ -230,7 +230,7 @@ def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
     capsys.readouterr()
     monkeypatch.setattr("components.train.device.cpu_model", lambda: "another CPU")
     run(step, FINGERPRINT, tokens_dir, here / "model")
-    assert "not exact to the bit, since numerics differ: processor: " in capsys.readouterr().out
+    assert "not bit-exact, as numerics differ: processor: " in capsys.readouterr().out
     model = read_manifest(here / "model", "model")
     assert model.metadata["numerics_changed"]
     (made,) = made_by(step.store, FINGERPRINT)

@@ -18,7 +18,7 @@ from components.shared.storage.store import open_store
 from components.shared.text.articles import SPLITS
 from components.tokenize.pretrained import load_pretrained
 from components.train.settings import TrainSettings
-from components.train.weights import bring_weights
+from components.train.weights import fetch_weights
 from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
 from pipelines.stages import descriptions, execute
@@ -174,7 +174,7 @@ def test_pretrained_parts_come_from_the_hub_once_and_then_from_the_store(store, 
     tokenizer = load_pretrained("team/tiny", REVISION, tmp_path / "work", store)
     assert tokenizer.eos_token_id == 1
     settings = TrainSettings(pretrained="team/tiny", revision=REVISION, steps=1)
-    folder = bring_weights(settings, tmp_path / "weights", store)
+    folder = fetch_weights(settings, tmp_path / "weights", store)
     brought = {path.name for path in folder.iterdir()}
     assert brought == {"config.json", "model.safetensors", "manifest.json", *TOKENIZER}, "no pickle and no code"
     assert (folder / "model.safetensors").read_bytes() == REPOSITORY["model.safetensors"]
@@ -187,7 +187,7 @@ def test_weights_of_this_machine_get_an_address(store, tmp_path):
     settings = load("quick", [f"train.pretrained={tmp_path}/weights"]).with_values("download", corpus="sample")
     (mirrored,) = mirror(store, settings)
     assert mirrored.settings == (f"train.pretrained={mirrored.address}",)
-    assert bring_weights(TrainSettings(pretrained=mirrored.address, steps=1), tmp_path / "work").is_dir()
+    assert fetch_weights(TrainSettings(pretrained=mirrored.address, steps=1), tmp_path / "work").is_dir()
 
 
 def test_a_folder_without_safetensors_is_refused_before_anything_is_stored(store, tmp_path):

@@ -15,7 +15,7 @@ from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_files import download_file
 from components.train.settings import TrainSettings
-from components.train.weights import bring_weights, digest_of_weights
+from components.train.weights import digest_of_weights, fetch_weights
 
 SMALL, LARGE = b"{}", os.urandom(1 << 20) * 12
 
@@ -55,7 +55,7 @@ def test_pretrained_weights_of_a_bucket_are_brought_and_hashed_in_bounded_memory
     settings = TrainSettings(steps=1, pretrained=objects.uri)
 
     def bring_and_hash() -> None:
-        folder = bring_weights(settings, tmp_path / "work")
+        folder = fetch_weights(settings, tmp_path / "work")
         assert folder
         digest_of_weights(folder)
 

@@ -12,11 +12,11 @@ from transformers import AutoModelForCausalLM
 from components.shared.base.failure import Failure
 from components.shared.storage.manifest import Manifest
 from components.train.checkpoint import State, read_state, write_state
-from components.train.data import open_corpus
-from components.train.extras.adapters import Ranks, add_adapter, merge, save_adapter
+from components.train.data import open_data
+from components.train.extras.adapters import AdaLoraController, add_adapter, merge, save_adapter
 from components.train.loop import train
 from components.train.model import build_model, save_model, token_loss
-from components.train.optim import Average, build_optimizers
+from components.train.optim import WeightEMA, build_optimizers
 from components.train.settings import TrainSettings
 from tests.components.train.conftest import tiny
 
@@ -38,7 +38,7 @@ def fine_tune(
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     assert settings.steps
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, settings.steps)
-    corpus = open_corpus(settings, tokens.metadata, tokens_dir, CPU)
+    corpus = open_data(settings, tokens.metadata, tokens_dir, CPU)
     progress = train(model, corpus, settings, steps=settings.steps, device=CPU)
     return model, [row["loss"] for row in progress.history if "loss" in row]
 
@@ -105,7 +105,7 @@ def test_adalora_moves_its_ranks_and_keeps_its_factors_orthogonal(
 ) -> None:
     settings = tiny(pretrained=str(weights), adapter="adalora", adapter_rank=2, steps=30, learning_rate=3e-2)
     model, _ = fine_tune(settings, weights, tokens, tokens_dir)
-    ranks = Ranks.of(model)
+    ranks = AdaLoraController.of(model)
     assert ranks and ranks.penalty() > 0
     kept = [sum(pattern) for pattern in ranks.config.rank_pattern.values()]
     assert sum(kept) == 2 * len(kept), "the target is met on the whole"
@@ -119,17 +119,19 @@ def test_the_ranks_of_adalora_are_part_of_a_checkpoint(
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
     # While ranks still move, which ends after 21 steps.
-    train(model, open_corpus(settings, tokens.metadata, tokens_dir, CPU), settings, steps=12, device=CPU)
+    train(model, open_data(settings, tokens.metadata, tokens_dir, CPU), settings, steps=12, device=CPU)
     fresh = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
 
     def state_of(each: torch.nn.Module) -> State:
         trained: dict[str, torch.Tensor] = {n: w for n, w in each.named_parameters() if w.requires_grad}
-        return State(trained, build_optimizers(each, settings), Average(trained, None), ranks=Ranks.of(each))
+        return State(
+            trained, build_optimizers(each, settings), WeightEMA(trained, None), adalora=AdaLoraController.of(each)
+        )
 
     write_state(state_of(model), tmp_path, "training")
     restored = state_of(fresh)
     read_state(restored, tmp_path)
-    written, read = (each.tensors() for each in (Ranks.of(model), restored.ranks) if each)
+    written, read = (each.tensors() for each in (AdaLoraController.of(model), restored.adalora) if each)
     kinds = {name.partition("/")[0] for name in written}
     assert kinds == {"ipt", "exp_avg_ipt", "exp_avg_unc", "pattern"}
     assert read.keys() == written.keys() and all(torch.equal(read[name], written[name]) for name in written)

@@ -6,7 +6,12 @@ import torch
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import Manifest
-from components.train.extras.sampled_softmax import Candidates, Sampler, candidates_a_step, candidates_by_step
+from components.train.extras.sampled_softmax import (
+    Candidates,
+    CandidateSampler,
+    candidate_sampler,
+    candidates_per_step,
+)
 from components.train.loop import train
 from components.train.model import build_model, token_loss
 from tests.components.train.conftest import open_tiny, tiny
@@ -23,8 +28,8 @@ def text() -> np.ndarray:
     return np.minimum(random.geometric(0.08, 50_000) - 1, VOCABULARY - 11)
 
 
-def sampler_of(text: np.ndarray, *, size: int = SIZE, seed: int = 1) -> Sampler:
-    return Sampler(np.bincount(text, minlength=VOCABULARY), size=size, targets=TARGETS, seed=seed, device=CPU)
+def sampler_of(text: np.ndarray, *, size: int = SIZE, seed: int = 1) -> CandidateSampler:
+    return CandidateSampler(np.bincount(text, minlength=VOCABULARY), size=size, targets=TARGETS, seed=seed, device=CPU)
 
 
 def targets_of(text: np.ndarray, step: int) -> torch.Tensor:
@@ -36,11 +41,11 @@ def test_a_sample_holds_every_target_and_knows_its_place(text: np.ndarray) -> No
     targets = targets_of(text, 0)
     candidates = sampler_of(text).draw(0, targets)
     assert torch.equal(candidates.ids, candidates.ids.unique())
-    assert len(candidates.ids) == len(candidates.corrections) == SIZE
-    assert torch.equal(candidates.ids[candidates.places[targets]], targets)
+    assert len(candidates.ids) == len(candidates.logq_correction) == SIZE
+    assert torch.equal(candidates.ids[candidates.index_of[targets]], targets)
     absent = torch.ones(VOCABULARY, dtype=torch.bool)
     absent[candidates.ids] = False
-    assert (candidates.places[absent] == -100).all()
+    assert (candidates.index_of[absent] == -100).all()
 
 
 def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.ndarray) -> None:
@@ -49,7 +54,7 @@ def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.nd
     sums = []
     for step in range(4000):
         drawn = sampler.draw(step, targets_of(text, step))
-        sums.append((values[drawn.ids] * drawn.corrections.exp()).sum())
+        sums.append((values[drawn.ids] * drawn.logq_correction.exp()).sum())
     estimates = torch.stack(sums)
     error = estimates.std().item() / len(sums) ** 0.5
     assert estimates.mean().item() == pytest.approx(values.sum().item(), abs=5 * error)
@@ -74,8 +79,8 @@ def test_what_is_drawn_is_not_what_dropout_draws(tokens: Manifest, tokens_dir: P
     seeds: list[int] = []
     model.base_model.register_forward_pre_hook(lambda module, inputs: seeds.append(torch.initial_seed()))
     train(model, corpus, settings, steps=1, device=CPU)
-    counts = corpus.order.split.counts(corpus.vocab_size)
-    sampler = Sampler(counts, size=128, targets=64, seed=1, device=CPU)
+    counts = corpus.train.split.counts(corpus.vocab_size)
+    sampler = CandidateSampler(counts, size=128, targets=64, seed=1, device=CPU)
     sampler.draw(0, torch.zeros(1, dtype=torch.int64))
     assert sampler.generator.initial_seed() != seeds[0]
 
@@ -92,7 +97,7 @@ def test_targets_beyond_the_sample_are_left_out_of_the_loss(text: np.ndarray) ->
     targets = torch.arange(32).view(2, 16)
     candidates = sampler_of(text).draw(0, targets)
     loss = token_loss(model, targets, targets, VOCABULARY, candidates)
-    assert (candidates.places[targets] >= 0).sum() == SIZE
+    assert (candidates.index_of[targets] >= 0).sum() == SIZE
     assert loss.isfinite()
 
 
@@ -127,5 +132,5 @@ def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -
     for size in (None, tokens.metadata["vocab_size"]):
         settings = tiny(sampled_softmax=size)
         _, corpus = open_tiny(settings, tokens, tokens_dir)
-        assert candidates_a_step(settings, corpus.vocab_size) is None
-        assert candidates_by_step(corpus.order, corpus.vocab_size, settings)(0) is None
+        assert candidates_per_step(settings, corpus.vocab_size) is None
+        assert candidate_sampler(corpus.train, corpus.vocab_size, settings) is None
