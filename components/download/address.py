@@ -6,6 +6,7 @@ import re
 
 from components.shared.base.redact import HIDDEN, redact
 
+HUB = "hf://"
 # Query parameters of a signature. They change with every signature and do not identify the text.
 _SIGNING = re.compile(
     r"(x-amz-|x-goog-)|(expires|signature|key-pair-id|policy|awsaccesskeyid|googleaccessid|sig)=", re.IGNORECASE
@@ -19,12 +20,27 @@ def is_archive(corpus: str) -> bool:
     return corpus.startswith(("https://", "http://"))
 
 
+def is_data_set(corpus: str) -> bool:
+    """Whether the corpus is a data set on the Hugging Face Hub."""
+    return corpus.startswith(HUB)
+
+
+def data_set_of(corpus: str) -> tuple[str, str | None]:
+    """The repository of `hf://owner/name[@revision]`, and its revision if there is one."""
+    repository, _, revision = corpus.removeprefix(HUB).partition("@")
+    return repository, revision or None
+
+
 def identity_of(address: str) -> str:
     """The address without credentials and without a signature, so that it is the same for every download of a text.
+
+    The revision of a data set is left out, as a text may change at its address.
 
     Everything else is kept, query and fragment too. In `s3://` addresses `?` and `#` are characters of a key.
     """
     shown = redact(address)
+    if is_data_set(shown):
+        return HUB + data_set_of(shown)[0]
     if not is_archive(shown):
         return shown
     before, question, rest = shown.partition("?")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from components.download import hub, sample
-from components.download.address import is_archive
+from components.download.address import is_archive, is_data_set
 from components.download.archive import unpack
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.corpus import (
@@ -23,6 +23,7 @@ from components.download.corpus import (
 from components.download.s3 import download_prefix
 from components.download.settings import DownloadSettings
 from components.download.splits import find_splits
+from components.download.tables import text_files
 from components.download.web import download
 from components.shared.base.address import is_bucket
 from components.shared.base.events import emit
@@ -69,12 +70,20 @@ def _fetch(settings: DownloadSettings, work: Path, store: Store, owner: NameOwne
         return _sample(work)
     if settings.corpus in KNOWN:
         return _release(settings, work, store)
-    files = _own(settings, work, store)
-    return files, read_own(files, settings, owner)
+    files, source = _own(settings, work, store)
+    return files, read_own(files, settings, owner, source)
 
 
-def read_own(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
+def read_own(
+    files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner, source: str = ""
+) -> CorpusFacts:
     """The metadata of the files that the settings name, after byte-order marks were removed from them.
+
+    Args:
+        files: a text file for each split.
+        settings: of the step.
+        owner: see `own_facts`.
+        source: is recorded as the address of the text if it is more exact than that in the settings.
 
     Raises:
         Failure: see `check` and `own_facts`.
@@ -83,16 +92,18 @@ def read_own(files: dict[str, Path], settings: DownloadSettings, owner: NameOwne
     facts = check(files, settings.corpus) or own_facts(files, settings, owner)
     for change in changes:
         emit("note", text=f"{change[0].upper()}{change[1:]}: it is not part of the text")
-    return replace(facts, changes=changes)
+    return replace(facts, changes=changes, source=redact(source) if source else facts.source)
 
 
-def copy_folder(folder: Path, address: str, work: Path) -> dict[str, Path]:
-    """Copies the splits of a local folder to a folder of the run.
+def copy_folder(settings: DownloadSettings, work: Path) -> dict[str, Path]:
+    """Copies the splits of the local folder that the settings name to a folder of the run, as text.
 
     Raises:
-        Failure: see `find_splits`; or a file cannot be read.
+        Failure: see `find_splits` and `text_files`; or a file cannot be read.
     """
-    return {split: _copy(path, work / path.name) for split, path in find_splits(folder, address).items()}
+    found = find_splits(Path(settings.corpus).expanduser(), settings.corpus)
+    files = {split: _copy(path, work / path.name) for split, path in found.items()}
+    return text_files(files, settings.text_column, settings.corpus)
 
 
 def _release(settings: DownloadSettings, work: Path, store: Store) -> Fetched:
@@ -110,12 +121,16 @@ def _release(settings: DownloadSettings, work: Path, store: Store) -> Fetched:
     return files, _not_none(check(files, hub.address(name), wanted=name))
 
 
-def _own(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
+def _own(settings: DownloadSettings, work: Path, store: Store) -> tuple[dict[str, Path], str]:
+    """The text files of the splits, and their address if it is more exact than that in the settings."""
+    if is_data_set(settings.corpus):
+        return hub.download_data_set(settings.corpus, settings.text_column, work)
     if is_archive(settings.corpus):
-        return _archived(settings, work, store)
+        return _archived(settings, work, store), ""
     if is_bucket(settings.corpus):
-        return find_splits(download_prefix(settings.corpus, work), settings.corpus)
-    return copy_folder(Path(settings.corpus).expanduser(), settings.corpus, work)
+        found = find_splits(download_prefix(settings.corpus, work), settings.corpus)
+        return text_files(found, settings.text_column, settings.corpus), ""
+    return copy_folder(settings, work), ""
 
 
 def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str, Path]:
@@ -136,7 +151,7 @@ def _archived(settings: DownloadSettings, work: Path, store: Store) -> dict[str,
         )
     folder = work / "unpacked"
     folder.mkdir()
-    return find_splits(unpack(archive, folder, where), where)
+    return text_files(find_splits(unpack(archive, folder, where), where), settings.text_column, where)
 
 
 def _sample(work: Path) -> Fetched:

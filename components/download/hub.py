@@ -1,4 +1,4 @@
-"""A release of WikiText-2 from the Hugging Face Hub, whose rows rebuild the released bytes."""
+"""Data sets of the Hugging Face Hub: releases of WikiText-2, rebuilt from their rows, and data sets of users."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from components.download.address import HUB, data_set_of
+from components.download.tables import data_set_files
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
 from components.shared.model.hub_errors import hub_failure, is_offline
@@ -16,6 +18,8 @@ from components.shared.text.articles import SPLIT_FILE, SPLITS
 
 REPOSITORY = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
+# The formats that `datasets` reads as tables of text, and the card, which may assign the files to splits.
+_DATA_FILES = ["README.md", "*.parquet", "*.json", "*.jsonl", "*.csv", "*.txt", "*.jsonl.gz", "*.jsonl.zst"]
 _PATIENCE = 5.0  # seconds
 _PAUSE = 1.0  # seconds between two attempts
 
@@ -47,9 +51,7 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
         Failure: the Hub cannot be reached, which takes seconds without a network; it refuses; or the cache cannot be
             written or is damaged.
     """
-    if not is_offline():
-        _check_reachable(name)
-    snapshot = _snapshot(name)
+    snapshot = _snapshot(f"The corpus {name}", address(name), REPOSITORY, REVISION, [f"{name}/*.parquet"])
     files = {split: folder / SPLIT_FILE[split] for split in SPLITS}
     for done, (split, path) in enumerate(files.items(), start=1):
         write_atomically(path, rebuild(_rows(snapshot / name, split)))
@@ -57,21 +59,49 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
     return files
 
 
-def _snapshot(name: str) -> Path:
+def download_data_set(corpus: str, column: str, folder: Path) -> tuple[dict[str, Path], str]:
+    """Downloads a data set.
+
+    Args:
+        corpus: `hf://owner/name[@revision]`.
+        column: that holds the text.
+        folder: where a file for each split is written.
+
+    Returns:
+        The files by split, and the address with the commit that was downloaded.
+
+    Raises:
+        Failure: see `download_release` and `data_set_files`.
+    """
+    repository, revision = data_set_of(corpus)
+    snapshot = _snapshot(f"The data set {repository}", corpus, repository, revision, _DATA_FILES)
+    source = f"{HUB}{repository}@{snapshot.name}"  # the cache names the folder of a snapshot by its commit
+    return data_set_files(snapshot, column, folder, source), source
+
+
+def _snapshot(what: str, where: str, repository: str, revision: str | None, patterns: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
+        if not is_offline():
+            _check_reachable()
         return Path(
             snapshot_download(
-                REPOSITORY,
+                repository,
                 repo_type="dataset",
-                revision=REVISION,
-                allow_patterns=[f"{name}/*.parquet"],
+                revision=revision,
+                allow_patterns=patterns,
                 etag_timeout=_PATIENCE,
             )
         )
     except Exception as error:
-        raise _failure(name, error) from error
+        raise hub_failure(
+            error,
+            f"{what} cannot be downloaded from the Hub",
+            where,
+            "give --corpus or WIKIGPT_CORPUS a local folder, an https:// archive or an s3:// prefix that holds it, or"
+            " --corpus sample for the project's own small text",
+        ) from error
 
 
 def _rows(folder: Path, split: str) -> list[str]:
@@ -92,13 +122,13 @@ def _rows(folder: Path, split: str) -> list[str]:
         ) from error
 
 
-def _check_reachable(name: str) -> None:
+def _check_reachable() -> None:
     """Requests one header with a short time-out, because the library would wait and retry for minutes.
 
     A dropped connection is retried; a failed name resolution, as without a network, is not.
 
     Raises:
-        Failure: the Hub does not answer.
+        Exception: what kept the Hub from answering.
     """
     trouble: list[Exception] = [TimeoutError(f"no answer in {_PATIENCE:g} s")]
 
@@ -122,17 +152,7 @@ def _check_reachable(name: str) -> None:
     asking.start()
     asking.join(2 * _PATIENCE)
     if trouble:
-        raise _failure(name, trouble[0])
-
-
-def _failure(name: str, error: Exception) -> Failure:
-    return hub_failure(
-        error,
-        f"The corpus {name} cannot be downloaded from the Hub",
-        address(name),
-        "give --corpus or WIKIGPT_CORPUS a local folder, an https:// archive or an s3:// prefix that holds it, or"
-        " --corpus sample for the project's own small text",
-    )
+        raise trouble[0]
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from components.download.address import identity_of, is_archive
+from components.download.address import data_set_of, identity_of, is_archive, is_data_set
 from components.shared.base.address import is_bucket
 from components.shared.storage.manifest import digest_of
 from components.shared.tracking import registry
@@ -73,6 +73,8 @@ def other_source_of_name(client: MlflowClient, model_name: str, address: str, da
 
 
 def _last_part(address: str) -> str:
+    if is_data_set(address):
+        address = data_set_of(address)[0]
     if is_archive(address):
         return unquote(PurePosixPath(urlsplit(address).path).name)
     return PurePosixPath(address.removeprefix("s3://") if is_bucket(address) else address).name

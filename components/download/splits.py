@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.download.tables import TABLE_FILE
 from components.shared.base.failure import Failure
 from components.shared.text.articles import SPLIT_FILE
 
 _RELEASED = {"train": "wiki.train", "validation": "wiki.valid", "test": "wiki.test"}
 RELEASED_NAMES = [{split: f"{stem}.{ending}" for split, stem in _RELEASED.items()} for ending in ("tokens", "raw")]
-KNOWN_NAMES = {name for names in (*RELEASED_NAMES, SPLIT_FILE) for name in names.values()}
-_WANTED = "wiki.{train,valid,test}.tokens, wiki.{train,valid,test}.raw or {train,validation,test}.txt"
+_NAMINGS = (*RELEASED_NAMES, SPLIT_FILE, *TABLE_FILE)
+KNOWN_NAMES = {name for names in _NAMINGS for name in names.values()}
+_WANTED = "wiki.{train,valid,test}.tokens, wiki.{train,valid,test}.raw or {train,validation,test}.{txt,parquet,jsonl}"
 
 
 def find_splits(folder: Path, address: str) -> dict[str, Path]:
-    """The files of the three splits: in WikiText's names, or `train.txt`, `validation.txt`, `test.txt`.
+    """The files of the three splits: with WikiText's names, or `train`, `validation` and `test` with one of the
+    endings `.txt`, `.parquet` and `.jsonl`.
 
     Raises:
         Failure: the folder does not exist, holds no split, lacks one, or holds two complete corpora.
@@ -22,7 +25,7 @@ def find_splits(folder: Path, address: str) -> dict[str, Path]:
     if not folder.is_dir():
         what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"
         raise Failure(what, where=address, remedy=f"give --corpus a folder that holds {_WANTED}")
-    namings = sorted((*RELEASED_NAMES, SPLIT_FILE), key=lambda names: -_present(folder, names))
+    namings = sorted(_NAMINGS, key=lambda names: -_present(folder, names))
     if _present(folder, namings[1]) == len(namings[1]):
         first, second = namings[0]["train"], namings[1]["train"]
         raise Failure(

@@ -25,7 +25,7 @@ Corpus = Annotated[
     str | None,
     typer.Option(
         envvar="WIKIGPT_CORPUS",
-        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive or an s3:// prefix."
+        help="`wikitext-2-raw-v1`, `wikitext-2-v1`, `sample`, a folder, an https:// archive, an s3:// prefix, or hf://OWNER/NAME."
         " By default the profile's.",
     ),
 ]
@@ -66,7 +66,7 @@ def absolute_corpus(corpus: str) -> str:
             f"There is no corpus {safe_repr(corpus)}, and no folder of that name",
             where="--corpus, WIKIGPT_CORPUS or download.corpus",
             remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
-            " an https:// archive or an s3:// prefix works too",
+            " an https:// archive, an s3:// prefix or hf://OWNER/NAME works too",
             exit_code=ExitCode.USAGE,
         )
     return str(folder)

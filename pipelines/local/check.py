@@ -98,7 +98,7 @@ def _folder(settings: DownloadSettings) -> Finding:
 
     def read() -> str:
         with tempfile.TemporaryDirectory(prefix="wikigpt-check-") as work, notes_on_stderr():
-            files = copy_folder(Path(settings.corpus).expanduser(), settings.corpus, Path(work))
+            files = copy_folder(settings, Path(work))
             read_own(files, settings)
         return f"{settings.corpus}: {', '.join(path.name for path in files.values())}"
 

@@ -128,8 +128,8 @@ def test_results_on_another_text_are_marked(evaluation):
 
 
 def test_a_training_loss_that_is_not_over_the_vocabulary_says_so(evaluation, html):
-    assert "among" not in html
-    assert "Training loss is among 1,536 tokens a step" in evaluation_page(
+    assert "sampled softmax" not in html
+    assert "Training loss is a sampled softmax with 1,536 candidates" in evaluation_page(
         evaluation, CORPUS, MODEL | {"candidates": 1536}, HISTORY
     )
 

@@ -35,7 +35,7 @@ BOTH, NONE = frozenset({TOKENS, MODEL}), frozenset()
 # By section and field: the keys that an edit changes.
 SETTINGS: dict[str, dict[str, frozenset[str]]] = {
     # What is downloaded counts by its digest.
-    "download": dict.fromkeys(("corpus", "name", "sha256", "force", "fall_back_to_sample"), NONE),
+    "download": dict.fromkeys(("corpus", "name", "sha256", "text_column", "force", "fall_back_to_sample"), NONE),
     "validate": {field.name: frozenset({VALIDATION}) for field in fields(ValidateSettings)},
     "tokenize": dict.fromkeys(("tokenizer", "revision", "vocab_size", "min_frequency"), BOTH),
     "train": {

@@ -1,0 +1,113 @@
+"""Text in a column of a table: Parquet and JSON Lines files, and data sets of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.shared.base.failure import Failure
+from components.shared.storage.files import disk_failure
+from components.shared.text.articles import SPLIT_FILE, SPLITS
+
+_FORMATS = {".parquet": "parquet", ".jsonl": "json"}
+_KINDS = {type(None): "nothing", dict: "an object", list: "a list", bool: "true or false", int: "a number"}
+TABLE_FILE = [{split: f"{split}{ending}" for split in SPLITS} for ending in _FORMATS]
+
+
+def text_files(files: dict[str, Path], column: str, where: str) -> dict[str, Path]:
+    """The files as text: the rows of Parquet and JSON Lines files are written to text files beside them.
+
+    Args:
+        files: a file for each split, all of one format.
+        column: of the tables, which holds the text.
+        where: the address of the corpus, for messages.
+
+    Raises:
+        Failure: a file is damaged, or the column is missing or holds something else than text.
+    """
+    [suffix] = {path.suffix for path in files.values()}
+    if suffix not in _FORMATS:
+        return files
+    folder = files[SPLITS[0]].parent
+    # One by one: `datasets` would convert the later splits to the types of the first.
+    tables = {
+        split: _load(folder, where, _FORMATS[suffix], data_files=str(path), split="train")
+        for split, path in files.items()
+    }
+    return write_rows(tables, column, folder, where)
+
+
+def data_set_files(snapshot: Path, column: str, folder: Path, where: str) -> dict[str, Path]:
+    """The splits of a downloaded data set as text files.
+
+    Args:
+        snapshot: the folder of the data set, as on the Hub.
+        column: which holds the text.
+        folder: where the files are written.
+        where: the address of the data set, for messages.
+
+    Raises:
+        Failure: the data set cannot be read or lacks a split, or the column is missing or holds something else than
+            text.
+    """
+    return write_rows(_load(folder, where, str(snapshot)), column, folder, where)
+
+
+def write_rows(tables: Mapping[str, Any], column: str, folder: Path, where: str) -> dict[str, Path]:
+    """Writes the rows of each split to a text file; a row that does not end in a newline gets one."""
+    if missing := [split for split in SPLITS if split not in tables]:
+        raise Failure(
+            f"The data set has no split {' and no split '.join(missing)}: its splits are {', '.join(tables)}",
+            where=where,
+            remedy="give --corpus a data set with the splits train, validation and test",
+        )
+    files = {split: folder / SPLIT_FILE[split] for split in SPLITS}
+    for split, path in files.items():
+        table = tables[split]
+        if column not in table.column_names:
+            raise Failure(
+                f"The {split} split has no column {column!r}: its columns are {', '.join(table.column_names)}",
+                where=where,
+                remedy="set download.text_column to the column that holds the text",
+            )
+        try:
+            with open(path, "w", encoding="utf-8", newline="") as stream:
+                stream.writelines(_lines(table[column], split, column, where))
+        except OSError as error:
+            raise disk_failure(error, path) from error
+    return files
+
+
+def _lines(rows: Iterable[Any], split: str, column: str, where: str) -> Iterable[str]:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, str):
+            raise Failure(
+                f"The column {column!r} of the {split} split holds {_KINDS.get(type(row), type(row).__name__)} and not"
+                f" text in row {number:,}",
+                where=where,
+                remedy="set download.text_column to a column of plain text, without nested or missing values",
+            )
+        yield row if row.endswith("\n") else row + "\n"
+
+
+def _load(folder: Path, where: str, path: str, **options: Any) -> Any:
+    """A table, or all by split, by `datasets`, with its cache below a temporary folder."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        return datasets.load_dataset(path, cache_dir=str(folder / "datasets"), **options)
+    except Exception as error:
+        if "Config name is missing" in str(error):
+            what = "The data set has more than one configuration, and a corpus has one"
+            remedy = "save the splits of one configuration as Parquet files, and give --corpus their folder"
+        else:
+            what, remedy = f"The data set cannot be read: {_reason(error)}", "give --corpus Parquet or JSON Lines files"
+        raise Failure(what, where=where, remedy=remedy) from error
+
+
+def _reason(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
