@@ -160,8 +160,8 @@ def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: 
         if manifest is None:
             emit("note", text=f"warning: checkpoint {name} is damaged and was removed; the one before it is tried")
             store.remove(KIND, name)
-        elif unlike := differences(identity, manifest.metadata["identity"]):
-            emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(unlike)}")
+        elif changed := differences(identity, manifest.metadata["identity"]):
+            emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(changed)}")
         else:
             emit("note", text=f"Training resumes after step {manifest.metadata['step']}")
             return folder / name
@@ -171,8 +171,8 @@ def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: 
 def remove_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs saved, so that a forced run starts from scratch."""
     for name in store.names(KIND, f"{reuse_key}/"):
-        made = store.peek(KIND, name)
-        if made is None or made.metadata["run"] != pipeline_run:
+        manifest = store.peek(KIND, name)
+        if manifest is None or manifest.metadata["run"] != pipeline_run:
             store.remove(KIND, name)
 
 
@@ -180,9 +180,9 @@ def describe_nearest(store: Store, reuse_key: str, identity: dict[str, Any]) -> 
     """A sentence on how this training differs from the most similar one with a checkpoint, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
     manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
-    unlike = [differences(identity, manifest.metadata["identity"]) for manifest in manifests if manifest]
-    if not unlike:
+    candidates = [differences(identity, manifest.metadata["identity"]) for manifest in manifests if manifest]
+    if not candidates:
         return None
-    fewest = min(unlike, key=len)
+    fewest = min(candidates, key=len)
     shown = "; ".join(fewest[:4]) + (f"; and {len(fewest) - 4} more" if len(fewest) > 4 else "")
     return f"A checkpoint of another training is not used, because it differs: {shown}"

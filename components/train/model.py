@@ -197,17 +197,17 @@ def _add_dropout(model: PreTrainedModel, settings: TrainSettings) -> None:
             module.register_forward_hook(_drop(settings.dropout))
 
 
-def _drop(share: float) -> Any:
-    return lambda module, inputs, output: F.dropout(output, share, module.training)
+def _drop(probability: float) -> Any:
+    return lambda module, inputs, output: F.dropout(output, probability, module.training)
 
 
-def _drop_embeddings(share: float) -> Any:
+def _drop_embeddings(probability: float) -> Any:
     """Drops whole token embeddings, the same ones wherever they occur in a step (Gal and Ghahramani 2016)."""
 
     def hook(module: nn.Embedding, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         if not module.training:
             return output
-        kept = torch.rand(module.num_embeddings, 1, device=output.device) >= share
-        return output * F.embedding(inputs[0], kept.to(output.dtype) / (1 - share))
+        keep = torch.rand(module.num_embeddings, 1, device=output.device) >= probability
+        return output * F.embedding(inputs[0], keep.to(output.dtype) / (1 - probability))
 
     return hook

@@ -112,7 +112,7 @@ def losses_of(model_dir: Path) -> list[float]:
 
 
 def _article(random: np.random.Generator, words: list[str]) -> str:
-    """Text in which every word foretells the next, so that there is something to learn."""
+    """Text in which every word predicts the next, so that there is something to learn."""
     chosen = [int(random.integers(len(words)))]
     for _ in range(120):
         chosen.append((2 * chosen[-1] + 1 + int(random.random() < 0.2)) % len(words))

@@ -83,7 +83,7 @@ def damage(store: Store, name: str) -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        Interrupted("The step was told to stop", where="SIGTERM"),
+        Interrupted("The step was asked to stop", where="SIGTERM"),
         Failure("The disk is full", where="/tmp", remedy="make room"),
     ],
 )
@@ -170,7 +170,7 @@ def test_a_checkpoint_is_due_by_steps_or_when_the_time_is_over(store: Store) -> 
         manager.save(state_of(302), wait=True)
         assert not manager.should_save(303)
         clock[0] += 30
-        manager.save(state_of(304), wait=True)  # any checkpoint begins the time anew
+        manager.save(state_of(304), wait=True)  # any checkpoint restarts the time
         clock[0] += 59
         assert not manager.should_save(305)
         clock[0] += 1

@@ -178,7 +178,7 @@ def test_another_configuration_begins_anew_and_says_what_differs(
     run(tiny_step(every=1, learning_rate=0.02), "e" * 32, tokens_dir, here / "model")
     said = capsys.readouterr().out
     assert "it differs: train.learning_rate: 0.01 then, 0.02 now" in said
-    assert "goes on" not in said
+    assert "resumes after" not in said
     assert '"done": 1, "total": 8' in said
 
 
@@ -190,7 +190,7 @@ def test_a_checkpoint_of_another_corpus_is_never_loaded(
     run(tiny_step(every=1), FINGERPRINT, make_tokens(tmp_path_factory.mktemp("other"), seed=2), here / "model")
     said = capsys.readouterr().out
     assert "is of another training: dataset: " in said
-    assert "goes on" not in said
+    assert "resumes after" not in said
 
 
 def test_a_finished_training_is_reused_unless_forced(
@@ -204,7 +204,7 @@ def test_a_finished_training_is_reused_unless_forced(
     run(tiny_step("run-3", force=True), FINGERPRINT, tokens_dir, here / "forced")
     said = capsys.readouterr().out
     assert '"done": 1, "total": 8' in said
-    assert "goes on" not in said
+    assert "resumes after" not in said
 
 
 def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(

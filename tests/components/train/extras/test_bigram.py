@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 
 @pytest.fixture(scope="module")
 def text() -> np.ndarray:
-    """Ids in which a class foretells the next one, and nothing else foretells anything."""
+    """Ids in which each class predicts the next one, and nothing else predicts anything."""
     random = np.random.default_rng(1)
     return np.array([random.choice(CLASSES[place % 3]) for place in range(6000)], dtype=np.int64)
 
