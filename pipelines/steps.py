@@ -1,4 +1,4 @@
-"""The steps of the pipeline, in the order in which they run, as people read them."""
+"""The steps of the pipeline with their display names, in the order in which they run."""
 
 from __future__ import annotations
 

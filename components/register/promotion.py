@@ -106,6 +106,24 @@ def move_champion(client: MlflowClient, model: str, version: str) -> None:
     raise _moved_by_others(client, model)
 
 
+def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
+    """Reads the move of the alias that was announced last, and whether `finish_move` would make it.
+
+    Args:
+        client: of the registry.
+        model: the name of the registered model.
+
+    Returns:
+        None where no move is announced.
+    """
+    tags = client.get_registered_model(model).tags
+    if ANNOUNCED not in tags:
+        return None
+    before, _, version = tags[ANNOUNCED].partition(":")
+    move = Move(before, version)
+    return move, tags.get(registry.LAST_CHAMPION) == version or _can_make(client, model, move)
+
+
 def finish_move(client: MlflowClient, model: str) -> Move | None:
     """Makes the move of the alias that was announced last, or what is missing of it.
 
@@ -130,10 +148,14 @@ def finish_move(client: MlflowClient, model: str) -> Move | None:
     return move if trained else None
 
 
-def _make(client: MlflowClient, model: str, move: Move) -> bool:
+def _can_make(client: MlflowClient, model: str, move: Move) -> bool:
     if all(str(known.version) != move.version for known in registry.versions(client, model)):
         return False
-    if _number(registry.version_with_alias(client, model, registry.CHAMPION)) not in (move.before, move.version):
+    return _number(registry.version_with_alias(client, model, registry.CHAMPION)) in (move.before, move.version)
+
+
+def _make(client: MlflowClient, model: str, move: Move) -> bool:
+    if not _can_make(client, model, move):
         return False
     # What a person does with the alias in this instant is overwritten.
     client.set_registered_model_alias(model, registry.CHAMPION, move.version)

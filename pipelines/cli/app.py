@@ -1,4 +1,4 @@
-"""The command `wikigpt`: people and CI use the same one."""
+"""The command `wikigpt`, which people and CI use alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.config.utf8 import use_utf8
 
 app = typer.Typer(
     name="wikigpt",
-    help="Train Wiki-GPT on WikiText-2, judge it, register it, and promote it.",
+    help="Train Wiki-GPT on WikiText-2, evaluate it, register it, and promote it.",
     epilog="Start with `wikigpt run`: three minutes on a laptop. Exit codes: 0 done, 1 failed, 2 wrong usage,"
     " 3 a service cannot be reached, 4 cancelled, 5 timed out, 6 unauthorised, 75 interrupted and resumable,"
     " 130 Ctrl-C.",
@@ -36,7 +36,7 @@ for group in (running, registry, compiling, cluster, mirroring, maintenance, env
 
 
 def main() -> None:
-    """Runs the command; a failure is one sentence on stderr and its exit code."""
+    """Runs the command. A failure becomes one sentence on stderr and an exit code."""
     use_utf8()
     sys.excepthook = _show_unexpected
     correct_widths()
@@ -65,7 +65,7 @@ def _end(failure: Failure) -> None:
 
 
 def _show_unexpected(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An error that nobody foresaw, with its traceback: libraries quote addresses with their credentials."""
+    """Prints an unexpected error and its traceback without the credentials that libraries quote in addresses."""
     print(redact("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
 
 

@@ -67,7 +67,7 @@ def submit(
 
 
 def status(run: RunId, endpoint: Endpoint = None, namespace: Namespace = None, as_json: Json = False) -> None:
-    """Show the steps of a run: states, durations, what a pod waits for, why a step failed."""
+    """Show the steps of a run: states, durations, what a pod waits for, and why a step failed."""
     from pipelines.cluster.formatting import status_lines
     from pipelines.cluster.inspection import inspect
 
@@ -81,12 +81,12 @@ def status(run: RunId, endpoint: Endpoint = None, namespace: Namespace = None, a
 def logs(
     run: RunId,
     step: Annotated[
-        str | None, typer.Argument(help="Else the one that failed, the one that runs, or the last.")
+        str | None, typer.Argument(help="By default the step that failed, the one that runs, or the last one.")
     ] = None,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
 ) -> None:
-    """Print what a step of a run has printed: from its pod, the server, or the copy in object storage."""
+    """Print the log of a step, from its pod, the server, or the copy in object storage."""
     from pipelines.cluster.logs import read_log, step_to_read
     from pipelines.cluster.pods import list_pods
     from pipelines.cluster.runs import get_run, parse_run
@@ -101,7 +101,7 @@ def logs(
 def cancel(
     run: RunId, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
 ) -> None:
-    """End a run, and close its heartbeat and its MLflow run where WIKIGPT_STORE and MLFLOW_TRACKING_URI lead to them.
+    """Cancel a run, and end its heartbeat and its MLflow run if WIKIGPT_STORE and MLFLOW_TRACKING_URI are set.
 
     Submitted again, the same run resumes from its last checkpoint.
     """
@@ -115,9 +115,11 @@ def cancel(
     elif not seen.over:
         seen = waiting.wait_for_cancellation(cluster, run)
     typer.echo(f"{run}: {seen.word}", err=True)
-    # A step that still runs would renew the heartbeat.
+    # A step that still runs would write its heartbeat again.
     remains = (
-        close_run(run) if seen.over else f"It is not over yet; `wikigpt cancel {run} --wait` closes what it leaves."
+        close_run(run)
+        if seen.over
+        else f"The run is not over yet; `wikigpt cancel {run} --wait` ends its heartbeat and its MLflow run."
     )
     if remains:
         typer.echo(remains, err=True)

@@ -1,4 +1,4 @@
-"""Options of the commands that talk to a cluster, and the server that they name."""
+"""Options of the commands for a cluster, and the connection that they open."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Endpoint = Annotated[
     str | None,
     typer.Option(
         envvar="KF_PIPELINES_ENDPOINT",
-        help="Address of Kubeflow Pipelines. Else the cluster around this process, else the kubeconfig's.",
+        help="Address of Kubeflow Pipelines. By default the cluster of this pod, or that of the kubeconfig.",
     ),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option(envvar="KF_PIPELINES_NAMESPACE", help="Of the runs; a server for several users needs it."),
+    typer.Option(envvar="KF_PIPELINES_NAMESPACE", help="Namespace of the runs. A multi-user server needs it."),
 ]
 Image = Annotated[
     str | None, typer.Option(envvar="WIKIGPT_IMAGE", help="The image of the steps, as `registry/wikigpt@sha256:…`.")
@@ -28,16 +28,16 @@ Image = Annotated[
 AllowMutableImage = Annotated[
     bool, typer.Option("--allow-mutable-image", help="Accept an image by tag, whose bytes may change under a run.")
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end of the run; its exit code is then the command's.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end of the run, and exit with its exit code.")]
 Timeout = Annotated[
     float | None,
-    typer.Option(callback=within(SECONDS), help="Seconds to wait at most; the run goes on after them."),
+    typer.Option(callback=within(SECONDS), help="Seconds to wait at most. The run continues after them."),
 ]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Identity of the run, as `submit` prints it.")]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="ID of the run, as `submit` prints it.")]
 
 
 def open_cluster(endpoint: str | None, namespace: str | None) -> Cluster:
-    """The server that the options and the environment name.
+    """Connects to the server that the options and the environment name.
 
     Raises:
         Failure: it cannot be reached.
@@ -49,6 +49,6 @@ def open_cluster(endpoint: str | None, namespace: str | None) -> Cluster:
 
 
 def image_overrides(image: str | None, allow_mutable_image: bool) -> list[str]:
-    """The options of the image as settings."""
+    """The options for the image, as overrides of settings."""
     overrides = [f"cluster.image={image}"] if image else []
     return [*overrides, "cluster.allow_mutable_image=true"] if allow_mutable_image else overrides

@@ -28,7 +28,7 @@ def compile_pipeline(
     """Compile the pipeline to KFP's intermediate representation, the same bytes each time.
 
     With `cluster.image` set, every task is placed on the cluster: resources, secrets by name, limits. Without it the
-    file holds the bare DAG.
+    file holds the DAG without placement.
     """
     from pipelines.cluster.compiling import compile_to
     from pipelines.cluster.guards import refuse_folders
@@ -37,5 +37,9 @@ def compile_pipeline(
     settings = options.settings_of(profile, overrides, corpus)
     refuse_folders(settings)
     compile_to(output, settings)
-    placed = f"placed on a cluster, image {settings.cluster.image}" if settings.cluster.image else "the bare DAG"
+    placed = (
+        f"placed on a cluster, image {settings.cluster.image}"
+        if settings.cluster.image
+        else "the DAG without placement"
+    )
     typer.echo(f"{output}: profile {profile}, {placed}", err=True)

@@ -1,4 +1,4 @@
-"""What the command is given must be text: a name that is not can be written into no settings, address or record."""
+"""Arguments and variables must be text: other names cannot be written to settings, addresses or records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _USED = ("HOME", "TMPDIR", "KUBECONFIG", "DOCKER_HOST")
 
 
 def require_text(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Looks at the arguments of the command, and at the variables that it reads.
+    """Checks the arguments of the command, and the variables that it reads.
 
     Raises:
-        Failure: one is not in the encoding of this process, which is UTF-8 nearly everywhere.
+        Failure: one is not in the encoding of this process, which is UTF-8 on nearly every machine.
     """
     encoding = sys.getfilesystemencoding().upper()
     for argument in arguments:
@@ -26,7 +26,7 @@ def require_text(arguments: Sequence[str], environment: Mapping[str, str]) -> No
             raise Failure(
                 f"An argument is not {encoding}: {safe_repr(written)}",
                 where="the command line",
-                remedy=f"write it in {encoding}; a file is renamed by `mv`",
+                remedy=f"write it in {encoding}; `mv` renames a file",
                 exit_code=ExitCode.USAGE,
             )
     for name, value in environment.items():

@@ -35,13 +35,13 @@ def doctor(
     store: Store = None,
     cluster: Annotated[
         bool,
-        typer.Option("--cluster", help="Look at the cluster: the server, its version, whether a step is retried."),
+        typer.Option("--cluster", help="Examine the cluster: the server, its version, and whether it retries steps."),
     ] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """Look at Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
+    """Examine Python, cores, GPU, disk, store, MLflow, Hub and Docker, and say what each missing thing prevents."""
     from pipelines.local.doctor import examine, examine_cluster, exit_code, print_findings
 
     if cluster:
@@ -59,10 +59,10 @@ def doctor(
 def ui(
     home: HomeFolder = options.DEFAULT_HOME,
     port: Annotated[
-        int, typer.Option(callback=within(Range(1, 65_535)), help="Where MLflow listens, on 127.0.0.1.")
+        int, typer.Option(callback=within(Range(1, 65_535)), help="The port of 127.0.0.1 that MLflow listens on.")
     ] = 5000,
 ) -> None:
-    """Open MLflow on what was recorded, until Ctrl-C; where a server keeps the record, say where that is."""
+    """Start MLflow's user interface until Ctrl-C. If a server is set, print its address instead."""
     check_mlflow_variables()
     recorded = existing_tracking_uri(home)
     check_address(recorded)
@@ -72,17 +72,17 @@ def ui(
     _refuse_taken(port)
     database = sqlite_path(recorded)
     if database is not None:
-        prepare_database(database)  # MLflow's server would make it too, in a way that cannot be disturbed
+        prepare_database(database)  # MLflow's server would create it too, but not safely beside other processes
     artifacts = (database.parent if database else absolute(home, "--home")) / ARTIFACTS
     typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    # Not among the arguments, which everybody on this machine can read: the address may hold a password.
+    # The address may hold a password, and every user of this machine can read arguments.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
     os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
 
 
 def _refuse_taken(port: int) -> None:
-    """MLflow would start, fail to listen, and end as if all were well."""
+    """MLflow would start, fail to listen, and exit with code 0."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -91,6 +91,6 @@ def _refuse_taken(port: int) -> None:
             raise Failure(
                 f"MLflow cannot listen on port {port}: {os.strerror(error.errno or 0)}",
                 where="127.0.0.1",
-                remedy="name another one by --port",
+                remedy="choose another one by --port",
                 exit_code=ExitCode.USAGE,
             ) from None

@@ -1,4 +1,4 @@
-"""Follows a run on the terminal."""
+"""Prints the progress of a run on the terminal."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ if TYPE_CHECKING:
 
 
 def follow(cluster: Cluster, run_id: str, timeout: float | None) -> None:
-    """Waits for a run and says each change of its steps.
+    """Waits for a run and prints each change of the state of a step.
 
     Raises:
         Failure: it failed, was cancelled, or took too long.
     """
-    said: dict[str, str] = {}
+    printed: dict[str, str] = {}
 
-    def tell(seen: RunStatus) -> None:
-        for step in seen.steps:
-            if said.get(step.name, "not started") != step.state:
+    def print_changes(status: RunStatus) -> None:
+        for step in status.steps:
+            if printed.get(step.name, "not started") != step.state:
                 typer.echo(f"{step.name}: {step.state}", err=True)
-            said[step.name] = step.state
+            printed[step.name] = step.state
 
     try:
-        ended = wait(cluster, run_id, limit=timeout, on_status=tell)
+        ended = wait(cluster, run_id, limit=timeout, on_status=print_changes)
         if ended.state == "FAILED":
             with suppress(Failure):
                 ended, _ = inspect(cluster, run_id)
         require_success(ended)
     except KeyboardInterrupt:
         raise Failure(
-            "Stopped waiting; the run goes on",
+            "Stopped waiting; the run continues",
             where=f"run {run_id}",
-            remedy=f"look at it by `wikigpt status {run_id}`, or end it by `wikigpt cancel {run_id}`",
+            remedy=f"see `wikigpt status {run_id}`, or cancel it by `wikigpt cancel {run_id}`",
             exit_code=ExitCode.CTRL_C,
         ) from None

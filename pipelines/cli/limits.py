@@ -1,4 +1,4 @@
-"""Values on the command line that have a limit: of a number the nearest valid one is named."""
+"""Limits of options. The message about a wrong number names the nearest valid one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = Range(0, 31_536_000)
 
 
 def within(limit: Limit) -> Callable[[Any], Any]:
-    """The callback of an option whose value has a limit; nothing given is nothing checked."""
+    """The callback of an option that checks its value against a limit, if the option is given."""
 
     def check(value: Any) -> Any:
         if value is not None and (problem := limit.problem(value)):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range
@@ -16,11 +13,9 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Store
 from pipelines.cli.registry import Model, Reference, registry_of
-from pipelines.cli.screen import console
+from pipelines.cli.screen import console, print_plan
 
-_MANY = 20
 _DAYS = Range(0, 36_500)
-_DIGEST = re.compile(r"([0-9a-f]{12})[0-9a-f]{20,}")
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -30,37 +25,46 @@ def add_commands(app: typer.Typer) -> None:
 
 
 def gc(
-    apply: Annotated[
-        bool, typer.Option("--apply", help="Remove what is listed. Without it nothing is removed.")
-    ] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan/--apply", help="Print what would be removed (the default), or remove it.")
+    ] = True,
     days: Annotated[
-        float, typer.Option(callback=within(_DAYS), help="Keep what is younger, also where nothing needs it.")
+        float, typer.Option(callback=within(_DAYS), help="Keep what is younger, even if nothing needs it.")
     ] = 7.0,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
-    """List what no version or alias needs: checkpoints, blobs, runs and their folders; remove it with --apply."""
+    """Remove what no version or alias needs: checkpoints, blobs, runs and their folders. Without --apply, print it."""
     from components.shared.storage.store import open_store
-    from pipelines.local.run_folders import old_step_folders, remove_steps
-    from pipelines.registry.gc import DAY
-    from pipelines.registry.gc import gc as collect
+    from pipelines.local.run_folders import plan_step_folders
+    from pipelines.registry.gc import DAY, plan_gc, versioning_note
+    from pipelines.stages import execute
 
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
-        waste = collect(open_store(address), client, apply=apply, keep_for=days * DAY)
-        typer.echo(f"Store {address}, registry {redact(client.tracking_uri)}", err=True)
-    folders = old_step_folders(opened, keep_for=days * DAY)
-    if apply:
-        remove_steps(folders)
-    rows: list[tuple[str, str, int, str]] = [(gone.kind, gone.name, gone.size, gone.reason) for gone in waste.removals]
-    rows += [("steps of a run", str(folder.path), folder.size, "its run is over, and it is old") for folder in folders]
-    _print_waste(rows, waste.notes, removed=apply)
+        opened_store = open_store(address)
+        typer.echo(f"Store {redact(address)}, registry {redact(client.tracking_uri)}", err=True)
+        garbage = plan_gc(opened_store, client, keep_for=days * DAY)
+        stages = [*garbage.removals, *plan_step_folders(opened, keep_for=days * DAY)]
+        notes = garbage.notes
+        if plan:
+            print_plan(stages)
+        else:
+            execution = execute(stages, typer.echo)
+            notes = (*notes, *execution.refused, *versioning_note(opened_store))
+    for note in notes:
+        typer.echo(note)
+    if stages:
+        size = sum(stage.size for stage in stages) / (1 << 20)
+        done = "To be removed by --apply" if plan else "Removed"
+        count = len(stages) if plan else len(execution.applied)
+        typer.echo(f"{done}: {count} things of {size:.1f} MiB.")
 
 
 def reproduce(
     reference: Reference, model: Model = None, home: HomeFolder = options.DEFAULT_HOME, store: Store = None
 ) -> None:
-    """Train a version again from its lineage and compare the weights, bit for bit; the registry stays as it is."""
+    """Train a version again from its lineage and compare the weights, bit for bit. The registry is only read."""
     import shutil
 
     from components.shared.storage.manifest import read_manifest
@@ -96,21 +100,3 @@ def reproduce(
             exit_code=ExitCode.FAILED,
         )
     typer.echo(comparison.sentence)
-
-
-def _print_waste(rows: list[tuple[str, str, int, str]], notes: tuple[str, ...], *, removed: bool) -> None:
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("Bytes", justify="right")
-    table.add_column("What and why", overflow="fold")
-    for kind, name, size, reason in rows[:_MANY]:
-        table.add_row(f"{size:,}", Text.assemble(kind, " ", (_DIGEST.sub(r"\1…", name), "bold"), f": {reason}"))
-    if len(rows) > _MANY:
-        table.add_row("…", f"{len(rows) - _MANY} more")
-    screen = console()
-    if rows:
-        screen.print(table)
-    for note in notes:
-        screen.print(note)
-    total = sum(size for _, _, size, _ in rows)
-    said = "Removed" if removed else "To be removed by --apply"
-    screen.print(f"{said}: {len(rows)} things, {total / (1 << 20):.1f} MiB." if rows else "Nothing to remove.")

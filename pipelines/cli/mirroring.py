@@ -5,8 +5,8 @@ from __future__ import annotations
 import typer
 
 from pipelines.cli import options
-from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Sets, Store
-from pipelines.cli.screen import print_json
+from pipelines.cli.options import Corpus, HomeFolder, Json, Plan, Profile, Sets, Store
+from pipelines.cli.screen import print_json, print_plan
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -20,27 +20,33 @@ def mirror(
     corpus: Corpus = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
+    plan: Plan = False,
     as_json: Json = False,
 ) -> None:
-    """Bring what a profile takes from the Hub or from this machine into the store, for a cluster that sees neither.
+    """Copy what a profile downloads or reads from this machine into the store, for a cluster that reaches neither.
 
-    Corpus, tokenizer and pretrained weights at their pinned revisions. Run it where the Hub can be reached, with the
-    store of the cluster: `wikigpt mirror --profile finetune --store s3://bucket/prefix`.
+    This is the corpus, the tokenizer and the pretrained weights at their pinned revisions. Run it where the Hub can be
+    reached, with the store of the cluster: `wikigpt mirror --profile finetune --store s3://bucket/prefix`.
     """
     from components.shared.base.events import notes_on_stderr
     from components.shared.storage.store import open_store
-    from pipelines.cluster.mirror import mirror as bring
+    from pipelines.cluster.mirror import plan_mirror
+    from pipelines.stages import execute
 
     settings = options.settings_of(profile, sets, corpus)
     _, address = options.home_and_store(home, store)
-    with notes_on_stderr():
-        mirrored = bring(open_store(address), settings)
-    if as_json:
-        print_json(mirrored)
+    planned = plan_mirror(open_store(address), settings)
+    if plan:
+        print_plan(planned.stages)
         return
-    for each in mirrored:
+    with notes_on_stderr():
+        execute(planned.stages, lambda line: typer.echo(line, err=True))
+    if as_json:
+        print_json(planned.mirrored)
+        return
+    for each in planned.mirrored:
         to_set = " ".join(f"--set {setting}" for setting in each.settings)
-        use = f"use it by {to_set}" if to_set else "found there by every run with this store"
+        use = f"use it by {to_set}" if to_set else "every run with this store finds it there"
         typer.echo(f"{each.what}: {each.size / 1e6:.1f} MB at {each.address}; {use}")
-    if not mirrored:
-        typer.echo("Nothing to bring: the profile takes nothing from elsewhere.")
+    if not planned.mirrored:
+        typer.echo("There is nothing to copy: the profile uses no files from elsewhere.")

@@ -1,4 +1,4 @@
-"""Options that several commands take, and what they mean."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -30,18 +30,19 @@ Corpus = Annotated[
     ),
 ]
 HomeFolder = Annotated[
-    Path, typer.Option("--home", envvar="WIKIGPT_HOME", help="Where runs, the store and MLflow's database are kept.")
+    Path, typer.Option("--home", envvar="WIKIGPT_HOME", help="The folder for runs, the store and MLflow's database.")
 ]
 Store = Annotated[
     str | None,
     typer.Option(envvar="WIKIGPT_STORE", help="The store: a folder or s3://bucket/prefix. By default in the home."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and everything else on stderr.")]
+Plan = Annotated[bool, typer.Option("--plan", help="Print the changes that the command would make, and make none.")]
 DEFAULT_HOME = Path(".wikigpt")
 
 
 def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
-    """The settings that options ask for; folders that they name are made absolute, since steps run elsewhere."""
+    """Loads the settings that options name. Folders in them become absolute, since steps run in other folders."""
     settings = load(profile, sets or ())
     settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
     tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")
@@ -51,10 +52,10 @@ def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> Run
 
 
 def absolute_corpus(corpus: str) -> str:
-    """A known name or an address as it is, a folder as an absolute path.
+    """Returns a known name or an address as it is, and a folder as an absolute path.
 
     Raises:
-        Failure: it is a word that is no name, and no folder is called so.
+        Failure: it is neither a known name nor an existing folder.
     """
     if corpus in RESERVED or "://" in corpus:
         return corpus
@@ -65,7 +66,7 @@ def absolute_corpus(corpus: str) -> str:
             f"There is no corpus {safe_repr(corpus)}, and no folder of that name",
             where="--corpus, WIKIGPT_CORPUS or download.corpus",
             remedy=f"{f'did you mean {meant}? ' if meant else ''}The names are {', '.join(RESERVED)}; a folder,"
-            " an https:// archive, an s3:// prefix or hf://OWNER/NAME will do as well",
+            " an https:// archive, an s3:// prefix or hf://OWNER/NAME works too",
             exit_code=ExitCode.USAGE,
         )
     return str(folder)
@@ -76,7 +77,7 @@ def _absolute(address: str, setting: str) -> str:
 
 
 def home_and_store(home: Path, store: str | None) -> tuple[Home, str]:
-    """The opened home and the address of the store, a folder as an absolute path."""
+    """Opens the home, and returns it with the address of the store, in which a folder is absolute."""
     opened = open_home(home)
     if store is None:
         return opened, str(opened.store)

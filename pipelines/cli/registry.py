@@ -18,8 +18,8 @@ from components.shared.report.measures import format_measure
 from components.shared.tracking.mlflow_variables import check_mlflow_variables
 from pipelines.cli import options
 from pipelines.cli.limits import within
-from pipelines.cli.options import HomeFolder, Json, Store
-from pipelines.cli.screen import console, print_json
+from pipelines.cli.options import HomeFolder, Json, Plan, Store
+from pipelines.cli.screen import console, print_json, print_plan
 from pipelines.local.home import existing_home, existing_tracking_uri
 from pipelines.local.run import QUIET
 
@@ -36,9 +36,10 @@ Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an 
 _TOKENS = Range(1, 10_000_000)
 _TEMPERATURE = Range(0.01, 100, also=0)
 _SEED = Range(0, 2**64 - 1)
-# What MLflow takes, less `?`, at which its addresses of models end, and what no path of a lock may be.
+# MLflow accepts more names, but its model addresses end at `?`, and a name is also part of the path of a lock.
 _NAME = Form(
-    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}", "the name of a registered model, of at most 200 signs, without / : and ?"
+    r"(?=.*[^\s.])[^/:?\x00-\x1f]{1,200}",
+    "the name of a registered model, of at most 200 characters, without / : and ?",
 )
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
@@ -51,7 +52,7 @@ def add_commands(app: typer.Typer) -> None:
 
 @contextmanager
 def registry_of(home: Path) -> Iterator[MlflowClient]:
-    """A client of the registry that the environment names, else of the home's; MLflow's errors become sentences."""
+    """A client of the registry that the environment names, or of the home. MLflow's errors become failures."""
     os.environ.update(QUIET)
     check_mlflow_variables()
     import mlflow
@@ -66,14 +67,14 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 
 
 def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
-    """The store in which runs lock the models of the registry; None where it is not known or not there, said on stderr.
+    """Opens the store in which runs lock the models of the registry. Without it, a note on stderr says so.
 
-    A person's command is made all the same: a rollback must not have to wait for object storage to come back.
+    The command continues without the lock: a rollback must not wait until object storage is available again.
     """
     from components.shared.storage.store import open_store
 
     if address is None and "MLFLOW_TRACKING_URI" in os.environ:
-        why = "MLFLOW_TRACKING_URI names a registry, and no --store or WIKIGPT_STORE the store of its runs"
+        why = "MLFLOW_TRACKING_URI names a registry, but neither --store nor WIKIGPT_STORE names the store of its runs"
     else:
         address = address or str(existing_home(home).store)
         try:
@@ -85,7 +86,7 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
 
 
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
-    """List the versions of the registered models, newest first."""
+    """List the versions of the registered models, the newest first."""
     from pipelines.registry.models import models as rows_of
     from pipelines.registry.references import model_name
 
@@ -134,32 +135,50 @@ def promote(
         str | None,
         typer.Option(callback=within(_NAME), help="Copy the version to this registered model and promote it there."),
     ] = None,
+    plan: Plan = False,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
     """Make a version the champion, here or as a copy in another registered model."""
-    from pipelines.registry.promotion import promote as move
+    from pipelines.registry import promotion
 
+    if plan:
+        with registry_of(home) as client:
+            print_plan(promotion.plan_promotion(client, reference, reason=reason, model=model, to=to))
+        return
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reference, reason=reason, model=model, to=to, store=locks)
-    before = "" if moved.before in (None, moved.version) else f", before it version {moved.before}"
+        moved = promotion.promote(
+            client, reference, reason=reason, model=model, to=to, store=locks, report=_print_to_stderr
+        )
+    before = "" if moved.before in (None, moved.version) else f", and version {moved.before} is not any more"
     typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
 
 
 def rollback(
     reason: Reason = "rolled back from the command line",
     model: Model = None,
+    plan: Plan = False,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
 ) -> None:
     """Give the alias champion back to the version that had it before."""
-    from pipelines.registry.promotion import rollback as move
+    from pipelines.registry import promotion
 
+    if plan:
+        with registry_of(home) as client:
+            print_plan(promotion.plan_rollback(client, reason=reason, model=model))
+        return
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = move(client, reason=reason, model=model, store=locks)
-    typer.echo(f"Version {moved.version} of {moved.model} is champion again, version {moved.before} no more.")
+        moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=_print_to_stderr)
+    typer.echo(
+        f"Version {moved.version} of {moved.model} is champion again, and version {moved.before} is not any more."
+    )
+
+
+def _print_to_stderr(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def export(
@@ -168,14 +187,14 @@ def export(
     model: Model = None,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
-    """Write a version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+    """Write a version as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter can load."""
     from pipelines.registry.export import export as write_folder
     from pipelines.registry.references import resolve
 
     with registry_of(home) as client:
         version = resolve(client, reference, model)
         written = write_folder(client, version, folder)
-    typer.echo(f"Version {version.version} of {version.name} stands in {written}.")
+    typer.echo(f"Version {version.version} of {version.name} is in {written}.")
 
 
 def generate(
@@ -184,11 +203,13 @@ def generate(
         str, typer.Option("--version", help="A number, an alias, or a `models:/` address.")
     ] = "champion",
     model: Model = None,
-    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Tokens to add at most.")] = 60,
+    tokens: Annotated[int, typer.Option(callback=within(_TOKENS), help="Maximum number of new tokens.")] = 60,
     temperature: Annotated[
-        float, typer.Option(callback=within(_TEMPERATURE), help="0 takes the likeliest token each time.")
+        float, typer.Option(callback=within(_TEMPERATURE), help="0 chooses the most probable token each time.")
     ] = 0.8,
-    top_k: Annotated[int, typer.Option(callback=within(_TOKENS), help="Likeliest tokens to draw from.")] = 40,
+    top_k: Annotated[
+        int, typer.Option(callback=within(_TOKENS), help="Sample from this many most probable tokens.")
+    ] = 40,
     seed: Annotated[int, typer.Option(callback=within(_SEED), help="The same seed gives the same text.")] = 0,
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:

@@ -24,15 +24,15 @@ def run(
     sets: Sets = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
-    force: Annotated[bool, typer.Option("--force", help="Train although a version or a checkpoint is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if a version or a checkpoint exists.")] = False,
     runner: Annotated[str, typer.Option(help="`subprocess`, or `docker` in the built image.")] = "subprocess",
     image: Annotated[str | None, typer.Option(help="The image of `--runner docker`.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run the whole pipeline on this machine.
 
-    What was done before is reused: a version of the same reuse key ends the run after its first step, a model is
-    only evaluated, training is resumed from a checkpoint.
+    Earlier results are reused: if a version has the same reuse key, the run ends after its first step; a model that
+    exists is only evaluated; training resumes from a checkpoint.
     """
     from pipelines.local.numerics import pin_numerics
     from pipelines.local.progress import ProgressView
@@ -47,7 +47,7 @@ def run(
         settings = settings.with_values("download", force=True)
     plan = runner_plan(runner, image, opened, address, settings)
     if plan["runner"] == "docker":
-        docker_client()  # or fail here, before there is a run
+        docker_client()  # fails before a run is started
     errors = console(stderr=True)
     with ProgressView(errors) as view:
         result = execute(settings, opened, address, view, plan)
@@ -72,7 +72,7 @@ def check(
     store: Store = None,
     as_json: Json = False,
 ) -> None:
-    """Check the settings, the corpus and the surroundings of a run, without running it."""
+    """Check the settings, the corpus and the environment of a run, without running it."""
     from pipelines.local.check import check_run
     from pipelines.local.doctor import exit_code, print_findings
 

@@ -1,4 +1,4 @@
-"""`wikigpt schedule`: makes the server do what `infra/schedules` says, and shows how it stands."""
+"""`wikigpt schedule`: applies `infra/schedules` to the server, and shows the schedules there."""
 
 from __future__ import annotations
 
@@ -19,37 +19,42 @@ from pipelines.cli.cluster_options import (
     image_overrides,
     open_cluster,
 )
-from pipelines.cli.options import Json
-from pipelines.cli.screen import print_json
+from pipelines.cli.options import Json, Plan
+from pipelines.cli.screen import print_json, print_plan
 
-schedule = typer.Typer(name="schedule", help="Runs that the server starts by the clock.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--from", help="The folder with a YAML file for each schedule.")]
-Name = Annotated[str, typer.Argument(help="Of the schedule.")]
+schedule = typer.Typer(name="schedule", help="Runs that the server starts at fixed times.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--from", help="The folder with one YAML file per schedule.")]
+Name = Annotated[str, typer.Argument(help="The name of the schedule.")]
 FOLDER = Path("infra/schedules")
 
 
 @schedule.command()
 def apply(
     folder: Folder = FOLDER,
+    plan: Plan = False,
     image: Image = None,
     allow_mutable_image: AllowMutableImage = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
 ) -> None:
-    """Make the server do what the files say. Applied twice, it changes nothing."""
+    """Create and replace schedules, so that the server has those of the files. Applied twice, it changes nothing."""
     from pipelines.cluster.formatting import cron_line
-    from pipelines.cluster.recurring import apply_schedule
+    from pipelines.cluster.recurring import plan_schedules
     from pipelines.cluster.schedules import read_schedules
     from pipelines.cluster.submission import package
+    from pipelines.stages import execute
 
     fixed = image_overrides(image, allow_mutable_image)
-    checked = [(wanted, package(wanted.profile, [*fixed, *wanted.overrides])) for wanted in read_schedules(folder)]
-    cluster = open_cluster(endpoint, namespace)
-    for wanted, sent in checked:
-        applied = apply_schedule(cluster, wanted, sent)
-        paused = ", and stays paused" if applied.paused else ""
-        typer.echo(f"{wanted.name}: {applied.action}{paused}")
-        typer.echo(f"  {cron_line(wanted.cron, wanted.cron.next_times(datetime.now(UTC)))}")
+    wanted = [(each, package(each.profile, [*fixed, *each.overrides])) for each in read_schedules(folder)]
+    plans = plan_schedules(open_cluster(endpoint, namespace), wanted)
+    if plan:
+        print_plan(stage for each in plans for stage in each.stages)
+        return
+    for planned, (each, _) in zip(plans, wanted, strict=True):
+        execute(planned.stages, lambda line: typer.echo(line, err=True))
+        paused = ", and stays paused" if planned.paused else ""
+        typer.echo(f"{each.name}: {planned.action}{paused}")
+        typer.echo(f"  {cron_line(each.cron, each.cron.next_times(datetime.now(UTC)))}")
 
 
 @schedule.command("list")
@@ -57,20 +62,20 @@ def show(
     folder: Folder = FOLDER,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Exit code 1 where one is overdue or not applied: for a monitor."),
+        typer.Option("--check", help="Exit with code 1 if a schedule is overdue or not applied, for monitoring."),
     ] = False,
     endpoint: Endpoint = None,
     namespace: Namespace = None,
     as_json: Json = False,
 ) -> None:
-    """Show the schedules of the server: when each is due, how its last run ended, whether a night is overdue."""
+    """Show the schedules of the server: when each is due, how its last run ended, and whether one is overdue."""
     from pipelines.cluster.formatting import schedule_lines
     from pipelines.cluster.schedule_status import schedule_statuses
     from pipelines.cluster.schedules import read_schedules
 
     if check and not folder.is_dir():
         raise Failure(
-            "The folder of the schedules is not there, so nobody knows which should be applied",
+            "The folder of the schedules does not exist, so it is unknown which should be applied",
             where=str(folder),
             remedy="give it by --from",
             exit_code=ExitCode.USAGE,
@@ -84,14 +89,14 @@ def show(
         for status in seen:
             typer.echo("\n".join(schedule_lines(status)))
         for name in missing:
-            typer.echo(f"{name}  not applied: it stands in {folder} only")
+            typer.echo(f"{name}  not applied: it is in {folder} only")
     if check and (missing or any(status.overdue for status in seen)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 
 @schedule.command()
 def pause(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
-    """Stop a schedule from starting runs. A run that goes on is left alone."""
+    """Stop a schedule from starting runs. A run in progress continues."""
     from pipelines.cluster import recurring
 
     recurring.pause(open_cluster(endpoint, namespace), name)
@@ -100,7 +105,7 @@ def pause(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) ->
 
 @schedule.command()
 def resume(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
-    """Let a schedule start runs again. Nights that passed meanwhile are not made up for."""
+    """Let a schedule start runs again. Missed runs are not made up for."""
     from pipelines.cluster import recurring
 
     recurring.resume(open_cluster(endpoint, namespace), name)
@@ -109,7 +114,7 @@ def resume(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -
 
 @schedule.command()
 def delete(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -> None:
-    """Take a schedule off the server. Its runs stay, also one that goes on."""
+    """Delete a schedule from the server. Its runs stay, also one in progress."""
     from pipelines.cluster import recurring
 
     recurring.delete(open_cluster(endpoint, namespace), name)
@@ -120,7 +125,7 @@ def delete(name: Name, endpoint: Endpoint = None, namespace: Namespace = None) -
 def trigger(
     name: Name, wait: Wait = False, timeout: Timeout = None, endpoint: Endpoint = None, namespace: Namespace = None
 ) -> None:
-    """Start a run now, the one that the schedule would start."""
+    """Start the run of the schedule now."""
     from pipelines.cli.following import follow
     from pipelines.cluster import recurring
 

@@ -1,22 +1,24 @@
-"""What the commands print: text for people as it is, in the width that there is, and JSON for programs."""
+"""Output of the commands: text for people, within the width of the terminal, and JSON for programs."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import typer
 from rich.console import Console
 
 from components.shared.base.json_values import json_value
+from pipelines.stages import Stage, descriptions
 
 _NARROWEST, _WIDEST = 20, 500
 
 
 def correct_widths() -> None:
-    """Takes a width that no terminal has out of the environment: typer and rich would end by it, or fill memory."""
+    """Removes or limits impossible widths in the environment, by which typer and rich would crash or fill memory."""
     for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
         value = os.environ.get(name)
         if value is None:
@@ -28,9 +30,9 @@ def correct_widths() -> None:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that shows text as it is: `[red]` is no colour and `:bug:` no picture, and numbers have none either.
+    """A console without markup: `[red]`, `:bug:` and numbers are printed as they are.
 
-    What has a colour is a `rich.text.Text` with a style.
+    Only a `rich.text.Text` with a style has a colour.
     """
     made = Console(stderr=stderr, markup=False, emoji=False, highlight=False)
     made.width = min(max(made.width, _NARROWEST), _WIDEST)
@@ -38,5 +40,11 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def print_json(document: Any) -> None:
-    """Prints a document as JSON that every parser reads; an infinite number or NaN is null."""
+    """Prints a document as strict JSON: an infinite number and NaN become null."""
     typer.echo(json.dumps(json_value(document), indent=1, allow_nan=False))
+
+
+def print_plan(stages: Iterable[Stage]) -> None:
+    """Prints the stages that a command would apply, one a line."""
+    for line in descriptions(stages) or ["There is nothing to change."]:
+        typer.echo(line)

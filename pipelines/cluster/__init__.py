@@ -1,1 +1,1 @@
-"""The cluster: what a task asks of it, and how a run is submitted, watched and scheduled there."""
+"""The cluster: placing tasks on it, and submitting, following and scheduling runs."""

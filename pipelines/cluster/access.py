@@ -1,4 +1,4 @@
-"""Who asks Kubeflow Pipelines, and where: kfp's own client, made to ask nothing before it is asked."""
+"""The address and the credentials of Kubeflow Pipelines, and kfp's client without requests in its constructor."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from components.shared.base.failure import ExitCode, Failure
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """How Kubeflow Pipelines is reached, and as whom.
+    """The address and the credentials of Kubeflow Pipelines.
 
     Attributes:
-        endpoint: address of the server; None asks the cluster that this process runs in, else the kubeconfig's.
-        namespace: of the runs; a server for several users needs it.
+        endpoint: address of the server; None uses the cluster of this pod, or that of the kubeconfig.
+        namespace: of the runs. A multi-user server needs it.
         token: a bearer token.
         cookies: of a session, as in `authservice_session=…`.
-        ca_cert: file with the authority that signed the server's certificate.
-        kube_context: of the kubeconfig.
-        timeout: seconds that one request may take.
+        ca_cert: file with the certificate authority of the server.
+        kube_context: the context of the kubeconfig.
+        timeout: of one request, in seconds.
     """
 
     endpoint: str | None = None
@@ -46,10 +46,10 @@ class Access:
 
 
 def resolve_access(endpoint: str | None, namespace: str | None) -> Access:
-    """How the options and the environment say that a server is reached, and as whom.
+    """Combines the options with the environment.
 
-    KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES say who we are; they are no options, since every process of this
-    machine could read them there.
+    Credentials come from KF_PIPELINES_TOKEN and KF_PIPELINES_COOKIES. They are not options, since every process of this
+    machine can read the arguments of others.
     """
     return Access(
         endpoint=endpoint,
@@ -62,10 +62,10 @@ def resolve_access(endpoint: str | None, namespace: str | None) -> Access:
 
 
 class Client(kfp.Client):
-    """kfp's client, which asks nothing of the server before it is asked.
+    """kfp's client, whose constructor makes no request.
 
-    The constructor of kfp's own wants to know whether the server is for several users, tries five times in 25 seconds,
-    and lets the error of the transport through.
+    kfp's own constructor asks whether the server is for several users, tries five times in 25 seconds, and raises the
+    error of the transport.
     """
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> kfp_server_api.V2beta1GetHealthzResponse:
@@ -73,24 +73,24 @@ class Client(kfp.Client):
 
     def _load_config(self, *args: Any, **kwargs: Any) -> kfp_server_api.Configuration:
         config = super()._load_config(*args, **kwargs)
-        # `Cluster.call_with_retry` repeats what may be repeated; a redirect leads to a page for logging in.
+        # `Cluster.call_with_retry` retries what is safe to retry. A redirect leads to a login page.
         config.retries = urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=3)
         return config
 
     @property
     def transport(self) -> kfp_server_api.ApiClient:
-        """What sends the requests of every generated call."""
+        """The API client that sends the requests of all generated calls."""
         return self._healthz_api.api_client
 
 
 def open_client(access: Access) -> Client:
-    """kfp's client with an address and an identity; nothing was asked yet.
+    """Creates kfp's client without making a request.
 
     Raises:
-        Failure: no address is known, or a token that is named is not there.
+        Failure: no address is known, or the file of the token does not exist.
     """
     _require_address(access)
-    # The constructor warns and prints, which belongs on no terminal of ours.
+    # The constructor warns and prints, which must not reach the terminal.
     with warnings.catch_warnings(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
         return Client(
@@ -105,7 +105,7 @@ def open_client(access: Access) -> Client:
 
 
 def speaks_tls(access: Access, address: str) -> bool:
-    """Whether a server that does not answer at an http:// address answers a TLS greeting there."""
+    """Whether a server that does not answer at an http:// address completes a TLS handshake there."""
     parts = urlsplit(address)
     if parts.scheme != "http" or not parts.hostname:
         return False
@@ -148,7 +148,7 @@ def _require_address(access: Access) -> None:
 
 
 def _projected_token(access: Access) -> ServiceAccountTokenVolumeCredentials | None:
-    """Credentials from the token that Kubernetes projects into a pod and renews, where there is one."""
+    """Credentials from the token that Kubernetes projects into a pod and renews, if there is one."""
     named = os.environ.get(KF_PIPELINES_SA_TOKEN_ENV)
     path = Path(named or KF_PIPELINES_SA_TOKEN_PATH)
     if access.token or access.cookies or not access.endpoint:
@@ -157,7 +157,7 @@ def _projected_token(access: Access) -> ServiceAccountTokenVolumeCredentials | N
         return ServiceAccountTokenVolumeCredentials(str(path))
     if named:
         raise Failure(
-            f"The token of the service account is not there: {named}",
+            f"The token of the service account does not exist: {named}",
             where=KF_PIPELINES_SA_TOKEN_ENV,
             remedy="project one into the pod with the audience pipelines.kubeflow.org, or unset the variable",
             exit_code=ExitCode.UNAUTHORISED,

@@ -1,7 +1,7 @@
-"""What a cancelled run leaves open, closed from here: Kubeflow Pipelines does not start its exit handler.
+"""Ends the heartbeat and the MLflow run of a cancelled run: Kubeflow Pipelines does not run its exit handler.
 
-Without this the MLflow run says RUNNING until the next run marks it KILLED, and whoever starts the same run again waits
-until its heartbeat is stale.
+Otherwise the MLflow run is RUNNING until the next run marks it KILLED, and the same run, submitted again, waits until
+the heartbeat is stale.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ _NEEDED = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 
 
 def close_run(run_id: str) -> str | None:
-    """Ends the heartbeat and the MLflow run of a cancelled run, with the notice that its exit handler would have given.
+    """Runs the notify step that the exit handler of a cancelled run would have run.
 
     Args:
-        run_id: of the run, which must be over: a step that still runs would renew its heartbeat.
+        run_id: of the run, which must be over: a step that still runs would write its heartbeat again.
 
     Returns:
-        Why something stays open and until when, or None where all is closed.
+        Why the heartbeat and the MLflow run stay open and until when, or None if both were ended.
     """
     from components.notify.run import run
     from components.shared.runtime.step import Step

@@ -1,4 +1,4 @@
-"""The compiled pipeline: KFP's intermediate representation, the same bytes for the same settings."""
+"""Compiles the pipeline to KFP's intermediate representation, the same bytes for the same settings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def compile_to(output: Path, settings: RunSettings) -> None:
     """Compiles the pipeline with these settings as the default of its one parameter.
 
-    With an image among the settings of the cluster, every task is placed there: resources, secrets, limits. Without
-    one the file holds the bare DAG, which runs wherever our package is installed.
+    If the settings of the cluster name an image, every task gets its resources, secrets and limits. Otherwise the file
+    holds the DAG without placement, which runs wherever our package is installed.
 
     Raises:
         Failure: the image may change under a run, or a value looks like a credential.
@@ -33,11 +33,11 @@ def compile_to(output: Path, settings: RunSettings) -> None:
     from pipelines.training import build
 
     cluster = settings.cluster
-    travelling = for_cluster(settings).to_json()
+    passed = for_cluster(settings).to_json()
     if cluster.image:
-        pipeline = build(travelling, placement=placement(cluster), config=pipeline_config(cluster))
+        pipeline = build(passed, placement=placement(cluster), config=pipeline_config(cluster))
     else:
-        pipeline = build(travelling)
+        pipeline = build(passed)
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled))
@@ -58,17 +58,17 @@ def _write(output: Path, data: bytes) -> None:
 
 
 def for_cluster(settings: RunSettings) -> RunSettings:
-    """Pins the numerics that a profile leaves open to what the pod of the training step is granted.
+    """Sets the numerics that a profile leaves to the machine, by the resources of the training pod.
 
     Raises:
-        Failure: a value looks like a credential, which everybody who sees the pipeline could read.
+        Failure: a value looks like a credential, which every reader of the pipeline could see.
     """
     refuse_secret_values({name: value for name, value in asdict(settings).items() if name != "cluster"})
     train = settings.train
     device, precision = train.device, train.precision
     if device == "auto":
         device = "cuda" if settings.cluster.train.gpus else "cpu"
-    if precision == "auto":  # which processor a pod gets is not known here
+    if precision == "auto":  # the processor of the pod is unknown here
         precision = "bfloat16" if device == "cuda" else "float32"
     threads = train.threads or _whole_cores(settings.cluster)
     return settings.with_values("train", device=device, precision=precision, threads=threads)

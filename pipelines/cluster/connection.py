@@ -1,4 +1,4 @@
-"""The way to the API server of Kubeflow Pipelines: requests whose errors are sentences, repeated where that is safe."""
+"""Requests to the API server of Kubeflow Pipelines. Errors become failures, and safe requests are retried."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Cluster:
-    """A server that was reached.
+    """A connection to a server.
 
     Attributes:
-        client: kfp's; its generated calls are handed to `call_with_retry` and `call_once`.
-        address: of the server, for sentences; it holds no password.
-        namespace: of the runs, or None on a server for one user.
-        access: how it was reached.
-        version: of the server, as it names its release or its commit; empty where it tells neither.
+        client: kfp's client. Its generated calls are passed to `call_with_retry` and `call_once`.
+        address: of the server, for messages, without credentials.
+        namespace: of the runs, or None on a single-user server.
+        access: the address and credentials of the connection.
+        version: release and commit of the server, as it reports them; empty if it reports neither.
     """
 
     client: Any
@@ -51,15 +51,15 @@ class Cluster:
     version: str = ""
 
     def call_with_retry(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
-        """Asks for something, again where the server or the way to it stumbles.
+        """Makes a call, and retries it if the server cannot be reached or has an error.
 
         Args:
-            subject: what is asked for, as in `run 8f3c`, for the sentence of a failure.
+            subject: the object of the call, such as `run 8f3c`, for messages.
             call: a generated call of the client.
             arguments: of the call.
 
         Raises:
-            Failure: no answer, or one that refuses.
+            Failure: there is no answer, or the server refuses.
         """
         attempts = Retrying(
             retry=retry_if_exception(lambda e: isinstance(e, Failure) and e.exit_code is ExitCode.UNREACHABLE),
@@ -70,21 +70,21 @@ class Cluster:
         return attempts(self.call_once, subject, call, **arguments)
 
     def call_once(self, subject: str, call: Callable[..., Answer], **arguments: Any) -> Answer:
-        """Asks for something once.
+        """Makes a call without a retry.
 
         Raises:
-            Failure: no answer, or one that refuses; `Exists` where the name is taken. Without an answer the change may
-                have happened all the same.
+            Failure: there is no answer, or the server refuses; `Exists` if the name is taken. Without an answer, the
+                server may have made the change nevertheless.
         """
         answer = self._call(subject, call, **arguments)
         self._require_json()
         return answer
 
     def text(self, subject: str, path: str, **values: str) -> str:
-        """Reads plain text that the server has at a path, with `values` in the path.
+        """Reads plain text at a path of the server, with `values` in the path.
 
         Raises:
-            Failure: no answer, one that refuses, or a web page.
+            Failure: there is no answer, the server refuses, or it sends a web page.
         """
         response = self._call(
             subject,
@@ -104,10 +104,10 @@ class Cluster:
     def create_once(
         self, subject: str, call: Callable[..., Answer], find: Callable[[], Answer | None], **arguments: Any
     ) -> Answer:
-        """Makes something exactly once: where the answer is lost, or the name is taken, looks what is there.
+        """Creates an object exactly once: if the answer is lost or the name is taken, `find` looks for the object.
 
         Raises:
-            Failure: it was not made.
+            Failure: it was not created.
         """
         try:
             return self.call_once(subject, call, **arguments)
@@ -119,7 +119,7 @@ class Cluster:
             return found
 
     def paginate(self, subject: str, call: Callable[..., Any], entries: str, **arguments: Any) -> Iterator[Any]:
-        """Every entry of a list that the server gives by pages."""
+        """All entries of a list that the server sends in pages."""
         token = ""
         while True:
             answer = self.call_with_retry(subject, call, page_token=token, page_size=_PAGE, **arguments)
@@ -142,10 +142,10 @@ class Cluster:
 
 
 def _health(cluster: Cluster) -> dict[str, Any]:
-    """What the server says of itself; its description knows less than it says.
+    """The health document of the server, which has more fields than the API describes.
 
     Raises:
-        Failure: it cannot be asked, or it is no Kubeflow Pipelines.
+        Failure: it cannot be reached, or it is not Kubeflow Pipelines.
     """
     try:
         cluster.call_with_retry("health of Kubeflow Pipelines", cluster.client.healthzs.healthz_service_get_healthz)
@@ -163,7 +163,7 @@ def _health(cluster: Cluster) -> dict[str, Any]:
 
 
 def _known_values(health: dict[str, Any], *names: str) -> list[str]:
-    """The values that the server knows itself."""
+    """The values of these fields that the server reports."""
     return [health[name] for name in names if health.get(name) not in (None, "", "unknown")]
 
 
@@ -172,11 +172,11 @@ def _was_redirected(response: Any) -> bool:
 
 
 def connect(access: Access) -> Cluster:
-    """Reaches the server and finds out whom it is for.
+    """Connects to the server and finds the namespace of the runs.
 
     Raises:
-        Failure: no address is known, nothing answers there, it is no Kubeflow Pipelines, it does not know us, or it is
-            for several users and no namespace is given.
+        Failure: no address is known, nothing answers there, it is not Kubeflow Pipelines, it does not accept the
+            credentials, or it is a multi-user server and no namespace is given.
     """
     client = open_client(access)
     address = redact(client.transport.configuration.host.rstrip("/"))

@@ -1,8 +1,8 @@
-"""When a schedule is due: a cron expression of six fields, seconds first, as Kubeflow Pipelines reads it.
+"""Cron expressions of schedules: six fields, seconds first, as Kubeflow Pipelines parses them.
 
-Its server would also take five fields and read them from the seconds on: `0 2 * * *` would then run every hour, at two
-minutes past. So five are refused here. The reading is cronsim's; what robfig/cron, the server's reader, does not know
-is refused too.
+The server also accepts five fields and parses them from the seconds on: `0 2 * * *` would then run every hour, at two
+minutes past. So five fields are refused here. cronsim parses the expression, and syntax that robfig/cron, the parser of
+the server, does not know is refused too.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Cron:
     """A checked expression.
 
     Attributes:
-        expression: as written.
-        time_zone: in which it is meant: the server's, set for all its schedules by CRON_SCHEDULE_TIMEZONE.
+        expression: as the file has it.
+        time_zone: of the server, which CRON_SCHEDULE_TIMEZONE sets for all its schedules.
     """
 
     expression: str
@@ -65,7 +65,7 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron", zone_
     """Checks an expression.
 
     Raises:
-        Failure: it has not six fields, a field cannot be read, it never comes true, or the time zone is unknown.
+        Failure: it does not have six fields, a field cannot be parsed, no time matches it, or the time zone is unknown.
     """
     fields = expression.split()
     if len(fields) == 5:
@@ -77,7 +77,7 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron", zone_
     if len(fields) != 6:
         raise _wrong(
             f"The cron {safe_repr(expression)} has {len(fields)} field{'s' * (len(fields) != 1)}, not six",
-            f"write {', '.join(FIELDS)}, as in '0 0 2 * * *' for two o'clock every night",
+            f"write {', '.join(FIELDS)}, as in '0 0 2 * * *' for 02:00 every day",
             where,
         )
     for name, text in zip(FIELDS, fields, strict=True):
@@ -98,7 +98,7 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron", zone_
     try:
         next(CronSim(_readable(expression), datetime.now(UTC)))
     except (CronSimError, StopIteration) as error:
-        why = str(error)[:1].lower() + str(error)[1:] or "it never comes true"
+        why = str(error)[:1].lower() + str(error)[1:] or "no time matches it"
         raise _wrong(f"The cron {safe_repr(expression)} cannot be read: {why}", "correct that field", where) from None
     try:
         ZoneInfo(time_zone)
@@ -110,7 +110,7 @@ def parse(expression: str, time_zone: str = "UTC", *, where: str = "cron", zone_
 
 
 def _readable(expression: str) -> str:
-    """The server takes `?` for `*`."""
+    """The server reads `?` as `*`."""
     return " ".join("*" if field == "?" else field for field in expression.split())
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong between this machine and Kubeflow Pipelines, as failures of one sentence."""
+"""Converts errors of the connection to Kubeflow Pipelines into failures."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from components.shared.base.failure import ExitCode, Failure
 CAUGHT = (ApiException, HTTPError)
 _PATH = "give the address below which /apis/v2beta1 is, as https://host/pipeline is on a full Kubeflow"
 _AUTHORITY = "name the file of its authority by KF_PIPELINES_CA_CERT"
-# OpenSSL's words, of several versions, for an answer that is no TLS.
+# Messages of several versions of OpenSSL for an answer that is not TLS.
 _NO_TLS = re.compile(r"wrong.version.number|record.layer.failure|unknown.protocol|http.request", re.IGNORECASE)
 
 
 class Exists(Failure):
-    """The server holds something of that name already."""
+    """The server already has an object of that name."""
 
 
 class Missing(Failure):
-    """The server holds nothing of that name."""
+    """The server has no object of that name."""
 
 
 def failure_of(error: Exception, address: str, subject: str) -> Failure:
-    """What an error of the client means.
+    """Converts an error of the client.
 
     Args:
         error: one of `CAUGHT`.
         address: of the server.
-        subject: what was asked for, as in `run 8f3c`.
+        subject: the object of the call, such as `run 8f3c`.
     """
     if isinstance(error, ApiException):
         return _from_response(error, address, subject)
@@ -60,17 +60,17 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     elif "refused" in str(reason):
         what, remedy = "Nothing listens at the address", "start the port-forward to ml-pipeline or fix --endpoint"
     elif isinstance(reason, (ReadTimeoutError, ConnectTimeoutError)):
-        what, remedy = "Kubeflow Pipelines did not answer in time", "look whether ml-pipeline is well, then try again"
+        what, remedy = "Kubeflow Pipelines did not answer in time", "check the deployment ml-pipeline, then try again"
     else:
         what, remedy = f"The connection to Kubeflow Pipelines broke: {_first_line(str(reason))}", "try again"
     return Failure(what, where=address, remedy=remedy, exit_code=ExitCode.UNREACHABLE)
 
 
 def web_page(address: str, *, redirected: bool) -> Failure:
-    """The address answers, with something for a browser."""
+    """The address answers with a web page."""
     if redirected:
         return Failure(
-            "The server sends to a page for logging in",
+            "The server redirects to a login page",
             where=address,
             remedy="give a fresh token (KF_PIPELINES_TOKEN) or the cookies of a session (KF_PIPELINES_COOKIES)",
             exit_code=ExitCode.UNAUTHORISED,
@@ -84,7 +84,7 @@ def web_page(address: str, *, redirected: bool) -> Failure:
 
 
 def wrong_path(address: str) -> Failure:
-    """A server answers there, and not with the API."""
+    """A server answers there, but without the API."""
     return Failure(
         "The address answers, but there is no API of Kubeflow Pipelines below it",
         where=address,
@@ -104,30 +104,30 @@ def tls_expected(address: str) -> Failure:
 
 
 def _tls_failure(said: str) -> tuple[str, str]:
-    """What goes wrong between us and a server behind https://, and what helps."""
+    """The problem with a TLS connection, and its remedy."""
     if _NO_TLS.search(said):
         return "The server speaks plain HTTP, and the address begins with https://", "give it with http://"
     if "hostname mismatch" in said.lower() or "doesn't match" in said:
-        return f"The certificate of the server is for another name: {said}", "give the name that it is for"
+        return f"The certificate of the server is for another name: {said}", "use the name in the certificate"
     if "certificate" in said.lower():
         return f"The certificate of the server is not trusted: {said}", _AUTHORITY
-    return f"No TLS connection to the server comes about: {said}", "look at the server, then try again"
+    return f"The TLS connection to the server failed: {said}", "check the server, then try again"
 
 
 def _from_response(error: ApiException, address: str, subject: str) -> Failure:
     message = _message(error)
     if error.status == 401:
         return Failure(
-            f"The server does not accept who we are: {message}",
+            f"The server does not accept the credentials: {message}",
             where=address,
             remedy="fetch a fresh token or session; a token of a service account lasts an hour by default",
             exit_code=ExitCode.UNAUTHORISED,
         )
     if error.status == 403:
         return Failure(
-            f"The server does not let us do that: {message}",
+            f"The server does not permit this: {message}",
             where=f"{subject} at {address}",
-            remedy="name the right --namespace, or ask its owner for the right",
+            remedy="name the right --namespace, or ask its owner for the permission",
             exit_code=ExitCode.UNAUTHORISED,
         )
     if is_page(error.body or ""):
@@ -136,27 +136,27 @@ def _from_response(error: ApiException, address: str, subject: str) -> Failure:
         return Missing(
             f"There is no {subject}",
             where=address,
-            remedy="look the name up in the user interface; a run that was deleted is gone",
+            remedy="look the name up in the user interface; it may have been deleted",
             exit_code=ExitCode.USAGE,
         )
     if error.status == 409:
-        return Exists(f"There is a {subject} already", where=address, remedy="use it, or choose another name")
+        return Exists(f"A {subject} exists already", where=address, remedy="use it, or choose another name")
     if error.status and error.status >= 500:
         return Failure(
             f"Kubeflow Pipelines answered {error.status}: {message}",
             where=f"{subject} at {address}",
-            remedy="try again; if it stays so, see the log of ml-pipeline",
+            remedy="try again; if the error persists, see the log of ml-pipeline",
             exit_code=ExitCode.UNREACHABLE,
         )
     return Failure(
         f"Kubeflow Pipelines refused: {message}",
         where=f"{subject} at {address}",
-        remedy="fix what the sentence names",
+        remedy="correct what the message names",
     )
 
 
 def _message(error: ApiException) -> str:
-    """The first line of what the server says; its traces of Go functions help nobody here."""
+    """The first line of the server's message, without its Go stack trace."""
     try:
         said: Any = json.loads(error.body or "").get("message")
     except (ValueError, AttributeError):

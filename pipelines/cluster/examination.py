@@ -1,4 +1,4 @@
-"""What the cluster offers: whether its server answers, in which version, and what it does with a step that fails."""
+"""Examines the cluster: whether it retries failed steps."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _APPLY = "apply infra/kubeflow/retries.yaml as docs/cluster.md says"
 
 @dataclass(frozen=True)
 class Retries:
-    """What becomes of a step that failed.
+    """Whether failed steps are retried.
 
     Attributes:
-        in_force: whether it is retried as `cluster.<step>.retries` says; None where nobody shows it.
-        seen: that, in words.
+        in_force: whether they are retried as `cluster.<step>.retries` says; None if this cannot be read.
+        seen: the same as a phrase.
     """
 
     in_force: bool | None
@@ -34,8 +34,8 @@ class Retries:
 def retries_of(access: Access) -> Retries:
     """Whether the administrator's defaults let an ordinary failure be retried.
 
-    A pipeline of kfp 2.17 says how often a step is retried and not on what. The first that applies: the patch that the
-    API server puts on each workflow, the workflow controller's own defaults, Argo's `OnFailure`.
+    A pipeline of kfp 2.17 says how often a step is retried, but not after which failures. The first of these applies:
+    the patch of the API server for each workflow, the defaults of the workflow controller, Argo's `OnFailure`.
     """
     try:
         kubernetes = Kubernetes(access)
@@ -50,14 +50,14 @@ def retries_of(access: Access) -> Retries:
 
 
 def assess(strategy: dict[str, Any]) -> Retries:
-    """What a default retry strategy means for a step of ours, which brings a limit of its own and no policy."""
+    """The effect of a default retry strategy on our steps, which set a limit and no policy."""
     policy, limit = strategy.get("retryPolicy") or "OnFailure", str(strategy.get("limit", "0"))
     if policy == "Always" and limit == "0":
         return Retries(True, "a step that failed or whose pod was lost is retried")
     if policy == "Always":
-        words = f"each level of a run is repeated up to {limit} times, and a cancel may never end"
+        words = f"each level of a run is repeated up to {limit} times, and a cancellation may never end"
     elif policy == "OnFailure":
-        words = "a step that failed is retried, one whose pod was lost is not"
+        words = "a step that failed is retried, a step whose pod was lost is not"
     else:
         words = f"an ordinary failure is not retried (retryPolicy {policy})"
     return Retries(False, f"{words}: {_APPLY}")

@@ -1,4 +1,4 @@
-"""The failure that a step recorded, read from its log: without Kubernetes nothing else says why a step failed."""
+"""Reads the failure of a step from its log. Without access to Kubernetes there is no other source."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from components.shared.base.events import parse
 from components.shared.base.failure import Failure
 
-# The launcher of Kubeflow Pipelines 2.17 about the process that it started.
+# The launcher of Kubeflow Pipelines 2.17 prints this about the process that it started.
 _LAUNCHER = re.compile(r"E\d{4} .*\] Component failed to execute successfully: (?P<how>.*)")
 _SENTENCE = re.compile(r"[^\s{\[].* \(.*\): .*\.")
 _KILLED = ("exit status 137", "signal: killed")
 
 
 def failure_in(log: str) -> str | None:
-    """Why a step failed, in the words of its log; None where the log does not say it.
+    """The failure of a step as its log reports it; None if the log does not.
 
-    The step prints its failure twice, as an event and as a sentence. The server of Kubeflow Pipelines gives an event as
-    an empty line, so the sentence counts there: the last line before the launcher reports the end of the process.
+    The step prints its failure twice, as an event and as a sentence. The server of Kubeflow Pipelines shows events as
+    empty lines. There the sentence is used: the last line before the launcher reports the end of the process.
     """
     lines = log.splitlines()
     events = [event for event in map(parse, lines) if event and event["event"] == "step-failed"]
@@ -36,5 +36,5 @@ def _before(lines: list[str]) -> str | None:
 
 def _how(how: str) -> str:
     if how in _KILLED:
-        return f"its process was killed ({how}), as happens where memory runs out"
+        return f"its process was killed ({how}), which usually means that memory ran out"
     return f"its process ended with {how}"

@@ -1,4 +1,4 @@
-"""Runs and schedules as the lines that a person reads."""
+"""Formats runs and schedules as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipelines.cluster.schedule_status import ScheduleStatus
 
 
 def duration(seconds: float | None) -> str:
-    """As in `45 s`, `7 min 5 s`, `3 h 12 min`."""
+    """Formats a duration as `45 s`, `7 min 5 s` or `3 h 12 min`."""
     if seconds is None:
         return ""
     whole = round(seconds)
@@ -23,11 +23,11 @@ def duration(seconds: float | None) -> str:
 
 
 def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
-    """A run and its steps, one a line.
+    """Formats a run and its steps, one per line.
 
     Args:
         status: of the run.
-        note: of the pods, or None.
+        note: about the pods, or None.
     """
     yield f"{status.name}  {status.word}  {duration(status.seconds)}".rstrip()
     if status.error:
@@ -41,13 +41,13 @@ def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
 
 
 def cron_line(cron: Cron, times: list[datetime]) -> str:
-    """When a schedule is due, in words and with its next times."""
+    """Formats a cron expression in words, with its next times."""
     following = ", ".join(f"{time:%Y-%m-%d %H:%M}" for time in times)
     return f"{cron.words} ({cron.time_zone}){f', next {following}' if following else ''}"
 
 
 def schedule_lines(status: ScheduleStatus) -> Iterator[str]:
-    """A schedule on the server."""
+    """Formats a schedule on the server."""
     yield f"{status.name}  profile {status.profile}{'  PAUSED' if status.paused else ''}"
     yield f"  {cron_line(status.cron, status.next_times)}"
     if status.last_run and status.last_state and status.last_time:

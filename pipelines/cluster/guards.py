@@ -1,4 +1,4 @@
-"""What is refused before anything is sent: secrets in parameters, which everybody can read, and folders no pod sees."""
+"""Refuses secrets in parameters, which everybody can read, and local folders, which no pod can read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WEBHOOK_KEY = "notify.webhook"
 
 
 def refuse_secrets(overrides: Iterable[str]) -> None:
-    """Looks at what a person set for one run. The sentence names the key, never the value.
+    """Refuses overrides that look like secrets. The message names the key, never the value.
 
     Raises:
         Failure: a key or a value looks like a credential.
@@ -32,7 +32,7 @@ def refuse_secrets(overrides: Iterable[str]) -> None:
 
 
 def refuse_secret_values(settings: dict[str, Any]) -> None:
-    """Looks at all that travels with a run, whoever wrote it.
+    """Refuses settings of a run whose values look like secrets.
 
     Raises:
         Failure: a value looks like a credential.
@@ -43,10 +43,10 @@ def refuse_secret_values(settings: dict[str, Any]) -> None:
 
 
 def refuse_folders(settings: RunSettings) -> None:
-    """Looks at the settings that a run is started with: all that they name must be where a pod can fetch it.
+    """Refuses settings that name local folders, which a pod cannot read.
 
     Raises:
-        Failure: corpus, pretrained weights or tokenizer are a folder of this machine.
+        Failure: the corpus, the pretrained weights or the tokenizer are a folder of this machine.
     """
     corpus = settings.download.corpus
     if corpus not in RESERVED and "://" not in corpus:
@@ -71,7 +71,7 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _found_in(key: str, value: str) -> str | None:
-    """What in a value looks like a credential. A webhook's address is one wherever it leads past its host."""
+    """What in a value looks like a credential. The address of a webhook is one if it has a path or a query."""
     if key == _WEBHOOK_KEY and has_path_or_query(value.strip().strip("\"'")):
         return WEBHOOK
     return secret_in(value)
@@ -88,7 +88,7 @@ def _secret(key: str, found: str, where: str) -> Failure:
             " cluster.notify_secret)"
         )
     return Failure(
-        f"The setting {key} holds what looks like {found}, and everybody who sees the run could read it",
+        f"The setting {key} holds what looks like {found}, and everybody who sees the run can read it",
         where=where,
         remedy=remedy,
         exit_code=ExitCode.USAGE,
@@ -97,7 +97,7 @@ def _secret(key: str, found: str, where: str) -> Failure:
 
 def _folder(kind: str, value: str, where: str) -> Failure:
     return Failure(
-        f"The {kind} {value!r} is a folder of this machine, which no pod of a cluster sees",
+        f"The {kind} {value!r} is a folder of this machine, which no pod of a cluster can read",
         where=where,
         remedy="copy it to object storage (`wikigpt mirror`) and give its s3:// address",
         exit_code=ExitCode.USAGE,

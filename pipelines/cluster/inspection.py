@@ -1,4 +1,4 @@
-"""A run with all that can be known of it: its steps, what their pods wait for, why one failed."""
+"""Inspects a run: its steps, what their pods wait for, and why a step failed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def inspect(cluster: Cluster, run_id: str) -> tuple[RunStatus, str | None]:
-    """A run and its steps with the reasons, and a note about the pods.
+    """The status of a run with the reasons of its steps, and a note about the pods.
 
-    A reason comes from Kubernetes where that can be seen, else from the failure that the step left in its log.
+    A reason comes from Kubernetes if it is accessible, otherwise from the failure in the log of the step.
 
     Raises:
-        Failure: there is no such run, or the server cannot be asked.
+        Failure: there is no such run, or the server cannot be reached.
     """
     run = get_run(cluster, run_id)
     pods = list_pods(cluster.access, run_id)

@@ -1,6 +1,6 @@
-"""Kubernetes below Kubeflow Pipelines, as far as the kubeconfig or the service account of this pod reaches.
+"""Reads from Kubernetes with the kubeconfig or the service account of this pod.
 
-It is an extra: the API of Kubeflow Pipelines is what every command needs, and what Kubernetes does not show is said.
+This is optional: every command works with the API of Kubeflow Pipelines alone, and says what Kubernetes does not show.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipelines.cluster.access import Access
 
-HOME = "kubeflow"  # the namespace of Kubeflow Pipelines itself, and of the runs on a server for one user
+HOME = "kubeflow"  # the namespace of Kubeflow Pipelines itself, and of the runs on a single-user server
 RUN_LABEL = "pipeline/runid"
 _TIMEOUT = (5.0, 30.0)
 
 
 class NotVisible(Exception):
-    """Kubernetes does not show something; the text says why, as part of a sentence."""
+    """Kubernetes cannot be read. The text says why, as part of a sentence."""
 
 
 class Kubernetes:
-    """What Kubernetes shows.
+    """Read access to Kubernetes.
 
     Attributes:
         host: the address of its API.
         namespace: of the runs.
 
     Raises:
-        NotVisible: neither a kubeconfig nor a service account is here.
+        NotVisible: there is neither a kubeconfig nor a service account.
     """
 
     def __init__(self, access: Access):
@@ -41,7 +41,7 @@ class Kubernetes:
             try:
                 config.load_kube_config(client_configuration=settings, context=access.kube_context)
             except config.ConfigException as error:
-                raise NotVisible("no kubeconfig is here") from error
+                raise NotVisible("there is no kubeconfig") from error
         settings.retries = 1
         api = client.ApiClient(settings)
         self.host, self.namespace = settings.host, access.namespace or HOME
@@ -56,13 +56,13 @@ class Kubernetes:
         return sorted(found.items, key=lambda pod: pod.metadata.creation_timestamp) if found else []
 
     def log(self, pod: str) -> str | None:
-        """What the container of a step printed; None where the pod is gone."""
+        """The log of the container of a step; None if the pod does not exist."""
         what = f"the log of {pod}"
         call = self._core.read_namespaced_pod_log
         return self._ask(what, call, name=pod, namespace=self.namespace, container="main")
 
     def workflow_nodes(self, run_id: str) -> list[dict[str, Any]]:
-        """The nodes of the Argo workflow of a run; none where the workflow is gone."""
+        """The nodes of the Argo workflow of a run; none if the workflow does not exist."""
         found = self._ask(
             f"the workflows of {self.namespace}",
             self._custom.list_namespaced_custom_object,
@@ -80,21 +80,21 @@ class Kubernetes:
         return self._ask(f"the namespace {name}", self._core.read_namespace, name=name) is not None
 
     def config_map(self, name: str, namespace: str) -> dict[str, str] | None:
-        """The data of a config map; None where there is none."""
+        """The data of a config map; None if it does not exist."""
         what = f"the config map {name}"
         found = self._ask(what, self._core.read_namespaced_config_map, name=name, namespace=namespace)
         return (found.data or {}) if found else None
 
     def deployment(self, name: str, namespace: str) -> Any | None:
-        """A deployment; None where there is none."""
+        """A deployment; None if it does not exist."""
         what = f"the deployment {name}"
         return self._ask(what, self._apps.read_namespaced_deployment, name=name, namespace=namespace)
 
     def _ask(self, what: str, call: Callable[..., Any], **arguments: Any) -> Any | None:
-        """What a call answers; None where the object does not exist.
+        """The answer to a call; None if the object does not exist.
 
         Raises:
-            NotVisible: Kubernetes cannot be reached, or does not show it to us.
+            NotVisible: Kubernetes cannot be reached, or denies access.
         """
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError

@@ -1,4 +1,4 @@
-"""What a step printed: from its pod, from the server, or from the copy that the launcher leaves in object storage."""
+"""Reads the log of a step from its pod, the server, or the copy that the launcher writes to object storage."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from pipelines.cluster.versions import document_of
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
-# Outside the published API, and there since version 1: reads the pod's log, or Argo's archive of it where that is kept.
+# Not in the published API, but there since version 1: reads the log of the pod, or its archive by Argo if that is kept.
 _PATH = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"
 
 
 def step_to_read(status: RunStatus, name: str | None) -> StepStatus:
-    """The step of a name; without one, the step that failed, else the one that runs, else the last that ran.
+    """The step of this name; by default the step that failed, the one that runs, or the last one that ran.
 
     Raises:
         Failure: the run has no such step, or the step did not start.
@@ -41,24 +41,24 @@ def step_to_read(status: RunStatus, name: str | None) -> StepStatus:
         chosen = next(filter(None, by_state), ran[-1:])
     if not chosen or chosen[0].seconds is None:
         raise Failure(
-            f"{'Step ' + name if name else 'The run'} has printed nothing: it did not start",
+            f"{'Step ' + name if name else 'The run'} has no log: it did not start",
             where=f"run {status.run_id}",
-            remedy=f"see `wikigpt status {status.run_id}` for what it waits for",
+            remedy=f"`wikigpt status {status.run_id}` shows what it waits for",
         )
     return chosen[0]
 
 
 def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
-    """What a step printed.
+    """Reads the log of a step.
 
     Args:
         cluster: the server.
-        run: its answer about the run.
+        run: the answer of the server about the run.
         step: of the run.
         pods: of the run.
 
     Raises:
-        Failure: nobody has the log, or nobody shows it to us; the sentence says where it is.
+        Failure: the log does not exist or cannot be accessed. The message says where it is.
     """
     if (text := pods.log(step.name)) is not None:
         return text
@@ -69,10 +69,12 @@ def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
     try:
         if (text := stored.newest()) is not None:
             return text
-        why = "the launcher left no copy in object storage, as for a step that was killed"
+        why = "the launcher wrote no copy to object storage, as for a step that was killed"
     except Failure as failure:
-        why = f"object storage does not give the copy: {failure.what}"
-    gone = pods.note or ("its pod is gone" if not pods.by_step.get(step.name) else "Kubernetes does not give it")
+        why = f"the copy in object storage cannot be read: {failure.what}"
+    gone = pods.note or (
+        "its pod does not exist any more" if not pods.by_step.get(step.name) else "Kubernetes does not return it"
+    )
     raise Failure(
         f"The log of step {step.name} cannot be read: {gone}, the server does not have it, and {why}",
         where=f"run {run.run_id}",
@@ -81,7 +83,7 @@ def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
 
 
 def error_of(text: str) -> str | None:
-    """The error that the server gives, with status 200, in place of a log; None where the text is a log."""
+    """The error that the server sends, with status 200, instead of a log; None if the text is a log."""
     try:
         document = json.loads(text)
     except ValueError:
@@ -91,7 +93,7 @@ def error_of(text: str) -> str | None:
 
 
 def _from_the_server(cluster: Cluster, run_id: str, step: StepStatus, document: dict[str, Any]) -> str | None:
-    """The log that the server has of the newest pod; None where it has none."""
+    """The log of the newest pod that the server has; None if it has none."""
     if (template := template_of(step.name, document)) is None:
         return None
     for node in reversed(step.nodes):

@@ -1,11 +1,12 @@
-"""What a run takes from elsewhere, brought into the store once: a cluster then needs no Hub and no folder of ours."""
+"""Copies what a run downloads, or reads from this machine, into the store for a cluster that reaches neither."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
@@ -14,22 +15,23 @@ from components.shared.base.address import is_bucket, is_folder
 from components.shared.base.redact import redact
 from components.shared.model.pretrained import KIND, Part, from_hub, mirrored_name, require_files
 from components.shared.storage.files import file_fact
-from components.shared.storage.manifest import digest_of, write_manifest
+from components.shared.storage.manifest import Manifest, digest_of, write_manifest
 from components.shared.storage.store import Store
 from components.shared.text.articles import SPLIT_FILE
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.config.settings import RunSettings
+from pipelines.stages import Change
 
 
 @dataclass(frozen=True)
 class Mirrored:
-    """Something that stands in the store now.
+    """Something that the store has.
 
     Attributes:
         what: the setting that names it, and its value.
-        address: where it stands.
-        settings: what to set so that a run takes it from there; none where runs with this store do so by themselves.
+        address: its address in the store.
+        settings: what to set so that a run reads it from there; empty where runs with this store do so by themselves.
         size: bytes.
     """
 
@@ -39,65 +41,104 @@ class Mirrored:
     size: int
 
 
-def mirror(store: Store, settings: RunSettings) -> list[Mirrored]:
-    """Brings the corpus, the tokenizer and the pretrained weights that settings name into a store.
+@dataclass(frozen=True)
+class MirrorPlan:
+    """What a profile needs in the store.
 
-    A published corpus and what is pinned on the Hub are found there by every later run with this store. A text, a
-    tokenizer or weights of this machine get an address under the store, which has to be set.
+    Attributes:
+        stages: copy what the store does not have. Each adds to `mirrored`.
+        mirrored: what the store has.
+    """
+
+    stages: list[Change] = field(default_factory=list)
+    mirrored: list[Mirrored] = field(default_factory=list)
+
+    def add(self, description: str, copy: Callable[[], Mirrored]) -> None:
+        """Adds the stage that copies something."""
+        self.stages.append(Change(description, lambda: self.mirrored.append(copy())))
+
+
+def plan_mirror(store: Store, settings: RunSettings) -> MirrorPlan:
+    """Lists what is to be copied: corpus, tokenizer and pretrained weights that settings name. It copies nothing.
+
+    Every later run with this store finds a published corpus and what is pinned on the Hub there. A text, a tokenizer or
+    weights of this machine get an address under the store, which has to be set. They are compared with the store when
+    the stage is applied, so a plan always lists them.
 
     Raises:
-        Failure: one of them cannot be had, or the store cannot be used.
+        Failure: a folder does not hold what it should, or the store cannot be used.
     """
-    return [*_corpus(store, settings), *_tokenizer(store, settings), *_weights(store, settings)]
+    plan = MirrorPlan()
+    _corpus(plan, store, settings)
+    if settings.tokenize.tokenizer != OWN:
+        revision = pinned(settings.tokenize.tokenizer, settings.tokenize.revision)
+        _pretrained(plan, store, "tokenizer", "tokenize.tokenizer", settings.tokenize.tokenizer, revision)
+    if settings.train.pretrained:
+        revision = settings.train.revision or ""
+        _pretrained(plan, store, "weights", "train.pretrained", settings.train.pretrained, revision)
+    return plan
 
 
-def _corpus(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
-    asked = settings.download.corpus
-    if asked == SAMPLE or is_bucket(asked):
+def _corpus(plan: MirrorPlan, store: Store, settings: RunSettings) -> None:
+    name = settings.download.corpus
+    if name == SAMPLE or is_bucket(name):
         return
+    if name in KNOWN and not settings.download.sha256:
+        digest = KNOWN[name].dataset_digest
+        if manifest := store.find("corpus", digest):
+            plan.mirrored.append(
+                Mirrored(f"download.corpus={name}", store.address("corpus", digest), (), _size(manifest))
+            )
+            return
+    plan.add(f"copy the corpus {redact(name)} to {store.uri}", partial(_copy_corpus, store, settings))
+
+
+def _copy_corpus(store: Store, settings: RunSettings) -> Mirrored:
+    name = settings.download.corpus
+    what = f"download.corpus={redact(name)}"
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "corpus"
         manifest = fetch_corpus(replace(settings.download, fall_back_to_sample=False), folder, store)
-        digest, size = manifest.metadata["dataset_digest"], sum(fact.size for fact in manifest.files.values())
+        digest, size = manifest.metadata["dataset_digest"], _size(manifest)
         if manifest.metadata["published"] or settings.download.sha256:
-            by_itself = asked in KNOWN or settings.download.sha256
+            by_itself = name in KNOWN or settings.download.sha256
             by_name = () if by_itself else (f"download.corpus={manifest.metadata['name']}",)
-            yield Mirrored(f"download.corpus={redact(asked)}", store.address("corpus", digest), by_name, size)
-            return
-        prefix = f"corpora/{digest[:16]}"
-        address = store.upload_files(prefix, [folder / name for name in SPLIT_FILE.values()])
-    to_set = (f"download.corpus={address}", f"download.name={manifest.metadata['name']}")
-    yield Mirrored(f"download.corpus={redact(asked)}", address, to_set, size)
+            return Mirrored(what, store.address("corpus", digest), by_name, size)
+        address = store.upload_files(f"corpora/{digest[:16]}", [folder / file for file in SPLIT_FILE.values()])
+    return Mirrored(what, address, (f"download.corpus={address}", f"download.name={manifest.metadata['name']}"), size)
 
 
-def _tokenizer(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
-    name, revision = settings.tokenize.tokenizer, settings.tokenize.revision
-    if name != OWN:
-        yield from _pretrained(store, "tokenizer", "tokenize.tokenizer", name, pinned(name, revision))
-
-
-def _weights(store: Store, settings: RunSettings) -> Iterator[Mirrored]:
-    name, revision = settings.train.pretrained, settings.train.revision
-    if name:
-        yield from _pretrained(store, "weights", "train.pretrained", name, revision or "")
-
-
-def _pretrained(store: Store, part: Part, key: str, name: str, revision: str) -> Iterator[Mirrored]:
+def _pretrained(plan: MirrorPlan, store: Store, part: Part, key: str, name: str, revision: str) -> None:
     if is_bucket(name):
         return
+    if is_folder(name):
+        files = require_files(part, Path(name).expanduser(), key)
+        plan.add(f"copy the {part} in {name} to {store.uri}", partial(_copy_folder, store, part, key, name, files))
+        return
+    stored = mirrored_name(part, name, revision)
+    if manifest := store.find(KIND, stored):
+        plan.mirrored.append(Mirrored(f"{key}={name}", store.address(KIND, stored), (), _size(manifest)))
+        return
+    source = f"{name} at {revision} from the Hugging Face Hub" if revision else f"{name} from the Hugging Face Hub"
+    plan.add(f"copy the {part} {source} to {store.uri}", partial(_copy_from_hub, store, part, key, name, revision))
+
+
+def _copy_folder(store: Store, part: Part, key: str, name: str, files: list[Path]) -> Mirrored:
+    digest = digest_of({path.name: file_fact(path).sha256 for path in files})
+    address = store.upload_files(f"{KIND}/{part}-{digest[:16]}", files)
+    return Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
+
+
+def _copy_from_hub(store: Store, part: Part, key: str, name: str, revision: str) -> Mirrored:
+    stored = mirrored_name(part, name, revision)
     with tempfile.TemporaryDirectory() as work:
-        if is_folder(name):
-            files = require_files(part, Path(name).expanduser(), key)
-            digest = digest_of({path.name: file_fact(path).sha256 for path in files})
-            address = store.upload_files(f"{KIND}/{part}-{digest[:16]}", files)
-            yield Mirrored(f"{key}={name}", address, (f"{key}={address}",), sum(path.stat().st_size for path in files))
-            return
-        stored = mirrored_name(part, name, revision)
-        if (manifest := store.find(KIND, stored)) is None:
-            folder = from_hub(part, name, revision, Path(work) / "hub")
-            shutil.rmtree(folder / ".cache", ignore_errors=True)
-            require_files(part, folder, key)
-            write_manifest(folder, KIND, {"repository": name, "revision": revision})
-            manifest = store.publish(folder, KIND, stored)
-    size = sum(fact.size for fact in manifest.files.values())
-    yield Mirrored(f"{key}={name}", store.address(KIND, stored), (), size)
+        folder = from_hub(part, name, revision, Path(work) / "hub")
+        shutil.rmtree(folder / ".cache", ignore_errors=True)
+        require_files(part, folder, key)
+        write_manifest(folder, KIND, {"repository": name, "revision": revision})
+        manifest = store.publish(folder, KIND, stored)
+    return Mirrored(f"{key}={name}", store.address(KIND, stored), (), _size(manifest))
+
+
+def _size(manifest: Manifest) -> int:
+    return sum(fact.size for fact in manifest.files.values())

@@ -1,4 +1,4 @@
-"""Whether the namespace of the runs exists. A server for one user takes any name, and starts runs in its own."""
+"""Checks the namespace of the runs. A single-user server accepts any name and starts runs in its own namespace."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def require_namespace(access: Access) -> None:
-    """Asks Kubernetes for the namespace that was given, where it can be asked.
+    """Checks that the given namespace exists, if Kubernetes is accessible.
 
-    Without a kubeconfig, or without the right to read namespaces, nothing is known: then a server for several users
-    refuses by itself a namespace in which we may do nothing, and a server for one user accepts it.
+    Without a kubeconfig, or without permission to read namespaces, this is unknown. A multi-user server then refuses a
+    namespace without permissions by itself, and a single-user server accepts it.
 
     Raises:
         Failure: Kubernetes has no such namespace.

@@ -1,7 +1,7 @@
-"""Nodes of the Argo workflow that runs a pipeline: how one leads to the pod of a step.
+"""Nodes of the Argo workflow of a run: finds the pods of a step.
 
 Kubeflow Pipelines 2.17 names no pod (kubeflow/pipelines#14007). It lists nodes by their display name, all pods as
-`executor(0)`, and for each the identities of its children. With the published defaults a step `train` is the node
+`executor(0)`, and for each the IDs of its children. With the published defaults a step `train` is the node
 `train`, whose child is `train(0)`, whose child is `executor`, whose child is `executor(0)`, the pod.
 """
 
@@ -12,15 +12,15 @@ from itertools import count
 from typing import Any
 
 _FNV_PRIME = 0x01000193
-# What the name of a pod's node adds to that of a child of its step, with and without a retry of the step's own DAG.
+# The suffixes of pod nodes after the name of a child of the step, with and without a retry of the step's own DAG.
 _PODS = (".executor({})", "({})")
 
 
 def node_id(identity: str, suffix: str) -> str | None:
-    """The identity of the node whose full name is that of another one and a suffix; None for the root of a workflow.
+    """The ID of the node whose full name is that of another node and a suffix; None for the root of a workflow.
 
-    An identity is the workflow's name and the 32-bit FNV-1a hash of the node's full name. The value of FNV-1a is all of
-    its state, so the hash of a longer name follows from that of its beginning.
+    An ID is the name of the workflow and the 32-bit FNV-1a hash of the full name of the node. The value of FNV-1a is
+    its whole state, so the hash of a longer name follows from that of its prefix.
     """
     workflow, _, digits = identity.rpartition("-")
     if not workflow or not digits.isdecimal():
@@ -32,7 +32,7 @@ def node_id(identity: str, suffix: str) -> str | None:
 
 
 def pods_below(node: Any, details: Iterable[Any]) -> Iterator[str]:
-    """Identities of the pods of a step, the newest last.
+    """IDs of the pods of a step, the newest last.
 
     Args:
         node: of the step, as the server lists it.
@@ -49,24 +49,24 @@ def pods_below(node: Any, details: Iterable[Any]) -> Iterator[str]:
 
 
 def children(node: Any) -> list[str]:
-    """Identities of the children of a node, which the server calls names of pods."""
+    """IDs of the children of a node, which the server calls pod names."""
     return [child.pod_name for child in node.child_tasks or () if child.pod_name]
 
 
 def pod_name(identity: str, template: str) -> str:
-    """The name of a pod: the workflow's, the template's and the node's hash."""
+    """The name of a pod: workflow, template and hash of the node."""
     workflow, _, digits = identity.rpartition("-")
     return f"{workflow}-{template}-{digits}"
 
 
 def template_of(step: str, document: dict[str, Any]) -> str | None:
-    """The name of the template by which Kubeflow Pipelines 2.17 makes the pods of a step, None where it is not there.
+    """The name of the template from which Kubeflow Pipelines 2.17 creates the pods of a step; None if there is none.
 
     It depends on whether the task has a retry policy and on how many annotations and labels its pod is given.
 
     Args:
         step: name of the step.
-        document: of a pipeline version: the pipeline and what the platform adds.
+        document: of a pipeline version: the pipeline and its platform configuration.
     """
     pipeline = document.get("pipeline_spec", document)
     components = pipeline.get("components", {})

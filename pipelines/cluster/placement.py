@@ -1,4 +1,4 @@
-"""Puts what the cluster's settings say on the tasks of the DAG, through kfp and kfp-kubernetes."""
+"""Applies the settings of the cluster to the tasks of the DAG, by kfp and kfp-kubernetes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pipelines.config.cluster import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, Clust
 from pipelines.config.resources import StepResources
 
 APP = "wikigpt"
-# Counted from the start of the first attempt (kubeflow/pipelines#13452): the default of an hour would leave a training
-# that fails in its second hour without a retry.
+# Counted from the start of the first attempt (kubeflow/pipelines#13452): with the default of an hour, a training that
+# fails in its second hour would not be retried.
 RETRY_WINDOW = "24h"
-_BY_A_TAG = "by a tag, whose bytes may change under a run"
+_BY_A_TAG = "by a tag, which may name other bytes later"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("WIKIGPT_WEBHOOK",)
 
 
 def require_image(cluster: ClusterSettings) -> None:
-    """Holds the image against what a cluster needs.
+    """Checks the image of the steps.
 
     Raises:
-        Failure: there is none, or its name may mean other bytes tomorrow.
+        Failure: there is none, or its name is not a digest.
     """
     if not cluster.image:
         raise Failure(
@@ -46,7 +46,7 @@ def require_image(cluster: ClusterSettings) -> None:
 
 
 def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], None]:
-    """What the DAG calls for each of its tasks when it is compiled for a cluster.
+    """The function that the DAG calls for each task when it is compiled for a cluster.
 
     Raises:
         Failure: the image cannot be used.
@@ -60,7 +60,7 @@ def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], Non
 
 
 def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
-    """Puts image, resources, environment, identity, labels and limits of a step on its task."""
+    """Sets image, resources, environment, user, labels and limits of a step on its task."""
     place = cluster.resources_of(step)
     task.set_container_image(cluster.image)
     task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
@@ -79,7 +79,7 @@ def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
 
 
 def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
-    """The limits of a whole run: its deadline, and how long its pods are kept."""
+    """The deadline of a whole run, and how long its pods are kept."""
     return dsl.PipelineConfig(
         active_deadline_seconds=cluster.run_deadline_seconds,
         ttl_seconds_after_success=cluster.keep_success_seconds,
@@ -108,7 +108,7 @@ def _resources(task: dsl.PipelineTask, place: StepResources, cluster: ClusterSet
 
 
 def _queue(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
-    """Kueue's labels, on the pods for whose GPU one may have to wait; it admits them one by one."""
+    """Sets Kueue's labels on the pods that need a GPU. Kueue admits them one by one."""
     if step in QUEUED and cluster.queue:
         kubernetes.add_pod_label(task, "kueue.x-k8s.io/queue-name", cluster.queue)
         if cluster.priority:
@@ -116,7 +116,7 @@ def _queue(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
 
 
 def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:
-    """Addresses from the config map, credentials from Secrets, each under the name that the step reads."""
+    """Sets addresses from the config map and credentials from Secrets, under the names that the step reads."""
     task.set_env_variable(DEADLINE_VARIABLE, str(cluster.run_deadline_seconds))
     kubernetes.use_config_map_as_env(task, cluster.config_map, _named(REQUIRED_KEYS))
     kubernetes.use_config_map_as_env(task, cluster.config_map, _named(OPTIONAL_KEYS), optional=True)
@@ -129,5 +129,5 @@ def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:
 
 
 def _named(keys: tuple[str, ...]) -> dict[str, str]:
-    """Variables by the key that gives each its value: of the same name, save for MLflow's, see `use_own_variables`."""
+    """Maps keys to variables: equal names, except for MLflow's, see `use_own_variables`."""
     return {key: OWN_VARIABLES.get(key, key) for key in keys}

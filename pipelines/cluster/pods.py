@@ -1,4 +1,4 @@
-"""The pods of a run, where Kubernetes lets us see them: why one waits or ended, what one printed."""
+"""The pods of a run, if Kubernetes is accessible: why they wait or failed, and their logs."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _WAITING = {
     "ImagePullBackOff": "its image cannot be pulled",
     "InvalidImageName": "the name of its image is wrong",
     "CreateContainerConfigError": "a Secret or a ConfigMap that it needs is missing",
-    "CreateContainerError": "its container cannot be made",
+    "CreateContainerError": "its container cannot be created",
     "RunContainerError": "its container cannot be started",
     "CrashLoopBackOff": "its container keeps failing",
 }
 _ENDED = {
-    "OOMKilled": "killed for its memory: it reached the limit",
-    "DeadlineExceeded": "ended by its time-out",
+    "OOMKilled": "killed because it reached its memory limit",
+    "DeadlineExceeded": "stopped by its time-out",
     "Evicted": "evicted from its node",
     "Preempted": "preempted by a pod of higher priority",
 }
 _UNSCHEDULED = {"SchedulingGated": "it waits in its queue"}
 _TERMINATED = "ended by a signal (exit code 143): its pod was deleted, or the run was cancelled"
-# Argo's words for the end of a pod, which outlive the pod: as in `main: OOMKilled (exit code 1)`.
+# Argo's messages about the end of a pod, such as `main: OOMKilled (exit code 1)`. They are kept longer than the pod.
 _ARGO = (
     (re.compile(r"OOMKilled"), _ENDED["OOMKilled"]),
     (re.compile(r"longer than the specified deadline"), _ENDED["DeadlineExceeded"]),
@@ -48,9 +48,9 @@ class Pods:
 
     Attributes:
         run_id: of the run.
-        by_step: Kubernetes' pods.
-        note: why nothing can be seen, or what a driver of Kubeflow Pipelines waits for; None where nothing is amiss.
-        kubernetes: None where it cannot be reached.
+        by_step: the pods.
+        note: why pods cannot be listed, or what a driver of Kubeflow Pipelines waits for; otherwise None.
+        kubernetes: None if it cannot be reached.
     """
 
     run_id: str
@@ -59,7 +59,7 @@ class Pods:
     kubernetes: Kubernetes | None = None
 
     def log(self, step: str) -> str | None:
-        """What the newest pod of a step printed; None where it is gone or tells nothing."""
+        """The log of the newest pod of a step; None if it does not exist or cannot be read."""
         for pod in reversed(self.by_step.get(step, [])):
             try:
                 if self.kubernetes and (text := self.kubernetes.log(pod.metadata.name)) is not None:
@@ -69,7 +69,7 @@ class Pods:
         return None
 
     def end_of(self, step: str) -> str | None:
-        """How the last pod of a step ended in the words of the workflow, which outlives single pods."""
+        """Why the last pod of a step failed, from the workflow, which is kept longer than pods."""
         name = re.compile(rf"\.{re.escape(step)}(\(\d+\))?\.executor(\(\d+\))?")
         nodes = [node for node in self._nodes if node.get("type") == "Pod" and name.search(node.get("name", ""))]
         newest = max(nodes, key=lambda node: node.get("startedAt") or "", default={})
@@ -89,7 +89,7 @@ def list_pods(access: Access, run_id: str) -> Pods:
         kubernetes = Kubernetes(access)
         listed = kubernetes.pods(run_id)
     except NotVisible as not_visible:
-        return Pods(run_id, note=f"{not_visible}, so the pods cannot be seen")
+        return Pods(run_id, note=f"{not_visible}, so the pods cannot be listed")
     by_step: dict[str, list[Any]] = {}
     for pod in listed:
         by_step.setdefault((pod.metadata.labels or {}).get(STEP_LABEL, ""), []).append(pod)
@@ -97,29 +97,29 @@ def list_pods(access: Access, run_id: str) -> Pods:
 
 
 def explain(status: RunStatus, pods: Pods) -> RunStatus:
-    """The status with the reasons that the pods tell."""
+    """Adds the reasons from the pods to a status."""
     return replace(status, steps=tuple(_explain(step, pods) for step in status.steps))
 
 
 def reason(pod: Any) -> str | None:
-    """Why a pod waits or has failed, in words; None where it runs or has ended well."""
+    """Why a pod waits or failed, as a phrase; None if it runs or succeeded."""
     status = pod.status
     if status.reason in _ENDED:
         return _sentence(_ENDED[status.reason], status.message)
     for condition in status.conditions or ():
         if condition.type == "PodScheduled" and condition.status == "False":
-            return _sentence(_UNSCHEDULED.get(condition.reason, "no node takes it"), condition.message)
+            return _sentence(_UNSCHEDULED.get(condition.reason, "no node can run it"), condition.message)
     for container in [*(status.init_container_statuses or ()), *(status.container_statuses or ())]:
         waiting, ended = container.state.waiting, container.state.terminated
         if waiting and waiting.reason in _WAITING:
             return _sentence(_WAITING[waiting.reason], waiting.message)
         if ended and ended.exit_code:
             return _sentence(_ended(container.name, ended), ended.message)
-    return "its container is being made" if status.phase == "Pending" else None
+    return "its container is being created" if status.phase == "Pending" else None
 
 
 def reason_of_node(message: str | None) -> str | None:
-    """What the workflow's message about a pod means; None where it only names an exit code, or there is none."""
+    """The meaning of the workflow's message about a pod; None if there is none or it names only an exit code."""
     for pattern, words in _ARGO:
         if message and (match := pattern.search(message)):
             return words.format(**match.groupdict())
@@ -127,7 +127,7 @@ def reason_of_node(message: str | None) -> str | None:
 
 
 def is_exit_code_only(reason: str | None) -> bool:
-    """Whether a reason says no more than an exit code, so that the failure which the step recorded says more."""
+    """Whether a reason is only an exit code, so that the failure in the log says more."""
     return reason is None or reason.startswith("container ")
 
 
@@ -138,7 +138,7 @@ def _ended(container: str, ended: Any) -> str:
 
 
 def _driver_note(pods: list[Any]) -> str | None:
-    """What the newest pod waits for that is no step's: before each step a driver of Kubeflow Pipelines runs."""
+    """What the newest driver pod waits for: Kubeflow Pipelines runs a driver before each step."""
     waits = reason(pods[-1]) if pods and pods[-1].status.phase == "Pending" else None
     return f"the driver pod {pods[-1].metadata.name} waits: {waits}" if waits else None
 

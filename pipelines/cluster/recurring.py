@@ -1,24 +1,27 @@
-"""Schedules on the server, where they are called recurring runs.
+"""Schedules on the server, which calls them recurring runs.
 
-A recurring run cannot be changed, and a second one of the same name would run beside the first. So each carries the
-digest of its content in its description: an unchanged one is left alone, a changed one is replaced, the new one enabled
-before the old one goes. The version of the server is part of the content: a recurring run keeps the launcher and driver
-images of the day on which it was made, also after an upgrade (kubeflow/pipelines#13933).
+A recurring run cannot be changed, and a second one of the same name would run beside the first. So each has the digest
+of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new one is
+enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps the
+launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import digest_of
 from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule
-from pipelines.cluster.submission import EXPERIMENT, Package, new_name, send, start
-from pipelines.cluster.versions import Version, equals, experiment_id, find_experiment
+from pipelines.cluster.submission import EXPERIMENT, Package, find_sent, new_name, send, start
+from pipelines.cluster.versions import Version, create_pipeline, equals, experiment_id, find_experiment, find_pipeline
+from pipelines.stages import Change
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -29,50 +32,91 @@ _CONTENT = re.compile(
 )
 
 
+Action = Literal["created", "replaced", "unchanged"]
+
+
 @dataclass(frozen=True)
-class Applied:
-    """What applying a schedule came to.
+class SchedulePlan:
+    """What applying a schedule changes on the server.
 
     Attributes:
         name: of the schedule.
-        action: what was done.
-        paused: whether it is paused, as somebody left it.
-        retired: how many recurring runs were retired.
+        stages: the changes, in order.
+        action: what becomes of the schedule.
+        paused: whether it stays paused, as somebody left it.
+        retired: how many recurring runs are deleted.
     """
 
     name: str
-    action: Literal["created", "replaced", "unchanged"]
+    stages: list[Change]
+    action: Action
     paused: bool
     retired: int
 
 
-def apply_schedule(cluster: Cluster, schedule: Schedule, sent: Package) -> Applied:
-    """Makes the server do what a schedule says, and nothing where it does.
+def plan_schedules(cluster: Cluster, wanted: Iterable[tuple[Schedule, Package]]) -> list[SchedulePlan]:
+    """Lists the stages after which the server does what the schedules say, and changes nothing.
+
+    The stages of one schedule count on those of the schedules before it. A stage that fails leaves the old schedule in
+    place: the new one is created before the old one is deleted.
+
+    Args:
+        cluster: the server.
+        wanted: schedules with the packages that their runs start.
 
     Raises:
-        Failure: the server cannot be asked, or refuses; then the old schedule still stands.
+        Failure: the namespace does not exist, the server cannot be reached, or it refuses.
+    """
+    planned: set[str] = set()
+    return [_plan(cluster, schedule, package, planned) for schedule, package in wanted]
+
+
+def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[str]) -> SchedulePlan:
+    """The plan for one schedule.
+
+    Args:
+        cluster, schedule, package: see `plan_schedules`.
+        planned: descriptions of stages that another schedule has brought and this one shares; it is extended.
     """
     from pipelines.training import NAME
 
-    version, experiment = send(cluster, sent, NAME), experiment_id(cluster, EXPERIMENT)
-    digest = _digest(schedule, sent, version, cluster.version)
+    version_name, version = find_sent(cluster, package, NAME)
+    shared: list[Change] = []
+    if version is None:
+        if find_pipeline(cluster, NAME) is None:
+            shared.append(Change(f"create pipeline {NAME}", partial(create_pipeline, cluster, NAME)))
+        upload = partial(send, cluster, package, NAME)
+        shared.append(Change(f"upload pipeline version {version_name} of {NAME}", upload))
+    if find_experiment(cluster, EXPERIMENT) is None:
+        shared.append(Change(f"create experiment {EXPERIMENT}", partial(experiment_id, cluster, EXPERIMENT)))
+    stages = [stage for stage in shared if stage.description not in planned]
+    planned.update(stage.description for stage in shared)
+
+    digest = _digest(schedule, package, version_name, cluster.version)
     before = recurring_runs(cluster, schedule.name)
-    same = [run for run in before if content(run)["digest"] == digest]
+    kept = next((run for run in before if content(run)["digest"] == digest), None)
     paused = bool(before) and all(run.status == "DISABLED" for run in before)
-    kept = same[0] if same else _create(cluster, schedule, sent, version, experiment, digest, paused=paused)
-    if kept.status == "DISABLED" and not paused:
-        _switch(cluster, kept, on=True)
-    others = [run for run in before if run.recurring_run_id != kept.recurring_run_id]
-    for run in others:
-        retire(cluster, run)
-    action: Literal["created", "replaced", "unchanged"] = "unchanged" if same else "replaced" if before else "created"
-    return Applied(schedule.name, action, paused, len(others))
+    if kept is None:
+        when = f"{schedule.cron.words} ({schedule.cron.time_zone}), profile {package.profile}"
+        create = partial(_create, cluster, schedule, package, digest, paused=paused)
+        state = "paused recurring run" if paused else "recurring run"
+        stages.append(Change(f"create {state} {schedule.name}: {when}, content {digest}", create))
+    elif kept.status == "DISABLED" and not paused:
+        enable = partial(_switch, cluster, kept, on=True)
+        stages.append(Change(f"enable recurring run {schedule.name}, {kept.recurring_run_id}", enable))
+    others = [run for run in before if run is not kept]
+    stages += [
+        Change(f"delete recurring run {schedule.name}, {run.recurring_run_id}", partial(retire, cluster, run))
+        for run in others
+    ]
+    action: Action = "unchanged" if kept else "replaced" if before else "created"
+    return SchedulePlan(schedule.name, stages, action, paused, len(others))
 
 
 def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
-    """The recurring runs that we applied, the newest first, of one name or of all.
+    """The recurring runs that wikigpt applied, the newest first, of one name or of all.
 
-    One that somebody made by hand is not ours, whatever it is called.
+    A recurring run that somebody created by hand is never one of them, whatever its name.
     """
     if (experiment := find_experiment(cluster, EXPERIMENT)) is None:
         return []
@@ -89,7 +133,7 @@ def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
 
 
 def content(run: Any) -> dict[str, str]:
-    """What the description of a recurring run says of its content: time_zone, profile, server, digest."""
+    """Parses the description of a recurring run: time_zone, profile, server, digest."""
     match = _CONTENT.search(run.description)
     assert match is not None
     return match.groupdict()
@@ -113,24 +157,24 @@ def named(cluster: Cluster, name: str) -> list[Any]:
 
 
 def pause(cluster: Cluster, name: str) -> None:
-    """Stops a schedule from starting runs; the run that goes on now is left alone."""
+    """Stops a schedule from starting runs. A run in progress continues."""
     for run in named(cluster, name):
         _switch(cluster, run, on=False)
 
 
 def resume(cluster: Cluster, name: str) -> None:
-    """Lets a schedule start runs again. Nights that passed meanwhile are not made up for."""
+    """Lets a schedule start runs again. Missed runs are not made up for."""
     _switch(cluster, named(cluster, name)[0], on=True)
 
 
 def delete(cluster: Cluster, name: str) -> None:
-    """Takes a schedule off the server; its runs stay, also one that goes on now."""
+    """Deletes a schedule from the server. Its runs stay, also one in progress."""
     for run in named(cluster, name):
         retire(cluster, run)
 
 
 def trigger(cluster: Cluster, name: str) -> str:
-    """Starts a run now, with what the schedule would start, and gives its identity."""
+    """Starts the run of a schedule now, and returns its ID."""
     require_namespace(cluster.access)
     run = named(cluster, name)[0]
     reference = run.pipeline_version_reference
@@ -140,11 +184,11 @@ def trigger(cluster: Cluster, name: str) -> str:
 
 
 def retire(cluster: Cluster, run: Any) -> None:
-    """Takes a recurring run off the server, without its runs: Kubernetes would end them with their owner."""
+    """Deletes a recurring run but keeps its runs, which Kubernetes would delete with their owner."""
     from pipelines.cluster.errors import Missing
 
     _switch(cluster, run, on=False)
-    with suppress(Missing):  # it is gone, and only the answer was lost
+    with suppress(Missing):  # it was deleted, and only the answer was lost
         cluster.call_with_retry(
             f"schedule {run.display_name}",
             cluster.client.recurring_runs.recurring_run_service_delete_recurring_run,
@@ -162,30 +206,32 @@ def _switch(cluster: Cluster, run: Any, *, on: bool) -> None:
 def _create(
     cluster: Cluster,
     schedule: Schedule,
-    sent: Package,
-    version: Version,
-    experiment: str,
+    package: Package,
     digest: str,
     *,
     paused: bool,
 ) -> Any:
     import kfp_server_api as api
 
+    from pipelines.training import NAME
+
+    version = send(cluster, package, NAME)  # finds what the stage before it uploaded
+
     server = f" to Kubeflow Pipelines {cluster.version}" if cluster.version else ""
     wanted = api.V2beta1RecurringRun(
         display_name=schedule.name,
-        description=f"{schedule.cron.words} ({schedule.cron.time_zone}). Profile {sent.profile}."
+        description=f"{schedule.cron.words} ({schedule.cron.time_zone}). Profile {package.profile}."
         f" Applied by wikigpt{server}, content {digest}.",
-        experiment_id=experiment,
+        experiment_id=experiment_id(cluster, EXPERIMENT),
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
         ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={"settings": sent.settings}),
+        runtime_config=api.V2beta1RuntimeConfig(parameters={"settings": package.settings}),
         trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=schedule.cron.expression)),
         mode=api.RecurringRunMode.DISABLE if paused else api.RecurringRunMode.ENABLE,
         max_concurrency="1",
         no_catchup=True,
-        service_account=sent.service_account,
+        service_account=package.service_account,
     )
 
     def find() -> Any | None:
@@ -199,6 +245,8 @@ def _create(
     )
 
 
-def _digest(schedule: Schedule, sent: Package, version: Version, server: str) -> str:
+def _digest(schedule: Schedule, package: Package, version_name: str, server: str) -> str:
     cron = schedule.cron
-    return digest_of([cron.expression, cron.time_zone, version.name, sent.settings, sent.service_account, server])[:16]
+    return digest_of(
+        [cron.expression, cron.time_zone, version_name, package.settings, package.service_account, server]
+    )[:16]

@@ -1,4 +1,4 @@
-"""What the server knows of a run, in the words of our steps."""
+"""The status of a run and its steps, from the answer of the server."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StepStatus:
 
     Attributes:
         name: of the step.
-        state: succeeded, failed, cancelled, running, pending, skipped (there was nothing to train), omitted (a step
-            before it did not succeed), "not started", or "not finished" in a run that has ended.
-        seconds: that it took, or takes so far; None before it started.
-        nodes: identities of its pods in the Argo workflow, the newest last.
-        reason: why it waits or failed, where that is known.
+        state: succeeded, failed, cancelled, running, pending, skipped (there was nothing to train), omitted (an earlier
+            step did not succeed), "not started", or "not finished" in a run that is over.
+        seconds: its duration, so far if it still runs; None before it started.
+        nodes: IDs of its pods in the Argo workflow, the newest last.
+        reason: why it waits or failed, if that is known.
     """
 
     name: str
@@ -51,43 +51,43 @@ class RunStatus:
 
     @property
     def over(self) -> bool:
-        """Whether the run has ended, in whatever way."""
+        """Whether the run succeeded, failed or was cancelled."""
         return self.state in OVER
 
     @property
     def word(self) -> str:
-        """The state as a person reads it."""
+        """The state as a word for people."""
         return {"CANCELED": "cancelled", "CANCELING": "cancelling"}.get(self.state, self.state.lower())
 
     def step(self, name: str) -> StepStatus:
-        """The step of a name."""
+        """The step with this name."""
         return next(step for step in self.steps if step.name == name)
 
 
 def get_status(cluster: Cluster, run_id: str) -> RunStatus:
-    """Asks the server for a run.
+    """Reads the status of a run from the server.
 
     Raises:
-        Failure: there is no such run, or the server cannot be asked.
+        Failure: there is no such run, or the server cannot be reached.
     """
     return parse_run(get_run(cluster, run_id))
 
 
 def get_run(cluster: Cluster, run_id: str) -> Any:
-    """The server's answer about a run.
+    """Reads a run from the server.
 
     Raises:
-        Failure: there is no such run, or the server cannot be asked.
+        Failure: there is no such run, or the server cannot be reached.
     """
     return cluster.call_with_retry(f"run {run_id}", cluster.client.runs.run_service_get_run, run_id=run_id)
 
 
 def parse_run(run: Any, now: datetime | None = None) -> RunStatus:
-    """Reads the server's answer.
+    """Converts the answer of the server to a status.
 
     Args:
-        run: as the client gives it.
-        now: for the time that a running step has taken so far.
+        run: the answer.
+        now: ends the duration of a running step.
     """
     now = now or datetime.now(UTC)
     details = (run.run_details.task_details if run.run_details else None) or []
@@ -104,12 +104,12 @@ def parse_run(run: Any, now: datetime | None = None) -> RunStatus:
 
 
 def _state(run: Any) -> str:
-    """The state of a run; one that failed while it was being cancelled was cancelled."""
+    """The state of a run. If it failed while it was being cancelled, it counts as cancelled."""
     return "CANCELED" if run.state == "FAILED" and _cancelled_at(run) else run.state or "PENDING"
 
 
 def _cancelled_at(run: Any) -> datetime | None:
-    """When somebody asked for the end of the run, the last time."""
+    """The time of the last request to cancel the run."""
     return max((entry.update_time for entry in run.state_history or () if entry.state == "CANCELING"), default=None)
 
 
@@ -135,7 +135,7 @@ def _step(
 
 
 def _word(node: Any, details: Sequence[Any], run_state: str, cancelled_at: datetime | None) -> str:
-    """The state of a step that has begun."""
+    """The state of a step that has started."""
     ended = _moment(node.end_time)
     if run_state in OVER and not ended:
         return "cancelled" if run_state == "CANCELED" else "not finished"
@@ -147,19 +147,19 @@ def _word(node: Any, details: Sequence[Any], run_state: str, cancelled_at: datet
 
 
 def _waits(detail: Any, since: datetime) -> bool:
-    """Whether a node is a pod that waits, of a step that began then: one step runs at a time."""
+    """Whether a node is a waiting pod of the step that started at this time: only one step runs at a time."""
     is_pod = (detail.display_name or "").startswith("executor(")
     return is_pod and detail.state == "PENDING" and not _moment(detail.end_time) and detail.start_time >= since
 
 
 def _node(details: Sequence[Any], name: str) -> Any | None:
-    """The node of a name. Of two reports on it (seen after a cancel) the one that knows its end is the newer."""
+    """The node with this name. After a cancellation there may be two: the one that has an end time is the newer one."""
     found = [detail for detail in details if detail.display_name == name]
     return max(found, key=lambda node: _moment(node.end_time) is not None) if found else None
 
 
 def _moment(value: datetime | None) -> datetime | None:
-    """A time that has come: for one that has not, the server writes the beginning of 1970 or of the year 1."""
+    """A time, or None for the start of 1970 or of the year 1, which the server sends for an unknown time."""
     return None if value is None or value.year <= 1970 else value
 
 

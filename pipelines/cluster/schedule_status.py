@@ -1,4 +1,4 @@
-"""How the schedules stand: when each is due next, what its last run came to, whether a night is overdue."""
+"""The status of the schedules: when each is due, how its last run ended, and whether a scheduled run is overdue."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ScheduleStatus:
     Attributes:
         name: of the schedule.
         cron: when it is due.
-        profile: that its runs take.
+        profile: of its runs.
         paused: whether it is paused.
-        next_times: the next three, none while it is paused.
-        last_run: identity of its last run, or None.
+        next_times: the next three times; none while it is paused.
+        last_run: ID of its last run, or None.
         last_state: state of that run.
         last_time: when that run was created.
-        overdue: what is wrong, in words; None where nothing is.
-        outdated: by which other version of the server it was made, in words; None where by this one.
+        overdue: a message if a run is overdue, otherwise None.
+        outdated: a message if it was created for another version of the server, otherwise None.
     """
 
     name: str
@@ -47,10 +47,10 @@ class ScheduleStatus:
 
 
 def schedule_statuses(cluster: Cluster, now: datetime | None = None) -> list[ScheduleStatus]:
-    """Every schedule that we applied, by name.
+    """The status of every schedule that wikigpt applied, by name.
 
     Raises:
-        Failure: the server cannot be asked.
+        Failure: the server cannot be reached.
     """
     now = now or datetime.now(UTC)
     schedules = recurring_runs(cluster)
@@ -62,13 +62,13 @@ def schedule_statuses(cluster: Cluster, now: datetime | None = None) -> list[Sch
 
 
 def overdue(cron: Cron, since: datetime, last: datetime | None, now: datetime) -> datetime | None:
-    """The time at which a run was due that did not come, or None.
+    """The time of a scheduled run that did not start, or None.
 
     Args:
         cron: when runs are due.
-        since: the schedule exists.
+        since: the creation of the schedule.
         last: when its last run was created.
-        now: a run may be late by `GRACE`.
+        now: a run may start `GRACE` late.
     """
     due = cron.last_time(now - GRACE)
     if due <= since or (last is not None and last >= due - _SLACK):
@@ -99,18 +99,18 @@ def _made_by(made: str | None, server: str) -> str | None:
     if not server or made == server:
         return None
     before = f"Kubeflow Pipelines {made}" if made else "an earlier version of `wikigpt`"
-    return f"made for {before}, whose launcher it keeps, and the server is {server}: apply it again"
+    return f"created for {before}, whose launcher it keeps, but the server is {server}: apply it again"
 
 
 def _in_words(due: datetime, run: Any | None) -> str:
-    words = f"no run came at {due:%Y-%m-%d %H:%M %Z}"
+    words = f"no run started at {due:%Y-%m-%d %H:%M %Z}"
     if run is not None and run.state not in OVER:
-        return f"{words}, since the run before it goes on: {run.run_id}"
+        return f"{words}, since the previous run is still in progress: {run.run_id}"
     return f"{words}; see the log of ml-pipeline-scheduledworkflow"
 
 
 def _last_runs(cluster: Cluster, schedules: list[Any]) -> dict[str, Any]:
-    """The newest run of each schedule, by the identity of the schedule."""
+    """The newest run of each schedule, by the ID of its recurring run."""
     wanted = {schedule.recurring_run_id for schedule in schedules}
     found: dict[str, Any] = {}
     if not wanted:

@@ -1,4 +1,4 @@
-"""Schedules as code: a YAML file each, which says when which profile runs with which settings."""
+"""Schedules as code: each YAML file names a time, a profile and settings."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?")
 
 @dataclass(frozen=True)
 class Schedule:
-    """One schedule as its file says it.
+    """The schedule in one file.
 
     Attributes:
         name: of the schedule, lower case letters, digits and dashes.
         cron: when it is due.
-        profile: that its runs take.
+        profile: of its runs.
         overrides: settings of its runs, each `section.key=value`.
     """
 
@@ -37,10 +37,10 @@ class Schedule:
 
 
 def read_schedules(folder: Path) -> list[Schedule]:
-    """Every schedule of a folder, by name.
+    """Reads every schedule of a folder, by name.
 
     Raises:
-        Failure: there is none, one cannot be read, or two have the same name.
+        Failure: there is none, a file cannot be read, or two have the same name.
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in (".yaml", ".yml"))
     if not paths:
@@ -55,17 +55,17 @@ def read_schedules(folder: Path) -> list[Schedule]:
 
 
 def read_schedule(path: Path) -> Schedule:
-    """The schedule of one file.
+    """Reads the schedule in one file.
 
     Raises:
-        Failure: a key is unknown or missing, the name or the cron cannot be used.
+        Failure: a key is unknown or missing, or the name or the cron expression is not valid.
     """
     try:
         values = read_yaml(path, "schedule")
     except FileNotFoundError:
         raise _wrong("There is no such schedule", str(path), "name a YAML file") from None
 
-    def place(key: str) -> str:
+    def location(key: str) -> str:
         return f"{path}, line {values.lines[key]}" if key in values.lines else str(path)
 
     for key, line in values.lines.items():
@@ -81,17 +81,19 @@ def read_schedule(path: Path) -> Schedule:
     for key in (*_REQUIRED, "time_zone"):
         if not isinstance(values.get(key, ""), str | None):
             what = f"The {key.replace('_', ' ')} of the schedule is {safe_repr(values[key])}, which is no text"
-            raise _wrong(what, place(key), "put it in quotes")
+            raise _wrong(what, location(key), "put it in quotes")
     if not _NAME.fullmatch(values["name"]):
         remedy = "use lower case letters, digits and dashes, at most 52"
-        raise _wrong(f"The schedule cannot be called {safe_repr(values['name'])}", place("name"), remedy)
+        raise _wrong(f"The schedule cannot be called {safe_repr(values['name'])}", location("name"), remedy)
     parameters: dict[str, Any] = values.get("parameters") or {}
     if not isinstance(parameters, dict):
         what = f"The parameters of the schedule are {safe_repr(parameters)}"
-        raise _wrong(what, place("parameters"), "write them as keys with values")
+        raise _wrong(what, location("parameters"), "write them as keys with values")
     return Schedule(
         name=values["name"],
-        cron=parse(values["cron"], values.get("time_zone") or "UTC", where=place("cron"), zone_at=place("time_zone")),
+        cron=parse(
+            values["cron"], values.get("time_zone") or "UTC", where=location("cron"), zone_at=location("time_zone")
+        ),
         profile=values["profile"],
         overrides=tuple(f"{key}={json.dumps(value)}" for key, value in sorted(parameters.items())),
     )

@@ -1,4 +1,4 @@
-"""What looks like a credential among the parameters of a run: by the name of a setting, or by the form of a value."""
+"""Finds credentials among the parameters of a run, by the name of a setting or the form of a value."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _KEY = re.compile(
 
 
 def is_secret_name(key: str) -> bool:
-    """Whether a setting of this name holds a credential; those of `cluster` hold names of Secrets."""
+    """Whether the name of a setting is that of a credential. Settings of `cluster` hold names of Secrets instead."""
     return bool(_KEY.search(key)) and not key.startswith("cluster.")
 
 
 def secret_in(value: str) -> str | None:
-    """What in a value looks like a credential, in words and without the value; None where nothing does."""
+    """Describes, without the value, what in it looks like a credential; None if nothing does."""
     found = find_secret(value)
     return _WORDS[found] if found else None
 
 
 def has_path_or_query(address: str) -> bool:
-    """Whether an address has a path or a query, which is where a service puts its secret."""
+    """Whether an address has a path or a query, where services put a secret."""
     parts = urlsplit(address)
     return parts.path not in ("", "/") or bool(parts.query)

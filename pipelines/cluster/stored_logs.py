@@ -1,4 +1,4 @@
-"""The copies of logs that the launcher of Kubeflow Pipelines leaves in object storage, when a step ends by itself.
+"""Reads the copies of logs that the launcher of Kubeflow Pipelines writes to object storage when a step exits.
 
 They are at `PIPELINE_ROOT/PIPELINE/RUN/STEP/TASK/executor-logs-ATTEMPT`.
 """
@@ -26,8 +26,8 @@ class StoredLogs:
     Args:
         run: the server's answer about the run.
         step: name of the step.
-        document: what was compiled, which names the pipeline and may name a root.
-        pods: of the run; through them the cluster's settings can be seen.
+        document: the compiled pipeline, which has a name and may have a pipeline root.
+        pods: of the run, which give access to the settings of the cluster.
     """
 
     def __init__(self, run: Any, step: str, document: dict[str, Any], pods: Pods):
@@ -37,12 +37,12 @@ class StoredLogs:
 
     @property
     def address(self) -> str:
-        """Where the copies are; PIPELINE_ROOT stands for a root that is not known."""
+        """The address of the copies, with PIPELINE_ROOT for an unknown root."""
         return f"{self.root or 'PIPELINE_ROOT'}/{self._folder}"
 
     @property
     def remedy(self) -> str:
-        """How a person gets at the log."""
+        """How a person can read the log."""
         if self.root:
             return f"read the newest executor-logs-* under {self.address} with credentials of that bucket"
         return (
@@ -51,10 +51,10 @@ class StoredLogs:
         )
 
     def newest(self) -> str | None:
-        """The copy that was written last; None where there is none.
+        """The copy that was written last; None if there is none.
 
         Raises:
-            Failure: no root is known, it is no bucket that can be read by S3's protocol, or it cannot be read.
+            Failure: the pipeline root is unknown, cannot be read by S3's protocol, or access to it fails.
         """
         from components.shared.storage.s3_errors import translate_s3_errors
 
@@ -63,7 +63,7 @@ class StoredLogs:
         scheme, _, rest = self.root.partition("://")
         if scheme not in ("s3", "minio"):
             raise Failure(
-                f"{self.root} is not read by S3's protocol",
+                f"{self.root} cannot be read by S3's protocol",
                 where=self.address,
                 remedy=self.remedy,
                 exit_code=ExitCode.USAGE,
@@ -81,7 +81,7 @@ class StoredLogs:
 
 
 def _client() -> Any:
-    """boto3's, which does not try for long: somebody waits for an answer on the terminal."""
+    """boto3's client with few retries, since a person waits for the answer."""
     import boto3
     from botocore.config import Config
 
@@ -100,9 +100,9 @@ def _client() -> Any:
 
 
 def pipeline_root(run: Any, pipeline: dict[str, Any], pods: Pods) -> str | None:
-    """The root under which a run left its artifacts, or None where nobody tells it.
+    """The pipeline root of a run, or None if it is unknown.
 
-    Asked in turn: the run, what was compiled, the environment, the config map of the launcher.
+    It is taken from the run, the compiled pipeline, the environment, or the config map of the launcher, in this order.
     """
     given = (run.runtime_config.pipeline_root if run.runtime_config else None) or pipeline.get("defaultPipelineRoot")
     root = given or os.environ.get(ROOT_VARIABLE)

@@ -1,4 +1,4 @@
-"""Starts a run on the cluster: compiled, uploaded where the server does not hold it, started exactly once."""
+"""Submits a run: compiles the pipeline, uploads it unless the server has it, and starts the run exactly once."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.cluster.guards import refuse_folders, refuse_secrets
 from pipelines.cluster.namespaces import require_namespace
-from pipelines.cluster.versions import Version, equals, experiment_id, upload
+from pipelines.cluster.versions import Version, equals, experiment_id, find_version, upload, version_name
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -24,13 +25,13 @@ EXPERIMENT = "wikigpt"
 
 @dataclass(frozen=True)
 class Package:
-    """What is sent, checked, before anything was sent.
+    """What a run needs, checked before anything is sent.
 
     Attributes:
-        ir: the compiled pipeline. It depends on the profile and on what is fixed at compile time, so runs of one
-            profile share it, whatever else is set for one of them.
-        settings: of this run, JSON: the pipeline's one parameter.
-        service_account: of the pods, or None for the server's own.
+        ir: the compiled pipeline. It depends only on the profile and the settings of the cluster, so all runs of one
+            profile share it.
+        settings: of this run, as JSON: the one parameter of the pipeline.
+        service_account: of the pods, or None for the default of the server.
         profile: the name of the profile.
     """
 
@@ -51,15 +52,15 @@ class Submitted:
 
 
 def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = None) -> Package:
-    """Compiles and checks what a run needs.
+    """Compiles the pipeline and checks the settings of a run.
 
     Args:
         profile: a name, or the path of a YAML file.
-        overrides: each `section.key=value`; those of the section `cluster` are compiled in.
-        corpus: instead of the profile's.
+        overrides: each `section.key=value`. Those of the section `cluster` are compiled in.
+        corpus: replaces that of the profile.
 
     Raises:
-        Failure: a setting is wrong, a secret is among them, the image may change, or a folder of this machine is named.
+        Failure: a setting is wrong or is a secret, the image has no digest, or a setting names a local folder.
     """
     from pipelines.cluster.compiling import for_cluster
     from pipelines.config.settings import load
@@ -70,16 +71,16 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
     refuse_folders(settings)
-    travelling = for_cluster(settings).to_json()
+    passed = for_cluster(settings).to_json()
     fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
-    return Package(_compiled(fixed), travelling, settings.cluster.service_account, settings.profile)
+    return Package(_compiled(fixed), passed, settings.cluster.service_account, settings.profile)
 
 
 def submit(cluster: Cluster, sent: Package) -> Submitted:
-    """Starts a run, once, also where the server's answer is lost on the way.
+    """Starts a run exactly once, even if the answer of the server is lost.
 
     Raises:
-        Failure: the server cannot be asked, or refuses.
+        Failure: the server cannot be reached, or refuses.
     """
     from pipelines.training import NAME
 
@@ -92,16 +93,25 @@ def submit(cluster: Cluster, sent: Package) -> Submitted:
 
 
 def send(cluster: Cluster, sent: Package, pipeline: str) -> Version:
-    """Uploads the compiled pipeline of a package, where the server does not hold it.
+    """Uploads the compiled pipeline of a package, unless the server has it.
 
     Raises:
-        Failure: the namespace does not exist, the server cannot be asked, or it refuses.
+        Failure: the namespace does not exist, or the server cannot be reached or refuses.
     """
     require_namespace(cluster.access)
-    with tempfile.TemporaryDirectory() as folder:
-        ir = Path(folder) / "pipeline.yaml"
-        ir.write_bytes(sent.ir)
+    with _written(sent.ir) as ir:
         return upload(cluster, ir, pipeline)
+
+
+def find_sent(cluster: Cluster, sent: Package, pipeline: str) -> tuple[str, Version | None]:
+    """The name of the pipeline version that a package is, and that version where the server has it.
+
+    Raises:
+        Failure: the namespace does not exist, or the server cannot be reached or refuses.
+    """
+    require_namespace(cluster.access)
+    with _written(sent.ir) as ir:
+        return version_name(ir), find_version(cluster, ir, pipeline)
 
 
 def start(
@@ -112,7 +122,7 @@ def start(
     parameters: dict[str, Any],
     service_account: str | None,
 ) -> str:
-    """Starts a run of a version under a name that no other run has, and gives its identity."""
+    """Starts a run of a version under a unique name, and returns its ID."""
     import kfp_server_api
 
     def find() -> Any | None:
@@ -137,8 +147,17 @@ def start(
 
 
 def new_name(prefix: str) -> str:
-    """A name for a run, by the time and four random letters."""
+    """A name for a run: prefix, time and four random letters."""
     return f"{prefix}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+
+
+@contextmanager
+def _written(ir: bytes) -> Iterator[Path]:
+    """A file of compiled bytes: kfp's client uploads files, and a version is named after the bytes in one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        path.write_bytes(ir)
+        yield path
 
 
 def _compiled(settings: RunSettings) -> bytes:

@@ -1,10 +1,11 @@
-"""The pipeline and its versions on the server: a version is named by the digest of what was compiled."""
+"""The pipeline and its versions on the server. A version is named after the digest of the compiled pipeline."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ class Version:
         pipeline_id: of the pipeline.
         version_id: of the version.
         name: `ir-` and the first 16 hex digits of the digest.
-        uploaded: whether it was uploaded now; False where the server had it.
+        uploaded: whether it was uploaded now; False if the server had it.
     """
 
     pipeline_id: str
@@ -30,12 +31,12 @@ class Version:
 
 
 def version_name(ir: Path) -> str:
-    """The name of the version that a compiled pipeline is: the same bytes have the same name."""
+    """The name of the version of a compiled pipeline: equal bytes have equal names."""
     return f"ir-{hashlib.sha256(ir.read_bytes()).hexdigest()[:16]}"
 
 
-def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
-    """Makes sure that the server holds a compiled pipeline, and uploads it only where it does not.
+def find_version(cluster: Cluster, ir: Path, pipeline: str) -> Version | None:
+    """Finds a compiled pipeline on the server; None where the server does not have it.
 
     Args:
         cluster: the server.
@@ -43,15 +44,28 @@ def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
         pipeline: its name on the server.
 
     Raises:
-        Failure: the server cannot be asked, or refuses.
+        Failure: the server cannot be reached, or refuses.
     """
-    name, pipeline_id = version_name(ir), _pipeline_id(cluster, pipeline)
+    if (found := find_pipeline(cluster, pipeline)) is None:
+        return None
+    name = version_name(ir)
+    version = _find_version(cluster, found.pipeline_id, name, pipeline)
+    return version and Version(found.pipeline_id, version.pipeline_version_id, name, uploaded=False)
 
-    def find() -> Any | None:
-        calls = cluster.client.pipelines.pipeline_service_list_pipeline_versions
-        found = cluster.paginate(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
-        return next((version for version in found if name in (version.name, version.display_name)), None)
 
+def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
+    """Uploads a compiled pipeline, unless the server has it.
+
+    Args:
+        cluster: the server.
+        ir: the compiled pipeline.
+        pipeline: its name on the server. It is created where it does not exist.
+
+    Raises:
+        Failure: the server cannot be reached, or refuses.
+    """
+    name, pipeline_id = version_name(ir), create_pipeline(cluster, pipeline)
+    find = partial(_find_version, cluster, pipeline_id, name, pipeline)
     if version := find():
         return Version(pipeline_id, version.pipeline_version_id, name, uploaded=False)
     version = cluster.create_once(
@@ -66,8 +80,14 @@ def upload(cluster: Cluster, ir: Path, pipeline: str) -> Version:
     return Version(pipeline_id, version.pipeline_version_id, name, uploaded=True)
 
 
+def _find_version(cluster: Cluster, pipeline_id: str, name: str, pipeline: str) -> Any | None:
+    calls = cluster.client.pipelines.pipeline_service_list_pipeline_versions
+    found = cluster.paginate(f"pipeline {pipeline}", calls, "pipeline_versions", pipeline_id=pipeline_id)
+    return next((version for version in found if name in (version.name, version.display_name)), None)
+
+
 def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
-    """What a run runs, as it was compiled: the pipeline and what the platform adds; empty where that was deleted."""
+    """The compiled pipeline of a run with its platform configuration; empty if the version was deleted."""
     from pipelines.cluster.errors import Missing
 
     if not (reference := run.pipeline_version_reference):
@@ -84,18 +104,26 @@ def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
     return version.pipeline_spec or {}
 
 
-def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
+def find_pipeline(cluster: Cluster, pipeline: str) -> Any | None:
+    """The pipeline of a name, or None."""
+    answer = cluster.call_with_retry(
+        f"pipeline {pipeline}",
+        cluster.client.pipelines.pipeline_service_list_pipelines,
+        filter=equals("display_name", pipeline),
+        namespace=cluster.namespace or "",
+    )
+    return answer.pipelines[0] if answer.pipelines else None
+
+
+def create_pipeline(cluster: Cluster, pipeline: str) -> str:
+    """The id of the pipeline of a name, which is created where it does not exist.
+
+    Raises:
+        Failure: the server cannot be reached, or refuses.
+    """
     import kfp_server_api
 
-    def find() -> Any | None:
-        answer = cluster.call_with_retry(
-            f"pipeline {pipeline}",
-            cluster.client.pipelines.pipeline_service_list_pipelines,
-            filter=equals("display_name", pipeline),
-            namespace=cluster.namespace or "",
-        )
-        return answer.pipelines[0] if answer.pipelines else None
-
+    find = partial(find_pipeline, cluster, pipeline)
     found = find() or cluster.create_once(
         f"pipeline {pipeline}",
         cluster.client.pipelines.pipeline_service_create_pipeline,
@@ -106,10 +134,10 @@ def _pipeline_id(cluster: Cluster, pipeline: str) -> str:
 
 
 def experiment_id(cluster: Cluster, experiment: str) -> str:
-    """The experiment of a name, made where it does not exist.
+    """The id of the experiment of a name, which is created where it does not exist.
 
     Raises:
-        Failure: the server cannot be asked, or refuses.
+        Failure: the server cannot be reached, or refuses.
     """
     if found := find_experiment(cluster, experiment):
         return found.experiment_id
@@ -136,5 +164,5 @@ def find_experiment(cluster: Cluster, experiment: str) -> Any | None:
 
 
 def equals(key: str, value: str) -> str:
-    """The filter of a list: entries whose `key` is `value`."""
+    """A filter for lists: entries whose `key` is `value`."""
     return json.dumps({"predicates": [{"operation": "EQUALS", "key": key, "string_value": value}]})

@@ -1,4 +1,4 @@
-"""Waits for the end of a run and says how it came; ends a run."""
+"""Waits for the end of a run, and cancels runs."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def wait(
     Args:
         cluster: the server.
         run_id: of the run.
-        limit: seconds to wait at most; the run goes on after them.
-        every: seconds between two looks.
-        patience: seconds that the server may be out of reach in between.
-        on_status: called after each look.
+        limit: maximum number of seconds to wait. The run continues after them.
+        poll_seconds: seconds between two requests.
+        patience: seconds for which the server may be unreachable meanwhile.
+        on_status: is called with each status.
 
     Raises:
-        Failure: the limit was reached, the run does not exist, or the server stays out of reach.
+        Failure: the limit was reached, the run does not exist, or the server remains unreachable.
     """
     begun = reached = time.monotonic()
     while True:
@@ -51,16 +51,16 @@ def wait(
                 return status
         if limit is not None and time.monotonic() - begun > limit:
             raise Failure(
-                f"The run is not over after {limit:g} s; it goes on",
+                f"The run is not over after {limit:g} s; it continues",
                 where=f"run {run_id}",
-                remedy=f"look at it by `wikigpt status {run_id}`, or end it by `wikigpt cancel {run_id}`",
+                remedy=f"see `wikigpt status {run_id}`, or cancel it by `wikigpt cancel {run_id}`",
                 exit_code=ExitCode.TIMED_OUT,
             )
         time.sleep(poll_seconds)
 
 
 def wait_for_cancellation(cluster: Cluster, run_id: str) -> RunStatus:
-    """Waits for the end of a run that is being cancelled, which takes about ten seconds; then it is as it is."""
+    """Waits for the end of a run that is being cancelled, for three times as long as it usually takes."""
     try:
         return wait(cluster, run_id, limit=CANCEL_TIMEOUT, poll_seconds=1.0)
     except Failure as failure:
@@ -70,7 +70,7 @@ def wait_for_cancellation(cluster: Cluster, run_id: str) -> RunStatus:
 
 
 def require_success(status: RunStatus) -> None:
-    """Turns the end of a run into the exit code of the command.
+    """Raises a failure unless the run succeeded.
 
     Raises:
         Failure: the run failed or was cancelled.
@@ -95,10 +95,10 @@ def require_success(status: RunStatus) -> None:
 
 
 def cancel(cluster: Cluster, run_id: str) -> RunStatus:
-    """Ends a run. One that was cancelled before stays so.
+    """Cancels a run. Nothing happens if it is already cancelled.
 
     Raises:
-        Failure: the run is over in another way, or does not exist.
+        Failure: the run succeeded or failed, or does not exist.
     """
     status = get_status(cluster, run_id)
     if status.state in ("CANCELING", "CANCELED"):

@@ -1,4 +1,4 @@
-"""What is fixed when the pipeline is compiled for a cluster: image, resources, secrets by name, time limits."""
+"""The settings that are compiled into the pipeline for a cluster: image, resources, names of Secrets, time limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pipelines.steps import STEPS
 REQUIRED_KEYS = ("WIKIGPT_STORE", "MLFLOW_TRACKING_URI")
 OPTIONAL_KEYS = ("AWS_ENDPOINT_URL_S3", "AWS_REGION", "WIKIGPT_S3_PATH_STYLE")
 
-# What Kubernetes takes for the name of an object, for a key and a value of a label, and for a resource.
+# Names of objects, keys and values of labels, and names of resources that Kubernetes accepts.
 _OBJECT = Form(
     r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
     "the name of an object of Kubernetes: lower case letters, digits and dashes",
@@ -33,8 +33,8 @@ _VALUE = Form(
     r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", "a value of a label of Kubernetes: letters, digits and dashes"
 )
 _IMAGE = Form(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
-_ID = 2**31 - 1  # the largest of a user or a group that Kubernetes takes
-# Also a value of a label, which is no longer than 63 characters.
+_ID = 2**31 - 1  # the largest user or group ID that Kubernetes accepts
+# The name is also a label value, which has at most 63 characters.
 _LABELLED = Form(
     r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?", "a name of Kubernetes, of at most 63 lower case letters, digits and dashes"
 )
@@ -43,13 +43,13 @@ _DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 def is_immutable(image: str) -> bool:
-    """Whether the name of an image holds the digest of its content, so that it names the same bytes for ever."""
+    """Whether the name of an image contains the digest of its content, so that it always names the same bytes."""
     return _DIGEST.fullmatch(image) is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Toleration:
-    """A taint of a node that a pod puts up with, in Kubernetes' words."""
+    """A taint of a node that a pod tolerates, in the terms of Kubernetes."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
@@ -73,29 +73,28 @@ class ClusterSettings:
     """The section `cluster` of a profile.
 
     Attributes:
-        image: every step's, by digest: `registry/wikigpt@sha256:…`. KFP, the store and a person who looks at a run
-            must all mean the same bytes.
+        image: of every step, by digest: `registry/wikigpt@sha256:…`. KFP, the store and the reader of a run must mean
+            the same bytes.
         allow_mutable_image: accept an image by tag.
         image_pull_secrets: names of Secrets with the registry's credentials.
-        service_account: of the pods, which `infra/base/runs` makes; None takes the one that Kubeflow Pipelines was
-            installed with.
+        service_account: of the pods. `infra/base/runs` creates it; None uses the default of Kubeflow Pipelines.
         config_map: holds WIKIGPT_STORE and MLFLOW_TRACKING_URI, and may hold the other variables of `OPTIONAL_KEYS`.
-        s3_secret: holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None where the service account has the right.
+        s3_secret: holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None if the service account has the permission.
         mlflow_secret: holds MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None without authentication.
-        notify_secret: may hold WIKIGPT_WEBHOOK, an address to which the notice is posted; None where there is none.
-        gpu_type: the resource that the device plugin offers.
+        notify_secret: may hold WIKIGPT_WEBHOOK, the address to which notify posts; None if there is none.
+        gpu_type: the resource name of the device plugin.
         gpu_node_selector: labels of the nodes of the GPU pool.
         gpu_tolerations: taints of the GPU pool.
         queue: a LocalQueue of Kueue in the namespace of the runs, in which the pods of train and evaluate wait for
-            their quota; None where there is no Kueue.
-        priority: a WorkloadPriorityClass of Kueue: the place of these pods in the queue. It needs a queue, since
+            their quota; None if there is no Kueue.
+        priority: a WorkloadPriorityClass of Kueue, which orders these pods in the queue. It needs a queue, since
             kfp-kubernetes 2.17 sets no priorityClassName on a pod.
-        run_as_user: numeric user of the containers; None takes the image's, which is not root either.
+        run_as_user: numeric user of the containers; None uses that of the image, which is not root.
         run_as_group: likewise.
         run_deadline_seconds: of the whole run, queueing included.
         keep_success_seconds: how long the pods of a run that succeeded, and their logs, are kept.
         keep_failure_seconds: likewise of one that failed.
-        download, validate, tokenize, train, evaluate, register, notify: the place of each step.
+        download, validate, tokenize, train, evaluate, register, notify: the resources of each step.
     """
 
     image: Annotated[str, _IMAGE] = ""
@@ -143,5 +142,5 @@ class ClusterSettings:
                 )
 
     def resources_of(self, step: str) -> StepResources:
-        """The place of a step, by the step's name."""
+        """The resources of the step with this name."""
         return getattr(self, step)

@@ -1,4 +1,4 @@
-"""Paths that a person named, as the processes below a command need them: absolute, whatever is in their way."""
+"""Makes paths absolute, for the processes that a command starts in other folders."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SCHEME = r"(s3|gs|hf|https?|file|models|runs):"
 
 
 def absolute(path: Path | str, option: str) -> Path:
-    """The path without `~`, links and relative parts; what is at it need not exist.
+    """Resolves `~`, links and relative parts. The path need not exist.
 
     Args:
-        path: as it was given.
-        option: that it was given by.
+        path: as the user wrote it.
+        option: names the path in messages.
 
     Raises:
-        Failure: it has no absolute form that every library reads alike.
+        Failure: it has no absolute form that all libraries read in the same way.
     """
     path = Path(path)
     if re.fullmatch(_SCHEME, path.parts[0] if path.parts else ""):
@@ -52,7 +52,7 @@ def absolute(path: Path | str, option: str) -> Path:
 
 
 def require_working_folder() -> None:
-    """Refuses to work in a folder that was deleted.
+    """Requires that the working folder exists.
 
     Raises:
         Failure: it was.

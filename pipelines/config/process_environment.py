@@ -1,4 +1,4 @@
-"""What libraries ask of the system about this process, and what a process below it needs to find this code."""
+"""The environment of this process, which libraries rely on, and of its child processes, which must find this code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ROOT = Path(__file__).parents[2]
 
 
 def complete_environment() -> None:
-    """Gives this process, and those below it, what libraries take for granted, and modules from where ours come.
+    """Sets the variables that libraries need in this process and its children, and the import path of this code.
 
-    A user without an entry in the system's list has no name, and without HOME no folder; a shell's mktemp, other than
-    Python, looks nowhere but in TMPDIR.
+    A user without an entry in the password database has no name, and without HOME no home folder. The mktemp of a shell
+    uses only TMPDIR, other than Python.
     """
     try:
         getpass.getuser()
@@ -33,8 +33,8 @@ def complete_environment() -> None:
 
 
 def child_variables() -> dict[str, str]:
-    """Variables of a process below this one: it finds this code where this process did, and imports nothing that
-    happens to be in the working folder.
+    """Variables for child processes: they import this code from where this process did, and nothing from the working
+    folder.
     """
     variables = {"PYTHONSAFEPATH": "1"}
     installed = str(_ROOT) in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
@@ -45,13 +45,13 @@ def child_variables() -> dict[str, str]:
 
 
 def _import_paths() -> set[str]:
-    with suppress(FileNotFoundError):  # the working folder, which relative paths begin at, was deleted
+    with suppress(FileNotFoundError):  # the working folder, from which relative paths start, was deleted
         return {str(Path(path).absolute()) for path in sys.path}
     return set(sys.path)
 
 
 def _private_folder() -> str:
-    """A folder for this user's caches that no other user can have filled."""
+    """A folder for this user's caches that no other user can write to."""
     folder = Path(tempfile.gettempdir()) / f"wikigpt-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()

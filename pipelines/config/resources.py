@@ -1,4 +1,4 @@
-"""Places: what the pod of each step asks of its node."""
+"""Resources, time-outs and retries of the pod of each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def in_bytes(memory: str) -> int:
     """Bytes of a Kubernetes quantity of memory, as in `8Gi` or `500M`.
 
     Raises:
-        ValueError: it is no such quantity.
+        ValueError: the text is no such quantity.
     """
     if not (match := _MEMORY.fullmatch(memory)):
         raise ValueError(f"{safe_repr(memory)} is no quantity of memory, as 8Gi is")
@@ -30,7 +30,7 @@ def in_cores(cpu: str) -> float:
     """Cores of a Kubernetes quantity of CPU, as in `4` or `500m`.
 
     Raises:
-        ValueError: it is no such quantity.
+        ValueError: the text is no such quantity.
     """
     if not _CPU.fullmatch(cpu):
         raise ValueError(f"{safe_repr(cpu)} is no number of cores, as 500m or 4 is")
@@ -39,12 +39,12 @@ def in_cores(cpu: str) -> float:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A Kubernetes quantity within bounds, which are quantities too.
+    """The limits of a Kubernetes quantity, which are quantities too.
 
     Attributes:
-        low, high: the bounds.
-        read: makes a number of a quantity, or raises ValueError.
-        form: of one in words, as in "cores, as in 500m or 4".
+        low, high: the limits.
+        read: converts a quantity to a number, or raises ValueError.
+        form: describes a quantity, as in "cores, as in 500m or 4".
     """
 
     low: str
@@ -65,9 +65,9 @@ class Quantity:
 
 
 _CORES = Quantity("1m", "1024", in_cores, "cores, as in 500m or 4")
-# A container of less does not start.
+# A container with less memory does not start.
 _BYTES = Quantity("16Mi", "64Ti", in_bytes, "a quantity of memory, as in 8Gi")
-# Of Argo Workflows, whose numbers of seconds have 32 bits.
+# Argo Workflows stores seconds in 32 bits.
 SECONDS = Range(1, 2**31 - 1)
 _GPUS = Range(0, 64)
 _RETRIES = Range(0, 100)
@@ -75,21 +75,21 @@ _RETRIES = Range(0, 100)
 
 @dataclass(frozen=True, kw_only=True)
 class StepResources:
-    """What the pod of one step asks of its node.
+    """Resources, time-out and retries of the pod of one step.
 
     Attributes:
         cpu_request: cores that the scheduler reserves, as in `500m` or `4`.
         cpu_limit: cores that the kernel grants at most.
-        memory_request: that the scheduler reserves, as in `8Gi`.
-        memory_limit: above which the kernel kills; the memory volume at /dev/shm counts too.
-        gpus: of the cluster's `gpu_type`; with any, the step runs in the GPU pool.
-        shared_memory: most that /dev/shm may hold, through which NCCL moves data between the processes of one pod; it
-            reserves nothing, and what is written counts as memory. None leaves the runtime's 64 MiB.
-        timeout_seconds: of one attempt, after which Kubernetes ends its pod.
-        retries: after the first attempt. An attempt goes on from what the one before it published.
+        memory_request: bytes that the scheduler reserves, as in `8Gi`.
+        memory_limit: bytes above which the kernel kills the container; the memory volume at /dev/shm counts too.
+        gpus: the number of GPUs of the cluster's `gpu_type`; a step with GPUs runs in the GPU pool.
+        shared_memory: the size limit of /dev/shm, through which NCCL moves data between the processes of one pod. It
+            reserves nothing, and its contents count as memory. None keeps the runtime's 64 MiB.
+        timeout_seconds: of one attempt, after which Kubernetes stops its pod.
+        retries: after the first attempt. An attempt continues from what the previous one published.
     """
 
-    # Read by pydantic where YAML becomes values: a key that is mistyped is an error, not a default.
+    # For pydantic, when it parses YAML: a mistyped key is an error, not a default.
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
     cpu_request: Annotated[str, _CORES] = "500m"
@@ -118,7 +118,7 @@ class StepResources:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizeResources(StepResources):
-    """Training a BPE keeps the pair counts of the whole train split in memory."""
+    """Training a BPE tokenizer keeps the pair counts of the whole train split in memory."""
 
     cpu_request: Annotated[str, _CORES] = "1"
     cpu_limit: Annotated[str, _CORES] = "4"
@@ -157,7 +157,7 @@ class EvaluateResources(StepResources):
 
 @dataclass(frozen=True, kw_only=True)
 class NotifyResources(StepResources):
-    """Runs whatever happened, so it asks for little and does not hold a run open."""
+    """Runs whatever happened, so it needs few resources and has a short time-out."""
 
     cpu_request: Annotated[str, _CORES] = "100m"
     cpu_limit: Annotated[str, _CORES] = "1"

@@ -1,7 +1,7 @@
-"""The settings of a run: those of the steps, composed, from a profile and what a person overrides.
+"""The settings of a run: those of all steps, from a profile and the user's overrides.
 
-A profile is YAML over the typed settings, a section a step. The section `cluster` is fixed when the pipeline is
-compiled (image, resources, secrets); all others may change from run to run and travel as one JSON string.
+A profile is a YAML file with one section per step. The section `cluster` (image, resources, secrets) is compiled into
+the pipeline. All other sections may change from run to run and are passed as one JSON string.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SECTIONS: dict[str, type] = {
 
 @dataclass(frozen=True)
 class RunSettings:
-    """The settings of every step and of the cluster, checked."""
+    """The validated settings of every step and of the cluster."""
 
     profile: str
     description: str
@@ -58,12 +58,12 @@ class RunSettings:
     cluster: ClusterSettings
 
     def to_json(self) -> str:
-        """What travels to the steps: every setting of every section, defaults included."""
+        """The settings that are passed to the steps: every setting of every section, with defaults."""
         sections = {name: asdict(getattr(self, name)) for name in SECTIONS}
         return json.dumps({"profile": self.profile, **sections}, sort_keys=True)
 
     def with_values(self, section: str, **values: Any) -> RunSettings:
-        """A copy with some values of one section replaced and checked."""
+        """A validated copy with some values of one section replaced."""
         merged = {**asdict(getattr(self, section)), **values}
         return replace(self, **{section: parse_section(SECTIONS[section], merged, section)})
 
@@ -73,10 +73,10 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
 
     Args:
         profile: a name among `profile_names()`, or the path of a YAML file.
-        overrides: each `section.key=value`, the value in YAML; keys of the cluster may go deeper.
+        overrides: each `section.key=value`, with the value in YAML. Keys of the cluster may be nested.
 
     Raises:
-        Failure: no such profile, section or key (the nearest right one is named), or a value that does not fit.
+        Failure: there is no such profile, section or key (the message names the nearest one), or a value is not valid.
     """
     file, values = _read(profile)
     for override in _with_new_names(overrides):
@@ -92,15 +92,15 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
 def compose(
     values: dict[str, Any], name: str, where: Callable[[tuple[Any, ...]], str | None] = lambda path: None
 ) -> RunSettings:
-    """Checked settings from plain values by section; sections and keys that are left out have their defaults.
+    """Validates plain values by section. Missing sections and keys get their defaults.
 
     Args:
         values: by section and key.
         name: of the profile.
-        where: the file and the line in which the value at a path of keys stands, or None.
+        where: the file and the line of the value at a path of keys, or None.
 
     Raises:
-        Failure: no such section or key, or a value that does not fit.
+        Failure: there is no such section or key, or a value is not valid.
     """
     for section in values.keys() - SECTIONS.keys() - {"description", "profile", "cluster"}:
         raise _unknown_section(section, where((section,)))
@@ -113,7 +113,7 @@ def compose(
 
 
 def profile_names() -> list[str]:
-    """Names of the profiles that come with the project."""
+    """Names of the profiles of the project."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 
@@ -135,12 +135,12 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
         ) from None
     for section in (*SECTIONS, "cluster"):
         if values.get(section) is None:
-            values.pop(section, None)  # its name alone: all of it as by default
+            values.pop(section, None)  # the name alone means the defaults
         elif not isinstance(values[section], dict):
             raise Failure(
                 f"The section {section} of the profile holds no settings, got {safe_repr(values[section])}",
                 where=f"{path}, line {line_of(values, (section,))}",
-                remedy="write `key: value` below it, each in a line of its own",
+                remedy="write `key: value` below it, each on its own line",
                 exit_code=ExitCode.USAGE,
             )
     names = (f"{section}.{key}" for section in SECTIONS for key in values.get(section, ()))
@@ -182,7 +182,7 @@ def _apply(override: str, values: dict[str, Any]) -> None:
 def _check_window(
     train: TrainSettings, evaluate: EvaluateSettings, where: Callable[[tuple[Any, ...]], str | None]
 ) -> None:
-    """The model must be able to read what the evaluation shows it; a pretrained one says so when it is loaded."""
+    """The evaluation window must fit the context of the model. A pretrained model is checked when it is loaded."""
     if train.pretrained is not None:
         return
     window = evaluate.window or train.sequence_length

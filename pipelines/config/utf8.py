@@ -1,6 +1,6 @@
-"""UTF-8 whatever the locale: what one machine writes is read by others, and steps read what the command wrote.
+"""Uses UTF-8 in every locale: other machines read the files, and steps read what the command wrote.
 
-Python takes the encoding of files, arguments and pipes from the locale, and libraries leave it at that.
+Python takes the encoding of files, arguments and pipes from the locale, and libraries do not change it.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import os
 import sys
 from io import TextIOWrapper
 
-# For processes below this one; their output goes to a log that is read as UTF-8.
+# For child processes, whose output goes to a log that is read as UTF-8.
 CHILDREN = {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:backslashreplace"}
 
 
 def use_utf8() -> None:
-    """Makes this command and its children read and write UTF-8, and its output fail on no character.
+    """Makes this command and its children read and write UTF-8, and escape what the terminal cannot show.
 
-    Where the locale is another, the command starts anew in Python's UTF-8 mode, in the same process. Only a terminal is
-    written to in its own encoding.
+    In another locale the command restarts in Python's UTF-8 mode, in the same process. Only a terminal keeps its own
+    encoding.
     """
     os.environ["PYTHONUTF8"] = CHILDREN["PYTHONUTF8"]
     if _name(sys.getfilesystemencoding()) != "utf-8" or _name(locale.getpreferredencoding(False)) != "utf-8":
@@ -30,7 +30,7 @@ def use_utf8() -> None:
 
 
 def _encoding_of(stream: TextIOWrapper) -> str:
-    """The encoding that was asked for by PYTHONIOENCODING, that of a terminal, or UTF-8."""
+    """The encoding of PYTHONIOENCODING, of a terminal, or UTF-8."""
     if os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
     terminal = _name(locale.getencoding())  # of the locale, also in UTF-8 mode

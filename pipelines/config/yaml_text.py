@@ -1,7 +1,7 @@
-"""YAML as profiles and schedules have it: text, numbers, truth values, lists, and mappings whose keys are text.
+"""The YAML of profiles and schedules: text, numbers, booleans, lists, and mappings whose keys are text.
 
-Beside what PyYAML's safe loader refuses, a key that comes twice is refused, a key that is no text, and a tag that JSON
-has no value for. A date is text. Every complaint names its line.
+Beyond PyYAML's safe loader, it refuses duplicate keys, keys that are not text, and tags without a JSON value. A date is
+text. Every message names the line.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ _TAG = "tag:yaml.org,2002:"
 _KINDS = {
     f"{_TAG}int": "a number",
     f"{_TAG}float": "a number",
-    f"{_TAG}bool": "a truth value",
+    f"{_TAG}bool": "a boolean",
     f"{_TAG}null": "nothing",
 }
 _PLAIN = {f"{_TAG}{kind}" for kind in ("str", "int", "float", "bool", "null", "seq", "map")}
 _MERGE = f"{_TAG}merge"
-_MOST = 100_000  # values; aliases of aliases make more of a few lines than any memory holds
+_MAX_VALUES = 100_000  # nested aliases could make a few lines larger than the memory
 
 
 class InvalidYaml(ValueError):
-    """A text is no YAML that can be used: what is wrong, and in which line."""
+    """A text is not valid YAML for a profile or a schedule. The message names the problem and the line."""
 
 
 class Lines(dict[str, Any]):
-    """A mapping that knows where each of its keys stands.
+    """A mapping that knows the line of each key.
 
     Attributes:
-        lines: by key, counted from 1; a key that was set later has none.
+        lines: by key, counted from 1. A key that was set later has no line.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Lines(dict[str, Any]):
 
 
 def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
-    """The line of the last key of a path that a file holds; None where no file says what stands there."""
+    """The line of the last key of a path; None if the value does not come from a file."""
     line = None
     for key in path:
         if not isinstance(values, Lines) or key not in values.lines or key not in values:
@@ -64,15 +64,15 @@ def line_of(values: Any, path: tuple[Any, ...]) -> int | None:
 
 
 def read_yaml(path: Path, what: str) -> Lines:
-    """The mapping that a file holds.
+    """Reads the mapping in a file.
 
     Args:
         path: the file, UTF-8.
-        what: it is, as in "profile", for sentences.
+        what: the kind of file for messages, such as "profile".
 
     Raises:
-        FileNotFoundError: there is no such file.
-        Failure: it cannot be read, or is no YAML with keys.
+        FileNotFoundError: the file does not exist.
+        Failure: the file cannot be read, or is not a YAML mapping.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -97,10 +97,10 @@ def read_yaml(path: Path, what: str) -> Lines:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a text holds.
+    """Parses a value.
 
     Raises:
-        InvalidYaml: see there.
+        InvalidYaml: the text is not valid.
     """
     try:
         return yaml.load(text, Loader=_Loader)
@@ -117,7 +117,7 @@ def parse_yaml(text: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, with less that it takes."""
+    """PyYAML's safe loader, with fewer tags."""
 
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag in _PLAIN | {_MERGE}]
@@ -133,8 +133,8 @@ class _Loader(yaml.SafeLoader):
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
-        if node is not None and _size(node, {}) > _MOST:
-            raise _problem(f"more than {_MOST:,} values begin", node)
+        if node is not None and _size(node, {}) > _MAX_VALUES:
+            raise _problem(f"more than {_MAX_VALUES:,} values begin", node)
         return node
 
     def compose_node(self, parent: Any, index: Any) -> yaml.Node:
@@ -149,7 +149,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        """Looks at the keys here: later, those that come by a merge are among them."""
+        """Checks the keys before merge keys add those of other mappings."""
         self.open_anchors.append(anchor)
         node = super().compose_mapping_node(anchor)
         self.open_anchors.pop()
@@ -171,7 +171,7 @@ class _Loader(yaml.SafeLoader):
         data = Lines()
         yield data
         data.update(self.construct_mapping(node))
-        data.lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}  # those of a merge among them
+        data.lines = {key.value: key.start_mark.line + 1 for key, _ in node.value}  # includes those of a merge
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
@@ -193,7 +193,7 @@ _Loader.add_constructor(None, _Loader.refuse_tag)
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """Values below a node, those that aliases repeat counted each time."""
+    """The number of values below a node. A value that aliases repeat counts each time."""
     if isinstance(node, yaml.ScalarNode):
         return 1
     if id(node) not in known:

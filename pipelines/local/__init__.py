@@ -1,1 +1,1 @@
-"""Runs on this machine."""
+"""Runs the pipeline on this machine."""

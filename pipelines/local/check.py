@@ -1,4 +1,4 @@
-"""What `wikigpt check` looks at: whether the run that was asked for could begin."""
+"""The findings of `wikigpt check`: whether a run could start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipelines.local.numerics import resolve_numerics
 
 
 def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
-    """The settings were checked when they were read; here are the corpus and the surroundings that they need."""
+    """Examines the corpus and the environment that a run needs. Its settings were validated when they were read."""
     here = resolve_numerics(settings, home)
     precision = f"{here.precision} ({here.reason})" if here.reason else here.precision
     compiled = "on" if settings.train.compile else "off"
@@ -43,10 +43,10 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
 
 
 def corpus(settings: RunSettings) -> Finding:
-    """Whether the corpus is there; one behind the network is asked for only by the run itself."""
+    """Whether the corpus is available. Only the run itself fetches a remote corpus."""
     name = settings.download.corpus
     if name == SAMPLE:
-        return Finding("Corpus", True, "sample, made by the project")
+        return Finding("Corpus", True, "sample, part of the project")
     if name in KNOWN:
         hub = doctor.hub()
         fallback = settings.download.fall_back_to_sample
@@ -61,7 +61,7 @@ def corpus(settings: RunSettings) -> Finding:
 
 
 def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
-    """Whether the pretrained tokenizer and the weights that settings name can be had."""
+    """Whether the pretrained tokenizer and weights in the settings are available."""
     tokenize, train = settings.tokenize, settings.train
     if tokenize.tokenizer != OWN:
         commit = pinned(tokenize.tokenizer, tokenize.revision)
@@ -85,7 +85,7 @@ def _pretrained(part: Part, setting: str, address: str, revision: str, store: st
             raise Failure(
                 f"{address} is neither in the store nor in the Hub's cache",
                 where=hub.seen,
-                remedy="bring it by `wikigpt mirror` where the Hub can be reached, or name a folder",
+                remedy="copy it to the store by `wikigpt mirror` on a machine that can reach the Hub, or name a folder",
                 exit_code=ExitCode.UNREACHABLE,
             )
         return f"{address}, from the Hub"
@@ -94,7 +94,7 @@ def _pretrained(part: Part, setting: str, address: str, revision: str, store: st
 
 
 def _folder(settings: DownloadSettings) -> Finding:
-    """Reads the text as a run does, from a copy: what the run takes off is no reason to refuse it."""
+    """Reads the text from a copy, as a run does, since the run removes byte-order marks."""
 
     def read() -> str:
         with tempfile.TemporaryDirectory(prefix="wikigpt-check-") as work, notes_on_stderr():

@@ -1,8 +1,8 @@
 """Runs the DAG on this machine by kfp.local: `python -m pipelines.local.dag RUN`.
 
-`pipelines.local.supervisor` starts it. The process leads a group of its own, with every step in it. It outlives the
-command that started it by no more than a grace: a pipe from the command, on standard input, tells it of that command's
-end, however it came.
+`pipelines.local.supervisor` starts it. The process leads a process group, which all steps belong to. Its standard input
+is a pipe from the command that started it. When that command ends, in whatever way, the pipe closes, and the group is
+killed after a grace period.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ GRACE = 60.0  # seconds
 
 
 def main(folder: Path) -> None:
-    """Runs the DAG with the settings of a run folder; ends with exit code 1 where a step failed."""
+    """Runs the DAG with the settings of a run folder. The exit code is 1 if a step failed."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     in_containers = plan["runner"] == "docker"
     os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
@@ -41,7 +41,7 @@ def main(folder: Path) -> None:
     else:
         placement, runner = no_placement, local.SubprocessRunner(use_venv=False)
     root = folder / "steps"
-    root.mkdir()  # or a container engine makes it, as root's
+    root.mkdir()  # otherwise a container engine creates it, owned by root
     local.init(runner=runner, pipeline_root=str(root))
     subprocess_task_handler.replace_python_executable = call_this_python
     try:
@@ -52,11 +52,11 @@ def main(folder: Path) -> None:
 
 
 def call_this_python(command: list[str], executable: str) -> list[str]:
-    """Takes the place of KFP's function, which writes the interpreter, unquoted, wherever it reads `python3`: in paths
-    and settings too (kfp 2.17.0).
+    """Replaces KFP's function, which writes the interpreter, unquoted, in place of every `python3`, also in paths and
+    settings (kfp 2.17.0).
 
     Args:
-        command: of a step: shell code that ends in a call of the executor, then the arguments of that code.
+        command: of a step: shell code that ends with a call of the executor, then the arguments of that code.
         executable: the path of the interpreter.
     """
     call = next(i for i, part in enumerate(command) if "kfp.dsl.executor_main" in part)
@@ -65,16 +65,17 @@ def call_this_python(command: list[str], executable: str) -> list[str]:
 
 
 def forward_sigterm_to_containers(run_in_containers: str | None) -> None:
-    """This process waits for the steps and for the notice; containers, outside its group, are told by it."""
+    """Keeps this process alive until the steps have ended, and stops containers, which are not in its process group."""
 
-    def hand_on(*_: object) -> None:
+    def stop_steps(*_: object) -> None:
         if run_in_containers:
             threading.Thread(target=stop_containers, args=(run_in_containers,)).start()
 
-    signal.signal(signal.SIGTERM, hand_on)
+    signal.signal(signal.SIGTERM, stop_steps)
 
 
 def kill_group_when_parent_dies() -> None:
+    """Stops the process group when the command that started it ends, and kills it after the grace period."""
     while os.read(0, 1):
         pass
     Path(os.environ["WIKIGPT_STOP"]).touch()
@@ -84,7 +85,7 @@ def kill_group_when_parent_dies() -> None:
 
 
 def run_notify(folder: Path, state: str) -> None:
-    """Runs the notice alone, for a run whose own exit handler did not come to it."""
+    """Runs the notify step alone, for a run whose exit handler did not run."""
     from components.notify.run import run
     from components.shared.runtime.step import step
 

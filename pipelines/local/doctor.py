@@ -1,4 +1,4 @@
-"""What the surroundings offer, and what each missing thing would prevent."""
+"""Examines the environment, and says what each missing thing prevents."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _HUB = "huggingface.co"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result for one thing that was examined.
 
     Attributes:
-        name: of the thing.
-        ok: whether it is there and works.
-        seen: what was found, or what is wrong with its remedy.
+        name: the thing.
+        ok: whether it exists and works.
+        seen: what was found, or the problem with its remedy.
         prevents: what its absence prevents.
-        needed: whether the run in question cannot do without it.
-        exit_code: of a command that fails for it.
+        needed: whether the run requires it.
+        exit_code: of a command that fails because of it.
     """
 
     name: str
@@ -82,7 +82,7 @@ def disk(folder: Path) -> Finding:
 
 
 def store(address: str) -> Finding:
-    """Writes, reads and removes a small object: credentials may allow one and not the other."""
+    """Writes, reads and deletes a small object, since credentials may permit only some of these."""
 
     def use() -> str:
         opened = open_store(address)
@@ -94,15 +94,15 @@ def store(address: str) -> Finding:
             return f"{address}, which keeps old versions that these credentials may not delete: see docs/storage.md"
         return address
 
-    return probe("Store", use, "every run: the steps hand their artifacts over there")
+    return probe("Store", use, "every run: the steps pass artifacts through it")
 
 
 def tracking(uri: str) -> Finding:
-    """Asks MLflow for its experiments; a SQLite file that is not there yet will be made."""
+    """Reads experiments from MLflow. The first run creates a missing SQLite file."""
 
     def use() -> str:
         if (path := sqlite_path(uri)) and not path.exists():
-            return f"{uri} (made by the first run)"
+            return f"{uri} (the first run creates it)"
         from components.shared.tracking.run import connect, translate_mlflow_errors
 
         client = connect(uri)
@@ -110,11 +110,11 @@ def tracking(uri: str) -> Finding:
             client.search_experiments(max_results=1)
         return uri
 
-    return probe("MLflow", use, "every run: it keeps the record and the registry")
+    return probe("MLflow", use, "every run: it holds metrics and the registry")
 
 
 def hub() -> Finding:
-    """Whether the Hugging Face Hub can be reached, within seconds."""
+    """Whether the Hugging Face Hub can be reached within seconds."""
     endpoint = urlsplit(os.environ.get("HF_ENDPOINT") or f"https://{_HUB}")
     host = endpoint.hostname or ""
     try:
@@ -135,7 +135,7 @@ def docker() -> Finding:
 
 
 def server(endpoint: str | None, namespace: str | None) -> Finding:
-    """Asks Kubeflow Pipelines for its health and its version, and Kubernetes for the namespace."""
+    """Reads the health and version of Kubeflow Pipelines, and checks the namespace in Kubernetes."""
 
     def use() -> str:
         from pipelines.cluster.access import resolve_access
@@ -150,22 +150,22 @@ def server(endpoint: str | None, namespace: str | None) -> Finding:
 
 
 def retries() -> Finding:
-    """Whether the cluster retries a step that failed; steps retry by themselves what is transient."""
+    """Whether the cluster retries failed steps. Steps retry transient errors themselves."""
     from pipelines.cluster.access import resolve_access
     from pipelines.cluster.examination import retries_of
 
     found = retries_of(resolve_access(None, None))
-    lost = "a second attempt of a step that failed; what is transient is retried within the step"
+    lost = "a second attempt of a failed step; transient errors are retried within the step"
     return Finding("Retries", bool(found.in_force), found.seen, lost, needed=False)
 
 
 def examine_cluster(endpoint: str | None, namespace: str | None) -> list[Finding]:
-    """Looks at what runs on a cluster need."""
+    """Examines what runs on a cluster need."""
     return [server(endpoint, namespace), retries()]
 
 
 def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:
-    """Looks at everything that some command needs."""
+    """Examines everything that any command needs."""
     return [
         python(),
         torch_build(),
@@ -181,12 +181,12 @@ def examine(home: Path, store_address: str, tracking_uri: str) -> list[Finding]:
 
 
 def exit_code(findings: list[Finding]) -> int:
-    """That of the first thing that is needed and is not there; 0 where nothing is missing."""
+    """The exit code of the first finding that is needed and not ok; 0 if there is none."""
     return next((int(finding.exit_code) for finding in findings if finding.needed and not finding.ok), ExitCode.OK)
 
 
 def print_findings(findings: list[Finding], console: Console) -> None:
-    """One row a finding; what is missing says what it prevents."""
+    """Prints one row per finding, with what a missing thing prevents."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(max_width=16, overflow="fold")
@@ -201,7 +201,7 @@ def print_findings(findings: list[Finding], console: Console) -> None:
 
 
 def probe(name: str, use: Callable[[], str], prevents: str, needed: bool = True) -> Finding:
-    """The finding of something that returns what it saw, or raises."""
+    """The finding of a check, which returns what it found or raises."""
     try:
         return Finding(name, True, use(), prevents, needed)
     except Failure as failure:

@@ -1,13 +1,13 @@
-"""The home of a laptop's runs: everything that the command keeps stands under one folder, `.wikigpt` by default.
+"""The home: one folder, `.wikigpt` by default, which holds everything that the command keeps on this machine.
 
 layout            the version of this layout
 mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and models logged
-.mlflow.db.lock   locked by the process that makes the database
+.mlflow.db.lock   locked by the process that creates the database
 store/            the store, unless --store names another
-runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (what the steps handed on)
-compile-cache/    what torch.compile made
-reproductions/    a home for each version that is being made again, until it was compared
-precision/        how fast each CPU of this home multiplies in bfloat16; remove a file to have its CPU measured again
+runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (outputs of the steps)
+compile-cache/    the cache of torch.compile
+reproductions/    a home for each version that is being reproduced, until it was compared
+precision/        how fast each CPU multiplies in bfloat16; without its file, a CPU is measured again
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Home:
         return sqlite_address(self.database)
 
     def new_run(self) -> Path:
-        """The folder of a new run, named by the time and four random letters.
+        """Creates the folder of a new run, named after the time and four random letters.
 
         Raises:
-            Failure: it cannot be written.
+            Failure: it cannot be created.
         """
         folder = self.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         try:
@@ -75,20 +75,20 @@ class Home:
 
 
 def open_home(root: Path) -> Home:
-    """Opens a home, made where it does not exist; the addresses in one that was moved are put right.
+    """Opens a home, and creates it if it does not exist. If it was moved, its addresses are corrected.
 
     Raises:
-        Failure: it was written by a later version, is not a home, or cannot be read or written.
+        Failure: a later version wrote it, the folder is not a home, or it cannot be read or written.
     """
     root = absolute(root, "--home")
     marker = root / _MARKER
     try:
         seen = _layout(marker)
         if seen is None:
-            # Made by another command since, or left by one that was killed while it made the home.
+            # The marker may have been created by another command since; a killed one leaves a partial marker.
             if root.is_dir() and any(not _is_partial(path) for path in root.iterdir()) and not marker.exists():
                 raise Failure(
-                    "The folder is not empty and no home of wikigpt",
+                    "The folder is not empty, and it is not a home of wikigpt",
                     where=str(root),
                     remedy="give --home an empty or a new folder",
                     exit_code=ExitCode.USAGE,
@@ -110,10 +110,10 @@ def open_home(root: Path) -> Home:
 
 
 def existing_home(root: Path) -> Home:
-    """The home of a command that only reads.
+    """Opens the home for a command that only reads.
 
     Raises:
-        Failure: nothing was ever run there.
+        Failure: nothing has been run there.
     """
     root = absolute(root, "--home")
     try:
@@ -122,7 +122,7 @@ def existing_home(root: Path) -> Home:
         raise _unusable(error, root) from error
     if seen is None:
         raise Failure(
-            "Nothing was run here yet",
+            "Nothing has been run here yet",
             where=str(root),
             remedy="start with `wikigpt run`, or name the right --home",
             exit_code=ExitCode.USAGE,
@@ -131,15 +131,15 @@ def existing_home(root: Path) -> Home:
 
 
 def tracking_uri(home: Home) -> str:
-    """The MLflow that runs write to: the one that the environment names, else the home's own database."""
+    """The MLflow that runs write to: the one that the environment names, or the database of the home."""
     return _named() or home.tracking_uri
 
 
 def existing_tracking_uri(root: Path) -> str:
-    """The MLflow that holds what was run; a home is needed only where the environment names none.
+    """The MLflow that earlier runs wrote to. A home is needed only if the environment names no MLflow.
 
     Raises:
-        Failure: nothing was ever run there.
+        Failure: nothing has been run there.
     """
     named = _named()
     if not named:
@@ -167,7 +167,7 @@ def _is_partial(path: Path) -> bool:
 
 
 def _update_moved_addresses(database: Path) -> None:
-    """The check costs a millisecond, so every command makes it."""
+    """Corrects addresses if the home was moved. The check takes a millisecond, so every command makes it."""
     if database.exists():
         from pipelines.local.relocation import update_moved_addresses
 

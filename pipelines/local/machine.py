@@ -1,4 +1,4 @@
-"""What this machine has for a run. Asked without importing torch, since the command must start fast."""
+"""Properties of this machine, found without importing torch, since the command must start fast."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def gpus() -> int:
-    """NVIDIA GPUs that the installed torch can use; none where it is a CPU build."""
+    """The number of NVIDIA GPUs that the installed torch can use; 0 for a CPU build."""
     if "+cpu" in version("torch"):
         return 0
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -18,11 +18,11 @@ def gpus() -> int:
 
 
 def commit() -> str:
-    """The commit of the checkout that this code stands in, with `-dirty` where it was edited; "" outside a checkout."""
+    """The commit of the checkout of this code, with `-dirty` if it was edited; "" outside a checkout."""
     root = Path(__file__).parents[2]
     git = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     try:
-        # What it complains of is in the encoding of the locale.
+        # Error messages of git are in the encoding of the locale.
         ended = subprocess.run(git, capture_output=True, encoding="utf-8", errors="replace", timeout=10, check=True)
         return ended.stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -1,4 +1,4 @@
-"""What the weights depend on and a profile leaves to the machine: device, precision, threads."""
+"""Numerics that a profile may leave to the machine, and that the weights depend on: device, precision, threads."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from pipelines.local.home import Home
 
 @dataclass(frozen=True)
 class Numerics:
-    """What a training computes with on this machine, nothing of it left open.
+    """Device, precision and threads of a training on this machine.
 
     Attributes:
         device: `cpu` or `cuda`.
         precision: `float32` or `bfloat16`.
-        threads: of the CPU.
-        reason: why the precision is the one where the profile left it open, a phrase.
+        threads: number of CPU threads.
+        reason: why this precision was chosen, a phrase, if the profile left it open.
     """
 
     device: str
@@ -36,14 +36,14 @@ class Numerics:
 
 
 def resolve_numerics(settings: RunSettings, home: Home) -> Numerics:
-    """Settles the numerics that a profile leaves open, by what this machine has.
+    """Resolves the numerics that a profile leaves open, by the hardware of this machine.
 
     Args:
-        settings: as they were asked for.
-        home: keeps what was measured, so that its runs have one precision on one CPU.
+        settings: before they are resolved.
+        home: stores measurements, so that all its runs on one CPU have the same precision.
 
     Raises:
-        Failure: torch cannot be used here.
+        Failure: torch cannot be used on this machine.
     """
     train = settings.train
     device: str = train.device
@@ -57,24 +57,24 @@ def resolve_numerics(settings: RunSettings, home: Home) -> Numerics:
 
 
 def pin_numerics(settings: RunSettings, home: Home) -> RunSettings:
-    """The settings with the numerics of this machine in place of what they leave open, see `resolve_numerics`.
+    """Fills in the numerics that settings leave open, see `resolve_numerics`.
 
     Raises:
-        Failure: the evaluation asks for a GPU, and torch sees none.
+        Failure: the evaluation needs a GPU, and torch finds none.
     """
     here = resolve_numerics(settings, home)
-    if settings.evaluate.device == "cuda" and here.device == "cpu":  # a training on a GPU says it in time
+    if settings.evaluate.device == "cuda" and here.device == "cpu":  # a training on a GPU fails early by itself
         _require_gpu("evaluate.device")
     return settings.with_values("train", device=here.device, precision=here.precision, threads=here.threads)
 
 
 def precision_on(device: str, threads: int, home: Home) -> Decision:
-    """The precision that this machine multiplies fast in. A CPU is measured once in a home.
+    """The precision in which this machine multiplies fast. A CPU is measured once per home.
 
     Args:
         device: `cpu` or `cuda`.
         threads: of the training.
-        home: where the measurement is kept, by the model of the CPU and the version of torch.
+        home: stores the measurement, by the model of the CPU and the version of torch.
     """
     if device == "cuda":
         return _measure_precision(device, threads)
@@ -84,7 +84,7 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
     path = home.precision / f"{digest_of(key)[:16]}.json"
     if not path.exists():
         measured = asdict(_measure_precision(device, threads))
-        # Of two runs that measure at the same time the first one's answer is kept, and both take it.
+        # If two runs measure at the same time, both use the result of the first.
         write_atomically(path, json.dumps(key | measured, indent=1) + "\n", if_absent=True)
     kept = json.loads(path.read_text(encoding="utf-8"))
     return Decision(kept["precision"], kept["reason"], kept["gflops"])

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a line and a bar a step; plain lines where there is no terminal."""
+"""Shows the progress of a run: a line with a bar per step, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLAIN_EVERY = 10.0  # seconds
 
 
 class ProgressView:
-    """Draws events. Use it as a context manager around the loop that hands them in."""
+    """Shows events. Use it as a context manager around the loop over the events."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -43,7 +43,7 @@ class ProgressView:
         self.progress.stop()
 
     def show(self, event: dict[str, Any]) -> None:
-        """Draws one event of a step; events that are not for the eye are passed over."""
+        """Shows one event of a step. Events that are not meant for people are ignored."""
         kind, step = event["event"], event.get("step", "")
         if kind == "step-started":
             self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, note="")
@@ -82,7 +82,7 @@ class ProgressView:
 
 
 class _NoteColumn(ProgressColumn):
-    """What a step says of itself, as it is."""
+    """The note of a step, without markup."""
 
     def render(self, task: Task) -> Text:
         note = task.fields["note"]
@@ -90,7 +90,7 @@ class _NoteColumn(ProgressColumn):
 
 
 def _numbers(event: dict[str, Any]) -> str:
-    """The numbers of a progress event in a few words."""
+    """Formats the numbers of a progress event."""
     parts = []
     if event.get("split"):
         parts.append(f"{event['split']} by {event['protocol']}")

@@ -1,4 +1,4 @@
-"""A home that was moved: MLflow keeps full addresses of artifacts, and here they follow the home."""
+"""Corrects the addresses in a home that was moved: MLflow stores absolute addresses of artifacts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components.shared.base.failure import Failure
 
-# Every column of MLflow's tables that holds the address of artifacts.
+# The columns of MLflow's tables that hold addresses of artifacts.
 _COLUMNS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -18,13 +18,13 @@ _COLUMNS = (
 
 
 def update_moved_addresses(database: Path) -> Path | None:
-    """Puts the addresses in a home's database right, in one transaction, where the home is not where it was.
+    """Corrects the addresses in the database of a home that was moved, in one transaction.
 
     Args:
-        database: of the home, resolved; it may be absent.
+        database: of the home, as a resolved path. It need not exist.
 
     Returns:
-        The folder where the home was, or None where nothing had to change.
+        The earlier folder of the home, or None if nothing was changed.
 
     Raises:
         Failure: the home was moved, and its database is locked or cannot be written.
@@ -61,7 +61,7 @@ def update_moved_addresses(database: Path) -> Path | None:
 
 
 def _base(location: Path | None, name: str) -> Path | None:
-    """The folder of all artifacts that an experiment's is, or lies in."""
+    """The folder of all artifacts, from the artifact location of an experiment."""
     if location is None:
         return None
     return next((folder for folder in (location, location.parent) if folder.name == name), None)

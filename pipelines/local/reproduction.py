@@ -1,7 +1,7 @@
-"""Making a version again from its lineage, and whether the same came of it.
+"""Reproduces a version from its lineage, and compares the weights.
 
-It is made in a home of its own, with a store and an MLflow of its own, by the steps up to the training alone: what is
-trained here reaches neither the registry nor the names of the store that runs look up.
+The training runs in a separate home with its own store and MLflow, by the steps up to the training. Its results reach
+neither the registry nor the store of the project.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What it takes to make a version again.
+    """What is needed to reproduce a version.
 
     Attributes:
         model, version: in the registry.
-        settings: of the run that made it, by section; the notice's are not among them.
-        reuse_key: that it was asked for by.
-        dataset_digest: of its corpus, by which the store knows it.
+        settings: of the run that created it, by section, without those of notify.
+        reuse_key: of that run.
+        dataset_digest: of its corpus, which is its name in the store.
         weights_digest: of its weights, see `components.shared.reuse.trained.weights_digest`.
-        numerics: that it was trained with.
-        commit: of the code, "" where it is not on record.
+        numerics: of its training.
+        commit: of the code; "" if it was not recorded.
     """
 
     model: str
@@ -57,7 +57,7 @@ class Lineage:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whether a run made the same weights again, and a sentence that says so."""
+    """Whether a run reproduced the weights, and a sentence that says so."""
 
     identical: bool
     sentence: str
@@ -67,7 +67,7 @@ def lineage_of(client: MlflowClient, version: ModelVersion) -> Lineage:
     """Reads the lineage of a version.
 
     Raises:
-        Failure: it has none, an earlier or later version of wikigpt wrote it, or its run is gone.
+        Failure: it has none, another version of wikigpt wrote it, or its run was deleted.
     """
     tags, address = version.tags, f"models:/{version.name}/{version.version}"
     if tags.get(registry.SCHEMA) != registry.SCHEMA_VERSION:
@@ -111,62 +111,62 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
 
 
 def reproduction_home(home: Home, lineage: Lineage) -> Home:
-    """The home in which a version is made again; one that was interrupted is still there and is resumed."""
+    """Opens the home in which a version is reproduced. If a reproduction was interrupted, it is resumed there."""
     return open_home(home.reproductions / lineage.weights_digest)
 
 
 def copy_inputs(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
-    """Gives a reproduction what the project's store holds of its ingredients, and nothing that was made.
+    """Copies the inputs of a reproduction from the store of the project, but no results.
 
     Args:
-        store: of the project; it is only read.
+        store: of the project, which is only read.
         own: the home of the reproduction.
         lineage: of the version.
 
     Returns:
-        The settings of the version's run, by section. A text that is no release of a known corpus is taken from the
-        store where that has it: at its address it may have changed, and what opened the address is not on record.
+        The settings of the version's run, by section. A text that is not a release of a known corpus is read from the
+        store if that has it: the text at its address may have changed, and credentials for it are not recorded.
     """
-    settings, lent = dict(lineage.settings), open_store(str(own.store))
+    settings, target = dict(lineage.settings), open_store(str(own.store))
     if settings["download"]["corpus"] in RESERVED:
-        _copy(store, lent, "corpus", lineage.dataset_digest)
+        _copy(store, target, "corpus", lineage.dataset_digest)
     elif store.fetch("corpus", lineage.dataset_digest, own.root / "corpus"):
         settings["download"] = {**settings["download"], "corpus": str(own.root / "corpus"), "sha256": None}
     for address in (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained")):
         if address and is_on_hub(address):
             for name in store.names(PRETRAINED, f"{address}@"):
-                _copy(store, lent, PRETRAINED, name)
+                _copy(store, target, PRETRAINED, name)
     return settings
 
 
-def _copy(store: Store, lent: Store, kind: str, name: str) -> None:
-    with tempfile.TemporaryDirectory(prefix="wikigpt-lent-") as folder:
+def _copy(store: Store, target: Store, kind: str, name: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-reproduce-") as folder:
         if store.fetch(kind, name, Path(folder)):
-            lent.publish(Path(folder), kind, name)
+            target.publish(Path(folder), kind, name)
 
 
 def compare(lineage: Lineage, model: Manifest) -> Comparison:
-    """Sets the weights that a run made against those of the version.
+    """Compares the weights of a run with those of the version.
 
     Args:
         lineage: of the version.
-        model: the manifest of the model that the run made.
+        model: the manifest of the model of the run.
 
     Raises:
-        Failure: the corpus is another one now, so that there is nothing to compare.
+        Failure: the corpus has changed, so there is nothing to compare.
     """
     if model.metadata["reuse_key"] != lineage.reuse_key:
         raise Failure(
             f"The corpus {lineage.settings['download']['corpus']} is not what it was when version {lineage.version} was"
             f" made: its digest then was {lineage.dataset_digest[:12]}…",
             where=f"models:/{lineage.model}/{lineage.version}",
-            remedy="bring the old text back to that address, or to the store, and try again",
+            remedy="restore the old text at that address or in the store, and try again",
         )
     if model.metadata.get("numerics_changed"):
         raise Failure(
-            "The training was resumed with other numerics than it began with, so it says nothing of the version",
+            "The training was resumed with other numerics than it started with, so the weights cannot be compared",
             where=f"models:/{lineage.model}/{lineage.version}",
-            remedy="try again; it begins anew",
+            remedy="try again; the training starts from the beginning",
         )
     seen = weights_digest(model)
     name = f"version {lineage.version} of {lineage.model}"
@@ -181,7 +181,7 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
 
 
 def _commit(commit: str) -> str:
-    return f"commit {commit}" if commit else "the commit that made it, which is not on record"
+    return f"commit {commit}" if commit else "the commit that created it, which was not recorded"
 
 
 def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
@@ -192,8 +192,8 @@ def _settings(client: MlflowClient, version: ModelVersion) -> dict[str, Any]:
             path = client.download_artifacts(version.run_id or "", registry.SETTINGS_FILE, folder)
         except (MlflowException, OSError) as error:
             raise Failure(
-                f"The settings of the run are gone: {type(error).__name__}",
+                f"The settings of the run cannot be read: {type(error).__name__}",
                 where=f"MLflow run {version.run_id}, artifact {registry.SETTINGS_FILE}",
-                remedy="make the model by `wikigpt run` with its profile; it cannot be made from its lineage",
+                remedy="train the model by `wikigpt run` with its profile; it cannot be reproduced from its lineage",
             ) from error
         return with_new_keys(json.loads(Path(path).read_text(encoding="utf-8")), path)

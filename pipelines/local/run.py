@@ -1,4 +1,4 @@
-"""One run of the DAG on this machine, from what a person asked for to what came of it."""
+"""Runs the DAG on this machine, and collects the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pipelines.local.home import Home, tracking_uri
 from pipelines.local.progress import ProgressView
 from pipelines.local.runners import stop_containers
 
-# Reports are outputs of KFP tasks, files without an ending; here they get names that a browser opens.
+# Reports are outputs of KFP tasks, files without a suffix. Their copies have names that a browser opens.
 _REPORTS = {"validate": "validation.html", "evaluate": "evaluation.html"}
 QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
@@ -39,21 +39,21 @@ QUIET = {
 
 @dataclass
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
         run: its name, also of its folder.
-        log: the path of its log; in result.json from the home.
+        log: the path of its log; relative to the home in result.json.
         exit_code: of the command.
-        decision: the event of the download step with action, level and reason; None if the step did not get that far.
+        decision: the event `decision` of the download step with action, level and reason, or None.
         registered: the event of the register step, or None.
-        seconds: of each step that finished.
-        reused: what each step took from the store instead of making it.
-        reports: paths of the reports by step; in result.json from the home.
+        seconds: duration of each finished step.
+        reused: what each step reused from the store.
+        reports: paths of the reports by step; relative to the home in result.json.
         failure: what, where, remedy and exit code, or None.
-        started: steps that began.
-        notified: whether the notice was given.
-        interrupted: whether the command was told to end.
+        started: steps that started.
+        notified: whether the notify step ran.
+        interrupted: whether the command received a signal to stop.
     """
 
     run: str
@@ -70,11 +70,11 @@ class Result:
     interrupted: bool = False
 
     @property
-    def decision_word(self) -> str:
+    def decision_action(self) -> str:
         return self.decision["action"] if self.decision else ""
 
     def note(self, event: dict[str, Any]) -> None:
-        """Takes from an event what the result keeps."""
+        """Updates the result from an event."""
         kind, step = event["event"], event.get("step", "")
         if kind == "step-started":
             self.started.add(step)
@@ -93,28 +93,28 @@ class Result:
 
 
 class SignalHandler:
-    """Ends a run when the command is told to end: the first signal asks it to stop, a second or the grace kills it."""
+    """Handles the signals of the command: the first one stops the run; a second one, or the grace period, kills it."""
 
     def __init__(self, run: supervisor.Supervised, view: ProgressView):
         self.run, self.view = run, view
-        self.told: int | None = None
+        self.received: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGALRM or self.told is not None:
+        if number == signal.SIGALRM or self.received is not None:
             self.run.kill()
             return
-        self.told = number
-        self.view.say("Stopping; a training saves a checkpoint first. Once more to kill it.")
+        self.received = number
+        self.view.say("Stopping; a training saves a checkpoint first. Press Ctrl-C again to kill it.")
         self.run.stop()
         signal.alarm(int(GRACE))
 
     @property
     def exit_code(self) -> ExitCode:
-        return ExitCode.CTRL_C if self.told == signal.SIGINT else ExitCode.RESUMABLE
+        return ExitCode.CTRL_C if self.received == signal.SIGINT else ExitCode.RESUMABLE
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Takes the signals of the command for as long as the block runs."""
+    def installed(self) -> Iterator[None]:
+        """Handles the signals of the command within the block."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
         before = {number: signal.signal(number, self) for number in numbers}
         try:
@@ -126,15 +126,15 @@ class SignalHandler:
 
 
 def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, runner: dict[str, Any]) -> Result:
-    """Runs the DAG to its end, or to a signal; leaves no process behind.
+    """Runs the DAG until it ends or is interrupted, and leaves no process behind.
 
     Args:
-        settings: with numerics pinned.
-        home: where the run is kept.
+        settings: with resolved numerics.
+        home: stores the run.
         store: the address of the store.
-        view: what is shown meanwhile.
+        view: shows progress.
         runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "reproduction": True
-            it trains in a home of its own, and nothing is judged, registered or announced.
+            it trains in a separate home, and nothing is evaluated or registered.
     """
     folder = home.new_run()
     travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
@@ -147,33 +147,33 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     run = supervisor.start(folder, environment)
     result = Result(run=folder.name, log=str(run.log))
     stopper = SignalHandler(run, view)
-    with stopper.listening():
+    with stopper.installed():
         for event in filter(None, map(parse, run.lines())):
             result.note(event)
             view.show(event)
         returncode = run.process.wait()
     if runner["runner"] == "docker":
         stop_containers(folder.name, kill=True)
-    if stopper.told is not None:
+    if stopper.received is not None:
         result.interrupted, result.exit_code = True, stopper.exit_code
     else:
         _check_outcome(result, returncode, registers=not reproduction)
     if not result.notified and not reproduction:
-        supervisor.run_notify(folder, environment, "CANCELED" if stopper.told else "FAILED")
+        supervisor.run_notify(folder, environment, "CANCELED" if stopper.received else "FAILED")
     result.reports = _copy_reports(folder)
     write_atomically(folder / "result.json", json.dumps(_to_record(result, home), indent=1))
     return result
 
 
 def _to_record(result: Result, home: Home) -> dict[str, Any]:
-    """The result with paths from the home, which may be moved."""
+    """The result with paths relative to the home, which may be moved."""
     reports = {step: str(Path(path).relative_to(home.root)) for step, path in result.reports.items()}
     log = str(Path(result.log).relative_to(home.root))
     return {**asdict(result), "log": log, "reports": reports, "started": sorted(result.started)}
 
 
 def step_variables(home: Home, store: str, run: str) -> dict[str, str]:
-    """The variables that every step of a run on this machine is given."""
+    """The environment variables of every step of a run on this machine."""
     return {
         "WIKIGPT_HOME": str(home.root),
         "WIKIGPT_STORE": store,
@@ -186,9 +186,9 @@ def step_variables(home: Home, store: str, run: str) -> dict[str, str]:
 
 
 def _compile_cache(home: Home) -> dict[str, str]:
-    """What torch.compile makes is kept in the home; torch reads the variable when it is imported.
+    """Keeps the cache of torch.compile in the home. torch reads the variable when it is imported.
 
-    It calls a compiler that does not take every path: beside such a home the cache is where torch puts it.
+    torch calls a compiler that does not accept every path. With such a home, the cache is in torch's default folder.
     """
     name = "TORCHINDUCTOR_CACHE_DIR"
     if name in os.environ or not re.fullmatch(r"[A-Za-z0-9_./+-]+", str(home.root)):
@@ -197,9 +197,9 @@ def _compile_cache(home: Home) -> dict[str, str]:
 
 
 def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:
-    """Holds what the steps said against what must have happened.
+    """Checks that the events of the steps match a successful run.
 
-    kfp.local calls a run a success although a condition could not be evaluated and nothing below it ran.
+    kfp.local reports success even if a condition could not be evaluated and nothing in it ran.
     """
     if result.failure is None and returncode != 0:
         unfinished = sorted(result.started - result.seconds.keys())
@@ -209,7 +209,7 @@ def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:
             where=f"step {unfinished[0]}, {result.log}" if unfinished else result.log,
             remedy="see the log",
         ).to_dict()
-    due = registers and result.decision_word == "train"
+    due = registers and result.decision_action == "train"
     if result.failure is None and due and result.registered is None:
         result.failure = Failure(
             "Training was due but nothing was registered", where=result.log, remedy="see the log"
@@ -219,14 +219,14 @@ def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:
 
 
 def _last_lines(log: str) -> str:
-    """What was printed last, apart from events."""
+    """The last lines of the log, without events."""
     with open(log, encoding="utf-8", errors="replace") as stream:
         last = deque((line.strip() for line in stream if line.strip() and parse(line) is None), maxlen=3)
     return f"its last lines were: {' | '.join(last)}" if last else "it printed nothing"
 
 
 def _copy_reports(folder: Path) -> dict[str, str]:
-    """Gives the reports of a run names that a browser opens, beside its log."""
+    """Copies the reports of a run beside its log, under names that a browser opens."""
     reports = {}
     for step, name in _REPORTS.items():
         for made in (folder / "steps").glob(f"*/{step}/report"):

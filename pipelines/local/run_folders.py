@@ -1,26 +1,19 @@
-"""The folders of runs in a home: where a step's artifact stands, and which may go."""
+"""The folders of runs in a home: where a step's artifact is, and which folders may be removed."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from components.shared.base.failure import Failure
 from pipelines.local.home import Home
-
-
-@dataclass(frozen=True)
-class Steps:
-    """What the steps of an ended run handed on; the store holds all of it that is needed again."""
-
-    path: Path
-    size: int
+from pipelines.registry.gc import Removal
 
 
 def artifact(home: Home, run: str, step: str, name: str) -> Path:
-    """Where a step of a run left an artifact.
+    """The path of an artifact of a step of a run.
 
     Raises:
         Failure: the step did not run, or its folder was removed since.
@@ -34,20 +27,21 @@ def artifact(home: Home, run: str, step: str, name: str) -> Path:
     )
 
 
-def old_step_folders(home: Home, *, keep_for: float) -> list[Steps]:
-    """Steps of runs that ended more than `keep_for` seconds ago; logs, results and reports stay."""
+def plan_step_folders(home: Home, *, keep_for: float) -> list[Removal]:
+    """Lists the outputs of steps of runs that ended more than `keep_for` seconds ago; logs, results and reports stay.
+
+    The store holds everything in them that is needed again.
+    """
     before = time.time() - keep_for
-    return [
-        Steps(path=result.parent / "steps", size=_size(result.parent / "steps"))
+    folders = [
+        result.parent / "steps"
         for result in sorted(home.runs.glob("*/result.json"))
         if result.stat().st_mtime < before and (result.parent / "steps").is_dir()
     ]
-
-
-def remove_steps(folders: list[Steps]) -> None:
-    """Removes them."""
-    for folder in folders:
-        shutil.rmtree(folder.path)
+    reason = "its run is over, and it is old"
+    return [
+        Removal("step folder", str(folder), _size(folder), reason, partial(shutil.rmtree, folder)) for folder in folders
+    ]
 
 
 def _size(folder: Path) -> int:

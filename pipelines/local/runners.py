@@ -1,4 +1,4 @@
-"""Where the steps of a run on this machine go: into processes, or into containers of the built image."""
+"""The runners for steps on this machine: processes, or containers of the built image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DEFAULT_IMAGE = "wikigpt-python:dev"
 _PASSED_ON = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "GX_")
 
 
-# The first process of a step's container is a shell, which hands no signal on: the step is found by what it runs.
+# The first process of a step's container is a shell, which does not forward signals. The step is found by its command.
 _STOP_STEP = """
 import os, pathlib, signal
 for folder in pathlib.Path("/proc").glob("[0-9]*"):
@@ -32,13 +32,13 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
 def runner_plan(
     runner: str, image: str | None, home: Home, store: str, settings: RunSettings | None = None
 ) -> dict[str, Any]:
-    """What `pipelines.local.dag` needs to know of the runner, as plain values.
+    """The arguments of the runner for `pipelines.local.dag`, as plain values.
 
     Args:
         runner: `subprocess` or `docker`.
-        image: of the containers; None takes the one that the documentation builds.
-        home, store: of the run; containers write to both.
-        settings: of the run; containers read the folders that they name, and have the GPUs if it trains on one.
+        image: of the containers; None uses the one that the documentation builds.
+        home, store: of the run. Containers write to both.
+        settings: of the run. Containers read the folders that they name, and get the GPUs if they train on one.
 
     Raises:
         Failure: there is no such runner.
@@ -56,13 +56,13 @@ def runner_plan(
 
 
 def docker_client(timeout: int = 60) -> Any:
-    """A client of the Docker engine.
+    """Connects to the Docker engine.
 
     Args:
         timeout: of each call, seconds.
 
     Raises:
-        Failure: none answers.
+        Failure: no engine answers.
     """
     import docker
 
@@ -80,7 +80,7 @@ def docker_client(timeout: int = 60) -> Any:
 
 
 def stop_containers(run: str, *, kill: bool = False) -> None:
-    """Asks the steps of a run that are in containers to end, or ends their containers, where an engine answers."""
+    """Stops the steps of a run in containers, or kills the containers, if a Docker engine answers."""
     try:
         client = docker_client()
     except Failure:
@@ -93,15 +93,15 @@ def stop_containers(run: str, *, kill: bool = False) -> None:
 
 
 def container_environment() -> dict[str, str]:
-    """What a container is told of the surroundings: the variables that steps read, and a HOME on its scratch."""
+    """The environment variables of a container: those that steps read, and a HOME on its scratch volume."""
     passed = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     return {**passed, "HOME": "/tmp", "PYTHONSAFEPATH": "1"}
 
 
 def _container(home: Home, store: str, settings: RunSettings | None) -> dict[str, Any]:
-    """Arguments of a container: it sees folders at the same path, as the same user, and has scratch at /tmp only."""
+    """Arguments of a container: it mounts folders at the same paths, runs as the same user, and has scratch at /tmp."""
     written = {str(home.root)} | ({store} if "://" not in store else set())
-    for folder in written:  # the engine refuses to mount what is not there
+    for folder in written:  # the engine cannot mount a missing folder
         Path(folder).mkdir(parents=True, exist_ok=True)
     read = _named_paths(settings) - written if settings else set()
     gpus = settings is not None and settings.train.device == "cuda"
@@ -113,7 +113,7 @@ def _container(home: Home, store: str, settings: RunSettings | None) -> dict[str
         ],
         **({"device_requests": [{"Driver": "nvidia", "Count": -1, "Capabilities": [["gpu"]]}]} if gpus else {}),
         "network_mode": "host",
-        "pid_mode": "host",  # or nobody could tell whether the process of a heartbeat lives
+        "pid_mode": "host",  # otherwise other steps cannot see whether the process of a heartbeat is alive
         "read_only": True,
         "tmpfs": {"/tmp": "rw,exec,mode=1777"},
         "shm_size": "1g",

@@ -1,4 +1,4 @@
-"""What a run says at its end: one document, and the same as a short table."""
+"""The summary of a run: a JSON document, and the same as a short table."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCORES = (
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
-    """The outcome of a run as one JSON document; `version` is as in `wikigpt models --json`."""
+    """The outcome of a run as one JSON document. `version` is the same as in `wikigpt models --json`."""
     decision, version = result.decision or {}, _version(result, home)
     return {
         "run": result.run,
@@ -49,7 +49,7 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
 
 
 def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """The document for people, in a screen."""
+    """Prints the document as a table."""
     title = f"Wiki-GPT · {summary['run']} · {summary['status']}"
     table = Table(title=Text(title, style="table.title"), show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -90,11 +90,11 @@ def _status(result: Result) -> str:
         return "interrupted"
     if result.failure is not None:
         return "failed"
-    return "skipped" if result.decision_word == "skip" else "trained"
+    return "skipped" if result.decision_action == "skip" else "trained"
 
 
 def _version(result: Result, home: Home) -> dict[str, Any] | None:
-    """The model version that the run made or came to, as the registry has it now."""
+    """The model version that the run created or found, as the registry has it now."""
     if result.failure is not None or result.exit_code or result.decision is None:
         return None
     from components.shared.tracking.run import connect, translate_mlflow_errors
@@ -109,17 +109,17 @@ def _version(result: Result, home: Home) -> dict[str, Any] | None:
 
 
 def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
-    """The reports of the run that made a version, where it ran in this home."""
+    """The reports of the run that created a version, if it ran in this home."""
     folder = home.runs / version["pipeline_run"] if version else None
     if folder is None or not (folder / "result.json").is_file():
         return {}
     recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["reports"]
-    # They lie beside it; an earlier version recorded full paths, and the home may have been moved since.
+    # They are beside it. An earlier version recorded absolute paths, and the home may have been moved since.
     return {step: str(folder / Path(path).name) for step, path in recorded.items()}
 
 
 def _short(path: str) -> str:
-    """The path from the working folder where it lies below it."""
-    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted meanwhile, or is another
+    """The path relative to the working folder, if it is below it."""
+    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted, or is another one
         return str(Path(path).relative_to(Path.cwd()))
     return path

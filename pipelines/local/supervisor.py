@@ -1,4 +1,4 @@
-"""Starts a run in a process group of its own, follows its log, and ends all of it when asked."""
+"""Starts a run in its own process group, follows its log, and stops or kills the group."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _POLL = 0.1  # seconds
 
 @dataclass
 class Supervised:
-    """A run in processes below this one.
+    """A run in child processes.
 
     Attributes:
         process: the leader of the group, `python -m pipelines.local.dag`.
-        log: everything that the group prints; it goes to the file, so no reader can block a step.
-        stop_marker: exists from the moment that the run was asked to stop.
+        log: everything that the group prints. It is a file, so no reader can block a step.
+        stop_marker: a file that exists once the run was asked to stop.
     """
 
     process: subprocess.Popen[bytes]
@@ -34,7 +34,7 @@ class Supervised:
     stop_marker: Path
 
     def lines(self) -> Iterator[str]:
-        """The lines of the log as they come, until the run has ended and all of them were read."""
+        """Yields the lines of the log as they are written, until the run has ended."""
         with open(self.log, encoding="utf-8", errors="replace") as stream:
             line = ""
             while True:
@@ -49,12 +49,12 @@ class Supervised:
                 time.sleep(_POLL)
 
     def stop(self) -> None:
-        """Asks every step to end: training saves a checkpoint, the notice still runs."""
+        """Asks every step to stop: training saves a checkpoint, and notify still runs."""
         self.stop_marker.touch()
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends what is left of the group at once."""
+        """Kills the processes of the group."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -63,7 +63,7 @@ class Supervised:
 
 
 def start(folder: Path, environment: dict[str, str]) -> Supervised:
-    """Starts the run of a folder that holds settings.json and plan.json."""
+    """Starts the run of a folder with settings.json and plan.json."""
     stop_marker = folder / "stop"
     return Supervised(
         process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}),
@@ -73,7 +73,7 @@ def start(folder: Path, environment: dict[str, str]) -> Supervised:
 
 
 def run_notify(folder: Path, environment: dict[str, str], state: str) -> None:
-    """Runs the notice of a run that was killed before its own exit handler came to it."""
+    """Runs the notify step of a run that was killed before its exit handler ran."""
     with suppress(subprocess.TimeoutExpired):
         _launch(folder, environment, state).wait(GRACE)
 

@@ -1,4 +1,4 @@
-"""A version as a plain Hugging Face folder, which transformers, vLLM and llama.cpp's converter read."""
+"""Exports a version as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter can load."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SCRATCH = ".wikigpt-export."
 def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
     """Writes the weights, configuration and tokenizer of a version, and its card as README.md, all or nothing.
 
-    A folder that exists is filled and not replaced: it may be a mount point, or the one that somebody's shell is in.
+    A folder that exists is filled and not replaced: it may be a mount point, or the working folder of a shell.
 
     Args:
         client: of the registry.
         version: see `resolve`.
-        folder: the folder; it must not exist, or be empty.
+        folder: must not exist, or must be empty.
 
     Raises:
-        Failure: the folder holds something, the version has no model or tokenizer, or the disk is full.
+        Failure: the folder is not empty, the version has no model or tokenizer, or the disk is full.
     """
     folder = absolute(folder, "FOLDER")
     try:
@@ -48,7 +48,7 @@ def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
 
 
 def _require_empty(folder: Path) -> None:
-    """A new file system comes with a folder of its own, and an export that was killed leaves one."""
+    """Ignores `lost+found`, which a new file system has, and removes what a killed export left."""
     if not folder.is_dir():
         raise Failure("This is a file", where=str(folder), remedy="name a new folder", exit_code=ExitCode.USAGE)
     for path in folder.iterdir():
@@ -65,15 +65,15 @@ def _write(client: MlflowClient, version: ModelVersion, plain: Path) -> Path:
     card = version.description or f"# {version.name} version {version.version}\n"
     (plain / "README.md").write_text(card, encoding="utf-8")
     for path in (each for each in plain.rglob("*") if each.is_file()):
-        path.chmod(0o644)  # weights are written for their owner alone, and a server is another user
+        path.chmod(0o644)  # weights are readable by their owner alone, and a server runs as another user
     return plain
 
 
 def _move_into(plain: Path, folder: Path) -> None:
-    """Moves what is in one folder into another of the same disk; what was moved goes if the rest cannot follow."""
+    """Moves the files of one folder into another on the same disk. If one cannot be moved, the others are removed."""
     moved: list[Path] = []
     try:
-        # Whoever is killed meanwhile leaves a folder that nobody takes for a model: it has no configuration yet.
+        # config.json is moved last: without it, nothing takes the folder of a killed export for a model.
         for path in sorted(plain.iterdir(), key=lambda path: path.name == "config.json"):
             moved.append(folder / path.name)
             path.replace(moved[-1])

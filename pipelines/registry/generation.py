@@ -1,4 +1,4 @@
-"""Text by a registered model."""
+"""Generates text with a registered model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Writer:
 
     Attributes:
         model, tokenizer: of transformers.
-        context: tokens that the model can hold, prompt and continuation together.
+        context: the number of tokens that the model can process, prompt and continuation together.
     """
 
     model: Any
@@ -30,7 +30,7 @@ class Writer:
 
 
 def load_writer(client: MlflowClient, version: ModelVersion) -> Writer:
-    """Loads a version: safetensors only, no remote code, nothing from the Hub.
+    """Loads a version from safetensors, without remote code and without the Hub.
 
     Raises:
         Failure: the version has no model or no tokenizer.
@@ -54,18 +54,18 @@ def write(
     top_k: int = 40,
     seed: int = 0,
 ) -> str:
-    """The prompt with its continuation; equal arguments give equal text on one machine.
+    """Returns the prompt with its continuation. On one machine, equal arguments give equal text.
 
     Args:
         writer: the model.
-        prompt: the beginning; of a long one the end is read, as far as the context reaches.
-        max_new_tokens: tokens to add, fewer where the text ends.
-        temperature: of sampling; 0 takes the likeliest token each time.
-        top_k: likeliest tokens that a sample is drawn from.
+        prompt: the beginning. Of a long one, the last tokens that fit the context are used.
+        max_new_tokens: the number of tokens to add; fewer if the text ends.
+        temperature: of sampling; 0 chooses the most probable token each time.
+        top_k: the number of most probable tokens to sample from.
         seed: of sampling.
 
     Raises:
-        Failure: more tokens are asked for than the context holds, or the prompt is empty.
+        Failure: the context is too small for this many tokens, or the prompt is empty.
     """
     from components.evaluate.generate import generate
 
@@ -74,10 +74,10 @@ def write(
         raise _usage(
             f"--tokens must be at most {most} with this model, got {max_new_tokens}; the nearest is {most}",
             f"a context of {writer.context} tokens",
-            "ask for fewer",
+            "choose fewer",
         )
     if not prompt.strip():
-        raise _usage("The prompt is empty", "PROMPT", "give the text a beginning")
+        raise _usage("The prompt is empty", "PROMPT", "write the beginning of the text")
     return prompt + generate(
         writer.model,
         writer.tokenizer,

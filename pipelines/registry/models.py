@@ -1,4 +1,4 @@
-"""The versions of the registered models as rows: what `wikigpt models` lists and a run's summary names."""
+"""The versions of the registered models as rows, for `wikigpt models` and the summary of a run."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class ModelRow:
 
     Attributes:
         name, version, aliases: in the registry.
-        word_perplexity, token_perplexity, bits_per_byte: of the test split, by the protocol `wikitext-word`; None where
-            a version carries no such number.
-        corpus, dataset_digest: what it was trained on.
-        reuse_key: that it was asked for by; of a version of an earlier wikigpt, the fingerprint of its training.
-        weights_digest: its identity.
-        repeats: the version that was asked for by the same reuse key and has other weights, or None.
+        word_perplexity, token_perplexity, bits_per_byte: on the test split, by the protocol `wikitext-word`; None if
+            the version has no such number.
+        corpus, dataset_digest: the data that it was trained on.
+        reuse_key: of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its training.
+        weights_digest: identifies its weights.
+        repeats: the version that has the same reuse key and other weights, or None.
         run_id: its MLflow run.
-        pipeline_run: the run that made it.
+        pipeline_run: the run that created it.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ModelRow:
 
 
 def models(client: MlflowClient, name: str | None = None) -> list[ModelRow]:
-    """All versions of our registered models, or of the one named; the newest first."""
+    """All versions of our registered models, or of the named one, the newest first."""
     found = [
         (version.creation_timestamp, row_of(version, aliases_of(model.aliases, version.version)))
         for model in client.search_registered_models(max_results=1000)
@@ -64,7 +64,7 @@ def row_of_number(client: MlflowClient, name: str, number: str) -> ModelRow:
 
 
 def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
-    """The row of a version; its numbers and lineage are tags."""
+    """The row of a version, from its tags."""
     tags = version.tags
     return ModelRow(
         name=version.name,
@@ -84,5 +84,5 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
 
 
 def aliases_of(aliases: dict[str, str], version: str) -> list[str]:
-    """The aliases of a model that stand on a version."""
+    """The aliases that a version has."""
     return sorted(alias for alias, holder in aliases.items() if str(holder) == str(version))

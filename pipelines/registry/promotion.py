@@ -1,28 +1,30 @@
-"""Promotion by a person, and the way back: who, when and why is recorded on the version."""
+"""Promotion and rollback by a person: who did it, when and why is recorded on the version."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from components.register.model_lock import fenced, model_lock, owner_of_command
-from components.register.promotion import APPROVAL, finish_move, move_champion
+from components.register.promotion import APPROVAL, Move, finish_move, move_champion, pending_move
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.report.measures import finite
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
 from pipelines.registry.references import model_name, resolve
+from pipelines.stages import Change, execute
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Seconds to wait for a run or a command that changes the same model; longer than a dead one is taken for alive.
+# Seconds to wait for a run or a command that changes the same model. A dead one counts as alive for less than that.
 _PATIENCE = 240.0
 _COPIED_FROM = "wikigpt.copied_from"
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
@@ -30,12 +32,12 @@ _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_rea
 
 @dataclass(frozen=True)
 class Moved:
-    """What a promotion or a rollback did.
+    """The outcome of a promotion or a rollback.
 
     Attributes:
         model: the registered model.
-        version: that the alias champion stands on now.
-        before: that it stood on, or None.
+        version: the version that is the champion now.
+        before: the champion before, or None.
     """
 
     model: str
@@ -51,97 +53,245 @@ def promote(
     model: str | None = None,
     to: str | None = None,
     store: Store | None = None,
+    report: Callable[[str], object] = lambda _: None,
 ) -> Moved:
-    """Makes a version champion, here or as a copy in another registered model (another environment).
+    """Makes a version the champion, here or as a copy in another registered model (another environment).
 
     Args:
         client: of the registry.
         reference: see `resolve`.
-        reason: for the record, in the promoter's words.
+        reason: is recorded on the version.
         model: the name of the registered model, see `resolve`.
-        to: the registered model to copy the version to; made where it does not exist, one copy per version.
-        store: that the runs of this registry lock it in; None moves the alias without the lock.
+        to: the registered model to copy the version to. It is created where it does not exist, and gets one copy of
+            each version.
+        store: in which the runs of this registry lock it; None moves the alias without the lock.
+        report: is called with the description of each stage once it was applied.
 
     Raises:
-        Failure: no reason, no such version, one that must not be champion, or a run that does not let go of the lock.
+        Failure: there is no reason or no such version, the version must not be the champion, or a run does not release
+            the lock.
     """
-    _require_reason(reason)
-    version = resolve(client, reference, model)
-    _refuse_unfit(version)
-    with _locked(client, store, to or version.name, "promote") as client:
-        if to is not None and to != version.name:
-            version = _copy(client, version, to)
-        return _promote(client, version, reason)
+    version = _promotable(client, reference, reason, model)
+    with _locked(client, store, to or version.name, "promote") as locked:
+        promotion = _Promotion(locked, version, reason, to)
+        execute(promotion.stages(), report)
+        return promotion.outcome()
 
 
-def _promote(client: MlflowClient, version: ModelVersion, reason: str) -> Moved:
-    name, number = version.name, str(version.version)
-    finish_move(client, name)
-    champion = registry.version_with_alias(client, name, registry.CHAMPION)
-    before = str(champion.version) if champion else None
-    if before == number:
-        return Moved(name, number, before)
-    for tag, value in zip(_PROMOTED, _record(reason), strict=True):
-        client.set_model_version_tag(name, number, tag, value)
-    if before:
-        client.set_model_version_tag(name, number, registry.CHAMPION_BEFORE, before)
-    if registry.ROLLED_BACK in version.tags:
-        client.delete_model_version_tag(name, number, registry.ROLLED_BACK)
-    move_champion(client, name, number)
-    return Moved(name, number, before)
+def plan_promotion(
+    client: MlflowClient, reference: str, *, reason: str, model: str | None = None, to: str | None = None
+) -> list[Change]:
+    """Lists the stages that `promote` would apply, without the lock, and changes nothing.
+
+    Raises:
+        Failure: see `promote`.
+    """
+    return _Promotion(client, _promotable(client, reference, reason, model), reason, to).stages()
 
 
-def rollback(client: MlflowClient, *, reason: str, model: str | None = None, store: Store | None = None) -> Moved:
+def rollback(
+    client: MlflowClient,
+    *,
+    reason: str,
+    model: str | None = None,
+    store: Store | None = None,
+    report: Callable[[str], object] = lambda _: None,
+) -> Moved:
     """Gives the alias back to the champion before. The gate never promotes the version that lost it again.
 
     Args:
         client: of the registry.
-        reason: for the record.
+        reason: is recorded on the version that loses the alias.
         model: the name of the registered model, see `model_name`.
         store: see `promote`.
+        report: see `promote`.
 
     Raises:
-        Failure: no reason, no champion, no champion before it that still exists, or a run that does not let go of the
-            lock.
+        Failure: there is no reason, no champion, or no champion before it that still exists, or a run does not release
+            the lock.
     """
     _require_reason(reason)
     name = model_name(client, model)
-    with _locked(client, store, name, "rollback") as client:
-        return _rollback(client, name, reason)
+    with _locked(client, store, name, "rollback") as locked:
+        back = _Rollback(locked, name, reason)
+        execute(back.stages(), report)
+        return back.outcome()
 
 
-def _rollback(client: MlflowClient, name: str, reason: str) -> Moved:
-    died = finish_move(client, name)
-    if died and died.before and registry.ROLLED_BACK in client.get_model_version(name, died.before).tags:
-        return Moved(name, died.version, died.before)  # a rollback was cut off, and this one repeats it
-    champion = registry.version_with_alias(client, name, registry.CHAMPION)
-    if champion is None:
-        raise _impossible(f"{name} has no champion to roll back from", name)
-    number, before = str(champion.version), _champion_before(client, champion)
-    if before is None:
-        raise _impossible(f"No champion before version {number} of {name} is on record", name)
-    by, at, _ = _record(reason)
-    client.set_model_version_tag(name, number, registry.ROLLED_BACK, f"{at} by {by}: {reason}"[:5000])
-    move_champion(client, name, before)
-    return Moved(name, before, number)
+def plan_rollback(client: MlflowClient, *, reason: str, model: str | None = None) -> list[Change]:
+    """Lists the stages that `rollback` would apply, without the lock, and changes nothing.
+
+    Raises:
+        Failure: see `rollback`.
+    """
+    _require_reason(reason)
+    return _Rollback(client, model_name(client, model), reason).stages()
+
+
+class _Promotion:
+    """The stages of a promotion. Each reads the registry again when it is applied, since a person may click."""
+
+    def __init__(self, client: MlflowClient, version: ModelVersion, reason: str, to: str | None):
+        self.client, self.version, self.reason = client, version, reason
+        self.name = to or version.name
+        self.before: str | None = None
+
+    def stages(self) -> list[Change]:
+        """Reads the registry and lists what is to change."""
+        stages, number, label = [], str(self.version.version), f"version {self.version.version}"
+        if self.name != self.version.name:
+            copy = _existing_copy(self.client, self.version, self.name)
+            number, label = (str(copy.version), f"version {copy.version}") if copy else ("", "the copy")
+            if copy is None or _uncleared(copy, self.version):
+                source = f"version {self.version.version} of {self.version.name}"
+                stages.append(Change(f"copy {source} to {self.name}", self._copy))
+            else:
+                self.version = copy
+        finish = _finish(self.client, self.name)
+        stages += finish.stages
+        self.before = finish.champion
+        if number and finish.champion == number:
+            return stages
+        record = f"record on {label} of {self.name} who promoted it, when and why"
+        move = f"move the alias champion of {self.name} from {_label(finish.champion)} to {label}"
+        return [*stages, Change(record, self._record), Change(move, self._move)]
+
+    def outcome(self) -> Moved:
+        return Moved(self.name, str(self.version.version), self.before)
+
+    def _copy(self) -> None:
+        self.version = _copy(self.client, self.version, self.name)
+
+    def _record(self) -> None:
+        number = str(self.version.version)
+        champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
+        self.before = str(champion.version) if champion else None
+        if self.before == number:
+            return
+        for tag, value in zip(_PROMOTED, _record(self.reason), strict=True):
+            self.client.set_model_version_tag(self.name, number, tag, value)
+        if self.before:
+            self.client.set_model_version_tag(self.name, number, registry.CHAMPION_BEFORE, self.before)
+        if registry.ROLLED_BACK in self.version.tags:
+            self.client.delete_model_version_tag(self.name, number, registry.ROLLED_BACK)
+
+    def _move(self) -> None:
+        number = str(self.version.version)
+        if self.before != number:
+            move_champion(self.client, self.name, number)
+
+
+class _Rollback:
+    """The stages of a rollback. Each reads the registry again when it is applied, since a person may click."""
+
+    def __init__(self, client: MlflowClient, name: str, reason: str):
+        self.client, self.name, self.reason = client, name, reason
+        self.loser, self.winner = "", ""
+
+    def stages(self) -> list[Change]:
+        """Reads the registry and lists what is to change."""
+        finish = _finish(self.client, self.name)
+        made = finish.made
+        if made and made.before and self._is_rolled_back(made.before):
+            # A rollback was interrupted, and this one finishes it.
+            self.loser, self.winner = made.before, made.version
+            return finish.stages
+        self.loser, self.winner = self._versions(finish.champion, finish.last_champion)
+        mark = f"record on version {self.loser} of {self.name} that it was rolled back, when, by whom and why"
+        back = f"move the alias champion of {self.name} from version {self.loser} to version {self.winner}"
+        return [*finish.stages, Change(mark, self._record), Change(back, self._move)]
+
+    def outcome(self) -> Moved:
+        return Moved(self.name, self.winner, self.loser)
+
+    def _is_rolled_back(self, number: str) -> bool:
+        return registry.ROLLED_BACK in self.client.get_model_version(self.name, number).tags
+
+    def _versions(self, number: str | None, last: str | None) -> tuple[str, str]:
+        """The champion, and the champion before it."""
+        if number is None:
+            raise _impossible(f"{self.name} has no champion to roll back from", self.name)
+        champion = self.client.get_model_version(self.name, number)
+        before = _champion_before(self.client, champion, last)
+        if before is None:
+            raise _impossible(f"No champion before version {number} of {self.name} is on record", self.name)
+        return number, before
+
+    def _record(self) -> None:
+        champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
+        last = self.client.get_registered_model(self.name).tags.get(registry.LAST_CHAMPION)
+        self.loser, self.winner = self._versions(str(champion.version) if champion else None, last)
+        by, at, _ = _record(self.reason)
+        said = f"{at} by {by}: {self.reason}"[:5000]
+        self.client.set_model_version_tag(self.name, self.loser, registry.ROLLED_BACK, said)
+
+    def _move(self) -> None:
+        move_champion(self.client, self.name, self.winner)
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """What becomes of a move that another run or command announced and did not finish.
+
+    Attributes:
+        stages: the stage that finishes or discards the move, if one was announced.
+        champion: the champion after it, or None.
+        last_champion: the tag of the registered model after it, or None.
+        made: the move, if it is finished.
+    """
+
+    stages: list[Change]
+    champion: str | None
+    last_champion: str | None
+    made: Move | None
+
+
+def _finish(client: MlflowClient, name: str) -> _Finish:
+    """Reads the announced move of a registered model, which may not exist yet."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        last = client.get_registered_model(name).tags.get(registry.LAST_CHAMPION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return _Finish([], None, None, None)
+    holder = registry.version_with_alias(client, name, registry.CHAMPION)
+    champion = str(holder.version) if holder else None
+    pending = pending_move(client, name)
+    if pending is None:
+        return _Finish([], champion, last, None)
+    move, makes = pending
+    end = partial(finish_move, client, name)
+    if not makes:
+        discard = Change(f"discard the announced move of the alias champion of {name}", end)
+        return _Finish([discard], champion, last, None)
+    finish = Change(f"finish the announced move of the alias champion of {name} to version {move.version}", end)
+    moved = champion if last == move.version else move.version
+    return _Finish([finish], moved, move.version, move)
 
 
 @contextmanager
 def _locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
-    """A client that writes only while no run and no other command changes the model, if there is a store to ask."""
+    """A client that writes only while this command holds the lock on the model, if there is a store for locks."""
     if store is None:
         yield client
         return
     owner = owner_of_command(command, _user())
     with model_lock(store, model).held(owner, patience=_PATIENCE) as held:
-        yield fenced(client, held.renew)  # a command has no heartbeat
+        yield fenced(client, held.renew)  # a command has no heartbeat, so each write renews the lock
 
 
-def _champion_before(client: MlflowClient, champion: ModelVersion) -> str | None:
-    """By the record of our own moves; where a person moved the alias by a click, the one that stood there then."""
+def _champion_before(client: MlflowClient, champion: ModelVersion, last: str | None) -> str | None:
+    """The champion before, from the record of our own moves, or the last one recorded where a person moved the alias.
+
+    Args:
+        client: of the registry.
+        champion: the champion now.
+        last: the tag LAST_CHAMPION of the registered model.
+    """
     name, number = champion.name, str(champion.version)
     versions = {str(version.version): version for version in registry.versions(client, name)}
-    last = client.get_registered_model(name).tags.get(registry.LAST_CHAMPION)
     before = champion.tags.get(registry.CHAMPION_BEFORE) if last in (number, None) else last
     seen = {number}
     while before and before not in seen:
@@ -155,10 +305,20 @@ def _champion_before(client: MlflowClient, champion: ModelVersion) -> str | None
     return None
 
 
+def _existing_copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion | None:
+    weights = version.tags.get(registry.WEIGHTS_DIGEST)
+    return registry.version_of(client, to, weights) if weights else None
+
+
+def _uncleared(copy: ModelVersion, version: ModelVersion) -> bool:
+    """Whether a copy of a version was made and still has the tags of the model that it was copied from."""
+    return copy.source == _address(version) and _COPIED_FROM not in copy.tags
+
+
 def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
-    weights, address = version.tags.get(registry.WEIGHTS_DIGEST), f"models:/{version.name}/{version.version}"
-    copy = (weights and registry.version_of(client, to, weights)) or client.copy_model_version(address, to)
-    if copy.source != address or _COPIED_FROM in copy.tags:
+    address = _address(version)
+    copy = _existing_copy(client, version, to) or client.copy_model_version(address, to)
+    if not _uncleared(copy, version):
         return copy
     number = str(copy.version)
     # What another environment decided is not decided here.
@@ -168,12 +328,27 @@ def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
     return client.get_model_version(to, number)
 
 
+def _address(version: ModelVersion) -> str:
+    return f"models:/{version.name}/{version.version}"
+
+
+def _label(number: str | None) -> str:
+    return f"version {number}" if number else "no version"
+
+
+def _promotable(client: MlflowClient, reference: str, reason: str, model: str | None) -> ModelVersion:
+    _require_reason(reason)
+    version = resolve(client, reference, model)
+    _refuse_unfit(version)
+    return version
+
+
 def _refuse_unfit(version: ModelVersion) -> None:
     where = f"version {version.version} of {version.name}"
     if version.status != "READY":
         raise Failure(f"The version is {version.status}", where=where, remedy="promote one that is READY")
     measured = {measure: version.tags.get(registry.score_tag("validation", measure)) for measure in registry.MEASURES}
-    # Bits per byte are there for every text. Versions of before carry a `nan`; later ones carry no such number.
+    # Every text has bits per byte. Older versions have the tag `nan`; later ones have no tag without a number.
     value = measured["bits_per_byte"] or measured["word_perplexity"]
     unmeasured = value is None and version.tags.get(registry.VERDICT) == "invalid"
     if unmeasured or (value is not None and finite(value) is None):
@@ -187,7 +362,10 @@ def _refuse_unfit(version: ModelVersion) -> None:
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise Failure(
-            "The reason is empty", where="--reason", remedy="say why, for the record", exit_code=ExitCode.USAGE
+            "The reason is empty",
+            where="--reason",
+            remedy="give the reason, which is recorded",
+            exit_code=ExitCode.USAGE,
         )
 
 

@@ -1,4 +1,4 @@
-"""How a person names a version: `7`, `champion`, `models:/wikigpt/7` or `models:/wikigpt@champion`."""
+"""Resolves references to a version: `7`, `champion`, `models:/wikigpt/7` or `models:/wikigpt@champion`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 _URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
 
 
-_DIGITS = 9  # of the number of a version; a database does not even compare larger ones
+_DIGITS = 9  # of a version number; a database cannot compare larger ones
 
 
 def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion:
-    """The version that a reference names; an alias is resolved once, here, and the version is used from then on.
+    """The version that a reference names. An alias is resolved here, once, and the version is used afterwards.
 
     Args:
         client: of the registry.
@@ -31,7 +31,7 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
         model: the name of the registered model; by default `model_name(client)`.
 
     Raises:
-        Failure: there is no such model, version or alias; what there is instead is named.
+        Failure: there is no such model, version or alias. The message names the ones that exist.
     """
     if reference.startswith("models:"):
         parts = _URI.fullmatch(reference)
@@ -49,15 +49,15 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
 
 
 def model_name(client: MlflowClient, model: str | None = None) -> str:
-    """The name given, if there is such a model; else `wikigpt`, else the only one that there is.
+    """Returns the given name if that model exists; by default `wikigpt`, or the only model.
 
     Raises:
-        Failure: there is none, or there are several and the choice is a person's.
+        Failure: there is no model, or there are several and none is chosen.
     """
     known = sorted(found.name for found in client.search_registered_models(max_results=1000))
     if not known:
         raise Failure(
-            "The registry holds no model",
+            "The registry has no model",
             where=client.tracking_uri,
             remedy="train one by `wikigpt run`, then try again",
         )

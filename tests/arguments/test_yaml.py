@@ -20,7 +20,7 @@ WRONG = {
     "a: {b: 1,\n b: 2}\n": "the key b of line 1 comes again in line 2",
     "1: x\n": "the key '1' is a number and needs quotes in line 1",
     "train:\n  2.5: x\n": "the key '2.5' is a number and needs quotes in line 2",
-    "on: x\n": "the key 'on' is a truth value and needs quotes in line 1",
+    "on: x\n": "the key 'on' is a boolean and needs quotes in line 1",
     "~: x\n": "the key '~' is nothing and needs quotes in line 1",
     "? [a, b]\n: x\n": "a key is a list or a mapping and must be text in line 1",
     "train: [\n": "in line 2",

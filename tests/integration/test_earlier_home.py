@@ -20,11 +20,12 @@ from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
 from pipelines.registry.export import export
-from pipelines.registry.gc import gc
+from pipelines.registry.gc import plan_gc
 from pipelines.registry.generation import load_writer, write
 from pipelines.registry.models import models
 from pipelines.registry.promotion import promote, rollback
 from pipelines.registry.references import resolve
+from pipelines.stages import execute
 from tests.components.evaluate.conftest import (  # noqa: F401
     make_model,
     one_thread,
@@ -163,6 +164,6 @@ def test_gc_keeps_what_it_names(home: Home) -> None:
     store, client, _ = home
     age(store, days=30)
     before = set(store.names("model")) | set(store.names("tokens")) | set(store.names("evaluation"))
-    gc(store, client, apply=True)
+    execute(plan_gc(store, client).removals)
     assert set(store.names("model")) | set(store.names("tokens")) | set(store.names("evaluation")) == before
     assert store.claimed(f"versions/{NAME}/{FINGERPRINT}") is None, "locks take the place of such claims"

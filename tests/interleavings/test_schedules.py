@@ -72,7 +72,7 @@ BREAKS = {
         (promotion, "decide_alias", "    finish_move(client, model)\n    tags", "    tags"),
     ),
     "a move that somebody died in is finished whatever a person did": (
-        (promotion, "_make", "not in (move.before, move.version)", "is None"),
+        (promotion, "_can_make", "in (move.before, move.version)", "is not None"),
     ),
     "a move that was made is made again": (
         (promotion, "finish_move", "tags.get(registry.LAST_CHAMPION) == version or ", ""),

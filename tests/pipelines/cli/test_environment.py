@@ -156,4 +156,4 @@ def test_a_home_may_begin_with_a_tilde(command: Command, home: Path, monkeypatch
 def test_a_folder_without_runs_is_no_home(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     code, _, err = command("ui", "--home", tmp_path)
-    assert (code, "Nothing was run here yet" in err) == (ExitCode.USAGE, True)
+    assert (code, "Nothing has been run here yet" in err) == (ExitCode.USAGE, True)

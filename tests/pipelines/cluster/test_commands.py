@@ -35,7 +35,7 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
     assert lines[0].split()[:2] == [run["display_name"], "running"]
     assert [line.split()[:2] for line in lines[1:6:3]] == [["download", "succeeded"], ["train", "running"]]
     document = json.loads(wikigpt("status", run_id, "--json")[1])
-    assert (document["run_id"], document["note"]) == (run_id, "no kubeconfig is here, so the pods cannot be seen")
+    assert (document["run_id"], document["note"]) == (run_id, "there is no kubeconfig, so the pods cannot be listed")
     code, out, err = wikigpt("logs", run_id)
     assert (code, out) == (1, "")
     assert "The log of step train cannot be read" in err
@@ -71,7 +71,7 @@ def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
         ("skipped", 0, ""),
         ("failed", 1, "wikigpt: The run failed in train"),
         ("canceled", 4, "wikigpt: The run was cancelled"),
-        ("running", 5, "wikigpt: The run is not over after 0 s; it goes on"),
+        ("running", 5, "wikigpt: The run is not over after 0 s; it continues"),
     ]:
         stand_in.state.lifecycle = (ending,)
         code, _, err = wikigpt("schedule", "trigger", "nightly", "--wait", "--timeout", "0")
@@ -83,7 +83,7 @@ def test_the_end_of_the_run_is_the_exit_code(wikigpt, stand_in):
     [
         (["submit", "--image", "registry.example/wikigpt:latest"], 2, "named by a tag"),
         (["submit", "--image", IMAGE, "--set", "notify.password=hunter2"], 2, "looks like a credential"),
-        (["submit", "--image", IMAGE, "--corpus", "/data/wikitext-2"], 2, "no pod of a cluster sees"),
+        (["submit", "--image", IMAGE, "--corpus", "/data/wikitext-2"], 2, "no pod of a cluster can read"),
         (["submit", "--image", IMAGE, "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
         (["compile", "-o", "p.yaml", "--corpus", f"{SIGNED}hunter2"], 2, "an address with a secret in its query"),
         (["compile", "-o", "p.yaml", "--set", "notify.webhook=https://x.example/hunter2"], 2, "address of a webhook"),
@@ -133,10 +133,10 @@ def test_a_web_page_a_stale_token_and_a_dead_server(wikigpt, stand_in, monkeypat
 
 def test_the_life_of_a_schedule(wikigpt, stand_in):
     code, out, _ = wikigpt("schedule", "list")
-    assert (code, out) == (0, "nightly  not applied: it stands in infra/schedules only\n")
+    assert (code, out) == (0, "nightly  not applied: it is in infra/schedules only\n")
     assert wikigpt("schedule", "list", "--check")[0] == 1
     code, _, err = wikigpt("schedule", "list", "--check", "--from", "nowhere")
-    assert (code, "The folder of the schedules is not there" in err) == (2, True)
+    assert (code, "The folder of the schedules does not exist" in err) == (2, True)
     code, out, _ = wikigpt("schedule", "apply", "--image", IMAGE)
     assert code == 0
     first, second = out.splitlines()
@@ -147,7 +147,7 @@ def test_the_life_of_a_schedule(wikigpt, stand_in):
     (made,) = stand_in.state.recurring.values()
     made["created_at"] = "2026-01-01T00:00:00Z"
     code, out, _ = wikigpt("schedule", "list", "--check")
-    assert (code, "  OVERDUE: no run came at " in out) == (1, True)
+    assert (code, "  OVERDUE: no run started at " in out) == (1, True)
     assert wikigpt("schedule", "apply", "--image", IMAGE)[1].startswith("nightly: unchanged")
     assert wikigpt("schedule", "pause", "nightly")[1] == "nightly: paused\n"
     listed = json.loads(wikigpt("schedule", "list", "--json")[1])
@@ -167,3 +167,13 @@ def test_the_installed_command(stand_in):
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("wikigpt: There is no run 4711")
+
+
+def test_a_plan_is_what_apply_then_does(wikigpt, stand_in):
+    apply = ("schedule", "apply", "--image", IMAGE)
+    code, planned, err = wikigpt(*apply, "--plan")
+    assert (code, err, stand_in.changes) == (0, "", [])
+    assert [line.split(" ")[0] for line in planned.splitlines()] == ["create", "upload", "create", "create"]
+    code, out, applied = wikigpt(*apply)
+    assert (code, applied, out.splitlines()[0]) == (0, planned, "nightly: created")
+    assert wikigpt(*apply, "--plan") == (0, "There is nothing to change.\n", "")

@@ -106,7 +106,7 @@ def test_numerics_are_pinned_to_what_the_pod_gets(tmp_path):
 
 def test_a_folder_as_corpus_is_refused(tmp_path, command):
     code, _, err = command("compile", "-o", tmp_path / "x.yaml", "--corpus", "/data/wikitext-2")
-    assert (code, "no pod of a cluster sees" in err) == (ExitCode.USAGE, True)
+    assert (code, "no pod of a cluster can read" in err) == (ExitCode.USAGE, True)
     assert not (tmp_path / "x.yaml").exists()
 
 

@@ -176,7 +176,7 @@ def test_the_server_s_version(stand_in):
 def test_a_token(stand_in):
     stand_in.token = "good"
     connect(Access(endpoint=stand_in.url, token="good"))
-    with pytest.raises(Failure, match="does not accept who we are: the token has expired") as caught:
+    with pytest.raises(Failure, match="does not accept the credentials: the token has expired") as caught:
         connect(Access(endpoint=stand_in.url, token="stale"))
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
     assert "stale" not in str(caught.value)
@@ -189,7 +189,7 @@ def test_a_token_is_not_shown():
 def test_cookies_of_a_session(stand_in):
     stand_in.cookie = "authservice_session=abc"
     connect(Access(endpoint=stand_in.url, cookies="authservice_session=abc"))
-    with pytest.raises(Failure, match="sends to a page for logging in") as caught:
+    with pytest.raises(Failure, match="redirects to a login page") as caught:
         connect(Access(endpoint=stand_in.url))
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
 
@@ -197,7 +197,7 @@ def test_cookies_of_a_session(stand_in):
 def test_the_token_of_a_service_account_is_read_anew_for_each_request(stand_in, monkeypatch, tmp_path):
     token = tmp_path / "token"
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
-    with pytest.raises(Failure, match="token of the service account is not there"):
+    with pytest.raises(Failure, match="token of the service account does not exist"):
         connect(Access(endpoint=stand_in.url))
     token.write_text("first")
     stand_in.token = "first"
@@ -262,7 +262,7 @@ def test_an_address_copied_from_the_browser(stand_in):
         ("[SSL: RECORD_LAYER_FAILURE] record layer failure (_ssl.c:1006)", "The server speaks plain HTTP"),
         ("certificate verify failed: Hostname mismatch, certificate is not valid for", "is for another name"),
         ("certificate verify failed: self-signed certificate", "is not trusted"),
-        ("[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version", "No TLS connection to the server comes"),
+        ("[SSL: TLSV1_ALERT_PROTOCOL_VERSION] tlsv1 alert protocol version", "The TLS connection to the server failed"),
     ],
 )
 def test_what_openssl_says_in_one_sentence(said, sentence):

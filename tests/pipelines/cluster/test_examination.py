@@ -63,7 +63,9 @@ def test_with_our_patch_it_is(kubeconfig, install, published):
 
 def test_without_any_default_argo_retries_failures_only(kubeconfig, install):
     install("{}")
-    assert retries_of(kubeconfig).seen.startswith("a step that failed is retried, one whose pod was lost is not: apply")
+    assert retries_of(kubeconfig).seen.startswith(
+        "a step that failed is retried, a step whose pod was lost is not: apply"
+    )
 
 
 def test_our_patch_is_the_one_that_worked_and_not_the_one_that_multiplied():
@@ -82,7 +84,7 @@ def test_our_patch_is_the_one_that_worked_and_not_the_one_that_multiplied():
 
 
 def test_what_cannot_be_seen_is_said(stand_in, kubeconfig, install):
-    assert retries_of(Access(kube_context="other")).seen == "not seen: no kubeconfig is here"
+    assert retries_of(Access(kube_context="other")).seen == "not seen: there is no kubeconfig"
     assert retries_of(kubeconfig).seen == "not seen: there is no deployment ml-pipeline in kubeflow"
     install(OURS)
     stand_in.state.kubernetes.forbidden = {"deployments"}
@@ -119,7 +121,7 @@ def test_the_command_on_a_cluster_that_is_well(stand_in, kubeconfig, install, do
 def test_retries_that_are_not_in_force_fail_nothing(stand_in, doctor):
     code, findings = doctor(stand_in.url)
     assert (code, findings["Retries"]["ok"], findings["Retries"]["needed"]) == (0, False, False)
-    assert findings["Retries"]["seen"] == "not seen: no kubeconfig is here"
+    assert findings["Retries"]["seen"] == "not seen: there is no kubeconfig"
 
 
 def test_a_server_or_a_namespace_that_is_not_there(stand_in, kubeconfig, doctor):

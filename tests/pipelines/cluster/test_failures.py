@@ -31,8 +31,11 @@ def test_the_event_says_it_where_the_log_is_whole():
     ("log", "said"),
     [
         (f"loading\nKilled\n{LAUNCHER}", "its process ended with exit status 1"),
-        (LAUNCHER.replace("status 1", "status 137"), "its process was killed (exit status 137), as happens"),
-        (LAUNCHER.replace("exit status 1", "signal: killed"), "its process was killed (signal: killed), as happens"),
+        (LAUNCHER.replace("status 1", "status 137"), "its process was killed (exit status 137), which usually means"),
+        (
+            LAUNCHER.replace("exit status 1", "signal: killed"),
+            "its process was killed (signal: killed), which usually means",
+        ),
         ("step 1 loss 9.1\nstep 2 loss 8.7\n", None),
         ("", None),
     ],

@@ -76,8 +76,8 @@ def test_an_error_is_never_printed_as_a_log(cluster, failed):
         read(cluster, failed)
     sentence = str(caught.value)
     assert sentence.startswith(
-        "The log of step train cannot be read: no kubeconfig is here, so the pods cannot be seen, the server does not"
-        " have it, and object storage does not give the copy: no pipeline root is known"
+        "The log of step train cannot be read: there is no kubeconfig, so the pods cannot be listed, the server does"
+        " not have it, and the copy in object storage cannot be read: no pipeline root is known"
     )
     assert f"the log is under PIPELINE_ROOT/wikigpt/{FAILED}/train/" in sentence
     assert "error_message" not in sentence and "\n" not in sentence
@@ -144,14 +144,14 @@ def test_a_step_without_a_copy(cluster, failed, bucket, monkeypatch):
     monkeypatch.setenv("KF_PIPELINES_ROOT", root)
     with pytest.raises(Failure) as caught:
         read(cluster, failed)
-    assert "the launcher left no copy in object storage, as for a step that was killed" in str(caught.value)
+    assert "the launcher wrote no copy to object storage, as for a step that was killed" in str(caught.value)
     assert f"under {root}/wikigpt/{FAILED}/train/" in str(caught.value)
 
 
 @pytest.mark.parametrize("root", ["gs://bucket/pipelines", "s3://wikigpt-test-no-such-bucket/pipelines"])
 def test_a_root_that_cannot_be_read(cluster, failed, bucket, monkeypatch, root):
     monkeypatch.setenv("KF_PIPELINES_ROOT", root)
-    with pytest.raises(Failure, match="object storage does not give the copy") as caught:
+    with pytest.raises(Failure, match="the copy in object storage cannot be read") as caught:
         read(cluster, failed)
     assert f"{root}/wikigpt/{FAILED}/train/" in str(caught.value)
 
@@ -160,7 +160,7 @@ def test_a_root_that_cannot_be_read(cluster, failed, bucket, monkeypatch, root):
     ("name", "sentence", "code"),
     [
         ("trian", "There is no step 'trian' .*the steps are download, validate", ExitCode.USAGE),
-        ("register", "Step register has printed nothing: it did not start", ExitCode.FAILED),
+        ("register", "Step register has no log: it did not start", ExitCode.FAILED),
     ],
 )
 def test_a_log_that_never_was(failed, name, sentence, code):
@@ -177,7 +177,7 @@ def test_the_reason_of_a_failure_without_a_kubeconfig_is_what_the_step_recorded(
     stand_in.state.kubernetes.logs[POD] = recorded_log("log-of-failed-train-pod")[1]
     status, note = inspect(cluster, FAILED)
     assert status.step("train").reason == LOSS
-    assert note == "no kubeconfig is here, so the pods cannot be seen"
+    assert note == "there is no kubeconfig, so the pods cannot be listed"
 
 
 def test_the_failure_that_a_step_recorded_outweighs_an_exit_code_but_not_what_kubernetes_knows(
@@ -193,7 +193,7 @@ def test_the_failure_that_a_step_recorded_outweighs_an_exit_code_but_not_what_ku
     main = next(entry for entry in status if entry["name"] == "main")
     for ended, reason in (
         ({"exitCode": 1, "reason": "Error"}, LOSS),
-        ({"exitCode": 1, "reason": "OOMKilled"}, "killed for its memory: it reached the limit"),
+        ({"exitCode": 1, "reason": "OOMKilled"}, "killed because it reached its memory limit"),
     ):
         main["state"] = {"terminated": ended}
         kubernetes.pods = [{**pod, "spec": {"containers": []}}]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler
@@ -12,14 +13,15 @@ import pytest
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.storage.manifest import read_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import open_store
 from components.shared.text.articles import SPLITS
 from components.tokenize.pretrained import load_pretrained
 from components.train.settings import TrainSettings
 from components.train.weights import fetch_weights
-from pipelines.cluster.mirror import mirror
+from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
+from pipelines.stages import descriptions, execute
 from tests.s3_servers import serving
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -83,6 +85,13 @@ class Hub(BaseHTTPRequestHandler):
         return
 
 
+def mirror(store, settings):
+    """Plans and applies; gives what the store has then."""
+    plan = plan_mirror(store, settings)
+    execute(plan.stages)
+    return plan.mirrored
+
+
 @pytest.fixture
 def store(tmp_path):
     return open_store(str(tmp_path / "store"))
@@ -137,10 +146,13 @@ def test_the_sample_needs_no_mirror(store):
 _MIRROR = """
 import sys
 from components.shared.storage.store import open_store
-from pipelines.cluster.mirror import mirror
+from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
+from pipelines.stages import execute
 settings = load("quick", sys.argv[2:]).with_values("download", corpus="sample")
-for each in mirror(open_store(sys.argv[1]), settings):
+plan = plan_mirror(open_store(sys.argv[1]), settings)
+execute(plan.stages)
+for each in plan.mirrored:
     print(each.settings, each.address)
 """
 
@@ -187,3 +199,52 @@ def test_a_folder_without_safetensors_is_refused_before_anything_is_stored(store
         mirror(store, settings)
     assert caught.value.exit_code is ExitCode.USAGE
     assert list(store.objects.entries("")) == []
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_mirror_plans_is_what_it_copies(store, tmp_path, text, monkeypatch, seed):
+    """In stores that hold some of it, with settings that name some of it."""
+    draw = random.Random(seed)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "config.json").write_text("{}")
+    (tmp_path / "weights" / "model.safetensors").write_bytes(b"w")
+    corpus = draw.choice(["sample", str(text)])
+    weights = ["", f"train.pretrained={tmp_path}/weights", "train.pretrained=team/tiny"]
+    tokenizers = [[], ["tokenize.tokenizer=team/tiny", f"tokenize.revision={REVISION}"]]
+    revision = [f"train.revision={REVISION}"]
+    hub = {"team/tiny": REPOSITORY}
+    for part in draw.sample(["tokenizer", "weights"], draw.randint(0, 2)):
+        folder = tmp_path / f"stored-{part}"
+        folder.mkdir()
+        (folder / "bytes").write_text(part)
+        write_manifest(folder, "pretrained")
+        store.publish(folder, "pretrained", f"team/tiny@{REVISION}/{part}")
+    named = draw.choice(weights)
+    chosen = [*draw.choice(tokenizers), *([named] if named else []), *(revision if "team" in named else [])]
+    name = None if corpus == "sample" else "castles"
+    settings = load("quick", chosen).with_values("download", corpus=corpus, name=name)
+
+    def from_hub(part, name, revision, folder):
+        folder.mkdir()
+        for file, data in hub[name].items():
+            if "/" not in file and (part == "weights" or file in TOKENIZER):
+                (folder / file).write_bytes(data)
+        return folder
+
+    monkeypatch.setattr("pipelines.cluster.mirror.from_hub", from_hub)
+    before = keys(store)
+    planned = descriptions(plan_mirror(store, settings).stages)
+    assert keys(store) == before, "planning changes nothing"
+    assert planned == descriptions(plan_mirror(store, settings).stages)
+    plan = plan_mirror(store, settings)
+    assert list(execute(plan.stages).applied) == planned
+    assert bool(keys(store) - before) == bool(planned)
+    of_this_machine = [line for line in planned if str(tmp_path) in line.partition(" to ")[0]]
+    assert descriptions(plan_mirror(store, settings).stages) == of_this_machine
+    after = keys(store)
+    assert sorted(map(repr, mirror(store, settings))) == sorted(map(repr, plan.mirrored))
+    assert keys(store) == after, "copied twice, it changes nothing"
+
+
+def keys(store):
+    return {entry.key for entry in store.objects.entries("")}

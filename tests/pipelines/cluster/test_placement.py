@@ -161,7 +161,7 @@ def test_deadline_and_time_to_live_of_the_run(compiled):
 
 @pytest.mark.parametrize(
     ("image", "sentence"),
-    [("registry.example/wikigpt:latest", "named by a tag, whose bytes may change"), ("", "No image is named")],
+    [("registry.example/wikigpt:latest", "named by a tag, which may name other bytes"), ("", "No image is named")],
 )
 def test_an_image_without_a_digest_is_refused(image, sentence):
     with pytest.raises(Failure, match=sentence) as caught:

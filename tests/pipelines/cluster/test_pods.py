@@ -37,7 +37,7 @@ def test_the_recorded_pod_that_no_node_takes(stand_in, kubeconfig):
     status = recorded("k8s/pod-unschedulable")["status"]
     train = explained(stand_in, kubeconfig, "pending-unschedulable", status)
     assert train.state == "pending"
-    assert train.reason.startswith("no node takes it: 0/1 nodes are available: 1 Insufficient cpu")
+    assert train.reason.startswith("no node can run it: 0/1 nodes are available: 1 Insufficient cpu")
 
 
 def test_the_recorded_pod_that_runs(stand_in, kubeconfig):
@@ -77,7 +77,7 @@ def test_the_recorded_pod_that_runs(stand_in, kubeconfig):
             },
             "it waits in its queue: Scheduling is blocked",
         ),
-        ({}, "its container is being made"),
+        ({}, "its container is being created"),
     ],
 )
 def test_why_a_pod_waits(stand_in, kubeconfig, status, words):
@@ -91,7 +91,7 @@ def test_why_a_pod_waits(stand_in, kubeconfig, status, words):
     [
         (  # the launcher survives and ends with 1, as the workflow's words about it show: OOMKilled (exit code 1)
             {"containerStatuses": [container(terminated={"exitCode": 1, "reason": "OOMKilled"})]},
-            "killed for its memory: it reached the limit",
+            "killed because it reached its memory limit",
         ),
         (
             {
@@ -112,7 +112,7 @@ def test_why_a_pod_waits(stand_in, kubeconfig, status, words):
                 "message": "Pod was active on the node longer than the specified deadline",
                 "containerStatuses": [container(terminated={"exitCode": 143, "reason": "Error"})],
             },
-            "ended by its time-out: Pod was active on the node longer than the specified deadline",
+            "stopped by its time-out: Pod was active on the node longer than the specified deadline",
         ),
         ({"reason": "Evicted", "message": "The node was low on memory."}, "evicted from its node: The node was low"),
     ],
@@ -126,8 +126,8 @@ def test_why_a_pod_ended(stand_in, kubeconfig, status, words):
 @pytest.mark.parametrize(
     ("ending", "words"),
     [
-        ("train-oom", "killed for its memory: it reached the limit"),
-        ("train-deadline", "ended by its time-out"),
+        ("train-oom", "killed because it reached its memory limit"),
+        ("train-deadline", "stopped by its time-out"),
         ("train-pod-deleted-exit-143", "ended by a signal (exit code 143): its pod was deleted, or the run"),
         ("train-pod-deleted-retried-succeeded", "its pod was deleted"),
         ("mlflow-plugin-invalid-pod", "Kubernetes refuses its pod: spec.containers[1].env[2].valueFrom: Invalid value"),
@@ -167,7 +167,7 @@ def test_a_step_that_did_not_fail_needs_no_reason(stand_in, kubeconfig, name):
 def test_without_a_kubeconfig_that_is_said(stand_in):
     run = recorded("rest/run-running")
     pods = list_pods(Access(endpoint=stand_in.url), run["run_id"])
-    assert pods.note == "no kubeconfig is here, so the pods cannot be seen"
+    assert pods.note == "there is no kubeconfig, so the pods cannot be listed"
     status = parse_run(as_run(run), NOW)
     assert explain(status, pods) == status
 
@@ -175,7 +175,7 @@ def test_without_a_kubeconfig_that_is_said(stand_in):
 def test_pods_that_kubernetes_does_not_show(stand_in, kubeconfig):
     stand_in.state.kubernetes.forbidden = {"pods"}
     note = list_pods(kubeconfig, "a-run").note
-    assert note == "Kubernetes does not show the pods of kubeflow: 403 Forbidden, so the pods cannot be seen"
+    assert note == "Kubernetes does not show the pods of kubeflow: 403 Forbidden, so the pods cannot be listed"
 
 
 def test_a_driver_that_waits_is_named(stand_in, kubeconfig):
@@ -185,4 +185,6 @@ def test_a_driver_that_waits_is_named(stand_in, kubeconfig):
     del driver["metadata"]["labels"]["app.kubernetes.io/component"]
     stand_in.state.kubernetes.pods = [driver]
     note = list_pods(kubeconfig, run["run_id"]).note
-    assert note.startswith("the driver pod wikigpt-x7k2p-system-container-driver-7 waits: no node takes it: 0/1 nodes")
+    assert note.startswith(
+        "the driver pod wikigpt-x7k2p-system-container-driver-7 waits: no node can run it: 0/1 nodes"
+    )

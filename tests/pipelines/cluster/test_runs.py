@@ -74,7 +74,7 @@ def test_durations(name):
 
 
 def test_the_lines_of_a_failed_run():
-    lines = list(status_lines(described("failed"), "no kubeconfig is here"))
+    lines = list(status_lines(described("failed"), "there is no kubeconfig"))
     assert lines[0] == "quick-20261127-015907-94a7  failed  3 min 8 s"
     assert [" ".join(line.split()) for line in lines[1:]] == [
         "download succeeded 10 s",

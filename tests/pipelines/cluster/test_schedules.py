@@ -11,18 +11,26 @@ from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.cron import parse
 from pipelines.cluster.formatting import schedule_lines
-from pipelines.cluster.recurring import apply_schedule, delete, pause, resume, trigger
+from pipelines.cluster.recurring import SchedulePlan, delete, pause, plan_schedules, resume, trigger
 from pipelines.cluster.runs import get_status
 from pipelines.cluster.schedule_status import overdue, schedule_statuses
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
 from pipelines.cluster.wait import wait
+from pipelines.stages import execute
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
 OURS = Path(__file__).parents[3] / "infra" / "schedules"
 NIGHTLY = Schedule("nightly", parse("0 0 2 * * *"), "nightly")
 LATER = Schedule("nightly", parse("0 0 3 * * *"), "nightly")
+
+
+def apply_schedule(cluster, schedule: Schedule, package: Package) -> SchedulePlan:
+    """Plans one schedule and applies the plan."""
+    (plan,) = plan_schedules(cluster, [(schedule, package)])
+    execute(plan.stages)
+    return plan
 
 
 @pytest.fixture
@@ -130,7 +138,7 @@ def test_an_upgrade_of_the_server_replaces_a_schedule(stand_in, sent, nightly, u
     upgraded = connect(Access(endpoint=stand_in.url, timeout=5))
     (before,) = schedule_statuses(upgraded)
     assert before.outdated == (
-        "made for Kubeflow Pipelines 2.17.0 4a3592cb2dd0, whose launcher it keeps, and the server is "
+        "created for Kubeflow Pipelines 2.17.0 4a3592cb2dd0, whose launcher it keeps, but the server is "
         f"{upgraded.version}: apply it again"
     )
     assert "\n".join(schedule_lines(before)).endswith("apply it again")
@@ -143,7 +151,7 @@ def test_a_schedule_of_an_earlier_release_is_ours_and_is_replaced(cluster, stand
     """The recorded description, which names no server."""
     nightly["description"] = recorded("rest/recurring-run-get")["description"]
     (seen,) = schedule_statuses(cluster)
-    assert seen.outdated.startswith("made for an earlier version of `wikigpt`")
+    assert seen.outdated.startswith("created for an earlier version of `wikigpt`")
     assert (apply_schedule(cluster, NIGHTLY, sent).action, len(stand_in.state.recurring)) == ("replaced", 1)
 
 
@@ -288,11 +296,12 @@ def test_a_recorded_schedule_becomes_overdue(cluster, recorded_schedule):
     assert (schedule.name, schedule.last_run, schedule.overdue) == ("tiny", recorded_schedule["run_id"], None)
     (schedule,) = schedule_statuses(cluster, late)
     assert schedule.overdue == (
-        f"no run came at 2026-11-27 02:12 UTC, since the run before it goes on: {recorded_schedule['run_id']}"
+        "no run started at 2026-11-27 02:12 UTC, since the previous run is still in progress: "
+        f"{recorded_schedule['run_id']}"
     )
     recorded_schedule.update(state="SUCCEEDED", finished_at="2026-11-27T02:11:00Z")
     (schedule,) = schedule_statuses(cluster, late)
-    assert schedule.overdue == "no run came at 2026-11-27 02:12 UTC; see the log of ml-pipeline-scheduledworkflow"
+    assert schedule.overdue == "no run started at 2026-11-27 02:12 UTC; see the log of ml-pipeline-scheduledworkflow"
 
 
 def test_a_paused_recorded_schedule_is_never_overdue(cluster, stand_in, recorded_schedule):
@@ -307,7 +316,7 @@ def test_how_the_schedules_stand(cluster, stand_in, nightly):
     nightly["created_at"] = "2026-11-20T12:00:00Z"
     (schedule,) = schedule_statuses(cluster, moment("22T01:00"))
     assert [f"{time:%d %H:%M}" for time in schedule.next_times] == ["22 02:00", "23 02:00", "24 02:00"]
-    assert schedule.overdue.startswith("no run came at 2026-11-21 02:00 UTC; see")
+    assert schedule.overdue.startswith("no run started at 2026-11-21 02:00 UTC; see")
 
     run = stand_in.state.add_run(
         recurring_run_id=nightly["recurring_run_id"],
@@ -321,7 +330,7 @@ def test_how_the_schedules_stand(cluster, stand_in, nightly):
     run["state"] = "RUNNING"
     (schedule,) = schedule_statuses(cluster, moment("22T09:00"))
     assert schedule.overdue == (
-        f"no run came at 2026-11-22 02:00 UTC, since the run before it goes on: {run['run_id']}"
+        f"no run started at 2026-11-22 02:00 UTC, since the previous run is still in progress: {run['run_id']}"
     )
     pause(cluster, "nightly")
     (schedule,) = schedule_statuses(cluster, datetime.now(UTC) + timedelta(days=9))

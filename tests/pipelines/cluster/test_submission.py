@@ -94,12 +94,12 @@ def test_a_run_that_was_not_started_is_a_failure(cluster, stand_in, sent, kind):
 @pytest.mark.parametrize(
     ("overrides", "sentence"),
     [
-        (["cluster.image=registry.example/wikigpt:latest"], "by a tag, whose bytes may change"),
+        (["cluster.image=registry.example/wikigpt:latest"], "by a tag, which may name other bytes"),
         (["cluster.image=registry.example/wikigpt@sha256:abc"], "a digest that is not sha256: and 64 hex digits"),
         ([], "No image is named"),
-        ([f"cluster.image={IMAGE}", "download.corpus=/data/corpus"], "no pod of a cluster sees"),
-        ([f"cluster.image={IMAGE}", "download.corpus=corpus"], "no pod of a cluster sees"),
-        ([f"cluster.image={IMAGE}", "tokenize.tokenizer=./tokenizer"], "no pod of a cluster sees"),
+        ([f"cluster.image={IMAGE}", "download.corpus=/data/corpus"], "no pod of a cluster can read"),
+        ([f"cluster.image={IMAGE}", "download.corpus=corpus"], "no pod of a cluster can read"),
+        ([f"cluster.image={IMAGE}", "tokenize.tokenizer=./tokenizer"], "no pod of a cluster can read"),
         ([f"cluster.image={IMAGE}", "notify.token=hunter2"], "notify.token holds what looks like a credential"),
         ([f"cluster.image={IMAGE}", "download.api_key=hunter2"], "download.api_key holds what looks like"),
         (

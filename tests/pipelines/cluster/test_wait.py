@@ -42,7 +42,7 @@ def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
 
 def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
     run_id = submit_with("running")
-    with pytest.raises(Failure, match=r"not over after 0.05 s; it goes on") as caught:
+    with pytest.raises(Failure, match=r"not over after 0.05 s; it continues") as caught:
         wait(cluster, run_id, limit=0.05, poll_seconds=0.01)
     assert caught.value.exit_code is ExitCode.TIMED_OUT
     assert "RunService_TerminateRun" not in stand_in.requests

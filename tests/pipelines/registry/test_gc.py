@@ -15,7 +15,8 @@ from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
-from pipelines.registry.gc import DAY, Waste, gc
+from pipelines.registry.gc import DAY, Garbage, plan_gc, versioning_note
+from pipelines.stages import Execution, execute
 from tests.s3_servers import make_bucket
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32
@@ -51,10 +52,16 @@ def age(store: Store, days: float) -> None:
             os.utime(path, (then, then))
 
 
-def listed(waste: Waste) -> set[tuple[str, str]]:
+def gc(store: Store, client: MlflowClient, **options: float) -> tuple[Garbage, Execution]:
+    """What gc planned, and what it then did."""
+    garbage = plan_gc(store, client, **options)
+    return garbage, execute(garbage.removals)
+
+
+def listed(garbage: Garbage) -> set[tuple[str, str]]:
     return {
         (r.kind, r.name[:1] if r.kind in ("checkpoint", "model", "tokens", "evaluation") else r.name)
-        for r in waste.removals
+        for r in garbage.removals
     }
 
 
@@ -64,23 +71,25 @@ def folders(store: Store) -> set[tuple[str, str]]:
 
 
 def test_of_young_things_only_checkpoints_of_finished_trainings_go(filled: MlflowClient, store: Store) -> None:
-    waste = gc(store, filled)
-    assert listed(waste) == {("checkpoint", "1"), ("checkpoint", "8")}
-    assert waste.notes == ("0.0 MiB of blobs that no folder names, or none will, go when they are a day old.",)
+    garbage = plan_gc(store, filled)
+    assert listed(garbage) == {("checkpoint", "1"), ("checkpoint", "8")}
+    assert garbage.notes == ("0.0 MiB of blobs that no folder will name are kept until they are a day old.",)
 
 
-def test_listing_removes_nothing_and_applying_removes_what_was_listed(filled: MlflowClient, store: Store) -> None:
+def test_planning_removes_nothing_and_executing_removes_what_was_planned(filled: MlflowClient, store: Store) -> None:
     age(store, days=30)
     before = folders(store)
-    waste = gc(store, filled)
+    planned = plan_gc(store, filled)
     assert folders(store) == before
-    blobs = {r.name for r in waste.removals if r.kind == "blob"}
+    blobs = {r.name for r in planned.removals if r.kind == "blob"}
     assert len(blobs) == 6
-    assert gc(store, filled, apply=True) == waste
+    garbage, execution = gc(store, filled)
+    assert garbage == planned
+    assert execution.applied == tuple(removal.description for removal in planned.removals)
     assert folders(store) == {("model", "1"), ("tokens", "1"), ("evaluation", "1"), ("corpus", "d")}
     assert store.find("model", VERSION)
     assert not any((Path(store.uri) / blob).exists() for blob in blobs)
-    assert gc(store, filled).removals == ()
+    assert plan_gc(store, filled).removals == ()
 
 
 def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
@@ -90,9 +99,9 @@ def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) ->
     training_lock(store, OTHER).acquire("night-4")
     age(store, days=30)
     with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
-        waste = gc(store, filled, apply=True)
-    assert listed(waste) == {("checkpoint", "1")}
-    assert waste.notes == ("Blobs are left alone while a run lives: night-3, night-4.",)
+        garbage, _ = gc(store, filled)
+    assert listed(garbage) == {("checkpoint", "1")}
+    assert garbage.notes == ("Blobs are kept while a run is alive: night-3, night-4.",)
 
 
 def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_their_records(
@@ -107,7 +116,7 @@ def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_thei
     filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": "worked on"})
     age(store, days=30)
     with heartbeat(store, "night-3"):
-        gc(store, filled, apply=True)
+        gc(store, filled)
     assert {weights, worked_on} <= set(store.names("model"))
     assert lost not in store.names("model")
     assert {f"{weights}/k"} <= set(store.names("evaluation")) and tokens in store.names("tokens")
@@ -124,7 +133,7 @@ def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_versi
     filled: MlflowClient, store: Store, tmp_path: Path
 ) -> None:
     keep(store, tmp_path / "ended", UNFINISHED)
-    assert ("checkpoint", "9") in listed(gc(store, filled))
+    assert ("checkpoint", "9") in listed(plan_gc(store, filled))
 
 
 def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: Store) -> None:
@@ -133,7 +142,7 @@ def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: S
     age(store, days=30)
     before = folders(store)
     with pytest.raises(Failure, match="The registry knows none of the 1 runs of the store"):
-        gc(store, client, apply=True)
+        gc(store, client)
     assert folders(store) == before
 
 
@@ -156,10 +165,10 @@ def test_old_runs_without_a_version_go_with_what_they_left(filled: MlflowClient,
     age(store, days=30)
     end_heartbeat(store, "night-8")
 
-    waste = gc(store, filled, apply=True)
+    garbage, _ = gc(store, filled)
 
-    assert {r.name for r in waste.removals if r.kind == "run"} == {old}
-    assert {r.name for r in waste.removals if r.kind == "record"} == {"heartbeats/night-7"}
+    assert {r.name for r in garbage.removals if r.kind == "MLflow run"} == {old}
+    assert {r.name for r in garbage.removals if r.kind == "record"} == {"heartbeats/night-7"}
     left = {run.info.run_id for run in filled.search_runs([experiment])}
     assert left == {young, foreign} | of_versions
 
@@ -174,11 +183,11 @@ def test_locks_that_nobody_holds_go_when_they_are_old(filled: MlflowClient, stor
     store.claim(f"training/{OTHER}/000002", {"run": "of an earlier wikigpt"})
     store.claim(f"versions/wikigpt/{OTHER}", {"run": "of an earlier wikigpt", "version": "1"})
     with heartbeat(store, "night-3"):
-        assert "record" not in {kind for kind, _ in listed(gc(store, filled))}
+        assert "record" not in {kind for kind, _ in listed(plan_gc(store, filled))}
         age(store, days=30)
         heard = store.claimed("heartbeats/night-3")
         store.put_record("heartbeats/night-3", heard)  # type: ignore[arg-type]
-        gc(store, filled, apply=True)
+        gc(store, filled)
     assert [name.partition("/0")[0] for name in store.claims() if not name.startswith("heartbeats/")] == [
         f"locks/training/{UNFINISHED}"
     ]
@@ -213,14 +222,14 @@ def test_space_is_freed_in_a_bucket_that_keeps_versions(filled: MlflowClient, ve
     )
     blobs = [entry.key for entry in versioned.objects.entries("blobs/")]
     assert len(kept(versioned)) == len(blobs) + 4 + 1, "two of the manifest, two of the heartbeat, the probe"
-    waste = gc(versioned, filled, apply=True, keep_for=-60)
-    assert sorted(r.name for r in waste.removals if r.kind == "old version") == [
+    garbage, _ = gc(versioned, filled, keep_for=-60)
+    assert sorted(r.name for r in garbage.removals if r.kind == "object version") == [
         "claims/heartbeats/night-7.json",
         "claims/heartbeats/night-7.json",
         key,
     ]
     assert kept(versioned) == sorted([*blobs, "conditional-write"]), "blobs go when they are a day old"
-    assert gc(versioned, filled, keep_for=-60).removals == ()
+    assert plan_gc(versioned, filled, keep_for=-60).removals == ()
 
 
 def test_versions_that_may_not_be_deleted_are_said_to_stay(filled: MlflowClient, versioned: Store) -> None:
@@ -233,9 +242,10 @@ def test_versions_that_may_not_be_deleted_are_said_to_stay(filled: MlflowClient,
     versioned.objects.put("claims/training/x.json", b"{}")
     versioned.objects.put("claims/training/x.json", b"{ }")
     versioned.objects.client.meta.events.register("before-call.s3", refuse)  # type: ignore[attr-defined]
-    waste = gc(versioned, filled, apply=True, keep_for=-60)
-    assert [removal.name for removal in waste.removals] == ["training/x"]
-    assert [note.partition(":")[0] for note in waste.notes] == [
-        "Old versions of objects, if the bucket keeps any, are left to a lifecycle rule",
-        "The bucket keeps what was removed as old versions, which these credentials may not delete.",
+    garbage, execution = gc(versioned, filled, keep_for=-60)
+    assert [removal.kind for removal in garbage.removals] == ["object version", "record"]
+    assert execution.applied == (garbage.removals[1].description,)
+    assert [note.partition(":")[0] for note in (*execution.refused, *versioning_note(versioned))] == [
+        "Object versions, if the bucket keeps any, are left to a lifecycle rule",
+        "The bucket keeps what was removed as object versions, which these credentials may not delete.",
     ]

@@ -57,7 +57,7 @@ def test_a_wrong_name_is_one_sentence(
 
 
 def test_an_empty_registry_says_so(client: MlflowClient) -> None:
-    with pytest.raises(Failure, match=r"The registry holds no model .*train one by `wikigpt run`"):
+    with pytest.raises(Failure, match=r"The registry has no model .*train one by `wikigpt run`"):
         resolve(client, "champion")
 
 

@@ -131,5 +131,5 @@ def listing(store: Store) -> dict[str, float]:
 def test_settings_that_are_gone_are_said_to_be(client: MlflowClient, made: Folders, tmp_path: Path) -> None:
     for path in (tmp_path / "mlartifacts").rglob("settings.json"):
         path.unlink()
-    with pytest.raises(Failure, match="The settings of the run are gone"):
+    with pytest.raises(Failure, match="The settings of the run cannot be read"):
         lineage_of(client, resolve(client, "champion"))

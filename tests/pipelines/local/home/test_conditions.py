@@ -93,7 +93,7 @@ HOMES: list[tuple[Callable[[Path], str], str]] = [
     (layout_of_bytes, "The home's layout is not a number"),
     (a_long_layout, "The home has layout '99999"),
     (layout_of_a_folder, "The home cannot be used: Is a directory"),
-    (of_others, "The folder is not empty and no home of wikigpt"),
+    (of_others, "The folder is not empty, and it is not a home of wikigpt"),
     (of_the_kernel, "Could not write: No such file or directory"),
 ]
 

@@ -234,6 +234,6 @@ def test_a_first_run_that_is_killed_anywhere(tmp_path: Path, number: signal.Sign
         run.send_signal(number)
         run.wait(120)
         ended = wikigpt("models", "--home", home)
-        assert ended.code == 0 or "Nothing was run here yet" in ended.err, (moment, ended)
+        assert ended.code == 0 or "Nothing has been run here yet" in ended.err, (moment, ended)
         assert works(home), moment
     assert wikigpt("run", "--profile", TINY, "--home", tmp_path / "4").code == 0
