@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,8 +166,8 @@ def _expectations(results: Iterable[Result]) -> Html:
 def _cell(result: Result | None) -> Html | None:
     if result is None:
         return None
-    seen = escape(result.seen.partition(": ")[0])  # how many columns, not which
-    return Html(seen if result.success else f"{seen} {_mark(result)}")
+    seen = Html.escape(result.seen.partition(": ")[0])  # how many columns, not which
+    return seen if result.success else seen + " " + _mark(result)
 
 
 def _wanted(of: Mapping[str, Result]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
+from components.shared.report.report import TEMPLATES
 from components.shared.reuse.keys import key_of, made_by
 from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
@@ -26,7 +27,6 @@ from components.validate.settings import ValidateSettings
 from components.validate.statistics import text_statistics, word_shares
 
 REPORT = "report.html"
-_STYLE = Path(__file__).parents[1] / "shared" / "report" / "report.css"
 
 
 def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> None:
@@ -97,8 +97,9 @@ def validation_key(settings: ValidateSettings, metadata: dict[str, Any], referen
         metadata: of the corpus, which the report shows.
         reference: what it is compared with.
     """
+    templates = {path.name: file_fact(path).sha256 for path in TEMPLATES.iterdir()}
     compared = reference and [reference.version, reference.dataset_digest]
-    parts = {"settings": asdict(settings), "corpus": metadata, "compared": compared, "style": file_fact(_STYLE).sha256}
+    parts = {"settings": asdict(settings), "corpus": metadata, "compared": compared, "templates": templates}
     return key_of({**made_by("validation"), **parts})
 
 

@@ -1,7 +1,7 @@
 """Reports for people: one HTML file that needs no network and no script, light and dark, on a screen and on paper.
 
-A report is put together from the functions below; each gives `Html`, and everything else that they are handed is
-escaped, since titles and samples come from a corpus that nobody has read.
+The functions below compose a report. Each returns `Html`, by a macro of templates/report.html, and every other value is
+escaped, since titles and samples come from an unknown corpus.
 
     with plots("Loss") as [axes]:
         axes.plot(steps, losses)
@@ -14,11 +14,13 @@ import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
-from importlib.resources import files
+from functools import cache
 from io import StringIO
 from numbers import Real
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from markupsafe import Markup as Html
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,78 +40,52 @@ SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
 
 _LARGE = 1e9  # from here on a measure is shown by its power of ten
 
+TEMPLATES = Path(__file__).parent / "templates"
 # Nothing may be loaded and no script may run, should a text ever get past the escaping.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-class Html(str):
-    """Markup that is put in as it is; any other value is escaped."""
-
-    __slots__ = ()
-
-
 def page(title: str, subtitle: str, sections: Iterable[Html], *, verdict: Html | None = None, footer: str = "") -> str:
     """The whole document; `verdict` is a badge above the title."""
-    css = files("components.shared.report").joinpath("report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{css}</style>\n</head>\n<body>\n"
-        f"<header>{verdict or ''}<h1>{_html(title)}</h1><p>{_html(subtitle)}</p></header>\n"
-        f"<main>\n{_join(sections)}</main>\n" + (f"<footer>{_html(footer)}</footer>\n" if footer else "") + "</body>\n"
-        "</html>\n"
-    )
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return _render("page", title, subtitle, _join(sections), verdict, footer, style, _POLICY)
 
 
 def section(heading: str, *parts: Html, level: Literal[2, 3] = 2) -> Html:
-    """A heading and what stands below it."""
-    return Html(f"<section>\n<h{level}>{_html(heading)}</h{level}>\n{_join(parts)}</section>\n")
+    """A heading and the parts below it."""
+    return _render("section", heading, _join(parts), level)
 
 
 def prose(text: str) -> Html:
     """Paragraphs; a blank line ends one."""
-    return Html("".join(f"<p>{_html(part)}</p>\n" for part in re.split(r"\n\s*\n", text.strip())))
+    return _render("prose", re.split(r"\n\s*\n", text.strip()))
 
 
 def facts(values: Mapping[str, Any]) -> Html:
     """Names and values as a grid of small panels."""
-    cells = (f"<div><dt>{_html(name)}</dt><dd>{_html(value)}</dd></div>\n" for name, value in values.items())
-    return Html(f"<dl>\n{''.join(cells)}</dl>\n")
+    return _render("facts", values)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -> Html:
-    """A table; a column that holds numbers or percentages alone is aligned to the right."""
-    cells_of = list(zip(*rows, strict=True)) or [()] * len(columns)
-    numeric = [any(cell is not None for cell in cells) and all(map(_reads_as_number, cells)) for cells in cells_of]
-    align = [' class="number"' if right else "" for right in numeric]
-    head = "".join(f'<th scope="col"{kind}>{_html(name)}</th>' for name, kind in zip(columns, align, strict=True))
-    body = (
-        "<tr>" + "".join(f"<td{kind}>{_html(cell)}</td>" for cell, kind in zip(row, align, strict=True)) + "</tr>\n"
-        for row in rows
-    )
-    return Html(
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">\n'
-        f"<table>\n<caption>{_html(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
-        f"<tbody>\n{''.join(body)}</tbody>\n</table></div>\n"
-    )
+    """A table; a column that holds only numbers or percentages is aligned to the right."""
+    cells_of = list(zip(columns, *rows, strict=True))
+    numeric = [any(cell is not None for cell in cells) and all(map(_reads_as_number, cells)) for _, *cells in cells_of]
+    return _render("table", columns, rows, numeric, caption)
 
 
 def badge(word: str, tone: Tone) -> Html:
-    """A short verdict, said by its word and its colour."""
-    return Html(f'<span class="badge {tone}">{_html(word)}</span>')
+    """A short verdict, which its word and its colour express."""
+    return _render("badge", word, tone)
 
 
 def sample(text: str, *, prompt: str = "", note: str = "") -> Html:
-    """A piece of text as it stands, white space kept; `prompt` stands before it in bold, `note` below it."""
-    start = f"<b>{_html(prompt)}</b>" if prompt else ""
-    below = f"<span>{_html(note)}</span>" if note else ""
-    return Html(f"<blockquote>{start}{_html(text)}{below}</blockquote>\n")
+    """A text with its white space; `prompt` precedes it in bold, `note` is below it."""
+    return _render("sample", text, prompt, note)
 
 
 def details(summary: str, *parts: Html) -> Html:
-    """Something that is there for whoever opens it."""
-    return Html(f"<details><summary>{_html(summary)}</summary>\n{_join(parts)}</details>\n")
+    """Parts that are hidden until the reader opens them."""
+    return _render("details", summary, _join(parts))
 
 
 @contextmanager
@@ -139,12 +115,11 @@ def figure(drawing: Axes | Figure | bytes | Html, caption: str, *, alt: str) -> 
         alt: what the picture shows, for whoever does not see it.
     """
     if isinstance(drawing, bytes):
-        data = base64.b64encode(drawing).decode()
-        picture = f'<img alt="{escape(alt)}" src="data:image/png;base64,{data}">'
+        picture = _render("image", base64.b64encode(drawing).decode(), alt)
     else:
         svg = drawing if isinstance(drawing, Html) else _svg(drawing)
-        picture = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
-    return Html(f"<figure>\n{picture}\n<figcaption>{_html(caption)}</figcaption>\n</figure>\n")
+        picture = Html(str(svg).replace("<svg ", _render("labelled", alt), 1))
+    return _render("figure", picture, caption)
 
 
 def plain_text(text: str) -> str:
@@ -211,16 +186,27 @@ def _style() -> Any:
     }  # fmt: skip
 
 
-def _join(parts: Iterable[Html]) -> str:
-    return "".join(_html(part) for part in parts)
+def _join(parts: Iterable[Html]) -> Html:
+    return Html("").join(parts)
 
 
-def _html(value: Any) -> str:
-    if isinstance(value, Html):
-        return value
+@cache
+def _macros() -> Any:
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_shown)
+    return environment.from_string((TEMPLATES / "report.html").read_text(encoding="utf-8")).module
+
+
+def _render(macro: str, *arguments: Any) -> Html:
+    return getattr(_macros(), macro)(*arguments)
+
+
+def _shown(value: Any) -> Any:
+    """A value as people read it, before it is escaped."""
     if value is None:
         return "–"
-    return escape(number(value) if _is_number(value) else str(value))  # type: ignore[arg-type]
+    return number(value) if _is_number(value) else value
 
 
 def _is_number(value: Any) -> bool:
