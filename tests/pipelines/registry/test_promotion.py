@@ -207,7 +207,7 @@ def test_the_commands_lock_the_model_in_the_store_of_the_home(
 
 @pytest.mark.parametrize(
     ("store", "why"),
-    [(None, "no --store or WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
+    [(None, "neither --store nor WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
     ids=["no store", "a store that is away"],
 )
 def test_without_a_store_the_commands_do_their_work_and_say_that_nothing_was_locked(
