@@ -20,7 +20,7 @@ from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
-from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
+from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def _record(
 
 def _described(settings: dict[str, Any]) -> dict[str, Any]:
     """The settings as parameters of the MLflow run."""
-    sections = {name: values for name, values in settings_for_the_record(settings).items() if isinstance(values, dict)}
+    sections = {name: values for name, values in loggable_settings(settings).items() if isinstance(values, dict)}
     return {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from components.evaluate.scoring import Scorer, context_of
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.renamed_keys import with_new_names
-from components.shared.model.device import pick_device, precision_by_capability
+from components.shared.model.hardware import cores_granted, keep_freed_memory, pick_device, precision_by_capability
 from components.shared.model.head import has_linear_lm_head
-from components.shared.model.machine import cores_granted, keep_freed_memory
 
 if TYPE_CHECKING:
     from components.evaluate.settings import EvaluateSettings

@@ -20,7 +20,7 @@ from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
 from components.shared.tracking.gate import Rule, Scores, Verdict, gate
-from components.shared.tracking.run import settings_for_the_record, translate_mlflow_errors
+from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,8 +92,8 @@ def _trained_model(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path
 
 
 def _log_evaluation(step: Step, client: MlflowClient, trained: TrainedModel, files: dict[str, Path]) -> None:
-    registry.keep_evaluation(client, trained.run_id, trained.weights_digest, files)
-    client.log_dict(trained.run_id, settings_for_the_record(step.settings), registry.SETTINGS_FILE)
+    registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
+    client.log_dict(trained.run_id, loggable_settings(step.settings), registry.SETTINGS_FILE)
 
 
 def _reuse_version(

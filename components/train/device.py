@@ -10,8 +10,14 @@ from typing import Any
 import torch
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.device import gpus_without_bfloat16, pick_device, precision_by_capability
-from components.shared.model.machine import cores_granted, cpu_model, keep_freed_memory
+from components.shared.model.hardware import (
+    cores_granted,
+    cpu_model,
+    gpus_without_bfloat16,
+    keep_freed_memory,
+    pick_device,
+    precision_by_capability,
+)
 from components.train.settings import TrainSettings
 
 

@@ -20,7 +20,7 @@ from components.shared.reuse.keys import deciding_numerics, differences
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
 from components.shared.storage.files import write_atomically
-from components.shared.storage.manifest import MANIFEST
+from components.shared.storage.manifest import MANIFEST, Manifest
 from components.shared.tracking import registry
 from components.train.checkpoint import Progress
 from components.train.checkpoint_manager import CheckpointManager
@@ -214,6 +214,6 @@ def _numerics_changed(job: Job, numerics: dict[str, Any]) -> bool:
 
 def _resumed_metadata(job: Job) -> dict[str, Any]:
     """The metadata of the checkpoint that training resumes from; empty if there is none."""
-    return (
-        json.loads((Path(job.resume_from) / MANIFEST).read_text(encoding="utf-8"))["facts"] if job.resume_from else {}
-    )
+    if not job.resume_from:
+        return {}
+    return Manifest.from_json((Path(job.resume_from) / MANIFEST).read_bytes()).metadata

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.events import emit
 from components.shared.reuse.keys import request_of
-from components.shared.reuse.trained import fetch_same, keep_model, made_by
+from components.shared.reuse.trained import fetch_result, publish_model, training_results
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
@@ -54,17 +54,17 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
             metadata = _train(job, settings, stop_requested)
         model = write_manifest(model_dir, "model", metadata)
         held.check()
-        keep_model(step.store, model_dir, model, reuse_key)
+        publish_model(step.store, model_dir, model, reuse_key)
 
 
 def _fetch_trained(step: Step, settings: TrainSettings, reuse_key: str, model_dir: Path) -> Manifest | None:
     """Fetches the model of an earlier training with the same inputs and the numerics of this machine."""
-    if not any(made_by(step.store, reuse_key)):
+    if not any(training_results(step.store, reuse_key)):
         return None  # importing torch for the numerics takes seconds
     from components.train.device import choose_device, count_processes, numerics_of
 
     numerics = numerics_of(settings, choose_device(settings), count_processes(settings))
-    return fetch_same(step.store, reuse_key, numerics, model_dir)
+    return fetch_result(step.store, reuse_key, numerics, model_dir)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def launch_workers(job: Job, processes: int, stop_requested: Callable[[], bool])
     """Trains in several processes on this machine.
 
     Returns:
-        The facts of the model.
+        The metadata of the model.
 
     Raises:
         Interrupted: a stop was requested, and the state is saved.

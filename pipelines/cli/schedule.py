@@ -81,16 +81,16 @@ def show(
             exit_code=ExitCode.USAGE,
         )
     written = {wanted.name for wanted in read_schedules(folder)} if folder.is_dir() else set()
-    seen = schedule_statuses(open_cluster(endpoint, namespace))
-    missing = sorted(written - {status.name for status in seen})
+    statuses = schedule_statuses(open_cluster(endpoint, namespace))
+    missing = sorted(written - {status.name for status in statuses})
     if as_json:
-        print_json({"schedules": seen, "not_applied": missing})
+        print_json({"schedules": statuses, "not_applied": missing})
     else:
-        for status in seen:
+        for status in statuses:
             typer.echo("\n".join(schedule_lines(status)))
         for name in missing:
             typer.echo(f"{name}  not applied: it is in {folder} only")
-    if check and (missing or any(status.overdue for status in seen)):
+    if check and (missing or any(status.overdue for status in statuses)):
         raise typer.Exit(int(ExitCode.FAILED))
 
 

@@ -103,15 +103,15 @@ def tls_expected(address: str) -> Failure:
     )
 
 
-def _tls_failure(said: str) -> tuple[str, str]:
+def _tls_failure(message: str) -> tuple[str, str]:
     """The problem with a TLS connection, and its remedy."""
-    if _NO_TLS.search(said):
+    if _NO_TLS.search(message):
         return "The server speaks plain HTTP, and the address begins with https://", "give it with http://"
-    if "hostname mismatch" in said.lower() or "doesn't match" in said:
-        return f"The certificate of the server is for another name: {said}", "use the name in the certificate"
-    if "certificate" in said.lower():
-        return f"The certificate of the server is not trusted: {said}", _AUTHORITY
-    return f"The TLS connection to the server failed: {said}", "check the server, then try again"
+    if "hostname mismatch" in message.lower() or "doesn't match" in message:
+        return f"The certificate of the server is for another name: {message}", "use the name in the certificate"
+    if "certificate" in message.lower():
+        return f"The certificate of the server is not trusted: {message}", _AUTHORITY
+    return f"The TLS connection to the server failed: {message}", "check the server, then try again"
 
 
 def _from_response(error: ApiException, address: str, subject: str) -> Failure:
@@ -158,10 +158,10 @@ def _from_response(error: ApiException, address: str, subject: str) -> Failure:
 def _message(error: ApiException) -> str:
     """The first line of the server's message, without its Go stack trace."""
     try:
-        said: Any = json.loads(error.body or "").get("message")
+        message: Any = json.loads(error.body or "").get("message")
     except (ValueError, AttributeError):
-        said = None
-    return _first_line(str(said or error.reason or f"status {error.status}"))
+        message = None
+    return _first_line(str(message or error.reason or f"status {error.status}"))
 
 
 def is_page(body: str) -> bool:

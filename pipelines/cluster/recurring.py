@@ -76,7 +76,7 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
 
     Args:
         cluster, schedule, package: see `plan_schedules`.
-        planned: descriptions of stages that another schedule has brought and this one shares; it is extended.
+        planned: descriptions of the stages that earlier schedules share with this one; it is extended.
     """
     from pipelines.training import NAME
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.machine import cores_granted
+from components.shared.model.hardware import cores_granted
 from components.shared.storage.store import open_store
 from components.shared.tracking.local_address import sqlite_path
 from pipelines.local import machine

@@ -83,8 +83,8 @@ def open_home(root: Path) -> Home:
     root = absolute(root, "--home")
     marker = root / _MARKER
     try:
-        seen = _layout(marker)
-        if seen is None:
+        layout = _layout(marker)
+        if layout is None:
             # The marker may have been created by another command since; a killed one leaves a partial marker.
             if root.is_dir() and any(not _is_partial(path) for path in root.iterdir()) and not marker.exists():
                 raise Failure(
@@ -94,12 +94,12 @@ def open_home(root: Path) -> Home:
                     exit_code=ExitCode.USAGE,
                 )
             write_atomically(marker, f"{LAYOUT}\n")
-            seen = _layout(marker)
+            layout = _layout(marker)
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(error, root) from error
-    if seen != str(LAYOUT):
+    if layout != str(LAYOUT):
         raise Failure(
-            f"The home has layout {safe_repr(seen)}, this version of wikigpt knows layout {LAYOUT}",
+            f"The home has layout {safe_repr(layout)}, this version of wikigpt knows layout {LAYOUT}",
             where=str(marker),
             remedy="use the version that wrote it, or give --home another folder",
             exit_code=ExitCode.USAGE,
@@ -117,10 +117,10 @@ def existing_home(root: Path) -> Home:
     """
     root = absolute(root, "--home")
     try:
-        seen = _layout(root / _MARKER)
+        layout = _layout(root / _MARKER)
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(error, root) from error
-    if seen is None:
+    if layout is None:
         raise Failure(
             "Nothing has been run here yet",
             where=str(root),

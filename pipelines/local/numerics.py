@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.machine import bfloat16_instructions, cores_granted, cpu_model
-from components.shared.model.precision import Decision
+from components.shared.model.hardware import PrecisionChoice, bfloat16_instructions, cores_granted, cpu_model
 from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import digest_of
 from pipelines.config.settings import RunSettings
@@ -68,7 +67,7 @@ def pin_numerics(settings: RunSettings, home: Home) -> RunSettings:
     return settings.with_values("train", device=here.device, precision=here.precision, threads=here.threads)
 
 
-def precision_on(device: str, threads: int, home: Home) -> Decision:
+def precision_on(device: str, threads: int, home: Home) -> PrecisionChoice:
     """The precision in which this machine multiplies fast. A CPU is measured once per home.
 
     Args:
@@ -79,7 +78,7 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
     if device == "cuda":
         return _measure_precision(device, threads)
     if not bfloat16_instructions():
-        return Decision("float32", "the CPU has no instructions for bfloat16", {})
+        return PrecisionChoice("float32", "the CPU has no instructions for bfloat16", {})
     key = {"cpu": cpu_model(), "instructions": bfloat16_instructions(), "torch": version("torch")}
     path = home.precision / f"{digest_of(key)[:16]}.json"
     if not path.exists():
@@ -87,7 +86,7 @@ def precision_on(device: str, threads: int, home: Home) -> Decision:
         # If two runs measure at the same time, both use the result of the first.
         write_atomically(path, json.dumps(key | measured, indent=1) + "\n", if_absent=True)
     kept = json.loads(path.read_text(encoding="utf-8"))
-    return Decision(kept["precision"], kept["reason"], kept["gflops"])
+    return PrecisionChoice(kept["precision"], kept["reason"], kept["gflops"])
 
 
 def _require_gpu(setting: str) -> None:
@@ -101,8 +100,8 @@ def _require_gpu(setting: str) -> None:
         )
 
 
-def _measure_precision(device: str, threads: int) -> Decision:
-    command = [sys.executable, "-m", "components.shared.model.precision", device, str(threads)]
+def _measure_precision(device: str, threads: int) -> PrecisionChoice:
+    command = [sys.executable, "-m", "components.shared.model.hardware", device, str(threads)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise Failure(
@@ -110,4 +109,4 @@ def _measure_precision(device: str, threads: int) -> Decision:
             where="train.precision=auto",
             remedy="repair the installation, or set train.precision to float32",
         )
-    return Decision(**json.loads(done.stdout))
+    return PrecisionChoice(**json.loads(done.stdout))

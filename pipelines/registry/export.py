@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.registered_model import plain_folder
+from components.shared.model.registered_model import download_version
 from components.shared.storage.files import PARTIAL, disk_failure
 from pipelines.config.paths import absolute
 
@@ -61,7 +61,7 @@ def _require_empty(folder: Path) -> None:
 
 
 def _write(client: MlflowClient, version: ModelVersion, plain: Path) -> Path:
-    plain_folder(client, version, plain)
+    download_version(client, version, plain)
     card = version.description or f"# {version.name} version {version.version}\n"
     (plain / "README.md").write_text(card, encoding="utf-8")
     for path in (each for each in plain.rglob("*") if each.is_file()):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.registry.export import plain_folder
+from pipelines.registry.export import download_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,7 @@ def load_writer(client: MlflowClient, version: ModelVersion) -> Writer:
 
     with tempfile.TemporaryDirectory(prefix="wikigpt-generate-") as scratch:
         folder = Path(scratch) / "model"
-        plain_folder(client, version, folder)
+        download_version(client, version, folder)
         model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return Writer(model, tokenizer, int(model.config.max_position_embeddings))

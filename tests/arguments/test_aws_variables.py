@@ -9,6 +9,7 @@ import pytest
 from botocore.exceptions import HTTPClientError
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_errors import translate_s3_errors
 from components.shared.storage.store import open_store
 
@@ -70,15 +71,16 @@ def test_a_credential_with_a_line_break(monkeypatch, name: str, value: str) -> N
         ("AWS_MAX_ATTEMPTS", "x", "AWS_MAX_ATTEMPTS must be a whole number from 1 to 100, got 'x'"),
         ("AWS_MAX_ATTEMPTS", "", "AWS_MAX_ATTEMPTS must be a whole number from 1 to 100, got ''"),
         ("AWS_METADATA_SERVICE_TIMEOUT", "x", "AWS_METADATA_SERVICE_TIMEOUT must be a whole number"),
+        ("AWS_RETRY_MODE", "foo", "AWS_RETRY_MODE is 'foo'"),
         ("AWS_REGION", "eu central 1", "AWS_REGION is 'eu central 1'"),
         ("AWS_REGION", "us-east-1\n", "AWS_REGION is 'us-east-1\\n'"),
         ("AWS_ENDPOINT_URL_S3", "127.0.0.1:9", "AWS_ENDPOINT_URL_S3 is '127.0.0.1:9'"),
         ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:99999", "AWS_ENDPOINT_URL_S3 is"),
         ("AWS_ENDPOINT_URL_S3", "http://[::1", "AWS_ENDPOINT_URL_S3 is"),
-        ("AWS_CA_BUNDLE", "/none.pem", "AWS_CA_BUNDLE names '/none.pem', which is not there"),
-        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/none", "AWS_WEB_IDENTITY_TOKEN_FILE names '/none', which is not there"),
-        ("AWS_DEFAULTS_MODE", "odd", "boto3 cannot be used as it is configured: Client configured with invalid"),
-        ("AWS_ACCOUNT_ID_ENDPOINT_MODE", "odd", "boto3 cannot be used as it is configured: The configured value 'odd'"),
+        ("AWS_CA_BUNDLE", "/none.pem", "AWS_CA_BUNDLE names '/none.pem', which does not exist"),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/none", "AWS_WEB_IDENTITY_TOKEN_FILE names '/none', which does not exist"),
+        ("AWS_DEFAULTS_MODE", "odd", "boto3 rejects its configuration: Client configured with invalid"),
+        ("AWS_ACCOUNT_ID_ENDPOINT_MODE", "odd", "boto3 rejects its configuration: The configured value 'odd'"),
     ],
 )
 def test_a_variable_that_cannot_be_used(monkeypatch, name: str, value: str, what: str) -> None:
@@ -87,6 +89,13 @@ def test_a_variable_that_cannot_be_used(monkeypatch, name: str, value: str, what
     assert what in failure.what
     assert failure.exit_code is ExitCode.USAGE
     assert "start it" not in failure.remedy
+
+
+@pytest.mark.parametrize(("value", "mode"), [(None, "standard"), ("", "standard"), ("legacy", "legacy")])
+def test_the_retry_mode_is_the_one_that_is_set(monkeypatch, value: str | None, mode: str) -> None:
+    if value is not None:
+        monkeypatch.setenv("AWS_RETRY_MODE", value)
+    assert S3Objects("s3://bucket/prefix").client.meta.config.retries["mode"] == mode
 
 
 @pytest.mark.parametrize("name", ["AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"])

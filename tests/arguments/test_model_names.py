@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
-from components.shared.tracking.mlflow_filter import both, named
+from components.shared.tracking.mlflow_filter import all_of, equals
 from pipelines.registry.models import models
 from pipelines.registry.references import resolve
 from tests.pipelines.conftest import Command
@@ -98,6 +98,6 @@ def test_the_list_of_a_model_that_is_not_there_names_those_that_are(client, comm
 def test_every_condition_is_one_that_mlflow_reads(client: MlflowClient) -> None:
     """Of signs that mean something to the language, every word of three."""
     for letters in itertools.product("a'\"\\`%= ", repeat=3):
-        condition = named("name", "".join(letters))
-        found = client.search_model_versions(both(condition, f"tags.`{registry.WEIGHTS_DIGEST}` = 'd'"))
+        condition = equals("name", "".join(letters))
+        found = client.search_model_versions(all_of(condition, f"tags.`{registry.WEIGHTS_DIGEST}` = 'd'"))
         assert list(found) == []

@@ -28,7 +28,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from components.shared.model.machine import cores_granted
+from components.shared.model.hardware import cores_granted
 from components.train.data import TokenSplit, TrainBatches, TrainingData, ValidationBatches
 from components.train.device import autocast, choose_device, precision_of, prepare
 from components.train.loop import train

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from components.evaluate.run import run as evaluate
 from components.register.run import run as register
-from components.shared.reuse.trained import keep_model, weights_digest
+from components.shared.reuse.trained import publish_model, weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
@@ -141,7 +141,7 @@ def test_its_weights_are_found_again_and_its_version_stays_as_it_is(home: Home, 
     model = tmp_path / "earlier"
     metadata = read_manifest(model, "model").metadata | {"reuse_key": "k" * 32, "tokens_key": "t" * 32}
     manifest = write_manifest(model, "model", metadata)
-    assert keep_model(store, model, manifest, "k" * 32) == weights_digest(manifest) == digest
+    assert publish_model(store, model, manifest, "k" * 32) == weights_digest(manifest) == digest
     before = all_of(client)
     score(tmp_path, model, "run-2")
     assert finish(tmp_path, model, "run-2") == "1"

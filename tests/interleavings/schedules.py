@@ -39,7 +39,7 @@ class Plan:
         crash_at: see `World`.
         retried: runs that are tried again after they died or failed.
         click: step and version of a person's click.
-        doubt: step and run of a run that is taken for dead from then on.
+        doubt: step and run of a run that is declared dead from then on.
     """
 
     crash_at: dict[str, set[int]] = field(default_factory=dict)
@@ -116,7 +116,7 @@ def drawn(seed: int, scenario: Scenario, *, doubts: int | None = None) -> tuple[
     Args:
         seed: of the draw.
         scenario: who takes part.
-        doubts: the step up to which a run is taken for dead in each schedule, instead of now and then.
+        doubts: the step up to which a run is declared dead in each schedule, instead of now and then.
     """
     draw, rate = random.Random(seed), 0.3 if doubts is None else 1.0
     names = [*scenario.runs, *(["wikigpt promote"] if scenario.command else [])]
@@ -185,7 +185,7 @@ def _verify(world: World, scenario: Scenario) -> None:
         by_identity.setdefault(version.tags[IDENTITY], []).append(number)
     for identity, numbers in by_identity.items():
         counting = [number for number in numbers if registry.REGISTERED in model.versions[number].tags] or numbers[:1]
-        # A run that was taken for dead while it made a version, and then died for good, leaves one that does not count.
+        # A run that was declared dead while it made a version, and then died for good, leaves one that does not count.
         excused = any(actor.crashed and actor.ever_doubted for actor in world.actors)
         if len(counting) > 1 or (len(numbers) > 1 and not excused):
             raise Violation(f"more than one version of the same weights, {identity}: {numbers}")

@@ -1,7 +1,7 @@
 """Two runs, a command and a person at once: whatever the order and whoever dies, the registry ends as it should.
 
 What must hold is in `schedules._verify` and `World._move`: one version of the same weights; no version lost or
-left half; no run told that it was taken for dead when it was not; the alias is moved only from where it was said to be
+left half; no run told that it was declared dead when it was not; the alias is moved only from where it was said to be
 moved, to a better version, and not against what a person has chosen since; the best version that was approved has it.
 """
 
@@ -56,8 +56,8 @@ def test_no_schedule_ends_in_what_must_not_be(count: int, different: int) -> Non
 
 BREAKS = {
     "the record of a lock is made whatever is there": (
-        (lock.Lock, "_make", "self.store.claim(", "self.store.put_record("),
-        (lock.Lock, "_make", '.get("nonce") == record.nonce', " is None"),
+        (lock.Lock, "_create", "self.store.claim(", "self.store.put_record("),
+        (lock.Lock, "_create", '.get("nonce") == record.nonce', " is None"),
     ),
     "whoever made a record takes it for the last one": (
         (lock.Lock, "acquire", "and self._number() == mine.number", ""),
@@ -65,7 +65,7 @@ BREAKS = {
     "a living run is taken over from": ((lock._Waiting, "finds_dead", "return not alive", "return True"),),
     "a run does not take over from its own dead attempt": ((lock.Lock, "acquire", "last.owner == owner or", ""),),
     "a lock that was released is not free": ((lock.Lock, "acquire", "last.released or", ""),),
-    "a run that was taken for dead does not notice": ((lock.Lock, "check", "!= number", "is None"),),
+    "a run that was declared dead does not notice": ((lock.Lock, "check", "!= number", "is None"),),
     "versions are not looked for before one is made": ((model_lock, "register_once", "if not found:", "if True:"),),
     "versions are not looked for after one was made": ((model_lock, "register_once", "counts is None or", "True or"),),
     "a move that somebody died in is not finished": (
@@ -88,7 +88,7 @@ BREAKS = {
 
 
 OF_DOUBTS = {
-    "a run that was taken for dead does not notice",
+    "a run that was declared dead does not notice",
     "versions are not looked for after one was made",
 }
 

@@ -4,7 +4,7 @@ Each call to the store or to the registry is a step, before which anybody else m
 right after a write, without any cleaning up; a retry begins the same run anew. The clock advances only where somebody
 waits for the lock.
 
-A run may also be taken for dead while it lives, as one is whose machine slept. It is spared in one place, which the
+A run may also be declared dead while it lives, as one is whose machine slept. It is spared in one place, which the
 documentation of the lock names: between a check and a write to an alias or a tag nobody takes the lock over. Making a
 version is not spared, for which that instant has a remedy of its own.
 """
@@ -52,7 +52,7 @@ class Actor:
     Attributes:
         name: the owner of what it locks.
         crashed, ended: how its attempt is over.
-        doubted: whether it is taken for dead though it lives; `ever_doubted` of any of its attempts.
+        doubted: whether it is declared dead though it lives; `ever_doubted` of any of its attempts.
         failure: that ended the attempt.
         pending: the call that it makes next, and whether that writes to the registry.
         waits_since: the number of writes of anybody when it began to wait, or None where it does not.
@@ -187,7 +187,7 @@ class World:
 
     def doubt(self, actor: Actor) -> None:
         """From now on others take a run for dead."""
-        self.log.append((actor.name, "is taken for dead"))
+        self.log.append((actor.name, "is declared dead"))
         self.writes += 1
         actor.doubted = actor.ever_doubted = True
 

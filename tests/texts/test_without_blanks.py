@@ -172,7 +172,7 @@ def test_a_notice_and_a_summary_are_short(capsys):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(139.204, "139.20"), (9_999_999, "9999999.00"), (1.7e117, "1.70e+117"), (math.inf, "beyond all numbers"),
+    [(139.204, "139.20"), (9_999_999, "9999999.00"), (1.7e117, "1.70e+117"), (math.inf, "infinite"),
      (math.nan, "unknown"), (None, "unknown")],
 )  # fmt: skip
 def test_a_measure_is_shown_in_a_dozen_signs(value, said):

@@ -1,1 +1,1 @@
-"""What every other package of the project needs: failures, redaction, ranges, addresses, events."""
+"""Failures, redaction, ranges, addresses and events, which every other package of the project uses."""

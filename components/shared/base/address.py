@@ -1,21 +1,21 @@
-"""What a string in the settings points to: a folder of this machine, a prefix of a bucket, or a name on the Hub."""
+"""Classifies an address in the settings: a folder of this machine, a bucket prefix, or a repository on the Hub."""
 
 from __future__ import annotations
 
 import re
 from urllib.parse import urlsplit
 
-# Without one of these `gpt2` would mean another thing where somebody has a folder of that name.
+# A folder needs one of these prefixes, so that `gpt2` means the Hub even where a folder has that name.
 _FOLDER = ("/", "./", "../", "~")
 
 
 def is_folder(address: str) -> bool:
-    """Whether pretrained weights or a tokenizer are named by a folder: it begins with `/`, `./`, `../` or `~`."""
+    """Whether the address is a folder: it begins with `/`, `./`, `../` or `~`."""
     return address.startswith(_FOLDER)
 
 
 def is_bucket(address: str) -> bool:
-    """Whether it is a bucket of object storage, or a prefix of one."""
+    """Whether the address is an S3 bucket or a prefix in one."""
     return address.startswith("s3://")
 
 
@@ -25,12 +25,12 @@ def names_bucket(address: str) -> bool:
 
 
 def is_on_hub(address: str) -> bool:
-    """Whether pretrained weights or a tokenizer are named by a repository of the Hugging Face Hub."""
+    """Whether the address is a repository of the Hugging Face Hub."""
     return not is_folder(address) and not is_bucket(address)
 
 
 def is_web_address(address: str) -> bool:
-    """Whether a text is an http:// or https:// address with a host, and a port if there is one that can be a port."""
+    """Whether a text is an http:// or https:// address with a host and, if it names a port, a valid one."""
     scheme, _, rest = address.partition("://")
     if scheme not in ("http", "https") or re.search(r"[\s\x00-\x1f\x7f]", address):
         return False
@@ -54,7 +54,7 @@ def _is_host(name: str) -> bool:
 
 
 def is_repository(name: str) -> bool:
-    """Whether a text can be the name of a repository on the Hub: NAME or OWNER/NAME."""
+    """Whether a text is a valid name of a repository on the Hub: NAME or OWNER/NAME."""
     parts = name.split("/")
     plain = all(re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?", part) for part in parts)
     return plain and len(parts) <= 2 and not re.search(r"--|\.\.|\.git$", name)

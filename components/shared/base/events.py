@@ -1,7 +1,7 @@
-"""One stream of events, a JSON object a line on stdout: it feeds the progress bar, the log and the run's record.
+"""Events of a step, one JSON object per line on stdout: the progress bar, the log and the record of the run read them.
 
-kfp.local merges a step's stdout and stderr and hands them on line by line, indented, so an event is told from other
-output by how its line begins after the blanks.
+kfp.local merges a step's stdout and stderr and passes them on line by line, indented. An event is therefore recognised
+by how its line begins after the white space.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _lock = threading.Lock()
 
 
 def emit(event: str, /, **fields: Any) -> None:
-    """Prints one event. Values are JSON values; a float that is not finite travels as its name.
+    """Prints one event. Values are JSON values; a float that is not finite is written as NaN or Infinity.
 
-    An event that cannot be written changes no outcome: where nobody reads stdout any more, later output is dropped.
+    A step never fails because an event cannot be written: if the reader of stdout is gone, later output is discarded.
     """
-    line = json.dumps({"event": event, "time": round(time.time(), 3), **redact_values(fields)}, default=_plain)
+    line = json.dumps({"event": event, "time": round(time.time(), 3), **redact_values(fields)}, default=_to_json)
     with _lock:
         try:
             sys.stdout.write(line + "\n")
@@ -37,15 +37,15 @@ def emit(event: str, /, **fields: Any) -> None:
 
 
 def _drop_output() -> None:
-    """Leads stdout to nowhere, so that neither a library's print nor the end of the process fails on it."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    """Redirects stdout to /dev/null, so that neither a library's print nor the final flush raises an error."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
 
 
 @contextmanager
 def notes_on_stderr() -> Iterator[None]:
-    """For a command that does the work of a step itself: notes are sentences for its user, other events are dropped."""
+    """Prints the notes of the block to stderr and drops other events, for a command that runs a step's code itself."""
     output = StringIO()
     try:
         with redirect_stdout(output):
@@ -56,13 +56,13 @@ def notes_on_stderr() -> Iterator[None]:
                 print(event["text"], file=sys.stderr)
 
 
-def _plain(value: Any) -> Any:
-    """A number of NumPy or torch is a number; anything else is its text."""
+def _to_json(value: Any) -> Any:
+    """Converts a NumPy or torch number to a Python number and anything else to text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """The event that a line holds, or None where the line is other output."""
+    """The event in a line of output, or None if the line is no event."""
     text = line.lstrip()
     if not text.startswith(_START):
         return None

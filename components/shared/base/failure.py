@@ -1,6 +1,6 @@
-"""The one failure type: what went wrong, where, and what to do about it.
+"""The failure type of the project: what went wrong, where, and what to do about it.
 
-It travels from the process of a step to the command line, the notice and MLflow, and keeps its exit code on the way.
+A failure is passed from the process of a step to the command line, the notification and MLflow with its exit code.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ class ExitCode(IntEnum):
 
 
 class Failure(Exception):
-    """A failure that a person can act on.
+    """An error that a person can act on.
 
     Args:
-        what: what is wrong, with the value seen, as the start of a sentence, no full stop.
-        where: the file, address, setting or step that it is about.
-        remedy: what to do next, no full stop.
-        exit_code: the exit code of the process that it ends.
+        what: what is wrong, with the value seen, as the start of a sentence without a full stop.
+        where: the file, address, setting or step that the failure concerns.
+        remedy: what to do next, without a full stop.
+        exit_code: the exit code of the process that the failure ends.
     """
 
     def __init__(self, what: str, *, where: str, remedy: str, exit_code: ExitCode = ExitCode.FAILED):
-        # Here, once: a failure reaches logs, tags, notices and screens, and often quotes an address or a library.
+        # Redacted here, once: a failure reaches logs, tags, notifications and screens, and often quotes an address or
+        # the message of a library.
         self.what, self.where, self.remedy = redact(what), redact(where), redact(remedy)
         self.exit_code = ExitCode(exit_code)
         super().__init__(self.what, self.where, self.remedy, exit_code)
@@ -43,11 +44,11 @@ class Failure(Exception):
     def __str__(self) -> str:
         return f"{self.what} ({self.where}): {self.remedy}."
 
-    def __reduce__(self) -> tuple:  # an exception is pickled by its arguments, which knows no keywords
+    def __reduce__(self) -> tuple:  # by default an exception is pickled with positional arguments only
         return _unpickled, (type(self), self.what, self.where, self.remedy, self.exit_code)
 
     def to_dict(self) -> dict[str, str | int]:
-        """The failure as plain JSON values, for an event or a tag."""
+        """The failure as JSON values, for an event or a tag."""
         return {"what": self.what, "where": self.where, "remedy": self.remedy, "exit_code": int(self.exit_code)}
 
     @classmethod
@@ -62,14 +63,19 @@ class Failure(Exception):
 
 
 class Interrupted(Failure):
-    """The step was interrupted; the same run, started again, resumes from what was saved."""
+    """The step was interrupted; starting the same run again resumes it from its last checkpoint."""
 
     def __init__(self, what: str, *, where: str, remedy: str = "start the same run again to resume it"):
         super().__init__(what, where=where, remedy=remedy, exit_code=ExitCode.RESUMABLE)
 
 
 class Damaged(Failure):
-    """What is stored is not what was stored: it can be removed and made anew, and no other failure says so."""
+    """A stored object is corrupted: it can be deleted and made again. No other failure implies this."""
+
+
+def variable_failure(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
+    """The failure for a variable of the environment that cannot be used."""
+    return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)
 
 
 def _unpickled(kind: type[Failure], what: str, where: str, remedy: str, exit_code: ExitCode) -> Failure:

@@ -1,4 +1,4 @@
-"""What an error of the operating system about a file means for a person."""
+"""Translates an error of the operating system about a file into a failure with a remedy."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _REMEDIES = {
 }
 
 
-# What a person caused, and not a mistake in this code.
+# Errors that the state of the disk causes, as opposed to a mistake in this code.
 _KNOWN = _REMEDIES.keys() - {errno.ENOENT, errno.EEXIST, errno.EBUSY} | {errno.ENOSPC, errno.EDQUOT}
 
 
 def is_known(error: OSError) -> bool:
-    """Whether the state of the disk explains an error, wherever it comes from."""
+    """Whether the state of the disk explains the error, whichever code raised it."""
     return error.errno in _KNOWN
 
 
 def os_failure(
     error: OSError, path: Path, *, what: str = "Could not write", exit_code: ExitCode = ExitCode.FAILED
 ) -> Failure:
-    """One sentence about a file that could not be used, with the remedy of its kind.
+    """The failure for a file that could not be used, with the remedy for its errno.
 
     Args:
-        error: what the system said; one that no list knows is taken for a full disk.
-        path: what it is about.
-        what: could not be done, as the start of the sentence.
-        exit_code: of the command that it ends.
+        error: the error; an errno without a remedy of its own is treated as a full disk.
+        path: the file.
+        what: what could not be done, as the start of the sentence.
+        exit_code: the exit code of the command that the failure ends.
     """
     remedy = _REMEDIES.get(error.errno or 0, _SPACE)
     return Failure(f"{what}: {error.strerror or error}", where=str(path), remedy=remedy, exit_code=exit_code)

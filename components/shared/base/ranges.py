@@ -1,9 +1,9 @@
-"""The values that a setting takes, said once beside its field:
+"""The values that a setting accepts, declared once beside its field:
 
     seed: Annotated[int, Range(0, 2**64 - 1)] = 1
 
-`check_ranges`, called in `__post_init__`, holds every field against what is said there. It needs no pydantic, which
-passes over such metadata.
+`check_ranges`, called in `__post_init__`, checks every field against its declaration. It works without pydantic, which
+ignores such metadata.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _LARGEST = 10**40
 
 
 class Limit(Protocol):
-    """What a field takes."""
+    """The values that a field accepts."""
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value, as a sentence goes on after the name of the field; None where nothing is."""
+        """What is wrong with a value, as the rest of a sentence after the field's name; None if it is valid."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Range:
 
     Attributes:
         low, high: the bounds; whole numbers for a field of whole numbers.
-        also: a value below them, such as 0 for "none".
+        also: one more valid value below them, such as 0 for "none".
     """
 
     low: float
@@ -53,7 +53,7 @@ class Range:
         return f"must be {self}, got {safe_repr(value)}{hint}"
 
     def nearest(self, value: float) -> float:
-        """The valid number that is nearest to another number, which is not NaN."""
+        """The valid number nearest to `value`, which must not be NaN."""
         inside = min(max(value, self.low), self.high)
         if self.also is None or value >= self.low:
             return inside
@@ -62,11 +62,11 @@ class Range:
 
 @dataclass(frozen=True)
 class Form:
-    """A text of a certain form.
+    """A text that matches a pattern.
 
     Attributes:
-        pattern: a regular expression that matches all of it.
-        words: the same in words, as in "the name of an environment variable".
+        pattern: a regular expression for the whole text.
+        words: the pattern in words, as in "the name of an environment variable".
     """
 
     pattern: str
@@ -80,7 +80,7 @@ class Form:
 
 @cache
 def limits_of(kind: type) -> dict[str, Limit]:
-    """By field of a dataclass: what is said of its values."""
+    """The limits of a dataclass by field name."""
     return {
         name: limit
         for name, hint in get_type_hints(kind, include_extras=True).items()
@@ -91,10 +91,10 @@ def limits_of(kind: type) -> dict[str, Limit]:
 
 
 def check_ranges(settings: Any) -> None:
-    """Holds the fields of a dataclass against their limits: each part of a tuple, and nothing that is None.
+    """Checks the fields of a dataclass against their limits: every item of a tuple, and no value that is None.
 
     Raises:
-        ValueError: a sentence that begins with the field's name and ends with the nearest valid value.
+        ValueError: a value is out of range; the message names the field and the nearest valid value.
     """
     kind: Any = type(settings)
     for name, limit in limits_of(kind).items():
@@ -105,26 +105,26 @@ def check_ranges(settings: Any) -> None:
 
 
 def number(value: float) -> str:
-    """A number as a person writes it, with every digit that it has."""
+    """A number as a person writes it, with all of its digits."""
     return repr(int(value)) if value == int(value) and abs(value) < 2**64 else repr(value)
 
 
 def safe_repr(value: Any) -> str:
-    """A value of any kind in a sentence: without credentials, and cut where it is long."""
+    """The repr of any value for a message: without credentials, and truncated if it is long."""
     if isinstance(value, int) and abs(value) >= _LARGEST:
         return f"a number of {int(math.log10(abs(value))) + 1} digits"
     try:
-        text = repr(redact_values(value))  # first, since half a credential is not recognised
-    except ValueError:  # Python writes no number of more than 4,300 digits
-        return f"a {type(value).__name__} with a number that is too long to be shown"
+        text = repr(redact_values(value))  # redacted before truncation, since half a credential is not recognised
+    except ValueError:  # Python refuses to print a number of more than 4,300 digits
+        return f"a {type(value).__name__} with a number that is too long to print"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def nearest_multiple(value: int, of: int) -> int:
-    """The multiple of a number, but not 0, that is nearest to a value."""
+    """The positive multiple of `of` that is nearest to `value`."""
     return max(1, round(value / of)) * of
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be written and handed to the system: it holds no NUL and no half of a surrogate pair."""
+    """Whether a text can be encoded as UTF-8 and passed to the system: it holds no NUL and no lone surrogate."""
     return "\0" not in value and not re.search("[\ud800-\udfff]", value)

@@ -1,6 +1,6 @@
-"""Secrets are taken out of text before it reaches a log, a tag, a notice or a screen.
+"""Removes secrets from text before it reaches a log, a tag, a notification or a screen.
 
-What identifies data stays: host, path, and every part of a query that is no credential.
+Whatever identifies data is kept: the host, the path, and every part of a query that is no credential.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ HIDDEN = "[redacted]"
 Secret = Literal["credential", "query", "webhook"]
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>\\|]+", re.IGNORECASE)
-# Keys of a query or a fragment whose value is a credential, or a part of a signature.
+# Keys of a query or a fragment whose value is a credential or part of a signature.
 _SECRET_KEY = re.compile(
     r"(^|[._-])(x-amz-(signature|credential|security-token)|x-goog-(signature|credential)|sig|signature|sign|token"
     r"|access[_-]?token|auth|authorization|password|passwd|pwd|secret|client[_-]?secret|credentials?|api[_-]?key|apikey"
     r"|key|access[_-]?key|awsaccesskeyid|private[_-]?key|code|jwt)$",
     re.IGNORECASE,
 )
-# A pair of a query that stands without its address, as libraries quote it.
+# A key=value pair of a query that a library quotes without the address.
 _PAIR = re.compile(r"(?<=[?&#;])([A-Za-z0-9._-]+)=([^\s&;#\"'<>|)]+)")
-# Services whose whole path is the secret, and paths under which servers of one's own take webhooks.
+# Services for which the whole path is secret, and the usual webhook paths of self-hosted servers.
 _WEBHOOK = re.compile(
     r"(hooks\.slack\.com|discord(app)?\.com/api/webhooks|.*\.webhook\.office\.com|.*\.logic\.azure\.com"
     r"|chat\.googleapis\.com|hooks\.zapier\.com|maker\.ifttt\.com|api\.telegram\.org|events\.pagerduty\.com)/."
@@ -39,12 +39,12 @@ _TOKEN = re.compile(
 _SECRET_VARIABLE = re.compile(
     r"(SECRET|PASSWORD|PASSWD|TOKEN|WEBHOOK|COOKIES|CREDENTIALS|(API|ACCESS|PRIVATE)_KEY).*(?<!_PATH)(?<!_FILE)(?<!_DIR)$"
 )
-_SHORTEST = 6  # characters; a shorter value would be found in words
+_SHORTEST = 6  # characters; a shorter value would also match parts of ordinary words
 
 
 def redact(text: str) -> str:
-    """The text without credentials: of addresses, of well-known forms, and those of this process's environment."""
-    text = _URL.sub(lambda match: _redact_url(match[0]), text)  # first, so that the host of an address stays
+    """The text without credentials: those in addresses, well-known tokens, and secret environment variables."""
+    text = _URL.sub(lambda match: _redact_url(match[0]), text)  # first, so that the host of an address is kept
     text = _PAIR.sub(lambda match: _redact_pair(match[0]), text)
     for value in _secrets_of_environment():
         text = text.replace(value, HIDDEN)
@@ -52,7 +52,7 @@ def redact(text: str) -> str:
 
 
 def redact_values(value: Any) -> Any:
-    """The same for every text of a JSON value."""
+    """Redacts every text in a JSON value."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
@@ -63,13 +63,13 @@ def redact_values(value: Any) -> Any:
 
 
 def find_secret(text: str) -> Secret | None:
-    """What kind of credential an address or another value carries by its own form, whatever the environment holds."""
+    """The kind of credential that a text visibly contains; the environment is not consulted."""
     for match in _URL.finditer(text):
         url = match[0]
         if _is_webhook(url):
             return "webhook"
-        if (shown := _redact_url(url)) != url:
-            return "query" if _authority(shown) == _authority(url) else "credential"
+        if (redacted := _redact_url(url)) != url:
+            return "query" if _authority(redacted) == _authority(url) else "credential"
     return "credential" if _TOKEN.search(text) else None
 
 
@@ -103,7 +103,7 @@ def _redact_pair(pair: str) -> str:
 
 
 def _secrets_of_environment() -> list[str]:
-    """Values of variables that are called secrets, and passwords in addresses; the longest first."""
+    """Values of variables whose names mark them as secret, and passwords in addresses; the longest first."""
     found = set()
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name.upper()):

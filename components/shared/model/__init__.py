@@ -1,1 +1,1 @@
-"""The hardware that a model runs on, its output head, and pretrained or registered weights."""
+"""The hardware of a model, its output layer, and pretrained or registered weights."""

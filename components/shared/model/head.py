@@ -1,4 +1,4 @@
-"""A model's output layer: what can be known of it, and its precision."""
+"""The output layer of a model: whether it is linear, and how to compute it in float32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 def has_linear_lm_head(model: Any) -> bool:
-    """Whether a model's logits are the matrix of its output layer times its last hidden state, and nothing else.
+    """Whether a model's logits are exactly the matrix of its output layer times its last hidden state.
 
-    Some architectures add a bias to them, or cap or scale them.
+    Some architectures add a bias to the logits, or cap or scale them.
     """
     import torch
 
@@ -29,13 +29,13 @@ def has_linear_lm_head(model: Any) -> bool:
 
 @contextmanager
 def head_in_float32(model: Any) -> Iterator[None]:
-    """For the length of the block the output layer multiplies in float32, also inside autocast.
+    """Makes the output layer compute in float32 within the block, also under autocast.
 
-    Autocast would round the logits to bfloat16, whose steps are 1/16 at the size of usual logits: a bias of up to
-    0.01 nats a token, twice the margin of the gate. Use it in one thread, around all that call the model.
+    Autocast would round the logits to bfloat16, whose spacing is 1/16 for logits of usual size. That is a bias of up to
+    0.01 nats per token, twice the margin of the gate. Enter the block in one thread, around all calls of the model.
 
     Args:
-        model: a causal language model with float32 weights; one without an output layer of its own stays as it is.
+        model: a causal language model with float32 weights; one without an output layer is not changed.
     """
     import torch
 

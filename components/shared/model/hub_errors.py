@@ -1,7 +1,7 @@
-"""What went wrong with the Hugging Face Hub. Only a network error means that it cannot be reached.
+"""Translates errors of the Hugging Face Hub into failures. Only a network error means that the Hub is unreachable.
 
-`huggingface_hub` says that the network may be down whenever its cache lacks a file, and its errors of HTTP and of the
-cache are both an `OSError`: the cause tells them apart.
+`huggingface_hub` suggests a network error whenever its cache lacks a file, and its errors of HTTP and of the cache are
+all `OSError`, so the chain of causes is examined.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ _BUSY = (408, 429)
 
 
 def hub_failure(error: Exception, what: str, where: str, otherwise: str) -> Failure:
-    """The failure that an error of the Hub means.
+    """The failure for an error of the Hub.
 
     Args:
-        error: that `huggingface_hub` or `requests` raised.
-        what: could not be had, as the start of a sentence.
+        error: an exception of `huggingface_hub` or `requests`.
+        what: what could not be downloaded, as the start of a sentence.
         where: the address on the Hub.
-        otherwise: what to do where the Hub cannot be had at all.
+        otherwise: the remedy on a machine without access to the Hub.
     """
     chain = list(_chain(error))
-    why, remedy, code = _of_answer(chain) or _of_no_answer(chain) or _of_cache(chain) or _unknown(error)
+    why, remedy, code = _from_response(chain) or _from_network(chain) or _from_cache(chain) or _unknown(error)
     return Failure(f"{what}: {why}", where=where, remedy=f"{remedy}, or {otherwise}", exit_code=code)
 
 
 def is_offline() -> bool:
-    """Whether a variable keeps this process from asking the Hub."""
+    """Whether `HF_HUB_OFFLINE` keeps this process from sending requests to the Hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
@@ -43,8 +43,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _of_answer(chain: list[BaseException]) -> Meaning | None:
-    """The Hub, or a proxy before it, answered."""
+def _from_response(chain: list[BaseException]) -> Meaning | None:
+    """The meaning of a response of the Hub or of a proxy."""
     from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 
     answered = next((error for error in chain if isinstance(error, HfHubHTTPError)), None)
@@ -61,7 +61,7 @@ def _of_answer(chain: list[BaseException]) -> Meaning | None:
     return f"the Hub answered {status}", "look whether the address is right", ExitCode.FAILED
 
 
-def _of_no_answer(chain: list[BaseException]) -> Meaning | None:
+def _from_network(chain: list[BaseException]) -> Meaning | None:
     import httpx2
     import requests
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -70,7 +70,7 @@ def _of_no_answer(chain: list[BaseException]) -> Meaning | None:
     if off or (is_offline() and any(isinstance(error, LocalEntryNotFoundError) for error in chain)):
         why = "its cache lacks it, and HF_HUB_OFFLINE forbids to ask the Hub"
         return why, "unset HF_HUB_OFFLINE", ExitCode.UNREACHABLE
-    # Of requests, what is wrong with an address is a ValueError too.
+    # In `requests`, the exceptions for an invalid address are also a ValueError.
     wrong = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
     if any(
         isinstance(error, wrong) or (isinstance(error, requests.RequestException) and isinstance(error, ValueError))
@@ -84,8 +84,8 @@ def _of_no_answer(chain: list[BaseException]) -> Meaning | None:
     return None
 
 
-def _of_cache(chain: list[BaseException]) -> Meaning | None:
-    """The Hub was asked, and what it sent could not be kept."""
+def _from_cache(chain: list[BaseException]) -> Meaning | None:
+    """The meaning of an error while the cache was written."""
     from huggingface_hub import constants
     from huggingface_hub.errors import FileMetadataError, LocalEntryNotFoundError
 

@@ -1,7 +1,7 @@
-"""Pretrained tokenizers and weights: what settings point to, brought to a folder. Safetensors, and never code.
+"""Fetches pretrained tokenizers and weights to a folder: safetensors and JSON files, never code.
 
-A revision of the Hugging Face Hub cannot change, so what was mirrored into the store under its name is what the Hub
-would send: the store is asked first, and a cluster needs no Hub.
+A revision on the Hugging Face Hub cannot change, so the files that were mirrored into the store under its name equal
+those on the Hub. The store is tried first, so that a cluster needs no access to the Hub.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from components.shared.storage.store import Store
 
 KIND = "pretrained"
 Part = Literal["tokenizer", "weights"]
-# What belongs to a part, right below the folder, the prefix or the repository; what lies deeper is another model's.
+# The files of a part, directly in the folder, the prefix or the repository; subfolders belong to other models.
 FILES: dict[Part, tuple[str, ...]] = {
     "tokenizer": ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "merges.txt"),
     "weights": ("*.json", "*.safetensors"),
@@ -26,17 +26,17 @@ FILES: dict[Part, tuple[str, ...]] = {
 
 
 def fetch_pretrained(part: Part, address: str, revision: str, work: Path, store: Store | None = None) -> Path:
-    """The folder with a part; it may hold more than that, or nothing.
+    """Fetches a part and returns its folder, which may contain other files or lack those of the part.
 
     Args:
-        part: what is asked for.
-        address: a folder, an `s3://` prefix, or a name on the Hub.
-        revision: the commit on the Hub; not looked at otherwise.
-        work: a scratch folder for what is downloaded.
-        store: asked before the Hub is.
+        part: the tokenizer or the weights.
+        address: a folder, an `s3://` prefix, or a repository on the Hub.
+        revision: the commit on the Hub; it is ignored for other addresses.
+        work: a scratch folder for downloads.
+        store: the store to try before the Hub.
 
     Raises:
-        Failure: the bucket or the Hub cannot be asked, or refuses.
+        Failure: the bucket or the Hub cannot be reached or refuses access.
     """
     if is_folder(address):
         return Path(address).expanduser()
@@ -48,38 +48,38 @@ def fetch_pretrained(part: Part, address: str, revision: str, work: Path, store:
 
 
 def files_of(part: Part, folder: Path) -> list[Path]:
-    """The files of a part that are in a folder, by name."""
+    """The files of a part in a folder, sorted by name."""
     found = {path for pattern in FILES[part] for path in folder.glob(pattern) if path.name != MANIFEST}
     return sorted(found)
 
 
 def require_files(part: Part, folder: Path, setting: str) -> list[Path]:
-    """The same, where there must be some.
+    """The files of a part in a folder, which must contain some.
 
     Raises:
-        Failure: the folder that the setting names holds no such part.
+        Failure: the folder that the setting names does not contain the part.
     """
     found = files_of(part, folder)
     if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
         raise Failure(
-            f"The folder holds no {part}: {', '.join(FILES[part])} are looked for",
+            f"The folder contains no {part}: it has none of {', '.join(FILES[part])}",
             where=str(folder),
-            remedy=f"mend {setting}",
+            remedy=f"fix {setting}",
             exit_code=ExitCode.USAGE,
         )
     return found
 
 
 def mirrored_name(part: Part, repository: str, revision: str) -> str:
-    """The name in the store of a part of a repository at a revision."""
+    """The name under which the store keeps a part of a repository at a revision."""
     return f"{repository}@{revision}/{part}"
 
 
 def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -> Path:
-    """Downloads a part of a repository, to a folder or to the Hub's own cache.
+    """Downloads a part of a repository to a folder or to the Hub's cache.
 
     Raises:
-        Failure: it cannot be had.
+        Failure: the download failed.
     """
     from huggingface_hub import snapshot_download
 
@@ -97,14 +97,14 @@ def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -
     except Exception as error:
         raise hub_failure(
             error,
-            f"The pretrained {part} cannot be had from the Hub",
+            f"The pretrained {part} cannot be downloaded from the Hub",
             f"https://huggingface.co/{name} at {revision}",
-            "bring it into the store by `wikigpt mirror` where the Hub can be reached, or give a folder",
+            "run `wikigpt mirror` on a machine that reaches the Hub, or give a folder",
         ) from error
 
 
 def in_cache(part: Part, name: str, revision: str) -> bool:
-    """Whether the Hub's own cache on this machine holds something of that revision, so that it need not be asked."""
+    """Whether the Hub's cache on this machine has files of the part at that revision."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

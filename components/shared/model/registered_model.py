@@ -1,4 +1,4 @@
-"""The model of a version as MLflow keeps it, which outlives the store that it was made in."""
+"""Downloads the model of a registered version from MLflow, which keeps it even if the store is deleted."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Where the transformers flavor keeps them.
+# The folders of the transformers flavor.
 _PARTS = ("model", "components/tokenizer")
 
 
 def registered_model(client: MlflowClient, version: ModelVersion, folder: Path) -> dict[str, Any] | None:
-    """Brings the model of a version to a new folder, where it has the weights that the version names.
+    """Downloads the model of a version to a new folder if its weights have the digest of the version.
 
     Returns:
-        What the manifest of the model said of its tokenizer and its training; None where MLflow has the model no more,
-        or in other files than it was trained to, so that nobody can say whether its weights are the same.
+        The tokenizer digest and identity from the manifest of the model; None if MLflow no longer has the model, or has
+        it in other weight files, so that its weights cannot be verified.
     """
     from mlflow.exceptions import MlflowException
 
     try:
-        plain_folder(client, version, folder)
+        download_version(client, version, folder)
         identity = recorded_identity(client, version)
     except (MlflowException, OSError, Failure):
         return None
@@ -46,7 +46,7 @@ def registered_model(client: MlflowClient, version: ModelVersion, folder: Path) 
 
 
 def recorded_identity(client: MlflowClient, version: ModelVersion) -> dict[str, str]:
-    """What the training of a version was made of, as the logged model keeps it: flat names to texts."""
+    """The inputs of the training of a version from the parameters of its logged model, as texts by flat names."""
     source = version.source or ""
     while not source.startswith("models:/m-"):  # a copy names the version that it was copied from
         name, _, number = source.removeprefix("models:/").rpartition("/")
@@ -54,8 +54,8 @@ def recorded_identity(client: MlflowClient, version: ModelVersion) -> dict[str, 
     return dict(client.get_logged_model(source.removeprefix("models:/")).params)
 
 
-def plain_folder(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
-    """Downloads a version and lays its parts together in a new folder.
+def download_version(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
+    """Downloads a version and copies its model and tokenizer into one new folder.
 
     Raises:
         Failure: the version has no model or no tokenizer.
@@ -73,7 +73,7 @@ def plain_folder(client: MlflowClient, version: ModelVersion, folder: Path) -> N
             raise Failure(
                 f"The version has no {what}: there is no {file}",
                 where=address,
-                remedy="use another version, or run the pipeline again to make it anew",
+                remedy="use another version, or run the pipeline again to make it again",
             )
 
 

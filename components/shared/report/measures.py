@@ -1,16 +1,16 @@
-"""Numbers of an evaluation as they are kept and shown: JSON and tags hold finite ones, and people read short ones."""
+"""Numbers of an evaluation: finite ones for JSON and tags, and short ones for people."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-# From here on a number is shown by its power of ten.
+# From this magnitude on, a number is printed with an exponent.
 _LARGE = 1e7
 
 
 def finite(value: Any) -> float | None:
-    """A number, or a text that is one; None where there is none, or none that is finite."""
+    """A number, also from text; None if the value is no number or is not finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -19,9 +19,9 @@ def finite(value: Any) -> float | None:
 
 
 def format_measure(value: float | None, places: int = 2) -> str:
-    """A measure for people, never longer than a dozen signs."""
+    """A measure for people, in at most a dozen characters."""
     if value is None or math.isnan(value):
         return "unknown"
     if math.isinf(value):
-        return "beyond all numbers"
+        return "infinite"
     return f"{value:.{places}f}" if abs(value) < _LARGE else f"{value:.2e}"

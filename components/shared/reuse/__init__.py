@@ -1,1 +1,1 @@
-"""Reuse keys, trained models by key, and the decision whether a run trains."""
+"""Reuse keys, trained models by key, the training lock, and the decision whether a run trains."""

@@ -1,7 +1,7 @@
-"""What the source of some modules means, in one digest: an edit that changes no result leaves it as it is.
+"""A digest of the meaning of source code: an edit that cannot change a result does not change the digest.
 
-The digest is over syntax trees without what a result cannot depend on: comments, docstrings, annotations of functions,
-imports for the type checker, calls that only report (`emit`, `print`), and the wording of what is raised.
+The digest covers the syntax trees without what no result depends on: comments, docstrings, annotations of functions,
+imports for the type checker, calls that only print (`emit`, `print`), and the arguments of raised exceptions.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[3]
-_TELLING = {"emit", "print"}
+_PRINTING = {"emit", "print"}
 _CARRIERS = {"components.shared.base.events", "components.shared.base.failure", "__future__"}
-# Of a node: positions, which are no part of its fields, `ctx`, which its place implies, and notes for type checkers.
+# Fields of a node that are left out: `ctx`, which its parent implies, and what only type checkers read.
 _NEVER = {"ctx", "kind", "type_comment", "type_ignores", "returns"}
 
 
 def code_of(*modules: Path | str, root: Path = ROOT) -> str:
-    """sha256 (hex) over the names and the meaning of modules.
+    """sha256 (hex) of the names and the meaning of modules.
 
     Args:
-        modules: files, or folders of which all `.py` files count, relative to `root`.
+        modules: files, or folders with all of their `.py` files, relative to `root`.
         root: the folder above `components`.
     """
     return _digest(tuple(sorted(_files(modules, root))), root)
 
 
 def meaning(source: str) -> str:
-    """The syntax tree of a module as text, without what no result depends on; the same in every Python from 3.11 on.
+    """The syntax tree of a module as text without what no result depends on; it is equal in every Python since 3.11.
 
     Raises:
-        SyntaxError: it is no Python.
+        SyntaxError: the source is not valid Python.
     """
     parts: list[str] = []
     _write(ast.parse(source), parts)
@@ -49,7 +49,7 @@ def _files(modules: Iterable[Path | str], root: Path) -> Iterable[Path]:
 
 @cache
 def _digest(files: tuple[Path, ...], root: Path) -> str:
-    """Read once per process: the source of a running process does not change."""
+    """The digest of files; it is cached because the source of a running process does not change."""
     sha = hashlib.sha256()
     for file in files:
         name = file.relative_to(root).as_posix()
@@ -67,8 +67,8 @@ def _write(value: Any, parts: list[str]) -> None:
             if isinstance(value, ast.Raise) and name == "exc" and isinstance(inner, ast.Call):
                 inner = inner.func
             if isinstance(inner, list) and (inner and isinstance(inner[0], ast.stmt)):
-                inner = [statement for statement in inner if not _says_nothing(statement)]
-            if inner != []:  # later releases of Python have more fields, empty where there is nothing to say
+                inner = [statement for statement in inner if not _is_without_effect(statement)]
+            if inner != []:  # later Python releases add fields, which are empty by default
                 parts.append(name + "=")
                 _write(inner, parts)
         parts.append(")")
@@ -81,16 +81,16 @@ def _write(value: Any, parts: list[str]) -> None:
         parts.append(f"{value!r},")
 
 
-def _says_nothing(statement: ast.stmt) -> bool:
-    """Whether a statement can be left out without a change of any result."""
+def _is_without_effect(statement: ast.stmt) -> bool:
+    """Whether a statement can be left out without changing any result."""
     if isinstance(statement, ast.Expr):
         called = statement.value.func if isinstance(statement.value, ast.Call) else None
-        return isinstance(statement.value, ast.Constant) or (isinstance(called, ast.Name) and called.id in _TELLING)
+        return isinstance(statement.value, ast.Constant) or (isinstance(called, ast.Name) and called.id in _PRINTING)
     if isinstance(statement, ast.ImportFrom):
         return statement.module in _CARRIERS
     if isinstance(statement, ast.If) and not statement.orelse:
         if isinstance(statement.test, ast.Name) and statement.test.id == "TYPE_CHECKING":
             return True
         pure = not any(isinstance(node, ast.Call | ast.NamedExpr) for node in ast.walk(statement.test))
-        return pure and all(map(_says_nothing, statement.body))
+        return pure and all(map(_is_without_effect, statement.body))
     return isinstance(statement, ast.Pass)

@@ -1,7 +1,7 @@
-"""Digests of external inputs that the settings only name: pretrained weights and tokenizers.
+"""Digests of inputs outside the settings: pretrained weights and tokenizers at an address.
 
-A revision of the Hub cannot change. A folder or a prefix of a bucket can, so what is in it belongs to the reuse key;
-else the model that old weights made would be taken for that of new ones at the same address.
+A revision on the Hub cannot change. The content of a folder or a bucket prefix can change, so its digest is part of the
+reuse key: without it, a model from old weights would be reused for new weights at the same address.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
 
 
 def external_input_digests(settings: dict[str, Any]) -> dict[str, str]:
-    """Digests of what settings point to, by the name of the setting; what is missing is left to the step that needs it.
+    """Digests of the inputs that settings point to, by the name of the setting; a missing folder is left out.
 
     Args:
-        settings: of the whole run, by section.
+        settings: the settings of the whole run by section.
     """
     found = {}
     for section, key in _POINTERS:
@@ -38,5 +38,5 @@ def _of_folder(folder: Path) -> str:
 
 
 def _of_prefix(address: str) -> str:
-    """By size and time of change: reading the weights would cost a download in every run."""
+    """By size and modification time, because a digest of the content would need a download in every run."""
     return digest_of(sorted([entry.key, entry.size, entry.changed] for entry in S3Objects(address).entries("")))

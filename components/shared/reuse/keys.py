@@ -1,7 +1,7 @@
-"""Reuse keys: what decides a result, in one digest, so that what would come out is found where it was made before.
+"""Reuse keys: a digest of everything that decides a result, by which a later run finds and reuses the result.
 
-A reuse key is no identity: two trainings of one key may end in different weights, and the digest of the weights alone
-says which model something belongs to. docs/reuse.md says what is in each key, and why.
+A reuse key does not identify a model: two trainings with one key may end in different weights. Only the digest of the
+weights identifies a model. docs/reuse.md explains what each key contains, and why.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from components.shared.storage.manifest import digest_of
 
 _LENGTH = 32  # hex digits
 
-# Code by what it decides: the modules of a step but those that decide nothing of it, and the shared modules that do.
-# What is left out only starts, reports, checks or carries; the values of settings are in the keys themselves.
+# The code that decides each result: the package of a step, without the modules in UNDECIDING, and some shared modules.
+# Code that is left out only starts, reports, checks or transfers. The values of settings are in the keys themselves.
 SOURCES: dict[str, tuple[str, ...]] = {
     "tokens": ("components/tokenize", "components/shared/text/articles.py"),
-    "weights": ("components/train", "components/shared/model/device.py", "components/shared/model/head.py"),
+    "weights": ("components/train", "components/shared/model/hardware.py", "components/shared/model/head.py"),
     "evaluation": (
         "components/evaluate",
         "components/shared/text/articles.py",
-        "components/shared/model/device.py",
+        "components/shared/model/hardware.py",
         "components/shared/model/head.py",
         "components/shared/text/units.py",
     ),
@@ -44,9 +44,9 @@ UNDECIDING: dict[str, frozenset[str]] = {
     "validation": frozenset({"component", "settings"}),
 }
 
-# Settings that change what is seen of a training, or how often, and no weight.
-_UNSEEN_IN_WEIGHTS = frozenset({"log_every"})
-# The local build, such as +cpu, is left to the numerics.
+# Settings that change only what a training reports, and no weight.
+_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"log_every"})
+# The local version, such as +cpu, is part of the numerics instead.
 _VERSIONS: dict[str, tuple[str, ...]] = {
     "tokens": ("tokenizers", "transformers"),
     "weights": ("torch", "transformers", "tokenizers", "peft", "numpy"),
@@ -57,12 +57,12 @@ _VERSIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """What a run asks to be trained, as flat names to plain values.
+    """The training that a run requests, as plain values by flat names.
 
     Attributes:
-        tokens: what decides the tokens.
-        training: what decides the weights beside the tokens, as far as settings and code say it; the numerics that
-            they leave open are known only where it is trained, see `refined`.
+        tokens: the values that decide the tokens.
+        training: the values that decide the weights besides the tokens, from settings and code. The numerics that they
+            leave open are known only on the machine that trains, see `refined`.
     """
 
     tokens: dict[str, Any]
@@ -75,22 +75,22 @@ class Request:
 
     @property
     def reuse_key(self) -> str:
-        """The reuse key of the model, as it is asked for."""
+        """The reuse key of the requested model."""
         return key_of({**self.training, "tokens": self.tokens_key})
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All of it, for lineage and for `differences`."""
+        """All values, for lineage and for `differences`."""
         return {**self.tokens, **self.training}
 
 
 def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str, str] | None = None) -> Request:
-    """What the settings of a run ask for.
+    """The training that the settings of a run request.
 
     Args:
-        dataset_digest: of the corpus.
-        settings: the settings of the run by section; numerics are asked for by those of `train`.
-        contents: digests of what settings only point to, see `components.shared.reuse.external_inputs`.
+        dataset_digest: the digest of the corpus.
+        settings: the settings of the run by section; those of `train` include the requested numerics.
+        contents: digests of the inputs that settings point to, see `components.shared.reuse.external_inputs`.
     """
     tokens = {"dataset": dataset_digest, **made_by("tokens"), **_named("tokenize", settings["tokenize"])}
     training = {**made_by("weights"), **_named("train", deciding_weights(settings["train"]))}
@@ -102,31 +102,31 @@ def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str
 
 def deciding_weights(train: dict[str, Any]) -> dict[str, Any]:
     """The settings of `train` that decide weights."""
-    dropped = set(_UNSEEN_IN_WEIGHTS)
+    dropped = set(_WITHOUT_EFFECT_ON_WEIGHTS)
     counted = train.get("init") == "bigram" and not train.get("pretrained")
     if train.get("device") == "cuda" and not counted:
-        dropped.add("threads")  # a GPU computes everything then; a start that is counted is factored on the CPU
+        dropped.add("threads")  # the GPU computes everything then, whereas bigram initialisation is computed on the CPU
     return {name: value for name, value in train.items() if name not in dropped}
 
 
 def deciding_numerics(numerics: dict[str, Any]) -> dict[str, Any]:
-    """The numerics that decide weights: where the processor does not, neither do its threads."""
+    """The numerics that decide weights: if the processor does not, its number of threads does not either."""
     dropped = {"threads"} if numerics.get("processor", "") is None else set()
     return {name: value for name, value in numerics.items() if name not in dropped}
 
 
 def refined(reuse_key: str, numerics: dict[str, Any]) -> str:
-    """The reuse key of a model with the numerics that it was, or would be, trained with; equal keys, equal weights.
+    """The reuse key of a model with the numerics of its training; equal refined keys mean equal weights.
 
     Args:
-        reuse_key: as it was asked for.
+        reuse_key: the reuse key of the request.
         numerics: see `components.train.device.numerics_of`.
     """
     return key_of({"reuse_key": reuse_key, **_named("numerics", deciding_numerics(numerics))})
 
 
 def made_by(result: str) -> dict[str, str]:
-    """Code and versions that decide a result, one of `SOURCES`."""
+    """The code digest and package versions that decide a result, one of `SOURCES`."""
     return {f"code.{result}": code_digest(result), **{f"version.{name}": _version(name) for name in _VERSIONS[result]}}
 
 
@@ -143,7 +143,7 @@ def key_of(parts: dict[str, Any]) -> str:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """What differs between two sets of parts, a phrase each, in the order of the names."""
+    """The differences between two sets of parts, one phrase each, sorted by name."""
     theirs = with_new_names(theirs)
     return [
         f"{name}: {theirs.get(name)!r} then, {ours.get(name)!r} now"

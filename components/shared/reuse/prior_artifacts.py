@@ -1,4 +1,4 @@
-"""The artifacts of a reuse key that exist already, in the registry and in the store."""
+"""Looks up the artifacts of earlier runs with the same reuse key, in the registry and in the store."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorArtifacts:
-    """The artifacts of a reuse key that exist already, see `decide`."""
+    """The artifacts of earlier runs with a reuse key, see `decide`."""
 
     version: str | None
     model: bool
@@ -28,7 +28,7 @@ def find_prior_artifacts(store: Store, client: MlflowClient, model_name: str, re
     An incomplete version, without its alias and card, does not count: the next run completes it. A version of another
     reuse key counts if a training of this key resulted in the same weights.
     """
-    digests = {made.weights_digest for made in trained.made_by(store, reuse_key)}
+    digests = {result.weights_digest for result in trained.training_results(store, reuse_key)}
     versions = registry.versions_of_request(client, model_name, reuse_key)
     versions += [found for digest in sorted(digests) if (found := registry.version_of(client, model_name, digest))]
     complete = (str(version.version) for version in versions if registry.is_complete(version))

@@ -1,9 +1,9 @@
-"""Trained models in the store: each under the digest of its weights, and found again by what was asked for.
+"""Trained models in the store: each is stored under the digest of its weights and found by its reuse key.
 
-    manifests/model/<weights digest>.json       the model; other weights are another model, whatever made them
-    claims/models/<reuse key>/<refined key>     {"weights_digest": ..., "numerics": ...}: what a training ended in
+    manifests/model/<weights digest>.json       the model; other weights are another model, even with the same key
+    claims/models/<reuse key>/<refined key>     {"weights_digest": ..., "numerics": ...}: the result of a training
 
-So a training that is repeated and ends in other weights leaves every earlier model as it is.
+A repeated training that ends in other weights therefore changes no earlier model.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MIXED = "mixed-"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What a training ended in.
+class TrainingResult:
+    """The result of a training.
 
     Attributes:
-        reuse_key: that it was asked for by.
-        refined_key: with the numerics that it had; of one that was resumed under other numerics, a name of its own.
-        weights_digest: of the model.
+        reuse_key: the reuse key of the training.
+        refined_key: the key refined by the numerics; a training that was resumed with other numerics has a unique name.
+        weights_digest: the digest of the weights.
     """
 
     reuse_key: str
@@ -39,68 +39,68 @@ class Made:
 
     @property
     def record(self) -> str:
-        """The name of its record in the store."""
+        """The name of the record in the store."""
         return f"{_PREFIX}{self.reuse_key}/{self.refined_key}"
 
 
 def weights_digest(model: Manifest) -> str:
-    """sha256 over the names and digests of a model's weights: equal weights, equal digest.
+    """sha256 over the names and digests of the weight files of a model: equal weights have equal digests.
 
     Raises:
-        Failure: the folder holds no weights, so that nothing can be said of them.
+        Failure: the folder has no weights.
     """
     weights = {name: fact.sha256 for name, fact in model.files.items() if name.endswith(".safetensors")}
     if not weights:
         raise Failure(
-            "The model has no weights: no file of it ends in .safetensors",
+            "The model has no weights: none of its files ends in .safetensors",
             where=", ".join(sorted(model.files)) or "an empty folder",
-            remedy="train again; the step that trains writes them",
+            remedy="train again; the step train writes them",
         )
     return digest_of(weights)
 
 
-def keep_model(store: Store, folder: Path, model: Manifest, reuse_key: str) -> str:
-    """Publishes a model that was trained, and what it was asked for by.
+def publish_model(store: Store, folder: Path, model: Manifest, reuse_key: str) -> str:
+    """Publishes a trained model and records it under its reuse key.
 
     Args:
-        store: where it goes.
-        folder: of kind model.
-        model: its manifest; the metadata name the numerics, and whether they changed while it was trained.
-        reuse_key: of the training.
+        store: the store.
+        folder: the folder of the model.
+        model: its manifest; the metadata has the numerics and whether they changed during the training.
+        reuse_key: the reuse key of the training.
 
     Returns:
-        The digest of its weights.
+        The digest of the weights.
     """
     digest, numerics = weights_digest(model), model.metadata["numerics"]
     store.publish(folder, KIND, digest)
-    # What was resumed under other numerics is not what these numerics give, so nobody is to take it for that.
+    # A model that was resumed with other numerics must not be reused as the result of these numerics.
     name = f"{_MIXED}{digest}" if model.metadata.get("numerics_changed") else refined(reuse_key, numerics)
     store.put_record(f"{_PREFIX}{reuse_key}/{name}", {"weights_digest": digest, "numerics": numerics})
     return digest
 
 
-def made_by(store: Store, reuse_key: str = "") -> Iterator[Made]:
-    """What trainings of a reuse key, or all trainings, ended in; the models themselves may be gone."""
+def training_results(store: Store, reuse_key: str = "") -> Iterator[TrainingResult]:
+    """The results of the trainings with a reuse key, or of all; the models themselves may be deleted."""
     for name in store.claims(f"{_PREFIX}{reuse_key}/" if reuse_key else _PREFIX):
         if record := store.claimed(name):
             key, _, refined_key = name.removeprefix(_PREFIX).partition("/")
-            yield Made(key, refined_key, record["weights_digest"])
+            yield TrainingResult(key, refined_key, record["weights_digest"])
 
 
-def fetch_same(store: Store, reuse_key: str, numerics: dict[str, Any], folder: Path) -> Manifest | None:
-    """The model that a training of this reuse key with these numerics ended in, or None."""
+def fetch_result(store: Store, reuse_key: str, numerics: dict[str, Any], folder: Path) -> Manifest | None:
+    """Downloads the model of a training with this reuse key and these numerics; None if there is none."""
     record = store.claimed(f"{_PREFIX}{reuse_key}/{refined(reuse_key, numerics)}")
     return fetch_model(store, record["weights_digest"], folder) if record else None
 
 
 def fetch_model(store: Store, digest: str, folder: Path, *, formerly: str = "") -> Manifest | None:
-    """The model of these weights and no others, or None where the store has none.
+    """Downloads the model with exactly these weights; None if the store does not have it.
 
     Args:
-        store: that may hold it.
-        digest: of the weights.
-        folder: where it goes.
-        formerly: the name that an earlier version of wikigpt gave it, the fingerprint of its training.
+        store: the store.
+        digest: the digest of the weights.
+        folder: the target folder.
+        formerly: its name in stores of schema 1, the fingerprint of its training.
     """
     for name in filter(None, (digest, formerly)):
         model = store.manifest(KIND, name)

@@ -1,4 +1,4 @@
-"""The lock on a training: two runs never make the same weights at the same time."""
+"""The lock on a training: two runs never train the same model at the same time."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def training_lock(store: Store, reuse_key: str) -> Lock:
         f"{_PREFIX}{reuse_key}",
         alive=partial(observe, store),
         doing="training exactly this",
-        remedy="wait until it has ended, or cancel it; then run again to use what it made",
+        remedy="wait until it has ended, or cancel it; then run again to reuse its model",
     )
 
 
 def trainings(store: Store) -> Iterator[tuple[str, str]]:
-    """The reuse key and the run of every training whose lock is not released, also where its run is dead."""
+    """The reuse key and the run of every training whose lock is not released, even if its run is dead."""
     for name, run in locks(store, _PREFIX):
         yield name.removeprefix(_PREFIX), run

@@ -1,1 +1,1 @@
-"""The process of a step: its settings, secrets, heartbeat and record."""
+"""The runtime of a step: its process, settings, secrets, heartbeat and record."""

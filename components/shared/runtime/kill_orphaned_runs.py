@@ -1,6 +1,6 @@
-"""Ends the MLflow runs of pipeline runs that died without a word: a killed process leaves its run RUNNING for ever.
+"""Ends the MLflow runs of pipeline runs that died: a killed process leaves its MLflow run RUNNING forever.
 
-It stands apart from `tracking` because it is the one place where the record of a run meets its heartbeat.
+The module is not in `tracking` because it needs the heartbeat of a run as well as its MLflow run.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ KILLED_BY_TAG = "wikigpt.killed_by"
 def kill_orphaned_runs(client: MlflowClient, store: Store, experiment: str, *, by: str) -> list[str]:
     """Marks as KILLED the runs of an experiment that are RUNNING and whose pipeline run is dead.
 
-    A run that is not ours, or whose heartbeat is not in this store (it may beat in another), is left alone.
+    A run of another project, or one without a heartbeat in this store (it may be in another store), is left alone.
 
     Args:
-        client: of the tracking server.
-        store: that holds the heartbeats.
+        client: the MLflow client.
+        store: the store with the heartbeats.
         experiment: the id of the experiment.
-        by: the pipeline run that sweeps, kept as a tag.
+        by: the pipeline run that calls this function; it is recorded as a tag.
 
     Returns:
         The ids of the MLflow runs that were ended.

@@ -1,16 +1,17 @@
-"""Whether a pipeline run is alive: one rule for the lock on a training, for killed MLflow runs, and for `gc`.
+"""Decides whether a pipeline run is alive: one rule for the training lock, for orphaned MLflow runs, and for `gc`.
 
-The heartbeat of a run is a record in the store, renewed while one of its steps runs.
+The heartbeat of a run is a record in the store that is renewed while one of its steps runs.
 
-- On the machine that wrote it, the process is asked.
-- Elsewhere, a heartbeat that stops within a step is stale after `STALE_AFTER` seconds.
-- Between two steps nobody can renew it: a pod may wait for a GPU for hours. There the run is alive until its deadline,
-  which Kubeflow Pipelines enforces too, or until its end is recorded.
+- On the machine that wrote the heartbeat, the run is alive as long as the process that it names.
+- Elsewhere, a heartbeat that is not renewed within a step is stale after `STALE_AFTER` seconds.
+- Between two steps no process renews it, since a pod may wait for a GPU for hours. There the run is alive until its
+  deadline, which Kubeflow Pipelines enforces too, or until its end is recorded.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -19,13 +20,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from components.shared.base.failure import variable_failure
+from components.shared.base.ranges import safe_repr
 from components.shared.storage.store import Store
 
 BEAT_EVERY = 20.0  # seconds
 STALE_AFTER = 180.0  # seconds
 DEADLINE_VARIABLE = "WIKIGPT_RUN_DEADLINE_SECONDS"
-_DEADLINE = 86400.0  # seconds, where the variable is not set
-_LOOK_EVERY = 2.0  # seconds
+_OWNER_VARIABLE = "WIKIGPT_OWNER_PID"
+_DEADLINE = 86400  # seconds, if the variable is not set
+_POLL_EVERY = 2.0  # seconds
 
 
 def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
@@ -37,7 +41,7 @@ def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
     """
     if record is None or record.get("ended"):
         return False
-    if _is_of_this_machine(record):
+    if _is_on_this_machine(record):
         return process_started(record["pid"]) == record["process_started"]
     now = time.time() if now is None else now
     if record.get("between_steps"):
@@ -46,44 +50,47 @@ def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
 
 
 def observe(store: Store, pipeline_run: str, *, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Whether a run is alive for certain: where only the age of a heartbeat tells, the next heartbeat is awaited.
+    """Whether a run is certainly alive: if only the age of its heartbeat is known, this waits for the next heartbeat.
 
-    After a cancel nobody records the end of a run. Whoever starts the same run again waits here for `STALE_AFTER`
-    seconds at most, instead of being refused; a run that is alive is recognised within `BEAT_EVERY` seconds.
+    A cancelled run does not record its end. A user who starts the same run again waits here for at most `STALE_AFTER`
+    seconds instead of being refused; a run that is alive is recognised within `BEAT_EVERY` seconds.
     """
     first = record = heartbeat_of(store, pipeline_run)
     while alive(record):
         assert record is not None
-        if _is_of_this_machine(record) or record.get("between_steps") or (first and record["beat"] != first["beat"]):
+        if _is_on_this_machine(record) or record.get("between_steps") or (first and record["beat"] != first["beat"]):
             return True
-        sleep(_LOOK_EVERY)
+        sleep(_POLL_EVERY)
         record = heartbeat_of(store, pipeline_run)
     return False
 
 
 def heartbeat_of(store: Store, pipeline_run: str) -> dict[str, Any] | None:
-    """The newest heartbeat of a run, or None."""
+    """The last heartbeat of a run, or None."""
     return store.claimed(_name(pipeline_run))
 
 
 def end_heartbeat(store: Store, pipeline_run: str) -> None:
-    """Records that a run is over, so that nobody waits for it."""
+    """Records that a run has ended, so that no other run waits for it."""
     store.put_record(_name(pipeline_run), {**_heartbeat(_deadline(store, pipeline_run)), "ended": True})
 
 
 @contextmanager
 def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
-    """Renews the heartbeat of a run, in a thread, for as long as a step runs.
+    """Renews the heartbeat of a run in a thread while a step runs.
 
-    A step that ends well leaves the run alive between two steps. After one that fails, a retry or the exit handler
-    follows soon, or nothing at all: the heartbeat is left to become stale.
+    A step that succeeds leaves the run alive between two steps. After a step that fails, a retry or the exit handler
+    follows soon or not at all, so the heartbeat is left to become stale.
+
+    Raises:
+        Failure: a variable of the environment is not a number.
     """
     over = threading.Event()
     deadline = _deadline(store, pipeline_run)
 
     def renew() -> None:
         while not over.wait(BEAT_EVERY):
-            with suppress(Exception):  # a heartbeat that is lost costs nothing; the next one is soon
+            with suppress(Exception):  # one lost heartbeat does no harm, since the next one follows soon
                 store.put_record(_name(pipeline_run), _heartbeat(deadline))
 
     store.put_record(_name(pipeline_run), _heartbeat(deadline))
@@ -95,7 +102,7 @@ def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
         over.set()
         raise
     over.set()
-    thread.join()  # or a heartbeat that is on its way would outlive the last one
+    thread.join()  # a heartbeat in progress must not overwrite the last one
     with suppress(Exception):
         store.put_record(_name(pipeline_run), {**_heartbeat(deadline), "between_steps": True})
 
@@ -105,27 +112,37 @@ def _name(pipeline_run: str) -> str:
 
 
 def _deadline(store: Store, pipeline_run: str) -> float:
-    """Seconds since the epoch at which a run is over at the latest, counted from its first step."""
+    """The latest possible end of a run in seconds since the epoch, counted from its first step."""
     known = (heartbeat_of(store, pipeline_run) or {}).get("deadline")
-    return known or time.time() + float(os.environ.get(DEADLINE_VARIABLE) or _DEADLINE)
+    return known or time.time() + _whole_number(DEADLINE_VARIABLE, _DEADLINE)
 
 
 def _heartbeat(deadline: float) -> dict[str, Any]:
-    # Locally the command that started the run outlives every step and is named by this variable.
-    # In a container the number means nothing, or another process: there the step speaks for itself.
-    pid = int(os.environ.get("WIKIGPT_OWNER_PID") or os.getpid())
+    # On one machine the variable names the command that started the run, which outlives every step. In a container
+    # the number may name no process or another one, and then the step's own process counts.
+    pid = _whole_number(_OWNER_VARIABLE, os.getpid())
     if process_started(pid) is None:
         pid = os.getpid()
     started = process_started(pid)
     return {"host": _host(), "pid": pid, "process_started": started, "beat": time.time(), "deadline": deadline}
 
 
-def _is_of_this_machine(record: dict[str, Any]) -> bool:
+def _whole_number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if re.fullmatch("[0-9]{1,9}", text):
+        return int(text)
+    raise variable_failure(
+        f"{variable} must be a whole number, got {safe_repr(text)}",
+        "unset it; `wikigpt run` and `wikigpt submit` set it where it is needed",
+    )
+
+
+def _is_on_this_machine(record: dict[str, Any]) -> bool:
     return record["host"] == _host() and record["process_started"] is not None
 
 
 def _host() -> str:
-    """Where a process number means the same process: this machine since its start, and this namespace of processes."""
+    """The scope in which a pid identifies a process: this machine since its boot, and this pid namespace."""
     return f"{socket.gethostname()}/{_boot_id()}/{_namespace()}"
 
 
@@ -145,21 +162,21 @@ def _namespace() -> str:
 
 
 def process_started(pid: int) -> str | None:
-    """The start time of a process, which tells it from a later one with the same number; None where there is none."""
+    """The start time of a process, which distinguishes it from a later one with the same pid; None if it is gone."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
             after_name = stream.read().rpartition(")")[2].split()
     except FileNotFoundError:
         if Path("/proc/self").is_dir():
             return None
-        return _asked_by_signal(pid)
+        return _probe_by_signal(pid)
     except ProcessLookupError:
         return None
     state, started = after_name[0], after_name[19]
     return None if state == "Z" else started
 
 
-def _asked_by_signal(pid: int) -> str | None:
+def _probe_by_signal(pid: int) -> str | None:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -1,11 +1,11 @@
-"""The process of a step, watched by a parent of its own.
+"""Runs a step in a child process that a small parent process watches.
 
-KFP runs a step as one process and learns of its death only that it died. So the step forks before it imports anything
-heavy: the child does the work, the parent stays small, passes the output on, keeps a copy of it, and when the child is
-killed it knows by which signal, and whether the kernel did it for want of memory.
+KFP runs a step as one process and reports of its death only that it died. The step therefore forks before it imports
+anything large. The child does the work. The parent passes its output on and keeps a copy, and if the child is killed,
+the parent knows the signal and whether the kernel killed the child because memory ran out.
 
-The copy goes through a pipe that the parent reads for as long as the child lives. So the child never meets a broken
-pipe, also where the launcher above both is gone.
+The output goes through a pipe that the parent reads as long as the child lives, so the child never gets a broken pipe,
+even if the launcher above both is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EXECUTOR = "kfp.dsl.executor_main"
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _HEAD, _TAIL = 64 << 10, 960 << 10  # bytes of a log that are kept
 _LONGEST_LINE = 1 << 16  # bytes
-_DRAIN = 2.0  # seconds for what grandchildren still print
+_DRAIN = 2.0  # seconds to wait for the output of grandchildren
 _CGROUPS = (
     (Path("/sys/fs/cgroup/memory.events"), Path("/sys/fs/cgroup/memory.max")),
     (Path("/sys/fs/cgroup/memory/memory.oom_control"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")),
@@ -41,11 +41,11 @@ class Death:
     """How the process of a step ended.
 
     Attributes:
-        code: its exit code, or None where a signal ended it.
-        number: of that signal, or None.
-        out_of_memory: whether the kernel killed a process of this control group for want of memory meanwhile.
-        memory_limit: of the control group, bytes; None where there is none.
-        log: what the process printed, cut in the middle where it is long.
+        code: its exit code, or None if a signal ended it.
+        number: the number of that signal, or None.
+        out_of_memory: whether the kernel killed a process of this cgroup because memory ran out.
+        memory_limit: the memory limit of the cgroup in bytes, or None.
+        log: the output of the process; the middle of a long output is left out.
     """
 
     code: int | None
@@ -55,7 +55,7 @@ class Death:
     log: str
 
     def describe(self) -> str:
-        """What ended it, as the start of a sentence."""
+        """What ended the process, as the start of a sentence."""
         if self.out_of_memory:
             limit = f": its limit is {self.memory_limit / 2**30:.1f} GiB" if self.memory_limit else ""
             return f"The kernel killed the step because it ran out of memory{limit}"
@@ -64,16 +64,16 @@ class Death:
 
 
 def is_step_process() -> bool:
-    """Whether this process was started by KFP to run one step, and nothing else."""
+    """Whether KFP started this process to run one step."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec is not None and spec.name == _EXECUTOR
 
 
 def watch_this_process(ended: Callable[[Death], None]) -> None:
-    """Forks. Returns in the child, which goes on with the step; the parent ends as the child did.
+    """Forks. Only the child returns and runs the step; the parent exits with the exit code of the child.
 
     Args:
-        ended: called in the parent when the child has ended, before the parent does. What it raises is printed.
+        ended: called in the parent between the end of the child and its own. An exception that it raises is printed.
     """
     kills = _oom_kills()
     out, err = os.pipe(), os.pipe()
@@ -84,7 +84,7 @@ def watch_this_process(ended: Callable[[Death], None]) -> None:
         os.close(out[1])
         os.close(err[1])
         _follow(child, {out[0]: 1, err[0]: 2}, kills, ended)
-    _die_with(parent)
+    _kill_when_parent_dies(parent)
     for pipe, target in ((out, 1), (err, 2)):
         os.close(pipe[0])
         os.dup2(pipe[1], target)
@@ -101,11 +101,11 @@ def _follow(child: int, streams: dict[int, int], kills: int, ended: Callable[[De
     status = _relay(child, streams, log)
     number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     code = None if number else os.WEXITSTATUS(status)
-    # The counter is of the whole control group: it speaks of this process only where this process was killed.
-    starved = number == signal.SIGKILL and _oom_kills() > kills
+    # The counter is of the whole cgroup, so it concerns this process only if this process was killed.
+    out_of_memory = number == signal.SIGKILL and _oom_kills() > kills
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
-        ended(Death(code, number, starved, _memory_limit(), log.text()))
+        ended(Death(code, number, out_of_memory, _memory_limit(), log.text()))
     except Exception as error:
         print(f"The end of the step could not be recorded: {error}", file=sys.stderr)
     finally:
@@ -116,7 +116,7 @@ def _follow(child: int, streams: dict[int, int], kills: int, ended: Callable[[De
 
 
 def _relay(child: int, streams: dict[int, int], log: _Log) -> int:
-    """Passes on what the child prints until it has ended; returns its wait status."""
+    """Passes on the output of the child until it ends; returns its wait status."""
     status: int | None = None
     until, lines = float("inf"), {source: _Lines() for source in streams}
     with selectors.DefaultSelector() as selector:
@@ -129,7 +129,7 @@ def _relay(child: int, streams: dict[int, int], log: _Log) -> int:
                     selector.unregister(key.fd)
                 data = lines[key.fd].cut(read)
                 log.add(data)
-                with suppress(OSError):  # whoever reads the output may be gone; that changes nothing for the step
+                with suppress(OSError):  # the reader of the output may be gone, which must not fail the step
                     _write(streams[key.fd], data)
             if status is None:
                 ended, seen = os.waitpid(child, os.WNOHANG)
@@ -144,24 +144,24 @@ def _write(fd: int, data: bytes) -> None:
 
 
 class _Lines:
-    """Whole lines of a stream, without secrets: what any library printed ends up in logs that people share."""
+    """Splits a stream into whole lines and redacts them: the output of libraries reaches logs that people share."""
 
     def __init__(self) -> None:
         self.rest = b""
 
     def cut(self, data: bytes) -> bytes:
-        """The lines that are whole with these bytes; all that is left where there are none, at the stream's end."""
+        """The lines that these bytes complete; the whole rest at the end of the stream, where `data` is empty."""
         self.rest += data
         end = max(self.rest.rfind(b"\n"), self.rest.rfind(b"\r")) + 1
         if not data or len(self.rest) - end > _LONGEST_LINE:
             end = len(self.rest)
         whole, self.rest = self.rest[:end], self.rest[end:]
-        # kfp.local reads what a step prints as text, and fails on other bytes.
+        # kfp.local decodes the output of a step as UTF-8 and fails on other bytes.
         return redact(whole.decode(errors="backslashreplace")).encode()
 
 
 class _Log:
-    """The beginning and the end of what a step printed."""
+    """The beginning and the end of the output of a step."""
 
     def __init__(self) -> None:
         self.head, self.tail, self.cut = bytearray(), bytearray(), False
@@ -179,8 +179,8 @@ class _Log:
         return bytes(self.head + middle + self.tail).decode(errors="replace")
 
 
-def _die_with(parent: int) -> None:
-    """Lets the kernel kill this process when its parent is killed: nobody would follow it any more."""
+def _kill_when_parent_dies(parent: int) -> None:
+    """Makes the kernel kill this process when its parent is killed, since no process would watch it any more."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
@@ -189,7 +189,7 @@ def _die_with(parent: int) -> None:
 
 
 def _oom_kills() -> int:
-    """How often the kernel has killed in this control group for want of memory; 0 where nobody counts."""
+    """How often the kernel has killed a process of this cgroup because memory ran out; 0 without a cgroup."""
     for events, _ in _CGROUPS:
         for line in _lines(events):
             name, _, count = line.partition(" ")

@@ -1,6 +1,7 @@
-"""The project's own record of a pipeline run, in the store: what each step began, published, and failed of.
+"""The record of a pipeline run in the store: when each step began, what it published, and why it failed.
 
-How a run ended is concluded from here. What an orchestrator says of it is a hint: it may know a run only by pods.
+The outcome of a run is derived from this record. The status of an orchestrator is only a hint, since it may know a run
+only by its pods.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ class StepRecord:
     """The last attempt of one step.
 
     Attributes:
-        state: `running` also where the attempt was killed and nobody could record its end.
+        state: the state; it is still `running` if the attempt was killed before it could record its end.
         began: seconds since the epoch.
-        published: what the step found out that the notice needs: decision, registered version, address of a report.
-        failure: why it failed, or None.
+        published: what the notification needs of the step: decision, registered version, address of a report.
+        failure: why the step failed, or None.
     """
 
     state: State
@@ -35,23 +36,23 @@ class StepRecord:
 
 
 def record_start(store: Store, run: str, step: str) -> None:
-    """Records that an attempt of a step began; what an earlier attempt left is overwritten."""
+    """Records that an attempt of a step began, and overwrites the record of an earlier attempt."""
     _write(store, run, step, {"state": "running", "began": time.time()})
 
 
 def record_finish(store: Store, run: str, step: str, published: dict[str, Any]) -> None:
-    """Records that a step finished, with what it published."""
+    """Records that a step finished and what it published."""
     _write(store, run, step, {**_began(store, run, step), "state": "finished", "published": published})
 
 
 def record_failure(store: Store, run: str, step: str, failure: Failure, published: dict[str, Any]) -> None:
-    """Records why a step failed, with what it published until then."""
+    """Records why a step failed and what it published until then."""
     record = {"state": "failed", "failure": failure.to_dict(), "published": published}
     _write(store, run, step, {**_began(store, run, step), **record})
 
 
 def read_record(store: Store, run: str) -> dict[str, StepRecord]:
-    """Every step of a run that began, by its name."""
+    """The records of all steps of a run that began, by step name."""
     found = {}
     for name in store.claims(f"{PREFIX}{run}/"):
         if written := store.claimed(name):
@@ -66,12 +67,12 @@ def read_record(store: Store, run: str) -> dict[str, StepRecord]:
 
 
 def write_log(store: Store, run: str, step: str, text: str) -> None:
-    """Keeps what a step printed, for whoever asks after its pod is gone."""
+    """Stores the output of a step, so that it can be read after its pod is gone."""
     store.put_record(f"{LOGS}{run}/{step}", {"text": text})
 
 
 def read_log(store: Store, run: str, step: str) -> str | None:
-    """What a step printed, or None where nothing was kept."""
+    """The output of a step, or None if none was stored."""
     written = store.claimed(f"{LOGS}{run}/{step}")
     return written["text"] if written else None
 

@@ -1,6 +1,6 @@
-"""Settings only refer to secrets: `${WIKIGPT_SECRET_…}` stands for a variable of the step's environment.
+"""Replaces secrets in settings by references: `${WIKIGPT_SECRET_…}` names a variable of the step's environment.
 
-Settings travel in the arguments of processes, in the compiled pipeline and in MLflow, where everybody reads them.
+Settings are visible to every user in process arguments, in the compiled pipeline and in MLflow.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.redact import find_secret
 
-_ALWAYS = {("notify", "webhook")}  # the path of many is the secret
+_ALWAYS = {("notify", "webhook")}  # in many webhook addresses the path is the secret
 _REFERENCE = re.compile(r"\$\{(WIKIGPT_SECRET_[A-Z0-9_]+)\}")
 
 
 def move_out_secrets(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Replaces values that carry a credential by references.
+    """Replaces values that contain a credential by references.
 
     Args:
-        settings: by section and key, plain values.
+        settings: plain values by section and key.
 
     Returns:
-        The settings, and the variables that the references stand for.
+        The settings, and the variables that the references name, with their values.
     """
     variables: dict[str, str] = {}
 
@@ -44,7 +44,7 @@ def move_out_secrets(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str
 
 
 def fill_in_secrets(values: dict[str, Any]) -> dict[str, Any]:
-    """The inverse for one section, in the step that needs it.
+    """Replaces the references in one section by their values, in the step that needs them.
 
     Raises:
         Failure: a variable is not set.

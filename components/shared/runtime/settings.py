@@ -1,8 +1,8 @@
-"""Settings of the steps: frozen dataclasses of the standard library, checked by pydantic where text becomes values.
+"""Settings of the steps: frozen dataclasses, which pydantic fills from the values of a profile.
 
-A step's dataclass says types and defaults, and beside each field what it takes (`components.shared.base.ranges`); what
-concerns several fields is checked in `__post_init__`, which raises ValueError with a sentence that begins with the name
-of one. So a step's core needs no pydantic to be used as a library.
+The dataclass of a step declares types, defaults and, beside each field, the accepted values (see
+`components.shared.base.ranges`). Its `__post_init__` checks what concerns several fields and raises a ValueError whose
+message begins with the name of a field. The library of a step therefore works without pydantic.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from components.shared.base.nearest import nearest
 from components.shared.base.ranges import Limit, Range, is_text, limits_of, safe_repr
 
 Settings = TypeVar("Settings")
-Path = tuple[Any, ...]  # keys, from a section down to a value
-_adapter: Any = cache(TypeAdapter)  # making one takes longer than a hundred uses
-_LARGEST = 1 << 4096  # what is larger can be no number of a setting, and Python does not even print it
+Path = tuple[Any, ...]  # keys from a section down to a value
+_adapter: Any = cache(TypeAdapter)  # building one takes longer than a hundred uses
+_LARGEST = 1 << 4096  # no setting is as large, and Python refuses to print a larger number
 
 
 def parse_section(
     kind: type[Settings], values: dict[str, Any], section: str, where: Callable[[Path], str | None] = lambda path: None
 ) -> Settings:
-    """Makes a settings object from plain values; a number may come as text, as which YAML reads `3e-4`.
+    """Builds a settings object from plain values. A number may be given as text, since YAML reads `3e-4` as text.
 
     Args:
-        kind: of the settings, a dataclass.
-        values: by key.
-        section: its name.
-        where: the file and the line in which the value at a path of keys, the section first, stands; or None.
+        kind: the dataclass of the settings.
+        values: the values by key.
+        section: the name of the section.
+        where: returns the file and line of the value at a path of keys, which begins with the section; or None.
 
     Raises:
         Failure: a key is unknown (the nearest right one is named), or a value is of the wrong type or out of range (the
@@ -43,8 +43,8 @@ def parse_section(
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
 
     def wrong(sentence: str, path: Path, remedy: str = "change the value in the profile or in --set") -> Failure:
-        place = where((section, *path)) or f"settings of {section}"
-        return Failure(f"{section}.{sentence}", where=place, remedy=remedy, exit_code=ExitCode.USAGE)
+        location = where((section, *path)) or f"settings of {section}"
+        return Failure(f"{section}.{sentence}", where=location, remedy=remedy, exit_code=ExitCode.USAGE)
 
     for key in values:
         if key not in known:
@@ -63,10 +63,10 @@ def parse_section(
 
 
 def _sentence(kind: type, error: ValidationError) -> tuple[str, Path]:
-    """What pydantic says first, with the values that the setting takes; and the path of the setting."""
+    """The first error of pydantic as a sentence with the accepted values, and the path of the setting."""
     first = error.errors(include_url=False, include_context=False)[0]
     path, message = first["loc"], first["msg"]
-    if first["type"] == "value_error":  # our own words, which begin with the name of a field
+    if first["type"] == "value_error":  # the message of a `__post_init__`, which begins with the name of a field
         message = message.removeprefix("Value error, ")
         return ".".join([*map(str, path), message]), (*path, message.split()[0])
     if first["type"] == "unexpected_keyword_argument" and (owner := _dataclass_at(kind, path[:-1])):
@@ -83,21 +83,21 @@ def _name(path: Path) -> str:
 
 
 def _hint(limit: Limit | None, given: Any) -> str:
-    """What would have been right: the nearest number, or the range."""
+    """The correction: the nearest valid number, or the range."""
     if not isinstance(limit, Range):
         return ""
     try:
         near = limit.nearest(float(given))
     except (TypeError, ValueError, OverflowError):
         return f"; it must be {limit}"
-    # Where a fraction is allowed, pydantic takes every number, and says nothing.
+    # This is an integer field: for a float field pydantic accepts every number.
     return f"; the nearest is {round(near)}" if near == near else f"; it must be {limit}"
 
 
 def _dataclass_at(kind: type, path: Path) -> type | None:
-    """The dataclass that a path of keys leads to, below another."""
+    """The dataclass at a path of keys below another dataclass."""
     for key in path:
-        if isinstance(key, int):  # of a tuple, whose type was looked at before
+        if isinstance(key, int):  # an index of a tuple, whose item type was found already
             continue
         hint = get_type_hints(kind).get(key)
         below = [each for each in (hint, *get_args(hint)) if isinstance(each, type) and is_dataclass(each)]
@@ -113,7 +113,7 @@ def _limit_at(kind: type, path: Path) -> Limit | None:
 
 
 def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Keys and values at any depth."""
+    """Keys and values at every depth, with the path of each."""
     if isinstance(value, dict):
         for key, inner in value.items():
             yield path, key
@@ -126,20 +126,20 @@ def _leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def _pairs(given: Any, parsed: Any, path: Path = ()) -> Iterator[tuple[Path, Any, Any]]:
-    """Every value that was given, beside what became of it."""
+    """Every given value with its parsed value and its path."""
     if isinstance(given, dict):
         for key, inner in given.items():
-            made = parsed[key] if isinstance(parsed, dict) else getattr(parsed, key)
-            yield from _pairs(inner, made, (*path, key))
+            result = parsed[key] if isinstance(parsed, dict) else getattr(parsed, key)
+            yield from _pairs(inner, result, (*path, key))
     elif isinstance(given, list | tuple):
-        for inner, made in zip(given, parsed, strict=True):
-            yield from _pairs(inner, made, path)
+        for inner, result in zip(given, parsed, strict=True):
+            yield from _pairs(inner, result, path)
     else:
         yield path, given, parsed
 
 
 def _unreadable(kind: type, path: Path, value: Any) -> str | None:
-    """What is wrong with a value that is text or a number to YAML and JSON, and to nothing that comes after."""
+    """What is wrong with a number or text that YAML and JSON can hold but later code cannot."""
     if isinstance(value, int) and abs(value) > _LARGEST:
         limit = _limit_at(kind, path)
         return limit.problem(value) if isinstance(limit, Range) else f"must not be {safe_repr(value)}"
@@ -149,7 +149,7 @@ def _unreadable(kind: type, path: Path, value: Any) -> str | None:
 
 
 def _no_number(given: Any, parsed: Any) -> str | None:
-    """What is wrong with what pydantic takes for a number: NaN, infinities and truth values."""
+    """What is wrong with a value that pydantic accepts as a number: NaN, an infinity or a boolean."""
     if isinstance(parsed, float) and not isfinite(parsed):
         return f"must be finite, got {safe_repr(given)}"
     if isinstance(given, bool) and not isinstance(parsed, bool):

@@ -1,4 +1,4 @@
-"""The boundary of a step: what it is handed, what its end means, and how a failure leaves its process."""
+"""The context of a step: its inputs, its record, and how a failure becomes the exit code of its process."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from components.shared.runtime.process import Death, is_step_process, watch_this
 from components.shared.runtime.run_record import record_failure, record_finish, record_start, write_log
 from components.shared.runtime.secrets import fill_in_secrets
 from components.shared.storage.store import Store, open_store
-from components.shared.tracking.run import Tracking, translated, use_own_variables
+from components.shared.tracking.run import Tracking, mlflow_failure, use_own_variables
 
 Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
 class Step:
-    """What every step is handed.
+    """The context of a step.
 
     Attributes:
-        name: of the step, as in the DAG.
-        run: the identity of the pipeline run.
-        settings: the settings of the whole run, by section, as plain JSON values.
-        published: what the step found out that the notice needs (JSON values); it is recorded when the step finishes.
+        name: the name of the step in the DAG.
+        run: the id of the pipeline run.
+        settings: the settings of the whole run by section, as JSON values.
+        published: what the notification needs of the step (JSON values); it is recorded when the step ends.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Step:
     published: dict[str, Any] = field(default_factory=dict)
 
     def section(self, kind: type[Settings], name: str | None = None) -> Settings:
-        """The step's own settings (or another section), checked.
+        """The settings of the step, or of another section, as a checked dataclass.
 
         Raises:
-            Failure: a key is unknown or a value does not fit.
+            Failure: a key is unknown or a value is not valid.
         """
         from components.shared.runtime.settings import parse_section
 
@@ -69,14 +69,14 @@ class Step:
 
 @contextmanager
 def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) -> Iterator[Step]:
-    """Runs the body of a step: records its begin and end, keeps the heartbeat, ends the process with a failure's code.
+    """Runs the body of a step: records its start and end, renews the heartbeat, and exits with the code of a failure.
 
     Args:
-        name: of the step.
-        settings: the settings of the run, a JSON string.
-        pipeline_run: the identity that the orchestrator gave; `WIKIGPT_RUN`, set where a command started the run, wins.
-        recorded: whether the step is part of what the run came to, and the run is alive with it; False for the exit
-            handler, which speaks of a run that has ended, and of a store that may be away.
+        name: the name of the step.
+        settings: the settings of the run as a JSON string.
+        pipeline_run: the run id of the orchestrator; `WIKIGPT_RUN`, which `wikigpt run` sets, overrides it.
+        recorded: whether the step is recorded in the store and renews the heartbeat; False for the exit handler, which
+            reports on a run that has ended and must work without the store.
     """
     run = os.environ.get("WIKIGPT_RUN") or pipeline_run
     use_own_variables()
@@ -91,24 +91,24 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
             yield here
     except (Exception, _Stopped) as error:
         failure = _failure_of(error, name)
-        # First the record: the container may be gone a second after SIGTERM, and stdout before it.
+        # The record comes first: the container may end a second after SIGTERM, and stdout even earlier.
         if recorded:
             _record_failure(here, failure)
-        _say_failure(name, failure, seconds=time.monotonic() - started)
+        _emit_failure(name, failure, seconds=time.monotonic() - started)
         raise SystemExit(int(failure.exit_code)) from None
     emit("step-finished", step=name, seconds=round(time.monotonic() - started, 2))
 
 
 def required_variable(name: str, what: str) -> str:
-    """An environment variable that a step cannot do without.
+    """The value of an environment variable that a step needs.
 
     Raises:
-        Failure: it is not set.
+        Failure: the variable is not set.
     """
     if value := os.environ.get(name):
         return value
     raise Failure(
-        f"{name} is not set, which gives {what}",
+        f"{name} is not set; it must be {what}",
         where="the environment of the step",
         remedy="start the pipeline by `wikigpt run` or `wikigpt submit`, which set it",
         exit_code=ExitCode.USAGE,
@@ -116,20 +116,20 @@ def required_variable(name: str, what: str) -> str:
 
 
 def stop_requested() -> bool:
-    """Whether the command that started the run asked it to stop (`WIKIGPT_STOP` names the file that says so)."""
+    """Whether the command that started the run has asked it to stop, by creating the file that `WIKIGPT_STOP` names."""
     marker = os.environ.get("WIKIGPT_STOP")
     return marker is not None and Path(marker).exists()
 
 
 class _Stopped(BaseException):
-    """SIGTERM came; no `Exception`, which libraries catch, report as an error of their own, and go on from."""
+    """SIGTERM arrived. This is no `Exception`, because libraries catch those and continue."""
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the block by an exception, so that what is open is closed; a step may handle it in its own way.
+    """Turns SIGTERM into an exception, so that the block closes what it opened; a step may install its own handler.
 
-    It comes once: a second one, as from a parent and a process group, must not end the closing.
+    A second SIGTERM, as from the parent and the process group, is ignored, so that it cannot interrupt the cleanup.
     """
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -140,7 +140,7 @@ def _interruptible() -> Iterator[None]:
     try:
         yield
     except _Stopped:
-        raise  # and SIGTERM stays ignored: the process ends
+        raise  # SIGTERM is still ignored, because the process ends now
     except BaseException:
         signal.signal(signal.SIGTERM, before)
         raise
@@ -149,7 +149,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _recorded(here: Step) -> Iterator[None]:
-    """Records an attempt of a step: that it began, and what it published when it finished."""
+    """Records that an attempt of a step began, and what it published when it finished."""
     with heartbeat(here.store, here.run):
         if stop_requested():
             raise Interrupted("The run was asked to stop before this step began", where=f"step {here.name}")
@@ -157,7 +157,7 @@ def _recorded(here: Step) -> Iterator[None]:
         yield
         try:
             record_finish(here.store, here.run, here.name, here.published)
-        except Exception as error:  # the step has done its work, and its artifacts are published
+        except Exception as error:  # the work of the step is done and its artifacts are published
             print(f"The end of the step could not be recorded in the store: {error}", file=sys.stderr)
 
 
@@ -166,14 +166,14 @@ def _failure_of(error: Exception | _Stopped, name: str) -> Failure:
         return Interrupted("The step was interrupted by SIGTERM", where=f"step {name}")
     if isinstance(error, Failure):
         return error
-    # Only where MLflow was in use: to import it for the sake of another error would take seconds.
-    if "mlflow" in sys.modules and (failure := translated(error, os.environ.get("MLFLOW_TRACKING_URI", "MLflow"))):
+    # Only if the step used MLflow: importing it just to classify an error would take seconds.
+    if "mlflow" in sys.modules and (failure := mlflow_failure(error, os.environ.get("MLFLOW_TRACKING_URI", "MLflow"))):
         return failure
     return wrap_unexpected(error, name)
 
 
 def wrap_unexpected(error: Exception, name: str) -> Failure:
-    """What an error that nobody thought of means to the one who reads of it; its traceback goes to the log."""
+    """Wraps an unexpected exception in a failure; its traceback goes to the log."""
     with suppress(OSError):
         traceback.print_exception(error)
     return Failure(
@@ -184,23 +184,23 @@ def wrap_unexpected(error: Exception, name: str) -> Failure:
 
 
 def _record_failure(here: Step, failure: Failure) -> None:
-    """Leaves the failure where the notice finds it; the run may have failed because that very place is away."""
+    """Records the failure for the notification. The store itself may be the reason of the failure."""
     if "store" not in vars(here):
-        return  # it could not be opened, after as many attempts as are worth while
+        return  # the store could not be opened, and botocore has retried already
     try:
         record_failure(here.store, here.run, here.name, failure, here.published)
     except Exception as error:
         print(f"The failure could not be recorded in the store: {error}", file=sys.stderr)
 
 
-def _say_failure(name: str, failure: Failure, *, seconds: float) -> None:
+def _emit_failure(name: str, failure: Failure, *, seconds: float) -> None:
     emit("step-failed", step=name, seconds=round(seconds, 2), **failure.to_dict())
     with suppress(OSError):
         print(str(failure), file=sys.stderr, flush=True)
 
 
 def _record_death(here: Step, death: Death, *, recorded: bool) -> None:
-    """In the parent of the step's process: keeps the log, and records a death that the step could not record itself."""
+    """Stores the log, and records a death that the step could not record. It runs in the parent of the step."""
     if death.number is not None:
         last = [line for line in death.log.splitlines() if line.strip() and parse(line) is None][-3:]
         failure = Failure(
@@ -212,6 +212,6 @@ def _record_death(here: Step, death: Death, *, recorded: bool) -> None:
         )
         if recorded:
             record_failure(here.store, here.run, here.name, failure, here.published)
-        _say_failure(here.name, failure, seconds=0.0)
+        _emit_failure(here.name, failure, seconds=0.0)
     if os.environ.get("WIKIGPT_STORE"):
         write_log(here.store, here.run, here.name, death.log)

@@ -1,4 +1,4 @@
-"""The variables that boto3 reads, looked at before it does: of a wrong one it says that the endpoint is away."""
+"""Checks the environment variables of AWS, because boto3 reports a wrong one as an unreachable endpoint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.shared.base.address import is_web_address
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
-# They travel in a header; the secret key does not, and may hold any sign but those that a file ends with.
+# Key id and token are sent in a header. The secret key is not, so only blanks at its ends and control characters are
+# wrong.
 _IN_HEADERS = {
     "AWS_ACCESS_KEY_ID": r"[\x21-\x7e]*",
     "AWS_SESSION_TOKEN": r"[\x21-\x7e]*",
@@ -22,43 +23,48 @@ _COUNTS = {
     "AWS_METADATA_SERVICE_TIMEOUT": Range(1, 3600),
     "AWS_METADATA_SERVICE_NUM_ATTEMPTS": Range(1, 100),
 }
+RETRY_MODES = ("legacy", "standard", "adaptive")
 _ADDRESSES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _FILES = ("AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
 def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
-    """Looks at the variables that boto3 takes for granted.
+    """Checks the variables that boto3 uses without a check.
 
     Raises:
-        Failure: one cannot be used. It names the variable, and never shows a credential.
+        Failure: a variable cannot be used. The message names the variable and never contains a credential.
     """
     given = os.environ if environment is None else environment
     for name, pattern in _IN_HEADERS.items():
         if name in given and not re.fullmatch(pattern, given[name]):
-            raise _wrong(
-                f"{name} holds a blank, a line break or another sign that no credential has",
-                "set it without that; a Secret that is made of a file often ends with a line break",
+            raise variable_failure(
+                f"{name} holds a blank, a line break or another character that no credential has",
+                "remove that character; a Secret that was made from a file often ends with a line break",
                 ExitCode.UNAUTHORISED,
             )
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if not re.fullmatch(r"[A-Za-z0-9-]*", given.get(name, "")):
-            raise _wrong(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
+            raise variable_failure(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
+    if given.get("AWS_RETRY_MODE") not in (None, "", *RETRY_MODES):
+        raise variable_failure(
+            f"AWS_RETRY_MODE is {safe_repr(given['AWS_RETRY_MODE'])}",
+            f"set it to {', '.join(RETRY_MODES[:-1])} or {RETRY_MODES[-1]}, or unset it",
+        )
     for name in _ADDRESSES:
         if given.get(name) and not is_web_address(given[name]):
-            raise _wrong(f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://")
+            raise variable_failure(
+                f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://"
+            )
     for name, limit in _COUNTS.items():
         if name in given and (problem := _problem(given[name], limit)):
-            raise _wrong(f"{name} {problem}", "set it to such a number, or unset it")
+            raise variable_failure(f"{name} {problem}", "set it to a number in this range, or unset it")
     for name in _FILES:
         if given.get(name) and not Path(given[name]).exists():
-            raise _wrong(f"{name} names {safe_repr(given[name])}, which is not there", "mount the file, or unset it")
+            what = f"{name} names {safe_repr(given[name])}, which does not exist"
+            raise variable_failure(what, "mount the file, or unset it")
 
 
 def _problem(text: str, limit: Range) -> str | None:
     if not re.fullmatch(r"-?[0-9]{1,40}", text):
         return f"must be a whole number {limit}, got {safe_repr(text)}"
     return limit.problem(int(text))
-
-
-def _wrong(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
-    return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)

@@ -1,4 +1,4 @@
-"""Files on a disk: their size and digest, and writes that hold either the old bytes or all of the new ones."""
+"""Size and digest of files, and atomic writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import IO
 from components.shared.base.failure import Failure
 from components.shared.base.os_errors import os_failure
 
-# What ends in this is being written, by a process that may be dead: nobody reads it.
+# A file with this suffix is still being written, or its writer has died. Nothing reads such a file.
 PARTIAL = ".part"
 
 
@@ -35,12 +35,12 @@ def file_fact(path: Path) -> FileFact:
 def write_atomically(
     path: Path, content: bytes | str | Callable[[IO[bytes]], object], *, if_absent: bool = False
 ) -> bool:
-    """Writes a file so that its name holds either the old bytes or all of the new ones, whatever dies when.
+    """Writes a file atomically: after a crash at any moment it holds either the old bytes or all of the new ones.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is created.
         content: the bytes or text, or a function that writes to the open binary stream.
-        if_absent: leave a file that stands there as it is; of several processes exactly one wins.
+        if_absent: keep an existing file; exactly one of several concurrent writers succeeds.
 
     Returns:
         Whether the file holds the new bytes.
@@ -71,10 +71,10 @@ def write_atomically(
 
 
 def rename_into_place(finished: Path, path: Path, *, if_absent: bool = False) -> bool:
-    """Gives a finished file beside its target the target's name, for good: a crash of the machine does not undo it.
+    """Renames a finished file to its target in the same folder, durably: a crash of the machine does not undo it.
 
     Returns:
-        False where `if_absent` is asked for and the name was taken.
+        False if `if_absent` is set and the target existed.
     """
     if if_absent:
         try:
@@ -92,5 +92,5 @@ def rename_into_place(finished: Path, path: Path, *, if_absent: bool = False) ->
 
 
 def disk_failure(error: OSError, path: Path) -> Failure:
-    """What a failed write means for a person."""
+    """The failure for a write that failed."""
     return os_failure(error, path)

@@ -1,4 +1,4 @@
-"""Object storage in a folder, for a laptop and for tests."""
+"""Object storage in a local folder, for a laptop and for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHUNK = 1 << 20
 
 
 class LocalObjects:
-    """Objects are files below a folder; a file system with hard links gives them their names atomically."""
+    """Stores objects as files below a folder. The file system must support hard links, for writes with `if_absent`."""
 
     max_concurrency = 1
     single_part_limit = 0
@@ -44,7 +44,7 @@ class LocalObjects:
         def copy(target: IO[bytes]) -> None:
             if difference := _copy(path, target, fact):
                 raise Failure(
-                    f"The file changed while it was stored: {difference}",
+                    f"The file changed while it was uploaded: {difference}",
                     where=str(path),
                     remedy="let nothing write to the folder of a run, and run again",
                 )
@@ -74,7 +74,7 @@ class LocalObjects:
                 key = path.relative_to(self.root).as_posix()
                 try:
                     fact = path.stat()
-                except FileNotFoundError:  # removed since it was listed
+                except FileNotFoundError:  # deleted since it was listed
                     continue
                 if key.startswith(prefix):
                     yield Entry(key, fact.st_size, fact.st_mtime)
@@ -90,7 +90,7 @@ class LocalObjects:
 
 
 def _copy(source: Path, target: IO[bytes], fact: FileFact) -> str:
-    """Copies a file; gives back how its bytes differ from what they must be, or nothing."""
+    """Copies a file and returns how its bytes differ from the expected ones, or an empty text."""
     sha, size = hashlib.sha256(), 0
     with open(source, "rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -103,5 +103,5 @@ def _copy(source: Path, target: IO[bytes], fact: FileFact) -> str:
 
 def _unreadable(error: OSError, path: Path) -> Failure:
     return Failure(
-        f"Could not read: {error.strerror or error}", where=str(path), remedy="give a store that this user may read"
+        f"Could not read: {error.strerror or error}", where=str(path), remedy="choose a store that this user may read"
     )

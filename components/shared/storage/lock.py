@@ -1,18 +1,17 @@
-"""The lock: of all runs that want a name in the store, one holds it.
+"""A lock in the store: of all runs that want a name, at most one holds it.
 
-A lock is a row of records with ascending numbers. Each is made by a write that succeeds only where there is none, which
-is all that is asked of the storage, and the last one counts:
+A lock is a sequence of records with ascending numbers, of which the last one counts. Each record is created by a
+conditional write, and the lock needs nothing else of the storage:
 
     claims/locks/<name>/<number>.json     {"run": …, "nonce": …, "renewed": …, "released": …}
 
-- To acquire it is to make the record after the last one, where that was released or its run is dead, and then to find
-  it the last one still. The nonce tells who made a record where the answer to the write was lost.
-- The last record stays when the lock is released, so no number is given out twice: a run that was slow to act on what
-  it saw makes a record that is taken, or one that is not the last. See `idle` for when it may go.
-- A run that was taken for dead and lives does not notice by itself. It must `check` before whatever it writes under the
-  lock; what remains is a process that is stopped between the check and the write for as long as it takes to be taken
-  for dead.
-- The owner of a lock is a pipeline run. A retry of its step acquires anew, and the attempt before it has lost the lock.
+- A run acquires the lock if the last record is released or its run is dead: it creates the next record and then checks
+  that this record is still the last one. The nonce tells who created a record if the response to the write was lost.
+- The last record is kept when the lock is released, so that no number is used twice: a run that acts late on an old
+  record creates one that exists already or is not the last. `idle` says when the last record may be deleted.
+- A run that was declared dead by mistake is not informed. It must call `check` before each write under the lock. A gap
+  remains: a process that is suspended between the check and the write until another run declares it dead.
+- The owner of a lock is a pipeline run. A retry of its step acquires the lock again, and the earlier attempt loses it.
 """
 
 from __future__ import annotations
@@ -34,14 +33,14 @@ _PAUSE = 0.5  # seconds
 
 @dataclass(frozen=True)
 class Record:
-    """What a lock says of its last holder.
+    """A record of a lock.
 
     Attributes:
-        number: of the record among those of the lock.
-        owner: the pipeline run.
-        nonce: of the attempt that made the record.
-        renewed: how often the holder has renewed it.
-        released: whether the holder has given it back.
+        number: the number of the record.
+        owner: the pipeline run that created it.
+        nonce: identifies the attempt that created it.
+        renewed: how often the owner has renewed the lock.
+        released: whether the owner has released the lock.
     """
 
     number: int
@@ -56,17 +55,17 @@ class Record:
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock by its name; nothing is asked of the store before the first call.
+    """A lock by its name. The constructor sends no request.
 
     Attributes:
-        store: where it is kept.
-        name: of the lock, with `/` between parts.
-        alive: whether a run is alive; None where that is not known. A holder of whom it is not known is taken for dead
-            when it has not renewed the lock for `stale_after` seconds by the clock of the one who waits.
-        doing: what the holder does, for people: "The run X is …".
-        remedy: for whoever does not get it.
+        store: the store that holds the records.
+        name: the name of the lock, with `/` between parts.
+        alive: returns whether a run is alive, or None if that is unknown. An owner whose state is unknown counts as
+            dead after it has not renewed the lock for `stale_after` seconds by the clock of the waiting run.
+        doing: what the owner is doing, for messages: "The run X is …".
+        remedy: the remedy in the failure of a run that does not acquire the lock.
         stale_after: see `alive`.
-        sleep, clock: of this machine.
+        sleep, clock: replaced in tests.
     """
 
     store: Store
@@ -79,21 +78,21 @@ class Lock:
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def acquire(self, owner: str, *, patience: float = 0.0) -> Held:
-        """Takes the lock; that of a dead run, or of an earlier attempt of the same run, is taken over.
+        """Acquires the lock; it is taken over from a dead run or from an earlier attempt of the same run.
 
         Args:
             owner: the pipeline run.
-            patience: seconds to wait for another run that holds it.
+            patience: seconds to wait while another run holds the lock.
 
         Raises:
-            Failure: another run that is alive holds it.
+            Failure: another run that is alive holds the lock.
         """
         nonce, deadline, waiting = secrets.token_hex(8), self.clock() + patience, _Waiting(self)
         while True:
             last = self.last()
             if last is None or last.released or last.owner == owner or waiting.finds_dead(last):
                 mine = Record(0 if last is None else last.number + 1, owner, nonce)
-                if self._make(mine) and self._number() == mine.number:
+                if self._create(mine) and self._number() == mine.number:
                     self._remove_before(mine.number)
                     dead = last is not None and not last.released and last.owner != owner
                     return Held(self, mine, before=last.owner if last and dead else None)
@@ -109,44 +108,44 @@ class Lock:
         try:
             yield held
         finally:
-            with suppress(Exception):  # what was done under the lock is done; others wait until this run is over
+            with suppress(Exception):  # the work is done, and the lock is free at the latest when this run ends
                 held.release()
 
     def refuse(self, owner: str) -> None:
-        """Looks whether the lock could be had.
+        """Fails early if the lock cannot be acquired now.
 
         Raises:
-            Failure: another run that is alive holds it.
+            Failure: another run that is alive holds the lock.
         """
         last = self.last()
         if last and not last.released and last.owner != owner and self.alive(last.owner) is not False:
             raise self._busy(last.owner, waited=False)
 
     def check(self, number: int) -> None:
-        """Looks whether the record of a number is still the last one.
+        """Checks that the record with this number is still the last one.
 
         Raises:
-            Failure: another attempt has taken over.
+            Failure: another attempt has taken the lock over.
         """
         if self._number() != number:
             last = self.last()
             raise Failure(
-                f"This run was taken for dead, and the run {last.owner if last else 'that took over'} is {self.doing}",
+                f"This run was declared dead, and the run {last.owner if last else 'that took over'} is {self.doing}",
                 where=self._where,
                 remedy=self.remedy,
             )
 
     def last(self) -> Record | None:
-        """The last record, of a holder alive or dead or one who has released it; None where there never was one."""
+        """The last record, also if its owner is dead or has released the lock; None if there is none."""
         while (number := self._number()) is not None:
             if found := self.store.claimed(self._key(number)):
                 return Record(
                     number, found["run"], found["nonce"], found.get("renewed", 0), found.get("released", False)
                 )
-            self.sleep(_PAUSE)  # a later one was made since, and this one removed
+            self.sleep(_PAUSE)  # a later record was created meanwhile, and this one deleted
         return None
 
-    def _make(self, record: Record) -> bool:
+    def _create(self, record: Record) -> bool:
         return self.store.claim(self._key(record.number), record.to_json()).get("nonce") == record.nonce
 
     def _number(self) -> int | None:
@@ -154,7 +153,7 @@ class Lock:
 
     def _numbers(self) -> list[int]:
         rest = (name.removeprefix(self._prefix) for name in self.store.claims(self._prefix))
-        return [int(number) for number in rest if number.isdigit()]  # the others are of locks below this one
+        return [int(number) for number in rest if number.isdigit()]  # other names belong to locks below this one
 
     def _remove_before(self, number: int) -> None:
         for earlier in self._numbers():
@@ -183,11 +182,11 @@ class Lock:
 
 @dataclass
 class Held:
-    """A lock that was acquired.
+    """A lock that is held.
 
     Attributes:
-        lock: which.
-        record: of this attempt.
+        lock: the lock.
+        record: the record of this attempt.
         before: the dead run that it was taken over from, or None.
     """
 
@@ -197,30 +196,30 @@ class Held:
 
     @property
     def number(self) -> int:
-        """Names this attempt to `Lock.check`, also in another process."""
+        """Identifies this attempt for `Lock.check`, also in another process."""
         return self.record.number
 
     def check(self) -> None:
-        """Looks whether the lock is still ours; to be called before each write under it.
+        """Checks that the lock is still held; to be called before each write under it.
 
         Raises:
-            Failure: another attempt has taken over.
+            Failure: another attempt has taken the lock over.
         """
         self.lock.check(self.number)
 
     def renew(self) -> None:
-        """Shows whoever waits that the holder is at work.
+        """Shows waiting runs that the owner is alive.
 
         Raises:
-            Failure: another attempt has taken over.
+            Failure: another attempt has taken the lock over.
         """
         self._write(renewed=self.record.renewed + 1)
 
     def release(self) -> None:
-        """Gives the lock back.
+        """Releases the lock.
 
         Raises:
-            Failure: another attempt has taken over.
+            Failure: another attempt has taken the lock over.
         """
         self._write(released=True)
 
@@ -231,7 +230,7 @@ class Held:
 
 
 class _Waiting:
-    """What one who waits for a lock has seen of its holder."""
+    """What a waiting run has observed of the owner of a lock."""
 
     def __init__(self, lock: Lock):
         self.lock, self.seen, self.since = lock, None, 0.0
@@ -248,10 +247,10 @@ class _Waiting:
 
 
 def idle(store: Store, living: Collection[str]) -> list[Entry]:
-    """The records of locks that are released, or whose owner is none of the living; the keys of the entries are names.
+    """Entries for the records of locks that are released or whose owner is not in `living`; their keys are claim names.
 
-    The last record of a lock tells the next holder its number, so it may be removed (by `Store.release`) only when
-    nobody can be acting on what it said any more: after days.
+    The next record is numbered after the last one, so the last one may be deleted (by `Store.release`) only when no
+    process can still act on it: after days.
     """
     return [
         entry
@@ -261,7 +260,7 @@ def idle(store: Store, living: Collection[str]) -> list[Entry]:
 
 
 def locks(store: Store, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Name and owner of every lock below a prefix that is not released, also where its owner is dead."""
+    """Name and owner of every lock below a prefix that is not released, even if its owner is dead."""
     last = {name.rpartition("/")[0]: name for name in store.claims(_LOCKS + prefix)}
     for lock, name in last.items():
         if (record := store.claimed(name)) and not record.get("released"):

@@ -1,6 +1,6 @@
-"""A folder that a step hands on: its files, a `manifest.json` written last, and nothing else.
+"""The manifest of a folder that a step passes on: `manifest.json` lists the other files and is written last.
 
-A folder without a manifest does not exist: whatever died while writing it left nothing that a later step would read.
+A folder without a manifest counts as absent, so no later step reads what an interrupted step left.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _METADATA = "facts"  # the key in the file, which older stores hold too
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in a folder and what made it.
+    """The content of a folder.
 
     Attributes:
         kind: corpus, tokens, checkpoint, model, evaluation, validation.
-        files: name relative to the folder, with `/` between parts, to its size and digest.
+        files: size and digest by the name relative to the folder, with `/` between parts.
         metadata: what later steps need to know of the folder (JSON values).
     """
 
@@ -34,7 +34,7 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """sha256 over the names and digests of the files: equal folders have equal digests."""
+        """sha256 over the names and digests of the files; folders with equal files have equal digests."""
         return digest_of({name: fact.sha256 for name, fact in self.files.items()})
 
     def to_json(self) -> bytes:
@@ -47,7 +47,7 @@ class Manifest:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError: it is no manifest, or names a file outside its folder.
+            ValueError: the data is no manifest, or names a file outside its folder.
         """
         try:
             fields = json.loads(data)
@@ -68,7 +68,7 @@ def digest_of(value: Any) -> str:
 
 
 def write_manifest(folder: Path, kind: str, metadata: dict[str, Any] | None = None) -> Manifest:
-    """Digests every file of a finished folder and writes its manifest, last."""
+    """Computes the digest of every file of a finished folder and then writes its manifest."""
     files = {
         path.relative_to(folder).as_posix(): file_fact(path)
         for path in sorted(folder.rglob("*"))
@@ -80,12 +80,12 @@ def write_manifest(folder: Path, kind: str, metadata: dict[str, Any] | None = No
 
 
 def read_manifest(folder: Path, kind: str) -> Manifest:
-    """The manifest of a folder that a step was handed, after every file was compared with it.
+    """Reads the manifest of an input folder and checks every file against it.
 
     Raises:
-        Failure: there is no manifest, it is of another kind, or a file is missing or differs.
+        Failure: there is no manifest, its kind is another one, or a file is missing or differs.
     """
-    remedy = "run again; the step before it makes the folder anew"
+    remedy = "run again; the step before this one makes the folder again"
     try:
         manifest = Manifest.from_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the store asks of object storage, and what is said of an object that is not what it should be."""
+"""The protocol that the store needs of object storage, its value types, and the failure for a corrupted object."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.shared.storage.files import FileFact
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing shows it: key, size in bytes, time of the last change in seconds since the epoch."""
+    """An object in a listing: its key, its size in bytes, and when it last changed, in seconds since the epoch."""
 
     key: str
     size: int
@@ -24,13 +24,13 @@ class Entry:
 
 @dataclass(frozen=True)
 class OldVersion:
-    """What a bucket with versioning on keeps of an object that was replaced or deleted.
+    """A noncurrent version of an object in a bucket with versioning, or its delete marker.
 
     Attributes:
-        key: of the object.
-        version: the id of the version; the mark of a deletion is one too, of size 0.
-        size: in bytes.
-        since: when it was replaced or deleted, in seconds since the epoch.
+        key: the key of the object.
+        version: the id of the version.
+        size: bytes; 0 for a delete marker.
+        since: when the version became noncurrent, in seconds since the epoch.
     """
 
     key: str
@@ -40,19 +40,19 @@ class OldVersion:
 
 
 class Objects(Protocol):
-    """What the store asks of object storage. Keys have `/` between parts; every write is atomic.
+    """The operations that the store needs of object storage. Keys have `/` between parts; every write is atomic.
 
-    `put` with `if_absent` says whether these bytes were written by this call. False means that somebody has written or
-    is writing the key: it may not be there to be read yet, and a repeated request may be what was refused, so that the
-    bytes are ours all the same. `replace` and `delete` leave no older version where the bucket keeps versions and these
-    credentials may delete them. `old_versions` gives what no reader gets, of each key from the oldest to the newest, so
-    that deleting in this order uncovers none.
+    `put` with `if_absent` returns whether this call wrote the bytes. False means that another writer has written or is
+    writing the key, so a reader may not see the object yet. A retried request may also be refused because its first
+    attempt succeeded, and then the bytes are ours all the same. `replace` and `delete` leave no noncurrent version if
+    these credentials may delete versions. `old_versions` yields the noncurrent versions of each key from the oldest to
+    the newest, so that deleting in this order never makes an old version current again.
 
     Attributes:
         uri: the address of the prefix.
-        max_concurrency: how many transfers are worth doing side by side.
-        single_part_limit: files up to this many bytes travel in one piece; the storage itself cuts up larger ones.
-        keeps_versions: whether an old version was left that these credentials may not delete.
+        max_concurrency: the number of transfers that are worth running in parallel.
+        single_part_limit: a file up to this many bytes is sent in one request; a larger one is sent in parts.
+        keeps_versions: whether a noncurrent version was left because these credentials may not delete it.
     """
 
     uri: str
@@ -73,22 +73,22 @@ class Objects(Protocol):
 
 
 def damaged(how: str, address: str) -> Damaged:
-    """What a stored object that is not what it should be means."""
+    """The failure for a corrupted object."""
     return Damaged(
         f"The stored object is damaged: {how}",
         where=address,
-        remedy="delete that object and run again; what made it is made anew",
+        remedy="delete that object and run again; the run makes it again",
     )
 
 
 def describe_mismatch(seen: FileFact, fact: FileFact) -> str:
-    """How bytes differ from what they must be, in words."""
+    """How the bytes that were read differ from the expected ones, in words."""
     return f"{seen.size} bytes with sha256 {seen.sha256[:12]}…, expected {fact.size} with {fact.sha256[:12]}…"
 
 
 @contextmanager
 def thread_pool(max_concurrency: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for the time of the block; an exception, also that of a signal, leaves it without waiting for them."""
+    """A thread pool for the block. An exception, also one of a signal handler, does not wait for its threads."""
     pool = ThreadPoolExecutor(max_concurrency)
     try:
         yield pool

@@ -1,10 +1,10 @@
-"""Object storage behind the S3 protocol: AWS, SeaweedFS, MinIO, Ceph. The addressing and the credentials are boto3's.
+"""Object storage with the S3 protocol: AWS, SeaweedFS, MinIO, Ceph. boto3 resolves endpoints and credentials.
 
-`AWS_ENDPOINT_URL_S3`, `AWS_REGION`, `AWS_MAX_ATTEMPTS` and the usual chain of credentials apply. Beside them:
+`AWS_ENDPOINT_URL_S3`, `AWS_REGION`, `AWS_MAX_ATTEMPTS`, `AWS_RETRY_MODE` and the usual credential chain apply, and:
 
-    WIKIGPT_S3_PATH_STYLE    1 asks for https://host/bucket, 0 for https://bucket.host; unset, boto3 decides
-    WIKIGPT_S3_CHECKSUMS     `when_required` for servers that store checksum trailers inside the object; every piece
-                             then travels with its sha256 in the signature instead
+    WIKIGPT_S3_PATH_STYLE    1 selects https://host/bucket, 0 selects https://bucket.host; if unset, boto3 decides
+    WIKIGPT_S3_CHECKSUMS     `when_required` for servers that store checksum trailers inside the object; every request
+                             is then signed with the sha256 of its body instead
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STYLES = {"": "auto", "1": "path", "0": "virtual"}
 
 
 class S3Objects:
-    """Objects under a prefix of a bucket. Nothing is asked of the server before the first call."""
+    """Objects under a prefix of a bucket. The constructor sends no request."""
 
     max_concurrency = MAX_CONCURRENCY
     single_part_limit = PART_SIZE
@@ -46,21 +46,21 @@ class S3Objects:
             raise _usage(f"No bucket can be called {self.bucket[:80]!r}", uri, "give s3://bucket/prefix")
         self.client: Any = _client(self.uri)
         self.keeps_versions = False
-        self._versioned: bool | None = None  # unknown before the first answer to a write
+        self._versioned: bool | None = None  # unknown before the first response to a write
         self._written: dict[str, str] = {}
 
     def check_conditional_writes(self) -> None:
-        """Makes sure that this storage can be written, and that of two writers of one key only the first wins.
+        """Checks that the storage is writable and honours conditional writes: only one of two writers may succeed.
 
         Raises:
-            Failure: it cannot, or the storage ignores the condition, so that one training could be registered twice.
+            Failure: it is not writable, or it ignores the condition, so one training could be registered twice.
         """
         if self.put(_PROBE, b"", if_absent=True) and self.put(_PROBE, b"", if_absent=True):
             raise Failure(
                 "Object storage ignores the condition of a conditional write (If-None-Match), which the store needs",
                 where=self._where(_PROBE),
-                remedy="use a server that keeps to it: AWS, MinIO, Ceph, a current SeaweedFS; Ceph 16 does only in a"
-                " bucket without versioning",
+                remedy="use a server that honours it: AWS, MinIO, Ceph, a current SeaweedFS; Ceph 16 honours it only in"
+                " a bucket without versioning",
             )
 
     def get(self, key: str) -> bytes | None:
@@ -72,7 +72,7 @@ class S3Objects:
             except TruncatedBody as error:
                 if isinstance(error.__cause__, FlexibleChecksumError):
                     raise damaged(str(error), self._where(key)) from error
-                raise _cut(error, self._where(key)) from error
+                raise _interrupted(error, self._where(key)) from error
         return None if got is None else got[0]
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> bool:
@@ -104,14 +104,14 @@ class S3Objects:
             try:
                 send(self.client, self._object(key), path, fact)
             except ClientError as error:
-                # The answer to the completion was lost and the repeated request finds the upload gone. The object then
-                # has its size below: whoever uploads found another size under the key, or nothing.
+                # The response to CompleteMultipartUpload was lost, and the retry finds no such upload. Then the object
+                # has the right size; before the upload the key held another size or no object.
                 if code_of(error) != "NoSuchUpload" or self.size(key) != fact.size:
                     raise
         if (size := self.size(key)) != fact.size:
             self.delete(key)
             raise Failure(
-                f"Object storage kept {size} bytes of the {fact.size} that were sent",
+                f"Object storage stored {size} bytes, but {fact.size} were sent",
                 where=self._where(key),
                 remedy="set WIKIGPT_S3_CHECKSUMS=when_required: some servers store the checksum inside the object",
             )
@@ -123,7 +123,7 @@ class S3Objects:
             try:
                 return receive(self.client, self._object(key), path, fact, self._where(key))
             except TruncatedBody as error:
-                raise _cut(error, self._where(key)) from error
+                raise _interrupted(error, self._where(key)) from error
 
     def size(self, key: str) -> int | None:
         from botocore.exceptions import ClientError
@@ -155,7 +155,7 @@ class S3Objects:
         with translate_s3_errors(self._where(prefix)):
             pages = listing.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
             kept = (found for page in pages for found in [*page.get("Versions", []), *page.get("DeleteMarkers", [])])
-            # A key may go on over the end of a page, so its versions are put together before they are looked at.
+            # The versions of a key may span two pages, so they are collected before they are compared.
             by_key: dict[str, list[dict[str, Any]]] = {}
             for found in kept:
                 by_key.setdefault(found["Key"], []).append(found)
@@ -167,7 +167,7 @@ class S3Objects:
             self.client.delete_object(**self._object(old.key), VersionId=old.version)
 
     def _free(self, versions: Iterable[OldVersion]) -> None:
-        """Deletes old versions if it may; what they are versions of was written or deleted already."""
+        """Deletes old versions if the credentials permit it; a refusal is no failure of the write that left them."""
         if self.keeps_versions:
             return
         try:
@@ -177,7 +177,7 @@ class S3Objects:
             self.keeps_versions = failure.exit_code is ExitCode.UNAUTHORISED
 
     def _put(self, key: str, data: bytes, condition: dict[str, str]) -> str | None:
-        """Writes; the id of the version, or None where the bucket keeps none."""
+        """Writes an object and returns the id of its version, or None if the bucket keeps no versions."""
         answer = self.client.put_object(Body=data, **self._object(key), **condition)
         if "ETag" not in answer:
             raise web_page(self._where(key), answer["ResponseMetadata"]["HTTPStatusCode"])
@@ -186,7 +186,7 @@ class S3Objects:
         return version
 
     def _version(self, key: str) -> str | None:
-        """The id of the version that a reader gets now."""
+        """The id of the current version."""
         from botocore.exceptions import ClientError
 
         try:
@@ -204,7 +204,7 @@ class S3Objects:
 
 
 def _old(key: str, versions: list[dict[str, Any]]) -> Iterator[OldVersion]:
-    """The versions of a key that no reader gets, oldest first; the mark of its deletion, where that is the newest."""
+    """The noncurrent versions of a key, oldest first, then its delete marker if that is the newest."""
     newest_first = sorted(versions, key=lambda found: (found["IsLatest"], found["LastModified"]), reverse=True)
     replaced_by = [newest_first[0], *newest_first]
     pairs = list(zip(newest_first, replaced_by, strict=False))
@@ -225,7 +225,7 @@ def _client(uri: str) -> Any:
     style = os.environ.get("WIKIGPT_S3_PATH_STYLE", "")
     if style not in _STYLES:
         raise _usage(f"WIKIGPT_S3_PATH_STYLE is {style!r}", uri, "set it to 1 or 0, or leave it out")
-    retries: dict[str, Any] = {"mode": "standard"}
+    retries: dict[str, Any] = {} if os.environ.get("AWS_RETRY_MODE") else {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = _ATTEMPTS
     s3: dict[str, Any] = {"addressing_style": _STYLES[style]}
@@ -242,7 +242,7 @@ def _client(uri: str) -> Any:
     )
     try:
         with translate_s3_errors(uri):
-            # The default session keeps the credentials that it saw first; and boto3 does not know AWS_REGION.
+            # A new session, because the default one caches the first credentials. boto3 ignores AWS_REGION.
             return boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
     except ValueError as error:
         raise misconfigured(error, uri) from error
@@ -252,10 +252,10 @@ def _usage(what: str, uri: str, remedy: str) -> Failure:
     return Failure(what, where=uri, remedy=remedy, exit_code=ExitCode.USAGE)
 
 
-def _cut(error: Exception, where: str) -> Failure:
+def _interrupted(error: Exception, where: str) -> Failure:
     return Failure(
-        f"The connection to object storage was cut again and again: {error}",
+        f"The connection to object storage was interrupted in every attempt: {error}",
         where=where,
-        remedy="look at the network and run again; what has come in is kept",
+        remedy="check the network and run again; the download continues after the bytes that were received",
         exit_code=ExitCode.UNREACHABLE,
     )

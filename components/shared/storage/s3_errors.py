@@ -1,4 +1,4 @@
-"""What a fault of object storage means for the person who has to mend it: one sentence each."""
+"""Translates errors of object storage into failures with a remedy."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _WRITES = ("Put", "Upload", "Create", "Complete", "Delete", "Abort")
-_CREDENTIALS = "mend AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that holds them"
-_REGION = "mend AWS_REGION: it must name the region of the bucket"
-_ADDRESS = "start it, or mend --store and AWS_ENDPOINT_URL_S3"
-# Code of the answer: what, remedy, exit code.
+_CREDENTIALS = "fix AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that holds them"
+_REGION = "fix AWS_REGION: it must name the region of the bucket"
+_ADDRESS = "start it, or fix --store and AWS_ENDPOINT_URL_S3"
+# By error code of the response: what, remedy, exit code.
 _ANSWERS = {
-    "NoSuchBucket": ("The bucket does not exist", "make it, or mend --store", ExitCode.FAILED),
-    "InvalidBucketName": ("This cannot be the name of a bucket", "mend --store", ExitCode.USAGE),
+    "NoSuchBucket": ("The bucket does not exist", "create it, or fix --store", ExitCode.FAILED),
+    "InvalidBucketName": ("This cannot be the name of a bucket", "fix --store", ExitCode.USAGE),
     "RequestTimeTooSkewed": (
         "The clock of this machine and that of object storage differ by minutes",
         "set the clock",
@@ -28,8 +28,8 @@ _ANSWERS = {
     "301": ("The bucket is in another region", _REGION, ExitCode.USAGE),
     "AuthorizationHeaderMalformed": ("The bucket is in another region", _REGION, ExitCode.USAGE),
     "NotImplemented": (
-        "Object storage does not know an operation that the store needs, which may be the conditional write",
-        "use a server that knows If-None-Match: AWS, MinIO, Ceph, a current SeaweedFS",
+        "Object storage does not implement an operation that the store needs, which may be the conditional write",
+        "use a server that supports If-None-Match: AWS, MinIO, Ceph, a current SeaweedFS",
         ExitCode.FAILED,
     ),
     "QuotaExceeded": ("The quota of the bucket is used up", "raise it, or run `wikigpt gc`", ExitCode.FAILED),
@@ -37,44 +37,44 @@ _ANSWERS = {
     "InsufficientStorage": ("Object storage is full", "free some space there, or run `wikigpt gc`", ExitCode.FAILED),
 }
 _UNKNOWN_KEY = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
-# A gateway in front of the storage says so in HTML; botocore calls an HTML page with status 200 a 500.
+# A gateway in front of the storage reports these in HTML. botocore reports an HTML page with status 200 as a 500.
 _GATEWAY = (502, 503, 504)
 _DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccessDisabled", "MethodNotAllowed"}
 
 
 @contextmanager
 def translate_s3_errors(where: str) -> Iterator[None]:
-    """Turns what botocore raises inside the block into a `Failure` about an address."""
+    """Translates what botocore raises inside the block into a `Failure` about an address."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
     except ClientError as error:
-        raise _of_an_answer(error, where) from error
+        raise _from_response(error, where) from error
     except BotoCoreError as error:
-        raise _of_no_answer(error, where) from error
+        raise _from_client(error, where) from error
     except ResponseParserError as error:
         raise web_page(where) from error
 
 
 def code_of(error: ClientError) -> str:
-    """The code by which S3 names the fault, or the HTTP status as text where the answer has no body."""
+    """The error code of S3, or the HTTP status as text if the response has no body."""
     return str(error.response.get("Error", {}).get("Code", "unknown"))
 
 
 def web_page(where: str, status: int | None = None) -> Failure:
-    """The endpoint is no object storage."""
+    """The failure for an endpoint that is no object storage."""
     seen = f" (HTTP {status})" if status else ""
     return Failure(
         f"The endpoint answered with something that is not S3, such as a web page{seen}",
         where=where,
-        remedy="mend AWS_ENDPOINT_URL_S3: it must name the S3 port of the storage, not its console",
+        remedy="fix AWS_ENDPOINT_URL_S3: it must name the S3 port of the storage, not its console",
         exit_code=ExitCode.UNREACHABLE,
     )
 
 
-def _of_an_answer(error: ClientError, where: str) -> Failure:
+def _from_response(error: ClientError, where: str) -> Failure:
     code, metadata = code_of(error), error.response.get("ResponseMetadata", {})
     status = int(metadata.get("HTTPStatusCode") or 0)
     is_page = str(metadata.get("HTTPHeaders", {}).get("content-type", "")).startswith("text/html")
@@ -84,7 +84,7 @@ def _of_an_answer(error: ClientError, where: str) -> Failure:
         return Failure(
             f"Object storage is overloaded or down: it answered {code} (HTTP {status}) to every attempt",
             where=where,
-            remedy="look at that service, then run again",
+            remedy="check that service, then run again",
             exit_code=ExitCode.UNREACHABLE,
         )
     if code in _ANSWERS:
@@ -104,33 +104,35 @@ def _of_an_answer(error: ClientError, where: str) -> Failure:
             where,
             "allow s3:GetObject and s3:ListBucket, or " + _CREDENTIALS,
         )
-    return Failure(f"Object storage answered {code}", where=where, remedy="look at that service, then run again")
+    return Failure(f"Object storage answered {code}", where=where, remedy="check that service, then run again")
 
 
-def _of_no_answer(error: BotoCoreError, where: str) -> Failure:
+def _from_client(error: BotoCoreError, where: str) -> Failure:
     from botocore import exceptions as botocore
 
     if isinstance(error, botocore.NoCredentialsError | botocore.PartialCredentialsError):
         return _refused("There are no credentials for object storage", where, _CREDENTIALS)
     if isinstance(error, botocore.ProfileNotFound | botocore.CredentialRetrievalError):
-        return _refused(f"The credentials cannot be had: {error}", where, "mend AWS_PROFILE or what gives them")
+        return _refused(
+            f"The credentials cannot be loaded: {error}", where, "fix AWS_PROFILE or the source of the credentials"
+        )
     if isinstance(error, botocore.ParamValidationError | botocore.InvalidRegionError):
         return Failure(
             f"This cannot be an address in object storage: {' '.join(str(error).split())[:200]}",
             where=where,
-            remedy="mend --store and AWS_REGION",
+            remedy="fix --store and AWS_REGION",
             exit_code=ExitCode.USAGE,
         )
     if type(error) is botocore.HTTPClientError:
-        # What the transport raised may quote a header, and a header holds the credentials.
+        # The message of the transport may quote a header, and a header contains the credentials.
         inner = type(error.kwargs.get("error")).__name__
         return Failure(
             f"The request to object storage cannot be made ({inner})",
             where=where,
-            remedy="look at the variables of AWS and of the proxy, HTTP_PROXY and HTTPS_PROXY",
+            remedy="check the AWS variables and the proxy variables HTTP_PROXY and HTTPS_PROXY",
             exit_code=ExitCode.UNREACHABLE,
         )
-    if isinstance(error, _away()):
+    if isinstance(error, _connection_errors()):
         what = " ".join(str(error).split())
         return Failure(
             f"Object storage cannot be reached: {what}", where=where, remedy=_ADDRESS, exit_code=ExitCode.UNREACHABLE
@@ -139,18 +141,18 @@ def _of_no_answer(error: BotoCoreError, where: str) -> Failure:
 
 
 def misconfigured(error: Exception, where: str) -> Failure:
-    """boto3 cannot be used as the environment and the files of AWS configure it; no server was asked."""
+    """The failure for an AWS configuration that boto3 rejects before it sends a request."""
     return Failure(
-        f"boto3 cannot be used as it is configured: {' '.join(str(error).split())[:300]}",
+        f"boto3 rejects its configuration: {' '.join(str(error).split())[:300]}",
         where=where,
-        remedy="correct what it names: a variable AWS_…, or a file, which AWS_CONFIG_FILE and"
-        " AWS_SHARED_CREDENTIALS_FILE name and which else are in ~/.aws",
+        remedy="correct the variable AWS_… or the file that the message names; AWS_CONFIG_FILE and"
+        " AWS_SHARED_CREDENTIALS_FILE name the files, which are in ~/.aws by default",
         exit_code=ExitCode.USAGE,
     )
 
 
-def _away() -> tuple[type[Exception], ...]:
-    """What botocore raises when the other side does not answer, or not to the end."""
+def _connection_errors() -> tuple[type[Exception], ...]:
+    """The exceptions of botocore for a server that sends no response or an incomplete one."""
     from botocore import exceptions as botocore
 
     return (

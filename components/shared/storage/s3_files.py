@@ -1,4 +1,4 @@
-"""Objects of a bucket that are no part of a store, brought to files in bounded memory by boto3's managed transfer."""
+"""Downloads objects outside a store to files, in bounded memory, by boto3's managed transfer."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_errors import code_of, translate_s3_errors
 
 _MAX_CONCURRENCY = 4
-# Pieces read and not yet written, of a quarter of a mebibyte each: by default they may be a thousand.
+# The most chunks of 256 KiB that are read and not yet written. The default is a thousand.
 _QUEUED = 16
 
 
 def download_file(objects: S3Objects, key: str, path: Path) -> bool:
-    """Downloads an object to a file, which has its name when all of it is there.
+    """Downloads an object to a file, which appears under its name only when it is complete.
 
     Args:
-        objects: the prefix that it is below.
-        key: its name there.
-        path: the file; its folder is made.
+        objects: the bucket and prefix.
+        key: the key of the object below the prefix.
+        path: the file; its folder is created.
 
     Returns:
-        False where there is no such object.
+        False if there is no such object.
 
     Raises:
-        Failure: the storage cannot be used, the object changed meanwhile, or the disk is full.
+        Failure: the storage cannot be used, the object changed during the download, or the disk is full.
     """
     from boto3.exceptions import Boto3Error
     from boto3.s3.transfer import TransferConfig
@@ -45,9 +45,9 @@ def download_file(objects: S3Objects, key: str, path: Path) -> bool:
                 raise
     except Boto3Error as error:
         raise Failure(
-            f"The object could not be read to its end: {error}",
+            f"The object could not be downloaded completely: {error}",
             where=where,
-            remedy="look at the network and that nothing writes to the object, then run again",
+            remedy="check the network and that nothing writes to the object, then run again",
             exit_code=ExitCode.UNREACHABLE,
         ) from error
     except OSError as error:

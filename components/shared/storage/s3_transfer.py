@@ -1,7 +1,7 @@
-"""Bytes to and from S3 in pieces: side by side, in bounded memory, compared with their sha256 on the way.
+"""Uploads and downloads of S3 objects: parts in parallel, bounded memory, verified by sha256.
 
-Uploads are boto3's managed transfer, fed by a stream that ends in an error unless its sha256 is right. Downloads are
-written here: no library that we know of resumes one from what is on the disk and compares the whole with its sha256.
+Uploads use boto3's managed transfer, fed by a stream that raises an error unless its sha256 is right. Downloads are
+implemented here, because boto3 neither resumes a partial file nor verifies the sha256 of the whole object.
 """
 
 from __future__ import annotations
@@ -25,61 +25,67 @@ PART_SIZE = 8 << 20
 MAX_CONCURRENCY = 8
 _MOST_PARTS = 10_000
 _ATTEMPTS = 4
-# A piece that arrived with other bytes than those that were sent.
-_GARBLED = {"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody", "RequestTimeout"}
+# Error codes for a part that arrived with other bytes than those that were sent.
+_CORRUPTED = {
+    "BadDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "IncompleteBody",
+    "RequestTimeout",
+}
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class TruncatedBody(Exception):
-    """The connection ended in the middle of an answer."""
+    """The connection ended before the whole response body arrived."""
 
 
 def send(client: Any, target: dict[str, str], path: Path, fact: FileFact) -> None:
-    """Uploads a file: in one request, or by boto3's managed transfer where it is larger than a piece.
+    """Uploads a file in one request, or by boto3's managed transfer if it is larger than `PART_SIZE`.
 
     Args:
-        client: of boto3.
+        client: the boto3 client.
         target: `Bucket` and `Key`.
         path: the file.
-        fact: what it must hold.
+        fact: the expected size and digest of the file.
 
     Raises:
-        Failure: it holds something else by now; nothing is left under the key.
+        Failure: the file has changed; no object is left under the key.
     """
     from boto3.s3.transfer import TransferConfig
 
     if fact.size <= PART_SIZE:
         with Verified(path, fact) as stream:
             body = stream.read()
-        _retry(lambda: client.put_object(Body=body, **target), _garbled)
+        _retry(lambda: client.put_object(Body=body, **target), _is_corrupted)
         return
-    piece = max(PART_SIZE, -(-fact.size // _MOST_PARTS))
-    pieces = TransferConfig(
-        multipart_threshold=piece,
-        multipart_chunksize=piece,
+    part_size = max(PART_SIZE, -(-fact.size // _MOST_PARTS))
+    config = TransferConfig(
+        multipart_threshold=part_size,
+        multipart_chunksize=part_size,
         max_concurrency=MAX_CONCURRENCY,
-        preferred_transfer_client="classic",  # that of the CRT, where it is installed, knows no client's settings
+        preferred_transfer_client="classic",  # the CRT client, if it is installed, ignores the settings of `client`
     )
 
     def upload() -> None:
         with Verified(path, fact) as stream:
-            client.upload_fileobj(stream, **target, Config=pieces)
+            client.upload_fileobj(stream, **target, Config=config)
 
-    # The managed transfer repeats no piece that arrived garbled, so the file is sent again.
-    _retry(upload, _garbled)
+    # The managed transfer does not retry a corrupted part, so the whole file is sent again.
+    _retry(upload, _is_corrupted)
 
 
 class Verified:
-    """A file as a stream that cannot be rewound and whose last bytes are given out only if the whole is as it must be.
+    """A file as a stream without seek that returns its last bytes only if the size and sha256 of the file are right.
 
     Raises:
-        Failure: the file holds something else.
+        Failure: the file has changed.
     """
 
     def __init__(self, path: Path, fact: FileFact):
-        self._path, self._fact, self._stream = path, fact, open(path, "rb")  # noqa: SIM115 -- closed by the block
+        self._path, self._fact, self._stream = path, fact, open(path, "rb")  # noqa: SIM115 -- closed by __exit__
         self._sha, self._size = hashlib.sha256(), 0
 
     def __enter__(self) -> Verified:
@@ -96,7 +102,7 @@ class Verified:
             seen = FileFact(size=self._size, sha256=self._sha.hexdigest())
             if seen != self._fact:
                 raise Failure(
-                    f"The file changed while it was stored: {describe_mismatch(seen, self._fact)}",
+                    f"The file changed while it was uploaded: {describe_mismatch(seen, self._fact)}",
                     where=str(self._path),
                     remedy="let nothing write to the folder of a run, and run again",
                 )
@@ -104,20 +110,20 @@ class Verified:
 
 
 def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, address: str) -> bool:
-    """Downloads an object that is not empty to a file, which gets its name when all of it is there and compared.
+    """Downloads an object that is not empty to a file, which gets its name only after its sha256 was verified.
 
     Returns:
-        False where the object does not exist.
+        False if the object does not exist.
 
     Raises:
-        Failure: the object is damaged, or the disk is full.
+        Failure: the object is corrupted, or the disk is full.
     """
     part = path.with_name(f".{path.name}.{fact.sha256[:12]}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         begun = part.stat().st_size if part.exists() else 0
         seen = _append(client, source, part, fact, address)
-        if seen and seen != fact and begun:  # what an earlier process left may be what is wrong
+        if seen and seen != fact and begun:  # the bytes that an earlier process left may be the wrong ones
             part.unlink()
             seen = _append(client, source, part, fact, address)
         if seen is None:
@@ -131,9 +137,9 @@ def receive(client: Any, source: dict[str, str], path: Path, fact: FileFact, add
         raise disk_failure(error, path) from error
 
 
-def read_object(client: Any, source: dict[str, str], piece: range | None = None) -> tuple[bytes, int] | None:
-    """The bytes of an object, or those of a piece of it, and the size of the whole object; None where it is absent."""
-    which = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
+def read_object(client: Any, source: dict[str, str], window: range | None = None) -> tuple[bytes, int] | None:
+    """The bytes of an object or of a range of it, and the size of the object; None if the object does not exist."""
+    which = {} if window is None else {"Range": f"bytes={window.start}-{window.stop - 1}"}
 
     def read() -> tuple[bytes, int]:
         from botocore.exceptions import BotoCoreError
@@ -152,7 +158,7 @@ def read_object(client: Any, source: dict[str, str], piece: range | None = None)
 
 
 def _append(client: Any, source: dict[str, str], part: Path, fact: FileFact, address: str) -> FileFact | None:
-    """Goes on with a part file to its end; its size and digest, or None where the object is absent."""
+    """Completes a partial file; returns its size and digest, or None if the object does not exist."""
     sha = hashlib.sha256()
     with open(part, "ab+") as stream:
         if stream.tell() > fact.size:
@@ -161,9 +167,9 @@ def _append(client: Any, source: dict[str, str], part: Path, fact: FileFact, add
         while chunk := stream.read(PART_SIZE):
             sha.update(chunk)
         begin = stream.tell()
-        pieces = (range(start, min(start + PART_SIZE, fact.size)) for start in range(begin, fact.size, PART_SIZE))
+        windows = (range(start, min(start + PART_SIZE, fact.size)) for start in range(begin, fact.size, PART_SIZE))
         with thread_pool(MAX_CONCURRENCY) as pool:
-            for got in _in_order(pool, lambda piece: _piece(client, source, piece, fact, address), pieces):
+            for got in _in_order(pool, lambda window: _read_range(client, source, window, fact, address), windows):
                 if got is None:
                     return None
                 stream.write(got)
@@ -173,11 +179,11 @@ def _append(client: Any, source: dict[str, str], part: Path, fact: FileFact, add
         return FileFact(size=stream.tell(), sha256=sha.hexdigest())
 
 
-def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, address: str) -> bytes | None:
+def _read_range(client: Any, source: dict[str, str], window: range, fact: FileFact, address: str) -> bytes | None:
     from botocore.exceptions import ClientError
 
     try:
-        got = read_object(client, source, piece)
+        got = read_object(client, source, window)
     except ClientError as error:
         if code_of(error) != "InvalidRange":
             raise
@@ -185,13 +191,13 @@ def _piece(client: Any, source: dict[str, str], piece: range, fact: FileFact, ad
     if got is None:
         return None
     data, size = got
-    if size != fact.size or len(data) != len(piece):
+    if size != fact.size or len(data) != len(window):
         raise damaged(f"{size} bytes, expected {fact.size}", address)
     return data
 
 
 def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Results in the order of the items, with at most `MAX_CONCURRENCY` items taken ahead."""
+    """Results in the order of the items, with at most `MAX_CONCURRENCY` items in progress."""
     ahead: deque[Future[Result]] = deque()
     for item in items:
         ahead.append(pool.submit(work, item))
@@ -201,19 +207,19 @@ def _in_order(pool: Executor, work: Callable[[Item], Result], items: Iterable[It
         yield ahead.popleft().result()
 
 
-def _garbled(error: Exception) -> bool:
+def _is_corrupted(error: Exception) -> bool:
     from botocore.exceptions import ClientError
 
-    return isinstance(error, ClientError) and code_of(error) in _GARBLED
+    return isinstance(error, ClientError) and code_of(error) in _CORRUPTED
 
 
-def _retry(work: Callable[[], Result], worth: Callable[[Exception], bool]) -> Result:
-    """Tries a few times; botocore itself repeats a request that got no answer or a 5xx."""
+def _retry(work: Callable[[], Result], is_retryable: Callable[[Exception], bool]) -> Result:
+    """Retries errors that `is_retryable` accepts; botocore itself retries requests without a response or with a 5xx."""
     for attempt in range(1, _ATTEMPTS):
         try:
             return work()
         except Exception as error:
-            if not worth(error):
+            if not is_retryable(error):
                 raise
         time.sleep(random.uniform(0.1, 0.2) * 2**attempt)
     return work()

@@ -1,10 +1,10 @@
-"""The store: content-addressed blobs under one prefix of object storage, and small manifests that name them.
+"""The store: content-addressed blobs under one prefix of object storage, and small manifests that reference them.
 
-    blobs/<aa>/<sha256>              bytes, written once, never changed
-    manifests/<kind>/<name>.json     written after its blobs, conditionally: the first writer wins
-    claims/<name>.json               small records that exactly one writer owns
+    blobs/<aa>/<sha256>              bytes, written once and never changed
+    manifests/<kind>/<name>.json     written after its blobs by a conditional write: the first writer wins
+    claims/<name>.json               small records, each owned by exactly one writer
 
-No manifest means that the thing does not exist, so a writer that dies leaves nothing that anybody reads.
+A folder without a manifest does not exist for readers, so a writer that dies leaves nothing that they could read.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from components.shared.storage.s3 import S3Objects
 _DAY = 86400.0
 _JSON = ".json"
 _FOLDERS = ("blobs/", "manifests/", "claims/", "corpora/", "pretrained/")
-# Seconds between attempts at a write that another one stands in the way of.
+# Seconds between attempts at a write that conflicts with another one.
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0)
 
 
 class Store:
-    """Folders and claims on top of `Objects`."""
+    """Published folders and claims on top of `Objects`."""
 
     def __init__(self, objects: Objects):
         self.objects = objects
@@ -42,7 +42,7 @@ class Store:
         return self.objects.uri
 
     def address(self, kind: str, name: str) -> str:
-        """Where the manifest of a published folder stands, for people and lineage."""
+        """The address of the manifest of a published folder, for people and lineage."""
         return f"{self.uri}/{_manifest_key(kind, name)}"
 
     def publish(self, folder: Path, kind: str, name: str, *, replace: bool = False) -> Manifest:
@@ -51,11 +51,11 @@ class Store:
         Args:
             folder: a folder written by `write_manifest`.
             kind: the kind of its manifest.
-            name: under which it is found again; may hold `/`.
-            replace: overwrite an earlier manifest of that name instead of leaving the first one in place.
+            name: the name under which `fetch` finds it; it may contain `/`.
+            replace: overwrite an earlier manifest of that name instead of keeping the first one.
 
         Returns:
-            The manifest that stands under the name now: ours, or that of whoever was first.
+            The manifest that is now under the name: this one, or that of the first writer.
         """
         manifest = read_manifest(folder, kind)
 
@@ -65,56 +65,56 @@ class Store:
                 self.objects.upload(key, folder / file, fact)
             return True
 
-        self._every(upload, manifest)
+        self._transfer_all(upload, manifest)
         key = _manifest_key(kind, name)
         if replace:
             self.objects.replace(key, manifest.to_json())
             return manifest
-        standing = self._parse(self._create(key, manifest.to_json()), key)
-        if standing.files == manifest.files or self.find(kind, name):
-            return standing
-        # It names what is gone, so nobody can have it. Of two who replace it at once, the last one's counts for both.
+        current = self._parse(self._create(key, manifest.to_json()), key)
+        if current.files == manifest.files or self.find(kind, name):
+            return current
+        # Its blobs are gone, so it cannot be fetched. If two writers replace it at once, the last one wins for both.
         self.objects.replace(key, manifest.to_json())
         return self.manifest(kind, name) or manifest
 
     def manifest(self, kind: str, name: str) -> Manifest | None:
-        """The manifest under a name, whether or not its blobs are there.
+        """The manifest under a name, whether or not its blobs exist.
 
         Raises:
-            Damaged: it cannot be read.
+            Damaged: the manifest is corrupted.
         """
         key = _manifest_key(kind, name)
         data = self.objects.get(key)
         return None if data is None else self._parse(data, key)
 
     def peek(self, kind: str, name: str) -> Manifest | None:
-        """The same, and None also where it is damaged: for who can do without."""
+        """The manifest under a name, or None if it does not exist or is corrupted."""
         try:
             return self.manifest(kind, name)
         except Damaged:
             return None
 
     def find(self, kind: str, name: str) -> Manifest | None:
-        """The manifest under a name, if all of its blobs are there, whole by their size."""
+        """The manifest under a name if all of its blobs exist with the right size, else None."""
         manifest = self.manifest(kind, name)
         if manifest is None:
             return None
         with thread_pool(self.objects.max_concurrency) as pool:
             sizes = pool.map(self.objects.size, map(_blob_key, manifest.files.values()))
-            there = all(size == fact.size for size, fact in zip(sizes, manifest.files.values(), strict=True))
-        return manifest if there else None
+            complete = all(size == fact.size for size, fact in zip(sizes, manifest.files.values(), strict=True))
+        return manifest if complete else None
 
     def fetch(self, kind: str, name: str, folder: Path) -> Manifest | None:
-        """Downloads a published folder; every file is compared with its digest, the manifest is written last.
+        """Downloads a published folder; every file is verified by its digest and the manifest is written last.
 
-        Files that are there already are kept; one that came in part before goes on where it ended. A folder has one
-        writer at a time.
+        Files that exist with the right digest are kept, and a partial download is resumed. Only one writer may use a
+        folder at a time.
 
         Returns:
-            The manifest, or None where the name or one of its blobs does not exist.
+            The manifest, or None if the name or one of its blobs does not exist.
 
         Raises:
-            Damaged: a blob or the manifest is.
+            Damaged: a blob or the manifest is corrupted.
         """
         manifest = self.manifest(kind, name)
         if manifest is None:
@@ -126,7 +126,7 @@ class Store:
                 return True
             return self.objects.download(_blob_key(fact), target, fact)
 
-        if not self._every(download, manifest):
+        if not self._transfer_all(download, manifest):
             return None
         write_atomically(folder / MANIFEST, manifest.to_json())
         return manifest
@@ -136,17 +136,17 @@ class Store:
         return [entry.key for entry in self.folders(kind, prefix)]
 
     def folders(self, kind: str, prefix: str = "") -> list[Entry]:
-        """The manifests of the published folders of a kind, by name: the keys of the entries are the names."""
+        """Entries for the manifests of the published folders of a kind; their keys are the names of the folders."""
         return self._named(f"manifests/{kind}/", prefix)
 
     def forget(self, kind: str, name: str) -> None:
-        """Removes a manifest; its blobs stay until `unused` finds them."""
+        """Deletes a manifest; its blobs are kept until `unused` lists them."""
         self.objects.delete(_manifest_key(kind, name))
 
     def remove(self, kind: str, name: str) -> None:
-        """Removes a folder and its blobs.
+        """Deletes a folder and its blobs.
 
-        Only for folders whose bytes no other can have: a checkpoint names its training and its step in every file.
+        Only for folders that share no blob with another one: every file of a checkpoint names its training and step.
         """
         doomed = self.peek(kind, name)
         self.forget(kind, name)
@@ -154,16 +154,16 @@ class Store:
             self.objects.delete(_blob_key(fact))
 
     def unused(self, *, spare: float = _DAY, without: Iterable[tuple[str, str]] = ()) -> list[Entry]:
-        """Blobs that no manifest names and nothing has touched for `spare` seconds, the largest first.
+        """Blobs that no manifest references and that are older than `spare` seconds, the largest first.
 
-        Somebody who publishes right now has blobs without a manifest: hence the time. Folders in `without`, each a kind
-        and a name, count as gone.
+        The age matters because a folder that is being published has blobs and no manifest yet. Folders in `without`,
+        each given by kind and name, count as deleted.
         """
-        gone = {_manifest_key(kind, name) for kind, name in without}
+        deleted = {_manifest_key(kind, name) for kind, name in without}
         used = {
             _blob_key(fact)
             for entry in self.objects.entries("manifests/")
-            if entry.key not in gone
+            if entry.key not in deleted
             if (data := self.objects.get(entry.key)) and entry.key.endswith(".json")
             for fact in self._parse(data, entry.key).files.values()
         }
@@ -172,24 +172,24 @@ class Store:
         return sorted((entry for entry in old if entry.key not in used), key=lambda entry: -entry.size)
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Removes blobs that `unused` found."""
+        """Deletes blobs that `unused` listed."""
         for key in keys:
             self.objects.delete(key)
 
     def old_versions(self, *, spare: float = _DAY) -> list[OldVersion]:
-        """What a bucket with versioning on keeps of this store's objects that were replaced or deleted.
+        """The noncurrent versions of this store's objects in a bucket with versioning.
 
         Args:
-            spare: seconds for which they are left alone.
+            spare: the least age in seconds.
 
         Raises:
-            Failure: these credentials may not list versions, or the server knows none.
+            Failure: these credentials may not list versions, or the server does not support versions.
         """
         before = time.time() - spare
         return [old for folder in _FOLDERS for old in self.objects.old_versions(folder) if old.since < before]
 
     def free(self, versions: list[OldVersion]) -> None:
-        """Removes what `old_versions` found, in that order.
+        """Deletes what `old_versions` listed, in that order.
 
         Raises:
             Failure: these credentials may not delete versions.
@@ -199,18 +199,18 @@ class Store:
 
     @property
     def keeps_versions(self) -> bool:
-        """Whether the bucket keeps versions that these credentials may not delete, as far as this process has seen."""
+        """Whether this process left noncurrent versions because the credentials may not delete them."""
         return self.objects.keeps_versions
 
     def upload_files(self, prefix: str, files: Iterable[Path]) -> str:
-        """Stores files as they are, for steps that read an address without a manifest.
+        """Uploads files under a prefix without a manifest, for steps that read from a plain address.
 
         Args:
-            prefix: below the address of the store; named by what is in the files, so that it never gets others.
-            files: a file of the same name and size is taken for the same.
+            prefix: the prefix below the store; it contains a digest of the files, so it never receives other files.
+            files: the files; one that exists with the same name and size is not uploaded again.
 
         Returns:
-            The address that they are under.
+            The address of the prefix.
         """
         for path in files:
             key, fact = f"{prefix}/{path.name}", file_fact(path)
@@ -219,31 +219,31 @@ class Store:
         return f"{self.uri}/{prefix}"
 
     def claim(self, name: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Makes a record exactly once.
+        """Creates a record exactly once.
 
         Returns:
-            The record that stands: ours if we were first, else that of the first. A storage that loses the answer to
-            a write makes a winner look like a loser, so compare the records, and put something of your own into yours.
+            The record of the first writer. If the response to a write is lost, the winner sees its own record as that
+            of another, so compare the records and make yours unique.
         """
         ours = _to_json(record)
-        standing = self._create(_claim_key(name), ours)
-        return record if standing == ours else json.loads(standing)
+        current = self._create(_claim_key(name), ours)
+        return record if current == ours else json.loads(current)
 
     def claimed(self, name: str) -> dict[str, Any] | None:
-        """The record of a claim, or None."""
+        """The record of a claim, or None if there is none."""
         data = self.objects.get(_claim_key(name))
         return None if data is None else json.loads(data)
 
     def put_record(self, name: str, record: dict[str, Any]) -> None:
-        """Writes a record that only the caller writes, over the one before.
+        """Writes or overwrites a record that only the caller writes.
 
-        Made to be called often: it leaves no old version in a bucket that keeps them, if the credentials may delete
-        versions (one, where another process wrote the record before).
+        It may be called often: it leaves no noncurrent version if the credentials may delete versions, or one if
+        another process wrote the record before.
         """
         self.objects.replace(_claim_key(name), _to_json(record))
 
     def release(self, name: str) -> None:
-        """Removes a claim."""
+        """Deletes a claim."""
         self.objects.delete(_claim_key(name))
 
     def claims(self, prefix: str = "") -> list[str]:
@@ -251,16 +251,16 @@ class Store:
         return [entry.key for entry in self.records(prefix)]
 
     def records(self, prefix: str = "") -> list[Entry]:
-        """The claims under a prefix, by name: the keys of the entries are the names."""
+        """Entries for the claims under a prefix; the key of an entry is the name of the claim."""
         return self._named("claims/", prefix)
 
-    def _every(self, transfer: Callable[[str], bool], manifest: Manifest) -> bool:
-        """Small files side by side in threads, large ones one after another here; whether all of them went."""
+    def _transfer_all(self, transfer: Callable[[str], bool], manifest: Manifest) -> bool:
+        """Transfers small files in parallel and large ones one after another; returns whether all exist."""
         small = [name for name, fact in manifest.files.items() if fact.size <= self.objects.single_part_limit]
         large = [name for name, fact in manifest.files.items() if fact.size > self.objects.single_part_limit]
         with thread_pool(self.objects.max_concurrency) as pool:
-            went = pool.map(transfer, small)
-            return all([*map(transfer, large), *went])
+            done = pool.map(transfer, small)
+            return all([*map(transfer, large), *done])
 
     def _named(self, folder: str, prefix: str) -> list[Entry]:
         named = [
@@ -271,24 +271,24 @@ class Store:
         return sorted(named, key=lambda entry: entry.key)
 
     def _create(self, key: str, data: bytes) -> bytes:
-        """Writes an object exactly once.
+        """Creates an object exactly once.
 
         Returns:
-            The bytes under the key: these, or those of whoever was first.
+            The bytes under the key: these, or those of the first writer.
 
         Raises:
-            Failure: somebody writes it, and it never appears.
+            Failure: the storage reports another writer, but the object never appears.
         """
         for pause in _PAUSES:
             if self.objects.put(key, data, if_absent=True):
                 return data
-            if (standing := self.objects.get(key)) is not None:
-                return standing
+            if (current := self.objects.get(key)) is not None:
+                return current
             time.sleep(pause)
         raise Failure(
-            "Object storage refuses a write because somebody writes the same object, and that object never appears",
+            "Object storage refuses a write in favour of another writer, but that object never appears",
             where=f"{self.uri}/{key}",
-            remedy="look at that service, then run again",
+            remedy="check that service, then run again",
             exit_code=ExitCode.UNREACHABLE,
         )
 
@@ -303,7 +303,7 @@ def open_store(uri: str) -> Store:
     """The store at a folder or an `s3://bucket/prefix` address.
 
     Raises:
-        Failure: the scheme is none of these, or the storage cannot be used.
+        Failure: the scheme is another one, or the storage cannot be used.
     """
     scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", uri)
     if not scheme:

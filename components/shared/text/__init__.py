@@ -1,1 +1,1 @@
-"""Articles of a corpus, and the units in which text is counted."""
+"""The articles of a corpus, and the units in which text is measured."""

@@ -1,7 +1,7 @@
 """The structure of a corpus in WikiText's format: lines, words, articles.
 
-A title is a line ` = Title = ` of the first level with a blank line before it (or the start of the text) and after it;
-that rule finds the 600, 60 and 60 articles of WikiText-2, where two lines of data only look like titles.
+A title is a line ` = Title = ` between two blank lines or at the start or end of the text. This rule finds the 600, 60
+and 60 articles of WikiText-2, in which two other lines look like titles.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = SPLITS[1:]
-SPLIT_FILE = {split: f"{split}.txt" for split in SPLITS}  # in a folder of kind corpus
+SPLIT_FILE = {split: f"{split}.txt" for split in SPLITS}  # the files in a folder of kind corpus
 _TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
 
 
 @dataclass(frozen=True)
 class Article:
-    """A run of whole lines of a text. Articles follow each other without a gap: joined, they give back the text.
+    """Consecutive lines of a text. The articles of a text are contiguous: joined, they are the text.
 
     Attributes:
         title: the title, or "" for text before the first title.
-        text: the article with its title line, line ends included.
+        text: the article with its title line and line ends.
     """
 
     title: str
@@ -36,7 +36,7 @@ class Article:
 
 
 def read_splits(folder: Path) -> dict[str, str]:
-    """The text of every split of a folder of kind corpus; line ends stay as they are."""
+    """The text of every split in a folder of kind corpus, with line ends unchanged."""
     return {split: (folder / name).read_bytes().decode() for split, name in SPLIT_FILE.items()}
 
 
@@ -57,17 +57,17 @@ def split_articles(text: str) -> list[Article]:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines with their ends. Only a newline ends a line: `str.splitlines` would also cut at U+2028 and others."""
+    """Lines with their ends. Only a newline ends a line, whereas `str.splitlines` also splits at U+2028 and others."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
 
 
 def count_words(text: str) -> int:
-    """Words as WikiText's references count them: tokens between white space, and one eos a line."""
+    """Words as WikiText's published results count them: tokens between white space, and one eos per line."""
     return len(text.split()) + count_lines(text)
 
 
 def count_lines(text: str) -> int:
-    """Lines that end in a newline, and a last one that does not."""
+    """Lines, including a last one without a newline."""
     return text.count("\n") + (not text.endswith("\n") and text != "")
 
 

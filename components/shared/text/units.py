@@ -1,4 +1,4 @@
-"""What the measures of a text refer to: its words, or its bytes where blanks do not part words."""
+"""The unit in which a text is measured: words, or bytes for a text in which blanks do not separate words."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Literal
 
 Unit = Literal["word", "byte"]
 
-# Bytes of a word of English with the blank before it: what is allowed a word is allowed so many bytes.
+# Bytes of an average English word with a blank: a margin per word is divided by this for a margin per byte.
 BYTES_OF_A_WORD = 5
-# Bytes of a word on average, from which on blanks do not part words: Malayalam, with the longest, has about 30.
+# Mean bytes per word above which blanks do not separate words: Malayalam, with the longest words, has about 30.
 _LONGEST_WORD = 40
 
 
 def unit_of(words: int, size: int) -> Unit:
-    """What two models are compared by on a text; the text alone decides.
+    """The unit in which models are compared on a text, which depends only on the text.
 
     Args:
-        words: of the text, ends of lines among them.
-        size: bytes of the text.
+        words: the number of words in the text, including line ends.
+        size: the size of the text in bytes.
     """
     return "word" if words and size <= _LONGEST_WORD * words else "byte"
 
 
 def exp_mean(nats: float, count: int) -> float:
-    """exp(nats / count): NaN where there is nothing to divide by, infinite where a float cannot hold it."""
+    """exp(nats / count): NaN if count is 0, infinite if the result exceeds a float."""
     try:
         return math.exp(nats / count) if count else math.nan
     except OverflowError:

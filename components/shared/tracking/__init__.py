@@ -1,1 +1,1 @@
-"""MLflow: its database, the run, the names in the registry, and the gate that compares models."""
+"""MLflow: its database, the run, the tags of the registry, and the gate that compares models."""

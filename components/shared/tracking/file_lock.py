@@ -1,4 +1,4 @@
-"""A lock among the processes of one machine."""
+"""A lock between the processes of one machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _POLL = 0.05  # seconds
 
 @contextmanager
 def file_lock(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
-    """Holds the lock that a file stands for. The file stays; the kernel releases the lock when the process ends.
+    """Locks a file for the length of the block. The file is kept; the kernel releases the lock when the process ends.
 
     Args:
-        path: the file; its folder is there.
-        patience: seconds to wait for another holder.
+        path: the file; its folder must exist.
+        patience: seconds to wait for another process.
 
     Raises:
-        Failure: another process holds it for longer, or the file cannot be opened.
+        Failure: another process holds the lock for longer, or the file cannot be opened.
     """
     try:
         stream = open(path, "ab")  # noqa: SIM115 -- closed below, which releases the lock

@@ -1,10 +1,10 @@
-"""The gate: whether a challenger replaces the champion.
+"""The gate decides whether a challenger replaces the champion.
 
-Both were scored on the same validation text. Articles are paired, since some are harder than others for every model:
-what counts is the difference in negative log-likelihood per word, and how far it moves when other articles are drawn.
-Of a text that is written without blanks it is the difference per byte.
+Both were scored on the same validation text. The comparison is paired by article, because some articles are harder than
+others for every model: the gate uses the difference in negative log-likelihood per word and its bootstrap interval over
+the articles. For a text without blanks between words it uses the difference per byte.
 
-Scores are never read without the weights that they belong to: those of other weights are compared with nothing.
+Scores count only together with the digest of the scored weights: the gate compares no scores of other weights.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any, Literal
 from components.shared.report.measures import finite, format_measure
 from components.shared.text.units import BYTES_OF_A_WORD, Unit, exp_mean
 
-Word = Literal["promote", "keep", "incomparable", "invalid"]
+Outcome = Literal["promote", "keep", "incomparable", "invalid"]
 Alias = Literal["champion", "challenger"]
 Policy = Literal["auto", "manual", "never"]
 
 PROTOCOL = "wikitext-word"
 SPLIT = "validation"
 _FEWEST_PAIRS = 5
-# Bits per byte that no model reaches by mere ignorance: to guess among all tokens of the largest vocabularies takes 18.
+# More bits per byte than any working model needs: uniform guessing in the largest vocabularies takes 18.
 _MOST_BITS = 32
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What it takes to be promoted.
+    """The rule for a promotion.
 
     Attributes:
-        margin: nats per word by which the challenger must be better; where bytes are compared, a fifth of it per byte,
-            since a word of English has five.
-        confidence: of the bootstrap interval of the difference.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
-        policy: `auto` names the champion, `manual` only ever a challenger, `never` no alias at all.
+        margin: the nats per word by which the challenger must be better; a fifth of it per byte if bytes are compared,
+            since an English word has five bytes.
+        confidence: the confidence level of the bootstrap interval.
+        resamples: the number of bootstrap resamples.
+        seed: the seed of the bootstrap.
+        policy: `auto` sets the alias champion, `manual` only the alias challenger, and `never` no alias.
     """
 
     margin: float = 0.005
@@ -49,24 +49,24 @@ class Rule:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> Rule:
-        """The rule among the settings of the evaluation."""
+        """The rule in the settings of the evaluation."""
         return cls(**{field.name: settings[field.name] for field in fields(cls)})
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A model on the validation text.
+    """The scores of a model on the validation text.
 
     Attributes:
-        text_sha256: of that text.
-        protocol: by which it was scored.
-        articles: for each article, in order, nats and its size in the unit of comparison.
-        weights_digest: of the model that is judged.
-        measured_on: the digest of the weights that were scored; "" where that is not on record.
-        tokenizer_digest: of the model's tokenizer.
-        merged: whether the weights that are served are the ones that were scored; a prefix stands beside them.
-        unit: what the sizes of articles are, by the text alone.
-        bits_per_byte: of the whole text; None where it is not on record.
+        text_sha256: the sha256 of the text.
+        protocol: the protocol of the evaluation.
+        articles: nats and size of each article, in order; the size is in `unit`.
+        weights_digest: the digest of the model for which the gate decides.
+        measured_on: the digest of the weights that were scored; "" if it was not recorded.
+        tokenizer_digest: the digest of the model's tokenizer.
+        merged: whether the scored weights are the served ones; False for an adapter that cannot be merged.
+        unit: the unit of the sizes, which depends only on the text.
+        bits_per_byte: the bits per byte of the whole text; None if they were not recorded.
     """
 
     text_sha256: str
@@ -81,17 +81,17 @@ class Scores:
 
     @classmethod
     def from_evaluation(cls, evaluation: Mapping[str, Any] | None, weights_digest: str) -> Scores:
-        """The scores in the content of an evaluation.json; where it holds none, scores that the gate does not pass.
+        """The scores in an evaluation.json; if it contains none, scores that the gate rejects.
 
         Args:
-            evaluation: the content, or None where there is no evaluation.
-            weights_digest: of the model that is judged; of a version it is the tag that says so.
+            evaluation: the content of the file, or None if there is no evaluation.
+            weights_digest: the digest of the model for which the gate decides; for a version, its tag.
         """
         known = evaluation or {}
         measured_on = str(known.get("weights_digest", ""))
         try:
             score = known["protocols"][PROTOCOL][SPLIT]
-            unit: Unit = score.get("unit", "word")  # earlier evaluations knew words only
+            unit: Unit = score.get("unit", "word")  # evaluations of earlier releases have words only
             size = {"word": "words", "byte": "bytes"}[unit]
             articles = tuple((_number(article["nll"]), int(article[size])) for article in score["articles"])
             return cls(
@@ -114,7 +114,7 @@ class Scores:
 
     @property
     def size(self) -> int:
-        """Words or bytes of the text."""
+        """The size of the text in words or bytes."""
         return sum(size for _, size in self.articles)
 
     @property
@@ -124,7 +124,7 @@ class Scores:
 
     @property
     def described(self) -> str:
-        """The measure for people."""
+        """The measure as text."""
         return (
             f"word perplexity {format_measure(self.measure)}"
             if self.unit == "word"
@@ -134,18 +134,18 @@ class Scores:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says.
+    """The decision of the gate.
 
     Attributes:
         word: `promote`, `keep`, `incomparable` or `invalid`.
-        reason: for people, with the numbers.
-        difference: challenger less champion, nats per unit; None where nothing was compared.
-        interval: of the difference, at the rule's confidence.
-        alias: that the challenger is to have, or None for none.
-        unit: in which they were compared.
+        reason: a sentence for people, with the numbers.
+        difference: challenger minus champion in nats per unit; None if they were not compared.
+        interval: the bootstrap interval of the difference at the rule's confidence.
+        alias: the alias for the challenger, or None.
+        unit: the unit of the comparison.
     """
 
-    word: Word
+    word: Outcome  # the key in evaluation.json
     reason: str
     difference: float | None = None
     interval: tuple[float, float] | None = None
@@ -154,18 +154,18 @@ class Verdict:
 
 
 def gate(challenger: Scores, champion: Scores | None, rule: Rule | None = None) -> Verdict:
-    """Decides. Pure: equal arguments give an equal verdict.
+    """Decides whether the challenger is promoted. Equal arguments give equal verdicts.
 
     Args:
-        challenger: the new model.
-        champion: the model that has the alias; None where there is none, so that any sound model wins. A champion
-            whose scores are gone is `Scores.from_evaluation(None, …)` and is never replaced.
-        rule: what it takes; the defaults of `Rule`, if it is left out.
+        challenger: the scores of the new model.
+        champion: the scores of the champion; None if there is none, and then any valid model is promoted. A champion
+            whose scores were deleted is `Scores.from_evaluation(None, …)` and is never replaced.
+        rule: the rule; by default `Rule()`.
 
     Returns:
-        `invalid` where the challenger's own scores cannot be used, `incomparable` where the champion's cannot be set
-        against them or either was measured on other weights, `promote` where it is better by the margin and the
-        interval excludes zero, else `keep`. A model of the champion's very weights is kept, with no alias.
+        `invalid` if the challenger's scores cannot be used; `incomparable` if the champion's scores cannot be compared
+        with them or either was measured on other weights; `promote` if the challenger is better by the margin and the
+        interval excludes zero; else `keep`. A model with the champion's weights gets `keep` and no alias.
     """
     rule = rule or Rule()
     return replace(_decide(challenger, champion, rule), unit=challenger.unit)
@@ -177,10 +177,10 @@ def _decide(challenger: Scores, champion: Scores | None, rule: Rule) -> Verdict:
     if why := _foreign(challenger):
         return _verdict("incomparable", f"The scores of this model are not its own: {why}.", rule)
     if champion is None:
-        reason = f"It is the first of its name: {challenger.described} on validation."
+        reason = f"It is the first model of its name: {challenger.described} on validation."
         return _verdict("promote", reason, rule)
     if challenger.weights_digest == champion.weights_digest:
-        return Verdict("keep", "The champion has these very weights.", difference=0.0, interval=(0.0, 0.0))
+        return Verdict("keep", "The champion has the same weights.", difference=0.0, interval=(0.0, 0.0))
     if why := _flaw(champion) or _foreign(champion):
         return _verdict("incomparable", f"The champion's scores cannot be used: {why}.", rule)
     if why := _mismatch(challenger, champion):
@@ -191,7 +191,7 @@ def _decide(challenger: Scores, champion: Scores | None, rule: Rule) -> Verdict:
 def bootstrap(
     challenger: Scores, champion: Scores, *, confidence: float, resamples: int, seed: int
 ) -> tuple[float, tuple[float, float]]:
-    """Difference in nats per unit with its percentile interval, articles drawn with replacement.
+    """The difference in nats per unit and its percentile interval; articles are resampled with replacement.
 
     A resample's difference is the sum of its articles' differences over the sum of their sizes (Efron and Tibshirani,
     An Introduction to the Bootstrap, 1993, chapters 10 and 13).
@@ -232,29 +232,29 @@ def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
 
 
 def _verdict(
-    word: Word,
+    outcome: Outcome,
     reason: str,
     rule: Rule,
     difference: float | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Verdict:
-    alias: Alias | None = "champion" if word == "promote" else "challenger"
+    alias: Alias | None = "champion" if outcome == "promote" else "challenger"
     if rule.policy == "manual":
         alias = "challenger"
-        if word == "promote":
+        if outcome == "promote":
             reason += " The policy is manual, so a person decides."
     if rule.policy == "never":
         alias = None
-        if word == "promote":
+        if outcome == "promote":
             reason += " The policy is never, so no alias is moved."
-    return Verdict(word, reason, difference, interval, alias)
+    return Verdict(outcome, reason, difference, interval, alias)
 
 
 def _flaw(scores: Scores) -> str | None:
     if not scores.articles or scores.size <= 0:
         return "there are none"
     if not scores.merged:
-        return "they are those with a prefix, which cannot be merged, and the weights that would be served have none"
+        return "they were measured with a prefix, which cannot be merged into the weights that would be served"
     for index, (nll, size) in enumerate(scores.articles, start=1):
         if not math.isfinite(nll) or nll < 0 or size < 0:
             return f"article {index} has {nll} nats over {size} {scores.unit}s"
@@ -262,11 +262,11 @@ def _flaw(scores: Scores) -> str | None:
 
 
 def _excess(challenger: Scores) -> str | None:
-    """Why a new model is broken although its nats are numbers. A champion that is as bad shall be replaced."""
+    """Why a challenger is broken although its scores are finite. A champion that is as bad can be replaced."""
     bits = challenger.bits_per_byte
     if bits is None:
         return None if math.isfinite(challenger.measure) else f"word perplexity is {challenger.measure}"
-    # Not by a comparison that NaN would pass.
+    # NaN must fail the comparison.
     return None if bits <= _MOST_BITS else f"bits per byte are {format_measure(bits, 1)}, and guessing takes less"
 
 
@@ -274,7 +274,7 @@ def _foreign(scores: Scores) -> str | None:
     if scores.weights_digest and scores.measured_on == scores.weights_digest:
         return None
     if not (scores.measured_on and scores.weights_digest):
-        return "it is not on record which weights they were measured on"
+        return "the weights that they were measured on were not recorded"
     return f"they were measured on weights {scores.measured_on[:12]}…, and it has {scores.weights_digest[:12]}…"
 
 
@@ -288,7 +288,7 @@ def _mismatch(challenger: Scores, champion: Scores) -> str | None:
         return f"it was measured by {challenger.unit}s, the champion by {champion.unit}s"
     if [size for _, size in challenger.articles] != [size for _, size in champion.articles]:
         return (
-            f"its text was cut into {len(challenger.articles)} articles, the champion's into {len(champion.articles)}"
+            f"its text was split into {len(challenger.articles)} articles, the champion's into {len(champion.articles)}"
         )
     if len(challenger.articles) < _FEWEST_PAIRS:
         return f"{len(challenger.articles)} articles are too few for an interval, {_FEWEST_PAIRS} are needed"
@@ -296,5 +296,5 @@ def _mismatch(challenger: Scores, champion: Scores) -> str | None:
 
 
 def _number(value: Any) -> float:
-    """A number of an evaluation, where null stands for one that is not finite."""
+    """A number of an evaluation, in which null means a number that is not finite."""
     return math.nan if finite(value) is None else float(value)

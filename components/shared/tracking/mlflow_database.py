@@ -1,7 +1,7 @@
-"""MLflow's database in a file: made whole or not at all, whatever dies meanwhile, and examined before MLflow opens it.
+"""Creates MLflow's SQLite database atomically, and checks an existing one before MLflow opens it.
 
-MLflow makes it in place, without a lock: a file that was disturbed meanwhile stays unusable, since no migration can run
-twice. Here it is made under a lock and another name.
+MLflow creates the file in place and without a lock. An interrupted creation leaves an unusable file, because a
+migration cannot run twice. This module therefore creates the database under a lock and a temporary name.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from components.shared.tracking.mlflow_schema import (
     tables,
 )
 
-ARTIFACTS = "mlartifacts"  # the folder beside the database that holds what runs and models logged
-_QUIET = 3.0  # seconds; a file that changed since may be in the making, by a process that knows no lock
+ARTIFACTS = "mlartifacts"  # the folder beside the database for the artifacts of runs and models
+_QUIET = 3.0  # seconds; a process that uses no lock may still be creating a file that changed since
 _DEFAULT = (
     "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)"
     " VALUES (0, 'Default', ?, 'active', ?, ?)"
@@ -37,22 +37,22 @@ _DEFAULT = (
 
 
 class State(Enum):
-    """What is at the path of a database."""
+    """The state of the file at the path of a database."""
 
     ABSENT = "absent"
-    UNFINISHED = "unfinished"  # its making was disturbed, and nothing is recorded in it
+    UNFINISHED = "unfinished"  # its creation was interrupted, and nothing is recorded in it
     USABLE = "usable"
 
 
 def prepare_database(path: Path) -> None:
-    """Makes the database of MLflow where it is absent or was never finished.
+    """Creates the database of MLflow if it is absent or unfinished.
 
     Args:
-        path: of the file, absolute.
+        path: the absolute path of the file.
 
     Raises:
-        Failure: what is there cannot be used: it is locked, damaged, no database, or of another MLflow; or it cannot be
-            made.
+        Failure: the file cannot be used, because it is locked, damaged, no database, or belongs to another version of
+            MLflow; or it cannot be created.
     """
     if examine(path) is State.USABLE:
         return
@@ -64,11 +64,11 @@ def prepare_database(path: Path) -> None:
         while (state := examine(path)) is State.UNFINISHED and 0 <= time.time() - path.stat().st_mtime < _QUIET:
             time.sleep(0.1)
         if state is not State.USABLE:
-            _make(path)
+            _create(path)
 
 
 def examine(path: Path) -> State:
-    """Looks at a database; what a killed process left half-written in it is rolled back.
+    """The state of a database. Opening it rolls back the transaction of a killed process.
 
     Raises:
         Failure: see `prepare_database`.
@@ -88,7 +88,7 @@ def examine(path: Path) -> State:
     with opened(path) as connection:
         found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if found and "experiments" not in found:
-            return State.USABLE  # somebody's own database, to which MLflow adds its tables
+            return State.USABLE  # a database of the user, to which MLflow adds its tables
         rows = connection.execute("SELECT version_num FROM alembic_version") if "alembic_version" in found else ()
         revision = next((row[0] for row in rows), None)
         if revision == latest_revision():
@@ -100,15 +100,15 @@ def examine(path: Path) -> State:
 
 
 def _holds_rows(connection: sqlite3.Connection, table: str) -> bool:
-    """Whether something was recorded in a table, beyond what MLflow itself writes into a new one."""
+    """Whether a table contains rows other than those of a new database."""
     if table in ("alembic_version", "workspaces"):
         return False
-    but = " WHERE experiment_id != 0" if table == "experiments" else ""
-    return connection.execute(f'SELECT 1 FROM "{table}"{but} LIMIT 1').fetchone() is not None
+    condition = " WHERE experiment_id != 0" if table == "experiments" else ""
+    return connection.execute(f'SELECT 1 FROM "{table}"{condition} LIMIT 1').fetchone() is not None
 
 
-def _make(path: Path) -> None:
-    _remove_left(path)
+def _create(path: Path) -> None:
+    _remove_temporary_files(path)
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     except OSError as error:
@@ -121,7 +121,7 @@ def _make(path: Path) -> None:
         with opened(temporary) as connection:
             connection.execute(_DEFAULT, (folder_address(path.parent / ARTIFACTS / "0"), now, now))
         os.fsync(handle)
-        # SQLite would roll the new file back by the journal of the one before.
+        # SQLite would apply the journal of the previous file to the new one.
         for suffix in ("-journal", "-wal", "-shm"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         rename_into_place(temporary, path)
@@ -129,11 +129,11 @@ def _make(path: Path) -> None:
         raise os_failure(error, path) from error
     finally:
         os.close(handle)
-        _remove_left(path)
+        _remove_temporary_files(path)
 
 
-def _remove_left(path: Path) -> None:
-    """Removes files in the making: the caller holds the lock, so whoever made them has died."""
+def _remove_temporary_files(path: Path) -> None:
+    """Deletes temporary files: the caller holds the lock, so the processes that created them have died."""
     for left in path.parent.iterdir():
         if left.name.startswith(f".{path.name}.") and PARTIAL in left.name:
             left.unlink(missing_ok=True)

@@ -1,14 +1,14 @@
-"""Names in MLflow's filter language, which knows quotes and no way to escape one."""
+"""Conditions in MLflow's filter language, which has quotes but no way to escape one."""
 
 from __future__ import annotations
 
 
-def named(field: str, value: str) -> str | None:
-    """The condition that a field has a value; None where the language has no way to write the value.
+def equals(field: str, value: str) -> str | None:
+    """The condition that a field equals a value; None if the language cannot express the value.
 
-    Whoever gets None asks without the condition, and looks at the answers.
+    On None the caller searches without the condition and filters the results itself.
     """
-    if value.endswith("\\"):  # its parser may take that for an escape, though it knows none
+    if value.endswith("\\"):  # its parser may read that as an escape
         return None
     for quote in ("'", '"'):
         if quote not in value:
@@ -16,6 +16,6 @@ def named(field: str, value: str) -> str | None:
     return None
 
 
-def both(*conditions: str | None) -> str | None:
-    """The conditions joined, without those that are none."""
+def all_of(*conditions: str | None) -> str | None:
+    """The conditions joined by `and`; None if there is none."""
     return " and ".join(condition for condition in conditions if condition) or None

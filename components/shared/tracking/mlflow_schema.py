@@ -1,7 +1,7 @@
-"""The schema of MLflow's database: which one the installed MLflow needs, and a new file that has it.
+"""The schema of MLflow's database: the revision that the installed MLflow needs, and how a new file gets it.
 
-MLflow gets to its schema by some sixty migrations, which take seconds. What they lead to ships with the project, as
-`mlflow_schema.sql`; where another version of MLflow needs another schema, the migrations run.
+MLflow builds its schema by some sixty migrations, which take seconds. The project ships their result as
+`mlflow_schema.sql`; if the installed MLflow needs another schema, the migrations run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from components.shared.base.failure import Failure
 from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.local_address import sqlite_address
 
-BUSY = 20.0  # seconds that another process may hold the database, as long as MLflow itself waits
+BUSY = 20.0  # seconds to wait for another process that holds the database, as MLflow does
 _TEMPLATE = Path(__file__).with_suffix(".sql")
 _HEADER = re.compile(r"-- MLflow (?P<mlflow>\S+), revision (?P<revision>\w+)")
 _TABLE = re.compile(r'^CREATE TABLE "?(\w+)', re.MULTILINE)
@@ -32,10 +32,10 @@ _TABLE = re.compile(r'^CREATE TABLE "?(\w+)', re.MULTILINE)
 
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a database that exists; a transaction that the block begins is committed at its end.
+    """A connection to an existing database; a transaction of the block is committed at its end.
 
     Raises:
-        Failure: SQLite refuses.
+        Failure: SQLite reports an error.
     """
     connection = None
     try:
@@ -69,10 +69,10 @@ def tables() -> frozenset[str]:
 
 
 def schema_failure(revision: str | None, where: str, *, empty: bool = False) -> Failure:
-    """A database of another MLflow: a later one is never upgraded, an earlier one can be.
+    """The failure for a database of another MLflow: only one of an earlier MLflow can be upgraded.
 
     Args:
-        revision: of the schema that was found.
+        revision: the revision of its schema, or None.
         where: the path of the file, or the address of the database.
         empty: whether nothing was recorded in it.
     """
@@ -92,7 +92,7 @@ def schema_failure(revision: str | None, where: str, *, empty: bool = False) -> 
 
 
 def create_tables(path: Path) -> None:
-    """Fills an empty file with the schema that the installed MLflow needs.
+    """Creates the tables that the installed MLflow needs in an empty file.
 
     Raises:
         Failure: the disk is full.
@@ -105,12 +105,12 @@ def create_tables(path: Path) -> None:
 
 
 def migrate(path: Path) -> None:
-    """Fills an empty file by the migrations of the installed MLflow.
+    """Creates the tables in an empty file by the migrations of the installed MLflow.
 
     Raises:
         Failure: the disk is full.
     """
-    # MLflow has no public call for this that closes the file again.
+    # MLflow has no public function for this that closes the file again.
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -124,7 +124,7 @@ def migrate(path: Path) -> None:
 
 
 def write_template(target: Path = _TEMPLATE) -> None:
-    """Writes the schema that the migrations of the installed MLflow lead to."""
+    """Writes the schema that results from the migrations of the installed MLflow."""
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "mlflow.db"
         made.touch()

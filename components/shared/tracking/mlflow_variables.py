@@ -1,4 +1,4 @@
-"""The variables that MLflow reads, looked at before it does: it raises a ValueError wherever it happens to need one."""
+"""Checks the environment variables of MLflow, because MLflow raises a ValueError only where it uses a wrong one."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.base.address import is_web_address
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
 _TEXTS = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"}
-# They travel in a header.
+# They are sent in a header.
 _CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _RANGES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": Range(1, 3600),
@@ -29,17 +29,17 @@ _HOSTED = ("databricks",)
 
 
 def check_mlflow_variables(environment: Mapping[str, str] | None = None) -> None:
-    """Looks at the variables that MLflow takes for granted.
+    """Checks the variables that MLflow uses without a check.
 
     Raises:
-        Failure: one cannot be used. It names the variable, and never shows a credential.
+        Failure: a variable cannot be used. The message names the variable and never contains a credential.
     """
     given = os.environ if environment is None else environment
     for name in _CREDENTIALS:
         if re.search(r"[\x00-\x1f\x7f]|^\s|\s$", given.get(name, "")):
-            raise _wrong(
+            raise variable_failure(
                 f"{name} holds a line break, or a blank at an end",
-                "set it without that; a Secret that is made of a file often ends with a line break",
+                "remove that character; a Secret that was made from a file often ends with a line break",
                 ExitCode.UNAUTHORISED,
             )
     named = {name for name in given if name.startswith("MLFLOW_")} - _TEXTS - set(_CREDENTIALS)
@@ -47,12 +47,12 @@ def check_mlflow_variables(environment: Mapping[str, str] | None = None) -> None
         return
     level = given.get("MLFLOW_LOGGING_LEVEL")
     if level and not isinstance(logging.getLevelName(level.upper()), int):
-        raise _wrong(
+        raise variable_failure(
             f"MLFLOW_LOGGING_LEVEL is {safe_repr(level)}", "set it to DEBUG, INFO, WARNING or ERROR, or unset it"
         )
     pool = given.get("MLFLOW_SQLALCHEMYSTORE_POOLCLASS")
     if pool and pool not in _POOLS:
-        raise _wrong(
+        raise variable_failure(
             f"MLFLOW_SQLALCHEMYSTORE_POOLCLASS is {safe_repr(pool)}",
             f"set it to one of {', '.join(_POOLS)}, or unset it",
         )
@@ -62,10 +62,10 @@ def check_mlflow_variables(environment: Mapping[str, str] | None = None) -> None
 
 
 def check_address(uri: str) -> None:
-    """Looks at what should be the address of a tracking server or of a database.
+    """Checks the address of a tracking server or database.
 
     Raises:
-        Failure: MLflow records nothing at such an address.
+        Failure: MLflow cannot record at this address.
     """
     scheme = uri.partition(":")[0]
     if scheme in ("http", "https"):
@@ -85,7 +85,9 @@ def check_address(uri: str) -> None:
 def _check_type(variable: Any, value: str) -> None:
     if variable.type is bool:
         if value.lower() not in ("true", "false", "1", "0"):
-            raise _wrong(f"{variable.name} must be true or false, got {safe_repr(value)}", "set it so, or unset it")
+            raise variable_failure(
+                f"{variable.name} must be true or false, got {safe_repr(value)}", "set it to true or false, or unset it"
+            )
     elif variable.type in (int, float):
         limit = _RANGES.get(variable.name)
         try:
@@ -95,12 +97,12 @@ def _check_type(variable: Any, value: str) -> None:
             kind = "whole number" if variable.type is int else "number"
             problem = f"must be a {kind}{f' {limit}' if limit else ''}, got {safe_repr(value)}"
         if problem:
-            raise _wrong(f"{variable.name} {problem}", "set it to such a number, or unset it")
+            raise variable_failure(f"{variable.name} {problem}", "set it to a number in this range, or unset it")
 
 
 @cache
 def _typed_variables() -> tuple[Any, ...]:
-    """What MLflow itself says of its variables, without MLflow: an import of it may already fail by one of them."""
+    """MLflow's definitions of its variables, read without `import mlflow`, which a wrong variable may make fail."""
     return tuple(_read_variables())
 
 
@@ -118,7 +120,3 @@ def _read_variables() -> Iterator[Any]:
         for value in vars(module).values():
             if hasattr(value, "name") and hasattr(value, "type"):
                 yield value
-
-
-def _wrong(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
-    return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)

@@ -1,7 +1,7 @@
-"""What the registry is asked by several steps and by the command, and the names of the tags that answer.
+"""Queries to the registry that several steps and commands share, and the names of the tags.
 
-The registry is the truth about versions. A version carries its numbers and its lineage as tags, since MLflow's REST
-answers leave the metrics of a version empty; its evaluation is an artifact of its run.
+The registry is the source of truth about versions. A version has its metrics and its lineage as tags, because the REST
+API of MLflow returns no metrics of a version; its evaluation is an artifact of its run.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.tracking.mlflow_filter import both, named
+from components.shared.tracking.mlflow_filter import all_of, equals
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 
-# Tags of runs and of versions. What a run decided and came to:
+# Tags of runs and of versions. The decision and the result of a run:
 DECISION = "wikigpt.decision"
 DECISION_REASON = "wikigpt.decision_reason"
 MODEL_VERSION = "wikigpt.model_version"
 CHECKPOINT = "wikigpt.checkpoint"
-# What the gate said of a version, on the version and on its run:
+# The verdict of the gate, on the version and on its run:
 VERDICT = "wikigpt.verdict"
 REASON = "wikigpt.reason"
-# What a version was made of, and what became of it:
+# The lineage of a version, and its later state:
 REUSE_KEY = "wikigpt.reuse_key"
 TOKENS_KEY = "wikigpt.tokens_key"
-FINGERPRINT = "wikigpt.fingerprint"  # what versions of schema 1 have in place of a reuse key
+FINGERPRINT = "wikigpt.fingerprint"  # the tag that versions of schema 1 have instead of a reuse key
 DATASET_DIGEST = "wikigpt.dataset_digest"
 TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
-WEIGHTS_DIGEST = "wikigpt.weights_digest"  # the identity of a version: its numbers are those of these weights
+WEIGHTS_DIGEST = "wikigpt.weights_digest"  # the identity of a version, to which its metrics belong
 NUMERICS = "wikigpt.numerics"
 REPEATS = "wikigpt.repeats"  # the version that has the same reuse key and other weights
 CORPUS = "wikigpt.corpus"
 CORPUS_SOURCE = "wikigpt.corpus_source"  # its address, without credentials
 COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
-REGISTERED = "wikigpt.registered"  # the last thing that a version is given
+REGISTERED = "wikigpt.registered"  # set last, when a version is complete
 EVALUATION_RUN = "wikigpt.evaluation_run"
 CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"
-# Of a registered model: the version that we saw as champion last. Where the alias stands on another one, a person put
-# it there by a click, and this is the champion before.
+# On a registered model: the last champion that this project set or saw. If the alias is on another version, a person
+# moved it in the UI, and this is the previous champion.
 LAST_CHAMPION = "wikigpt.last_champion"
 SCHEMA = "wikigpt.schema"
-SCHEMA_VERSION = "2"  # 1 had a fingerprint for an identity, and an evaluation for each run
+SCHEMA_VERSION = "2"  # schema 1 had a fingerprint as identity and one evaluation for each run
 
-MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the headlines of an evaluation
+MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the main metrics of an evaluation
 
 SETTINGS_FILE = "settings.json"
 _EVALUATION_FOLDER = "evaluation"
@@ -60,24 +60,24 @@ _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 
 
 def score_tag(split: str, measure: str) -> str:
-    """The tag with a number of the evaluation, by the protocol of the gate."""
+    """The tag of a metric of the evaluation by the protocol of the gate."""
     return f"wikigpt.{split}.{measure}"
 
 
 def param_text(value: Any) -> str:
-    """A value as a parameter of a logged model, which MLflow cuts off at 500 characters."""
+    """A value as a parameter of a logged model, which MLflow limits to 500 characters."""
     return str(value)[:500]
 
 
 def versions(client: MlflowClient, model: str, *, where: str = "") -> list[ModelVersion]:
-    """The versions of a registered model, newest first; none where it does not exist.
+    """The versions of a registered model, newest first; empty if the model does not exist.
 
     Args:
-        client: of the registry.
+        client: the MLflow client.
         model: the name of the registered model.
-        where: a further condition of MLflow's filter language.
+        where: a further condition in MLflow's filter language.
     """
-    condition = both(named("name", model), where)
+    condition = all_of(equals("name", model), where)
     found: list[ModelVersion] = []
     token = None
     while True:
@@ -88,36 +88,36 @@ def versions(client: MlflowClient, model: str, *, where: str = "") -> list[Model
 
 
 def version_of(client: MlflowClient, model: str, weights_digest: str) -> ModelVersion | None:
-    """The version that has these weights; of several, one that is registered to its end, else the first."""
+    """The version with these weights: the first complete one, else the first."""
     return next(iter(versions_of(client, model, weights_digest)), None)
 
 
 def versions_of(client: MlflowClient, model: str, weights_digest: str) -> list[ModelVersion]:
-    """All versions that have these weights, the one that counts first; there are more only where a run lost a lock."""
+    """All versions with these weights, complete ones first. There are several only if a run lost its lock."""
     found = versions(client, model, where=f"tags.`{WEIGHTS_DIGEST}`='{weights_digest}'")[::-1]
     return sorted(found, key=lambda version: not is_complete(version))
 
 
 def versions_of_request(client: MlflowClient, model: str, reuse_key: str) -> list[ModelVersion]:
-    """The versions that were made of a reuse key, the first one first."""
+    """The versions with a reuse key, oldest first."""
     return versions(client, model, where=f"tags.`{REUSE_KEY}`='{reuse_key}'")[::-1]
 
 
 def is_complete(version: ModelVersion) -> bool:
-    """Whether a version was registered to its end, card and alias included."""
+    """Whether the registration of a version was completed, including its card and alias."""
     return REGISTERED in version.tags
 
 
 def reuse_key_of(version: ModelVersion) -> str:
-    """What a version was asked for by; "" for one that is not of this project."""
+    """The reuse key of a version, or its fingerprint; "" for a version of another project."""
     return version.tags.get(REUSE_KEY) or version.tags.get(FINGERPRINT, "")
 
 
 def version_with_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
-    """The version that an alias stands on, or None.
+    """The version that has an alias, or None.
 
-    With MLflow's basic auth a user who is no administrator is refused an alias of a model that does not exist, which
-    that user may make. Only a model that exists can be out of reach.
+    MLflow's basic auth answers 403 to a user who is no administrator if the model does not exist, although that user
+    may create it. A 403 is therefore a refusal only if the model exists.
     """
     from mlflow.exceptions import MlflowException
 
@@ -140,16 +140,17 @@ def _exists(client: MlflowClient, model: str) -> bool:
 
 
 def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
-    """The evaluation that a version was judged by, or None where it is gone."""
+    """The evaluation by which the gate judged a version, or None if it was deleted."""
     run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
     weights = version.tags.get(WEIGHTS_DIGEST, "")
-    # Versions of schema 1 share one folder with every other model that their run made, so whoever compares them must
-    # look at the digest inside.
-    return _kept(client, run, evaluation_folder(weights)) or _kept(client, run, _EVALUATION_FOLDER)
+    # In schema 1 all models of a run share one folder, so a caller must check the weights digest in the evaluation.
+    return _read_evaluation(client, run, evaluation_folder(weights)) or _read_evaluation(
+        client, run, _EVALUATION_FOLDER
+    )
 
 
-def keep_evaluation(client: MlflowClient, run: str, weights_digest: str, files: dict[str, Path]) -> None:
-    """Logs the files of an evaluation of some weights, by the names they shall have, where `evaluation_of` looks."""
+def log_evaluation(client: MlflowClient, run: str, weights_digest: str, files: dict[str, Path]) -> None:
+    """Logs the files of an evaluation, by their names as artifacts, to the folder from which `evaluation_of` reads."""
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files.items():
             shutil.copyfile(path, Path(folder) / name)
@@ -157,11 +158,11 @@ def keep_evaluation(client: MlflowClient, run: str, weights_digest: str, files: 
 
 
 def evaluation_folder(weights_digest: str) -> str:
-    """The artifacts of a run that hold an evaluation; a run that trains twice keeps each model's apart."""
+    """The artifact folder of an evaluation; it is named by the weights because a retried run may train two models."""
     return f"{_EVALUATION_FOLDER}/{weights_digest}"
 
 
-def _kept(client: MlflowClient, run: str, folder: str) -> dict[str, Any] | None:
+def _read_evaluation(client: MlflowClient, run: str, folder: str) -> dict[str, Any] | None:
     from mlflow.exceptions import MlflowException
 
     with tempfile.TemporaryDirectory() as scratch:

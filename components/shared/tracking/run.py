@@ -1,6 +1,6 @@
-"""The MLflow run of a pipeline run: found by tag or made, never started twice, whatever is retried.
+"""The MLflow run of a pipeline run: it is found by a tag or created, and retries of a step use the same one.
 
-Everything goes through `MlflowClient`: the fluent API would flip a finished run back to RUNNING.
+This module uses only `MlflowClient`, because the fluent API would set a finished run back to RUNNING.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from components.shared.base.redact import redact, redact_values
 from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.local_address import folder_address, sqlite_path
 from components.shared.tracking.mlflow_database import ARTIFACTS, prepare_database
+from components.shared.tracking.mlflow_filter import equals
 from components.shared.tracking.mlflow_schema import schema_failure
 from components.shared.tracking.mlflow_variables import check_address, check_mlflow_variables
 
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "wikigpt"
 PIPELINE_RUN_TAG = "wikigpt.pipeline_run"
 INJECTED_RUN_TAG = "wikigpt.kfp_mlflow_run"
-PATIENCE = 60.0  # seconds that a step waits for an MLflow that does not answer; a server restarts in less
+PATIENCE = 60.0  # seconds that a step waits for an MLflow that does not answer; a restart of the server takes less
 _PARAM_BATCH = 100
-# MLflow's variables, and the ones that a placed pipeline sets in their stead.
+# MLflow's variables, and those that a compiled pipeline sets instead of them.
 OWN_VARIABLES = {
     "MLFLOW_TRACKING_URI": "WIKIGPT_MLFLOW_TRACKING_URI",
     "MLFLOW_TRACKING_USERNAME": "WIKIGPT_MLFLOW_TRACKING_USERNAME",
@@ -41,22 +42,22 @@ OWN_VARIABLES = {
 
 
 class Tracking:
-    """One MLflow run, written to by every step of a pipeline run."""
+    """The MLflow run to which every step of a pipeline run writes."""
 
     def __init__(self, client: MlflowClient, run_id: str):
         self.client, self.run_id = client, run_id
 
     @classmethod
     def open(cls, pipeline_run: str, *, uri: str | None = None, patience: float | None = None) -> Tracking:
-        """Finds the MLflow run of a pipeline run by its tag, or makes it: one, whatever is retried or injected.
+        """Finds the MLflow run of a pipeline run by its tag, or creates it.
 
         Args:
-            pipeline_run: the identity of the pipeline run, kept as a tag.
+            pipeline_run: the id of the pipeline run, which is kept as a tag.
             uri: the tracking server or database; by default MLflow's own `MLFLOW_TRACKING_URI`.
             patience: see `connect`; by default `PATIENCE`.
 
         Raises:
-            Failure: MLflow cannot be reached or refuses.
+            Failure: MLflow cannot be reached or reports an error.
         """
         client = connect(uri, patience=PATIENCE if patience is None else patience)
         with translate_mlflow_errors(client):
@@ -67,11 +68,11 @@ class Tracking:
             return cls(client, client.create_run(experiment, tags=tags, run_name=pipeline_run).info.run_id)
 
     def address(self, artifact: str) -> str:
-        """Where an artifact of the run is found in MLflow."""
+        """The address of an artifact of the run in MLflow."""
         return f"runs:/{self.run_id}/{artifact}"
 
     def params(self, params: dict[str, Any]) -> None:
-        """Logs parameters; one that a retry changed is kept as it was first logged, since MLflow refuses another."""
+        """Logs parameters. A parameter that exists keeps its first value, because MLflow refuses another one."""
         from mlflow.entities import Param
 
         known = self.client.get_run(self.run_id).data.params
@@ -102,11 +103,11 @@ class Tracking:
 
 
 def use_own_variables() -> None:
-    """Gives MLflow the address and the credentials that the pipeline was placed with.
+    """Sets MLflow's variables to the address and credentials that the pipeline was compiled with.
 
-    They come in variables of our own: Kubeflow Pipelines' MLflow plugin may inject MLflow's variables into every step
-    (KEP-12862), and a variable that both set makes a pod that Kubernetes refuses. The run that it injects belongs to
-    one task, see `_link_to_injected_run`; `MLFLOW_WORKSPACE` is read by MLflow itself and stays.
+    The pipeline passes them in variables of its own: the MLflow plugin of Kubeflow Pipelines may inject MLflow's
+    variables into every step (KEP-12862), and Kubernetes refuses a pod in which both set the same variable. The
+    injected run belongs to one task, see `_link_to_injected_run`. `MLFLOW_WORKSPACE` is kept: MLflow itself reads it.
     """
     if not os.environ.get(OWN_VARIABLES["MLFLOW_TRACKING_URI"]):
         return
@@ -121,11 +122,12 @@ def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
     """A client of the tracking server or database, after a server has answered.
 
     Args:
-        uri: of the server or database.
-        patience: seconds for which a server that does not answer is asked again.
+        uri: the address of the server or database.
+        patience: seconds for which the request is retried while the server does not answer.
 
     Raises:
-        Failure: nothing answers there, it refuses, the database is of another MLflow, or a variable of MLflow is wrong.
+        Failure: the server does not answer or refuses access, the database belongs to another version of MLflow, or a
+            variable of MLflow is wrong.
     """
     check_mlflow_variables()
     from mlflow import MlflowClient, get_tracking_uri
@@ -145,7 +147,7 @@ def connect(uri: str | None = None, *, patience: float = 0.0) -> MlflowClient:
         attempts(_probe_database, uri)
     if path := sqlite_path(uri):
         prepare_database(path)
-    # It would print a traceback of what is raised all the same.
+    # MLflow would also log the traceback of an error that it raises.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     with _connecting(uri):
         return MlflowClient(tracking_uri=uri)
@@ -163,19 +165,25 @@ def _connecting(uri: str) -> Iterator[None]:
             exit_code=ExitCode.USAGE,
         ) from error
     except Exception as error:
-        if failure := translated(error, uri):
+        if failure := mlflow_failure(error, uri):
             raise failure from error
         raise
 
 
 def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | None:
     """The id of the MLflow run of a pipeline run, or None."""
-    runs = client.search_runs([experiment], f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline_run}'", max_results=1)
-    return runs[0].info.run_id if runs else None
+    condition, token = equals(f"tags.`{PIPELINE_RUN_TAG}`", pipeline_run), None
+    while True:
+        page = client.search_runs([experiment], condition or "", page_token=token)
+        for run in page:
+            if run.data.tags.get(PIPELINE_RUN_TAG) == pipeline_run:
+                return run.info.run_id
+        if not (token := page.token):
+            return None
 
 
-class translate_mlflow_errors:  # noqa: N801 -- a context manager, named as it reads
-    """Turns what MLflow raises inside the block into one sentence."""
+class translate_mlflow_errors:  # noqa: N801 -- a context manager
+    """Translates what MLflow raises inside the block into a `Failure`."""
 
     def __init__(self, client: MlflowClient):
         self.where = client.tracking_uri
@@ -184,22 +192,22 @@ class translate_mlflow_errors:  # noqa: N801 -- a context manager, named as it r
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and (failure := translated(error, self.where)):
+        if isinstance(error, Exception) and (failure := mlflow_failure(error, self.where)):
             raise failure from error
 
 
-def translated(error: Exception, where: str) -> Failure | None:
-    """The sentence for what MLflow or its database raised; None for any other error.
+def mlflow_failure(error: Exception, where: str) -> Failure | None:
+    """The failure for an error of MLflow or its database; None for any other error.
 
     Args:
-        error: of `mlflow`, `sqlalchemy`, `alembic` or `sqlite3`.
+        error: an exception of `mlflow`, `sqlalchemy`, `alembic` or `sqlite3`.
         where: the address of the server or database.
     """
     from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    # MLflow hands an error of its database on by its text alone.
+    # MLflow wraps an error of its database, which is the cause.
     cause = error.__cause__ if isinstance(error, MlflowException) else error
     if isinstance(cause, (SQLAlchemyError, sqlite3.Error)):
         return database_failure(cause, str(sqlite_path(where) or where))
@@ -209,20 +217,20 @@ def translated(error: Exception, where: str) -> Failure | None:
         return Failure(
             f"The database has no schema of MLflow: {redact(str(error))}",
             where=str(sqlite_path(where) or where),
-            remedy="bring it back from a backup, or choose another home or database",
+            remedy="restore it from a backup, or choose another home or database",
         )
     if isinstance(error, MlflowException):
         refused = error.get_http_status_code() in (401, 403)
-        return _refused(where, str(error)) if refused else _answered(where, error)
+        return _refused(where, str(error)) if refused else _error_of(where, error)
     return None
 
 
-def settings_for_the_record(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a run without what is secret: the notice, and the credentials in addresses."""
+def loggable_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run without secrets: without the section `notify` and the credentials in addresses."""
     return {section: redact_values(values) for section, values in settings.items() if section != "notify"}
 
 
-def _answered(uri: str, error: Exception) -> Failure:
+def _error_of(uri: str, error: Exception) -> Failure:
     message = str(error).splitlines()[0][:300]
     if found := re.search(r"out-of-date database schema \(found version (\w+), but expected \w+\)", message):
         return schema_failure(None if found[1] == "None" else found[1], uri)
@@ -230,20 +238,20 @@ def _answered(uri: str, error: Exception) -> Failure:
         return Failure(
             "The database lacks tables of MLflow",
             where=str(sqlite_path(uri) or uri),
-            remedy="bring it back from a backup, or choose another home or database",
+            remedy="restore it from a backup, or choose another home or database",
         )
     return Failure(
         f"MLflow answered: {message}",
         where=uri,
-        remedy="fix what it says, or MLFLOW_TRACKING_URI, and run again",
+        remedy="correct what the message names, or MLFLOW_TRACKING_URI, and run again",
     )
 
 
 def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, str]:
-    """Tags that set our run below the run that Kubeflow Pipelines made for this pipeline run, where it made one.
+    """Tags that nest our run below the run that Kubeflow Pipelines created for this pipeline run, if it did.
 
-    It injects the run of one task, whose parent is that of the pipeline run. In another experiment, or on another
-    server, a parent would not be found: there our run only names it.
+    Kubeflow Pipelines injects the run of one task, whose parent is the run of the pipeline run. MLflow finds no parent
+    in another experiment or on another server; in that case a tag only names it.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -256,8 +264,8 @@ def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, st
     except MlflowException:
         return {INJECTED_RUN_TAG: injected}
     parent = task.data.tags.get(MLFLOW_PARENT_RUN_ID, injected)
-    beside = task.info.experiment_id == experiment
-    return {INJECTED_RUN_TAG: parent} | ({MLFLOW_PARENT_RUN_ID: parent} if beside else {})
+    same_experiment = task.info.experiment_id == experiment
+    return {INJECTED_RUN_TAG: parent} | ({MLFLOW_PARENT_RUN_ID: parent} if same_experiment else {})
 
 
 def _experiment(client: MlflowClient) -> str:
@@ -268,8 +276,8 @@ def _experiment(client: MlflowClient) -> str:
     known = client.get_experiment_by_name(name)
     if known is None:
         try:
-            return client.create_experiment(name, artifact_location=_artifacts_beside(client.tracking_uri))
-        except MlflowException:  # another run made it between the two calls
+            return client.create_experiment(name, artifact_location=_artifact_location(client.tracking_uri))
+        except MlflowException:  # another run created it between the two calls
             if (known := client.get_experiment_by_name(name)) is None:
                 raise
     if known.lifecycle_stage == LifecycleStage.DELETED:
@@ -278,7 +286,7 @@ def _experiment(client: MlflowClient) -> str:
 
 
 def _restore(client: MlflowClient, experiment: str, name: str) -> None:
-    """Undoes the deletion of an experiment, which keeps its name: no run could be recorded in it, nor beside it."""
+    """Restores a deleted experiment, which still reserves its name: without it no run could be recorded."""
     from mlflow.entities import LifecycleStage
     from mlflow.exceptions import MlflowException
 
@@ -295,8 +303,8 @@ def _restore(client: MlflowClient, experiment: str, name: str) -> None:
     )
 
 
-def _artifacts_beside(uri: str) -> str | None:
-    """Where artifacts go without a server: beside the SQLite file, not in whatever folder the command ran in."""
+def _artifact_location(uri: str) -> str | None:
+    """The artifact location without a server: beside the SQLite file, instead of the current folder of the command."""
     path = sqlite_path(uri)
     return folder_address(path.resolve().parent / ARTIFACTS) if path else None
 

@@ -8,7 +8,7 @@ import pytest
 
 from components.download.run import run
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import keep_model
+from components.shared.reuse.trained import publish_model
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import read_manifest, write_manifest
@@ -26,7 +26,7 @@ def keep(store, folder, reuse_key, weights="weights") -> str:
     """Publishes a model as the step that trains does; its digest."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(weights)
-    return keep_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
+    return publish_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
 
 
 def register(client, model, reuse_key) -> str:

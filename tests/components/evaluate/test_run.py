@@ -16,7 +16,7 @@ from components.evaluate.model import load_model
 from components.evaluate.run import Evaluated, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import keep_model, weights_digest
+from components.shared.reuse.trained import publish_model, weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
@@ -179,7 +179,7 @@ def test_a_repetition_with_other_weights_leaves_the_champions_model_and_scores(b
     store = Step("evaluate", "r", {}).store
     champion, again = bench.model(seed=1), bench.model(seed=2)
     for model in (champion, again):
-        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+        publish_model(store, model, read_manifest(model, "model"), "k" * 32)
     bench.run(champion, "one")
     crown(client, weights_of(champion))
     (name,) = store.names("evaluation")
@@ -202,7 +202,7 @@ def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_repla
     store = Step("evaluate", "r", {}).store
     champion, again = bench.model(seed=1), bench.model(seed=2)
     for model in (champion, again):
-        keep_model(store, model, read_manifest(model, "model"), "k" * 32)
+        publish_model(store, model, read_manifest(model, "model"), "k" * 32)
     crown(client, weights_of(champion))
     bench.run(again, "one")
     bench.run(champion, "two")
@@ -223,7 +223,7 @@ def test_a_champion_is_not_compared_with_itself(bench, client):
     crown(client, weights_of(model))
     evaluated = bench.run(model, "one")
     assert evaluated.recommendation == "keep"
-    assert bench.evaluation("one")["verdict"]["reason"] == "The champion has these very weights."
+    assert bench.evaluation("one")["verdict"]["reason"] == "The champion has the same weights."
 
 
 def test_a_broken_model_is_invalid_and_still_reported(bench):

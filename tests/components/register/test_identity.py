@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.reuse.trained import keep_model, weights_digest
+from components.shared.reuse.trained import publish_model, weights_digest
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
@@ -53,7 +53,7 @@ def first(client: MlflowClient, objects: Store, hugging_face_folder: Path, tmp_p
 def publish(store: Store, folders: Folders) -> None:
     """Puts model and evaluation into the store, as the steps before do."""
     model = read_manifest(folders.model, "model")
-    digest = keep_model(store, folders.model, model, folders.reuse_key)
+    digest = publish_model(store, folders.model, model, folders.reuse_key)
     store.publish(folders.evaluation, "evaluation", f"{digest}/{'e' * 16}")
 
 
@@ -199,7 +199,7 @@ def test_an_evaluation_that_does_not_say_its_weights_is_compared_with_nothing(
     register(make_step("run-2"), other(first, tmp_path / "again", nll_per_word=4.0))
     tags = client.get_model_version(NAME, "2").tags
     assert tags[registry.VERDICT] == "incomparable"
-    assert "not on record which weights they were measured on" in tags[registry.REASON]
+    assert "the weights that they were measured on were not recorded" in tags[registry.REASON]
 
 
 @pytest.mark.parametrize("number", [3, 9])

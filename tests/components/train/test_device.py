@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.device import precision_by_capability
+from components.shared.model.hardware import precision_by_capability
 from components.train.device import choose_device, count_processes, precision_of, prepare, remark_on_precision
 from tests.components.train.conftest import tiny
 

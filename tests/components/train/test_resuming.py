@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from components.shared.base.failure import ExitCode, Failure, Interrupted
-from components.shared.reuse.trained import fetch_model, fetch_same, made_by, weights_digest
+from components.shared.reuse.trained import fetch_model, fetch_result, training_results, weights_digest
 from components.shared.reuse.training_lock import training_lock, trainings
 from components.shared.runtime.liveness import heartbeat
 from components.shared.runtime.step import Step
@@ -218,7 +218,7 @@ def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(
     assert '"done": 1, "total": 8' in capsys.readouterr().out
     run(tiny_step("run-3", every=None), FINGERPRINT, tokens_dir, here / "third")
     assert '{"event": "reused"' in capsys.readouterr().out
-    assert len(list(made_by(step.store, FINGERPRINT))) == 2
+    assert len(list(training_results(step.store, FINGERPRINT))) == 2
 
 
 def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
@@ -233,9 +233,9 @@ def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
     assert "not bit-exact, as numerics differ: processor: " in capsys.readouterr().out
     model = read_manifest(here / "model", "model")
     assert model.metadata["numerics_changed"]
-    (made,) = made_by(step.store, FINGERPRINT)
+    (made,) = training_results(step.store, FINGERPRINT)
     assert made.weights_digest == weights_digest(model)
-    assert fetch_same(step.store, FINGERPRINT, model.metadata["numerics"], here / "fetched") is None
+    assert fetch_result(step.store, FINGERPRINT, model.metadata["numerics"], here / "fetched") is None
     assert fetch_model(step.store, made.weights_digest, here / "fetched") == model
     for name in step.store.names("checkpoint"):
         kept = step.store.peek("checkpoint", name)
@@ -283,7 +283,7 @@ def test_a_run_that_lost_the_lock_stops_at_its_next_checkpoint(here: Path, token
 
     thread = threading.Thread(target=take_over)
     thread.start()
-    with pytest.raises(Failure, match="This run was taken for dead, and the run other is training exactly this"):
+    with pytest.raises(Failure, match="This run was declared dead, and the run other is training exactly this"):
         run(step, FINGERPRINT, tokens_dir, here / "model")
     thread.join()
     assert list(trainings(step.store)) == [(FINGERPRINT, "other")]

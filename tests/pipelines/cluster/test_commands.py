@@ -52,7 +52,7 @@ def test_a_cancel_that_takes_long_says_how_to_close_the_run_later(wikigpt, stand
     run_id = wikigpt("submit", "-p", "quick", "--image", IMAGE)[1].strip()
     first, second = wikigpt("cancel", run_id)[2].splitlines()
     assert first == f"{run_id}: cancelling"
-    assert f"`wikigpt cancel {run_id} --wait` closes what it leaves" in second
+    assert f"`wikigpt cancel {run_id} --wait` ends its heartbeat and its MLflow run" in second
 
 
 @pytest.mark.slow

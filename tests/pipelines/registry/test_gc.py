@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import keep_model, made_by
+from components.shared.reuse.trained import publish_model, training_results
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
@@ -120,13 +120,13 @@ def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_thei
     assert {weights, worked_on} <= set(store.names("model"))
     assert lost not in store.names("model")
     assert {f"{weights}/k"} <= set(store.names("evaluation")) and tokens in store.names("tokens")
-    assert [made.reuse_key for made in made_by(store)] == ["worked on"]
+    assert [made.reuse_key for made in training_results(store)] == ["worked on"]
 
 
 def keep(store: Store, folder: Path, reuse_key: str) -> str:
     folder.mkdir()
     (folder / "model.safetensors").write_text(reuse_key)
-    return keep_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
+    return publish_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
 
 
 def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_version(

@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 
 from components.register.promotion import ANNOUNCED
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import keep_model
+from components.shared.reuse.trained import publish_model
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
@@ -140,7 +140,7 @@ def fill(store: Store, client: MlflowClient, root: Path, seed: int) -> None:
         folder = root / f"{seed}" / f"model-{number}"
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text(f"{number} {seed}")
-        keep_model(store, folder, write_manifest(folder, "model", {"numerics": {}}), f"reuse key {number}")
+        publish_model(store, folder, write_manifest(folder, "model", {"numerics": {}}), f"reuse key {number}")
     for run in draw.sample(["night-1", "night-2", "night-3"], draw.randint(0, 3)):
         end_heartbeat(store, run)
     if draw.random() < 0.5:

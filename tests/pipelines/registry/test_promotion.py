@@ -157,7 +157,7 @@ def test_a_command_whose_lock_was_taken_over_writes_no_more(client: MlflowClient
             replace(model_lock(store, NAME), alive=lambda owner: False).acquire("night-2")
 
     client.set_model_version_tag = asleep  # type: ignore[method-assign]
-    with pytest.raises(Failure, match="taken for dead, and the run night-2 is changing the versions"):
+    with pytest.raises(Failure, match="declared dead, and the run night-2 is changing the versions"):
         promote(client, "2", reason="now", store=store)
     assert (champion(client), len(calls)) == ("1", 1)
 
@@ -207,7 +207,7 @@ def test_the_commands_lock_the_model_in_the_store_of_the_home(
 
 @pytest.mark.parametrize(
     ("store", "why"),
-    [(None, "no --store or WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
+    [(None, "neither --store nor WIKIGPT_STORE"), ("s3://bucket/x", "Object storage cannot be reached")],
     ids=["no store", "a store that is away"],
 )
 def test_without_a_store_the_commands_do_their_work_and_say_that_nothing_was_locked(

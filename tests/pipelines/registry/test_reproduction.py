@@ -63,7 +63,7 @@ def test_equal_weights_are_identical_and_others_are_not(client: MlflowClient, ma
 def test_a_training_that_was_resumed_elsewhere_proves_nothing(client: MlflowClient, made: Folders) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
     model = read_manifest(made.model, "model")
-    with pytest.raises(Failure, match="resumed with other numerics than it began with"):
+    with pytest.raises(Failure, match="resumed with other numerics than it started with"):
         compare(lineage, replace(model, metadata={**model.metadata, "numerics_changed": True}))
 
 

@@ -9,7 +9,7 @@ from components.shared.base.events import emit, parse
 from components.shared.base.failure import Failure
 from components.shared.base.redact import HIDDEN, find_secret, redact
 from components.shared.runtime.secrets import fill_in_secrets, move_out_secrets
-from components.shared.tracking.run import settings_for_the_record
+from components.shared.tracking.run import loggable_settings
 
 SIGNED = "https://b.s3.amazonaws.com/a.zip?versionId=7&X-Amz-Credential=AK&X-Amz-Signature=5f3c&X-Amz-Expires=60"
 
@@ -122,6 +122,6 @@ def test_the_record_of_settings_has_no_secrets() -> None:
         "download": {"corpus": SIGNED, "force": False},
         "notify": {"webhook": "https://x/y"},
     }
-    recorded = settings_for_the_record(settings)
+    recorded = loggable_settings(settings)
     assert recorded.keys() == {"profile", "download"}
     assert "5f3c" not in str(recorded) and recorded["download"]["force"] is False

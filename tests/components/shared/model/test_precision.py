@@ -11,10 +11,17 @@ import torch
 
 from components.evaluate.model import numerics_of
 from components.evaluate.settings import EvaluateSettings
-from components.shared.model import machine
-from components.shared.model.device import gpus_without_bfloat16, precision_by_capability
-from components.shared.model.machine import bfloat16_instructions, cpu_model
-from components.shared.model.precision import WORTH_IT, decide, measure, of_gpus
+from components.shared.model import hardware
+from components.shared.model.hardware import (
+    WORTH_IT,
+    bfloat16_instructions,
+    choose_gpu_precision,
+    choose_precision,
+    cpu_model,
+    gpus_without_bfloat16,
+    measure_gflops,
+    precision_by_capability,
+)
 
 T4, V100, A100, H100 = ("Tesla T4", (7, 5)), ("Tesla V100", (7, 0)), ("A100", (8, 0)), ("H100", (9, 0))
 
@@ -40,7 +47,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[str, tuple[int, int]
 def with_cpuinfo(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
     """Has the kernel say this of the first of two CPUs."""
     (folder / "cpuinfo").write_text("\n".join(lines) + "\n\nprocessor\t: 1\nflags\t\t: amx_bf16\n")
-    monkeypatch.setattr(machine, "_CPUINFO", folder / "cpuinfo")
+    monkeypatch.setattr(hardware, "_CPUINFO", folder / "cpuinfo")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +58,7 @@ def test_a_gpu_computes_in_bfloat16_if_it_has_units_for_it(
     gpus: tuple, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_gpus(monkeypatch, *gpus)
-    assert of_gpus().precision == precision_by_capability("cuda") == precision
+    assert choose_gpu_precision().precision == precision_by_capability("cuda") == precision
     assert numerics_of(EvaluateSettings(device="cuda")) == ("cuda", precision)
     assert numerics_of(EvaluateSettings(device="cuda", dtype="bfloat16")) == ("cuda", "bfloat16")
 
@@ -59,7 +66,7 @@ def test_a_gpu_computes_in_bfloat16_if_it_has_units_for_it(
 def test_the_gpu_that_lacks_the_units_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, A100, T4)
     assert gpus_without_bfloat16() == ["Tesla T4"]
-    assert of_gpus().reason == "Tesla T4 has no units for bfloat16"
+    assert choose_gpu_precision().reason == "Tesla T4 has no units for bfloat16"
 
 
 @pytest.mark.parametrize(
@@ -102,15 +109,15 @@ def test_cpus_of_one_name_are_told_apart_by_their_model(tmp_path: Path, monkeypa
     ],
 )
 def test_bfloat16_must_be_faster_by_what_its_conversions_cost(float32: float, bfloat16: float, precision: str) -> None:
-    assert decide({"float32": float32, "bfloat16": bfloat16}).precision == precision
+    assert choose_precision({"float32": float32, "bfloat16": bfloat16}).precision == precision
 
 
 def test_measuring_takes_less_than_a_second() -> None:
     threads = torch.get_num_threads()
     try:
-        measure(1)
+        measure_gflops(1)
         began = time.process_time()
-        gflops = measure(1)
+        gflops = measure_gflops(1)
         assert time.process_time() - began < 1
     finally:
         torch.set_num_threads(threads)

@@ -83,7 +83,7 @@ MODULES: dict[str, dict[str, bool]] = {
             (
                 "__init__", "checkpoint", "data", "device", "distributed", "job", "loop", "model", "optim", "weights",
                 "worker", "extras/__init__", "extras/adapters", "extras/bigram", "extras/muon",
-                "extras/sampled_softmax", "shared/model/device", "shared/model/head",
+                "extras/sampled_softmax", "shared/model/hardware", "shared/model/head",
             ),
             True,
         ),
@@ -93,7 +93,7 @@ MODULES: dict[str, dict[str, bool]] = {
         **dict.fromkeys(
             (
                 "__init__", "baselines", "continuations", "generate", "measure", "model", "perplexity", "prefix",
-                "run", "scoring", "texts", "windows", "shared/text/articles", "shared/model/device",
+                "run", "scoring", "texts", "windows", "shared/text/articles", "shared/model/hardware",
                 "shared/model/head", "shared/text/units",
             ),
             True,
@@ -114,7 +114,7 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "base/address", "base/events", "base/failure", "base/json_values", "base/renamed_keys", "model/machine",
+    "base/address", "base/events", "base/failure", "base/json_values", "base/renamed_keys", "model/hardware",
     "model/pretrained", "report/measures", "reuse/keys", "reuse/trained", "reuse/training_lock", "runtime/liveness",
     "runtime/step", "storage", "tracking/gate", "tracking/registry", "tracking/run",
 }  # fmt: skip

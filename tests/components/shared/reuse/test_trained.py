@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import KIND, Made, fetch_model, fetch_same, keep_model, made_by, weights_digest
+from components.shared.reuse.trained import (
+    KIND,
+    TrainingResult,
+    fetch_model,
+    fetch_result,
+    publish_model,
+    training_results,
+    weights_digest,
+)
 from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 
@@ -25,7 +33,7 @@ def make(folder: Path, weights: str, config: str = "{}", **metadata: object) -> 
 
 
 def keep(store: Store, folder: Path, weights: str, reuse_key: str = "k", **metadata: object) -> str:
-    return keep_model(store, folder, make(folder, weights, **metadata), reuse_key)
+    return publish_model(store, folder, make(folder, weights, **metadata), reuse_key)
 
 
 def test_the_digest_is_of_weights_alone(tmp_path: Path) -> None:
@@ -35,7 +43,7 @@ def test_the_digest_is_of_weights_alone(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_weights_has_no_identity() -> None:
-    with pytest.raises(Failure, match=r"no file of it ends in \.safetensors"):
+    with pytest.raises(Failure, match=r"none of its files ends in \.safetensors"):
         weights_digest(Manifest(KIND, {}))
 
 
@@ -46,29 +54,29 @@ def test_a_repetition_adds_and_replaces_nothing(store: Store, tmp_path: Path) ->
     second = keep(store, tmp_path / "c", "other weights")
     assert store.find(KIND, first) == before
     assert set(store.names(KIND)) == {first, second}
-    found = fetch_same(store, "k", CPU, tmp_path / "fetched")
+    found = fetch_result(store, "k", CPU, tmp_path / "fetched")
     assert found and weights_digest(found) == second
 
 
 def test_a_model_is_found_by_request_and_numerics(store: Store, tmp_path: Path) -> None:
     digest = keep(store, tmp_path / "a", "weights")
-    assert fetch_same(store, "k", CPU, tmp_path / "x") == store.find(KIND, digest)
-    assert fetch_same(store, "k", {**CPU, "threads": 4}, tmp_path / "y") is None
-    assert fetch_same(store, "other", CPU, tmp_path / "z") is None
-    assert [(made.reuse_key, made.weights_digest) for made in made_by(store)] == [("k", digest)]
+    assert fetch_result(store, "k", CPU, tmp_path / "x") == store.find(KIND, digest)
+    assert fetch_result(store, "k", {**CPU, "threads": 4}, tmp_path / "y") is None
+    assert fetch_result(store, "other", CPU, tmp_path / "z") is None
+    assert [(made.reuse_key, made.weights_digest) for made in training_results(store)] == [("k", digest)]
     store.forget(KIND, digest)
-    assert fetch_same(store, "k", CPU, tmp_path / "gone") is None
+    assert fetch_result(store, "k", CPU, tmp_path / "gone") is None
 
 
 def test_keys_that_begin_alike_are_kept_apart(store: Store, tmp_path: Path) -> None:
     keep(store, tmp_path / "a", "weights", reuse_key="kk")
-    assert list(made_by(store, "k")) == []
+    assert list(training_results(store, "k")) == []
 
 
 def test_what_was_resumed_under_other_numerics_is_found_by_its_weights_only(store: Store, tmp_path: Path) -> None:
     digest = keep(store, tmp_path / "a", "weights", numerics_changed=True)
-    assert fetch_same(store, "k", CPU, tmp_path / "x") is None
-    assert list(made_by(store, "k")) == [Made("k", f"mixed-{digest}", digest)]
+    assert fetch_result(store, "k", CPU, tmp_path / "x") is None
+    assert list(training_results(store, "k")) == [TrainingResult("k", f"mixed-{digest}", digest)]
     assert fetch_model(store, digest, tmp_path / "y")
 
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from components.shared.base.failure import Failure
 from components.shared.runtime import liveness
 from components.shared.runtime.liveness import (
     BEAT_EVERY,
@@ -45,6 +46,14 @@ def test_a_run_that_ended_does_not_live(store):
         pass
     end_heartbeat(store, "run")
     assert not alive(heartbeat_of(store, "run"))
+
+
+@pytest.mark.parametrize("variable", ["WIKIGPT_OWNER_PID", "WIKIGPT_RUN_DEADLINE_SECONDS"])
+@pytest.mark.parametrize("value", ["soon", "-1", "1e99", "nan", "1" * 30])
+def test_a_variable_that_is_no_number_is_named(store, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(Failure, match=f"{variable} must be a whole number, got '{value}'"), heartbeat(store, "run"):
+        pass
 
 
 def test_the_command_is_asked_not_the_step(store, sleeper, monkeypatch):
@@ -86,7 +95,7 @@ def test_a_number_that_means_nothing_here_is_replaced_by_the_step_s_own(store, s
         assert alive(heartbeat_of(store, "run"))
 
 
-HOUR = 3600.0
+HOUR = 3600
 
 
 def elsewhere(store, run, **fields):

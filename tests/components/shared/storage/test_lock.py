@@ -105,11 +105,11 @@ def test_a_dead_run_is_taken_over_and_learns_it_if_it_lives(store: Store) -> Non
     held = lock.acquire("two")
     assert held.before == "one"
     for write in (paused.check, paused.renew, paused.release):
-        with pytest.raises(Failure, match="This run was taken for dead, and the run two is busy"):
+        with pytest.raises(Failure, match="This run was declared dead, and the run two is busy"):
             write()
     held.check()
     held.release()
-    with pytest.raises(Failure, match="taken for dead"):
+    with pytest.raises(Failure, match="declared dead"):
         paused.check()
 
 
@@ -119,7 +119,7 @@ def test_a_retry_of_the_same_run_takes_over_from_the_attempt_before(store: Store
     again = lock.acquire("one")
     assert again.before is None
     again.check()
-    with pytest.raises(Failure, match="taken for dead"):
+    with pytest.raises(Failure, match="declared dead"):
         attempt.check()
 
 

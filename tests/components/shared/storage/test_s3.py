@@ -150,7 +150,7 @@ def test_a_file_that_changes_while_it_is_sent_leaves_no_object(uri, large):
     store = open_store(uri)
     fact = write_manifest(large, "model").files["model.safetensors"]
     (large / "model.safetensors").write_bytes(b"y" * fact.size)
-    with pytest.raises(Failure, match="changed while it was stored"):
+    with pytest.raises(Failure, match="changed while it was uploaded"):
         store.objects.upload("blobs/aa/aa", large / "model.safetensors", fact)
     assert store.objects.size("blobs/aa/aa") is None
 
@@ -236,7 +236,7 @@ def test_a_server_that_ignores_conditions_is_refused_at_the_start(uri, monkeypat
 
 
 def test_a_bucket_that_does_not_exist(uri):
-    with pytest.raises(Failure, match=r"The bucket does not exist \(s3://no-such-bucket/x.*: make it"):
+    with pytest.raises(Failure, match=r"The bucket does not exist \(s3://no-such-bucket/x.*: create it"):
         open_store("s3://no-such-bucket/x")
 
 

@@ -77,7 +77,7 @@ def test_a_folder_that_changed_after_its_manifest_is_not_published(store, folder
 
 def test_a_file_that_changes_while_it_is_stored_gets_no_blob(store, tmp_path):
     (tmp_path / "file").write_bytes(b"now this")
-    with pytest.raises(Failure, match="changed while it was stored"):
+    with pytest.raises(Failure, match="changed while it was uploaded"):
         store.objects.upload("blobs/aa/aa", tmp_path / "file", FileFact(size=8, sha256="aa"))
     assert blobs(store) == []
 

@@ -244,3 +244,10 @@ def test_on_a_laptop_the_variables_of_mlflow_are_left_alone(monkeypatch):
     use_own_variables()
     assert tracking.os.environ["MLFLOW_TRACKING_URI"] == "http://laptop"
     assert tracking.os.environ["MLFLOW_TRACKING_TOKEN"] == "mine"
+
+
+@pytest.mark.parametrize("name", ["it's one", 'a "quoted" one', "both ' and \"", "ends in \\"])
+def test_a_run_of_any_name_is_found_again(tracking_uri, name):  # noqa: F811
+    made = Tracking.open(name)
+    assert Tracking.open("another").run_id != made.run_id
+    assert Tracking.open(name).run_id == made.run_id

@@ -61,11 +61,11 @@ def of_two_schemas(path: Path) -> None:
 
 CASES: list[tuple[Callable[[Path], None], str, str]] = [
     (no_database, "The file is not a SQLite database", "move it away"),
-    (damaged, "The database is damaged", "bring it back from a backup, or move it away"),
-    (cut_off, "The database is damaged", "bring it back from a backup, or move it away"),
+    (damaged, "The database is damaged", "restore it from a backup, or move it away"),
+    (cut_off, "The database is damaged", "restore it from a backup, or move it away"),
     (a_folder, "MLflow's database is not a file", "move away what is there"),
     (newer, "has schema fedcba987654, which MLflow", "use the MLflow that wrote it"),
-    (of_two_schemas, "The database has no schema of MLflow", "bring it back from a backup"),
+    (of_two_schemas, "The database has no schema of MLflow", "restore it from a backup"),
     (older, "has schema 0c779009ac13, this MLflow needs", "mlflow db upgrade sqlite:///"),
 ]
 

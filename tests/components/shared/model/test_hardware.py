@@ -2,11 +2,11 @@ import os
 import subprocess
 import sys
 
-from components.shared.model.machine import cores_granted
+from components.shared.model.hardware import cores_granted
 
 
 def test_threads_are_those_that_were_granted() -> None:
-    program = "from components.shared.model.machine import cores_granted; print(cores_granted())"
+    program = "from components.shared.model.hardware import cores_granted; print(cores_granted())"
     one = {next(iter(os.sched_getaffinity(0)))}
     kept = os.sched_getaffinity(0)
     os.sched_setaffinity(0, one)
@@ -21,7 +21,7 @@ def test_threads_are_those_that_were_granted() -> None:
 def test_freed_memory_stays_with_the_process() -> None:
     program = """
 import mmap, resource, sys
-from components.shared.model.machine import keep_freed_memory
+from components.shared.model.hardware import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 def step():
