@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -16,35 +16,52 @@ from components.train.settings import TrainSettings
 
 
 def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
-    """AdamW for everything, or Muon for the matrices of the layers and AdamW for the rest.
+    """The optimizers that `settings.optimizer` names in `OPTIMIZERS`; one without weights is left out.
 
-    An optimizer without weights is left out: all weights of LoRA are matrices. Embeddings, an untied output layer,
-    norms and biases have no weight decay.
+    Embeddings, an untied output layer, norms and biases have no weight decay. A checkpoint keeps the state of an
+    optimizer, so every value of that state is a tensor; the schedule reads the peak from `optimizer.defaults["lr"]`.
     """
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
         embeddings.add(id(head.weight))
     decayed = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
-    # AdaLoRA keeps its singular values in a column, which Muon cannot orthogonalize.
-    by_muon = [weight for weight in decayed if min(weight.shape) > 1] if settings.optimizer == "muon" else []
-    muon_ids, decayed_ids = ({id(weight) for weight in weights} for weights in (by_muon, decayed))
+    return OPTIMIZERS[settings.optimizer](decayed, _without(trainable, decayed), settings)
+
+
+def _adamw(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSettings) -> list[Optimizer]:
+    """AdamW for all weights."""
     groups = [
-        {"params": [weight for weight in trainable if id(weight) not in decayed_ids], "weight_decay": 0.0},
-        {
-            "params": [weight for weight in decayed if id(weight) not in muon_ids],
-            "weight_decay": settings.weight_decay,
-        },
+        {"params": undecayed, "weight_decay": 0.0},
+        {"params": decayed, "weight_decay": settings.weight_decay},
     ]
-    optimizers: list[Optimizer] = []
-    if groups := [group for group in groups if group["params"]]:
-        betas = (float(settings.beta1), float(settings.beta2))
-        optimizers.append(AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True))
-    if by_muon:
+    if not (groups := [group for group in groups if group["params"]]):
+        return []
+    betas = (float(settings.beta1), float(settings.beta2))
+    return [AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)]
+
+
+def _muon(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSettings) -> list[Optimizer]:
+    """Muon for the matrices of the layers, and AdamW for the rest; all weights of LoRA are matrices."""
+    # AdaLoRA keeps its singular values in a column, which Muon cannot orthogonalize.
+    matrices = [weight for weight in decayed if min(weight.shape) > 1]
+    optimizers = _adamw(_without(decayed, matrices), undecayed, settings)
+    if matrices:
         peak = settings.muon_learning_rate or settings.learning_rate
-        dtype = torch.bfloat16 if precision_of(settings, by_muon[0].device) == "bfloat16" else torch.float32
-        optimizers.append(BatchedMuon(by_muon, dtype=dtype, lr=peak, weight_decay=settings.weight_decay))
+        dtype = torch.bfloat16 if precision_of(settings, matrices[0].device) == "bfloat16" else torch.float32
+        optimizers.append(BatchedMuon(matrices, dtype=dtype, lr=peak, weight_decay=settings.weight_decay))
     return optimizers
+
+
+def _without(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    ids = {id(weight) for weight in others}
+    return [weight for weight in weights if id(weight) not in ids]
+
+
+OPTIMIZERS: dict[str, Callable[[list[Tensor], list[Tensor], TrainSettings], list[Optimizer]]] = {
+    "adamw": _adamw,
+    "muon": _muon,
+}
 
 
 def lr_multiplier(step: int, steps: int, settings: TrainSettings) -> float:

@@ -55,7 +55,7 @@ def require_working_folder() -> None:
     """Requires that the working folder exists.
 
     Raises:
-        Failure: it was.
+        Failure: it was deleted.
     """
     try:
         Path.cwd()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import get_args
 
 import pytest
 
 from components.evaluate.measure import evaluation_key
-from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
+from components.evaluate.settings import GATE_FIELDS, EvaluateSettings, Protocol
+from components.evaluate.texts import PROTOCOLS
 from components.shared.base.failure import Failure
 from components.shared.runtime.settings import parse_section
 from components.shared.tracking.gate import Rule
@@ -58,3 +60,7 @@ def test_the_rule_of_the_gate_is_among_the_settings():
     for field in fields(Rule):
         assert getattr(defaults, field.name) == field.default
     assert {field.name for field in fields(Rule)} - {"seed"} == set(GATE_FIELDS)
+
+
+def test_every_protocol_of_the_settings_has_a_text() -> None:
+    assert set(PROTOCOLS) == set(get_args(Protocol))

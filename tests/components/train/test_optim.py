@@ -1,9 +1,12 @@
+from typing import get_args, get_type_hints
+
 import pytest
 import torch
 
 from components.train.extras.muon import BatchedMuon
 from components.train.model import build_model
-from components.train.optim import WeightEMA, build_optimizers, lr_multiplier, set_learning_rate
+from components.train.optim import OPTIMIZERS, WeightEMA, build_optimizers, lr_multiplier, set_learning_rate
+from components.train.settings import TrainSettings
 from tests.components.train.conftest import tiny
 
 
@@ -95,3 +98,8 @@ def test_no_decay_means_no_average() -> None:
     with average.applied():
         assert torch.equal(weights["w"], torch.ones(3))
     assert not average.values
+
+
+def test_each_optimizer_of_the_settings_is_built_by_a_function_of_its_own() -> None:
+    assert set(OPTIMIZERS) == set(get_args(get_type_hints(TrainSettings)["optimizer"]))
+    assert len(set(OPTIMIZERS.values())) == len(OPTIMIZERS)
