@@ -29,7 +29,7 @@ class CheckpointManager:
 
     Args:
         store: the store.
-        reuse_key: the reuse key of the training.
+        reuse_key: the model key.
         settings: how often checkpoints are saved and how many are kept.
         metadata: the metadata of every checkpoint: identity, numerics, run.
         check_lease: raises an exception if another run has taken over the training.
@@ -140,7 +140,7 @@ def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: 
 
     Args:
         store: the store.
-        reuse_key: the reuse key of the training.
+        reuse_key: the model key.
         identity: the identity that the checkpoint must have.
         folder: the parent of the folder that is written.
 
