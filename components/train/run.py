@@ -94,7 +94,7 @@ def _prepare_job(
     from components.train.job import Job
 
     weights = fetch_weights(settings, scratch / "weights", step.store)
-    key_parts = request_of(tokens.metadata["dataset_digest"], step.settings).identity
+    key_parts = request_of(tokens.metadata["dataset_digest"], step.settings).key_parts
     key_parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
         key_parts["pretrained"] = digest_of_pretrained(weights)
