@@ -109,12 +109,12 @@ def speaks_tls(access: Access, address: str) -> bool:
     parts = urlsplit(address)
     if parts.scheme != "http" or not parts.hostname:
         return False
-    greeting = ssl.create_default_context()
-    greeting.check_hostname, greeting.verify_mode = False, ssl.CERT_NONE
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     seconds = min(access.timeout, 3.0)
     try:
         with socket.create_connection((parts.hostname, parts.port or 80), timeout=seconds) as plain:
-            greeting.wrap_socket(plain, server_hostname=parts.hostname).close()
+            context.wrap_socket(plain, server_hostname=parts.hostname).close()
     except (OSError, ValueError):
         return False
     return True
@@ -140,7 +140,7 @@ def _require_address(access: Access) -> None:
     if not any(known):
         raise Failure(
             "No address of Kubeflow Pipelines is known",
-            where="--endpoint, KF_PIPELINES_ENDPOINT, the cluster around this process, the kubeconfig",
+            where="--endpoint, KF_PIPELINES_ENDPOINT, the environment of the pod, the kubeconfig",
             remedy="give --endpoint, for example http://localhost:8888 behind"
             " `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`",
             exit_code=ExitCode.USAGE,
