@@ -193,8 +193,8 @@ def _method(evaluation: Mapping[str, Any]) -> Html:
     text = (
         "Each number comes from one sum of negative log-likelihood in float64, to which each token contributes once."
         " Word perplexity is exp(nats / words) and can be compared between models with different tokenizers; token"
-        " perplexity is exp(nats / tokens) and cannot. In a text without spaces between words, bits per byte are compared"
-        " instead."
+        " perplexity is exp(nats / tokens) and cannot. For a text without spaces between words, bits per byte are"
+        " compared instead."
     )
     return section(
         "How it was measured", prose(text), table(["", *(name for name, _ in scored)], rows, "All measurements")

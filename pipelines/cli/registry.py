@@ -82,7 +82,8 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
         except Failure as failure:
             why = str(failure)
     typer.echo(
-        f"The command continues without the lock, so a run that registers at the same time may overwrite its change: {why}",
+        "The command continues without the lock, so a run that registers at the same time may overwrite its change:"
+        f" {why}",
         err=True,
     )
     return None

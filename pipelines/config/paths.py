@@ -17,8 +17,8 @@ def absolute(path: Path | str, option: str) -> Path:
     """Resolves `~`, links and relative parts. The path need not exist.
 
     Args:
-        path: as the user wrote it.
-        option: names the path in messages.
+        path: the path as the user wrote it.
+        option: the name of the option, for messages.
 
     Raises:
         Failure: the path has no absolute form that all libraries read in the same way.

@@ -1,4 +1,4 @@
-"""Uses UTF-8 in every locale: other machines read the files, and steps read what the command wrote.
+"""Uses UTF-8 in every locale: other machines read the files, and steps read the files of the command.
 
 Python takes the encoding of files, arguments and pipes from the locale, and libraries do not change it.
 """
@@ -33,10 +33,10 @@ def use_utf8() -> None:
 
 
 def _encoding_of(stream: TextIOWrapper) -> str:
-    """The encoding of PYTHONIOENCODING, of a terminal, or UTF-8."""
+    """Returns the encoding that PYTHONIOENCODING sets, else that of the terminal, else UTF-8."""
     if os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
-    terminal = _normalized(locale.getencoding())  # of the locale, also in UTF-8 mode
+    terminal = _normalized(locale.getencoding())  # UTF-8 mode does not change this value
     # Terminals under the locale C show UTF-8 more often than not, and that locale names ASCII only.
     return terminal if stream.isatty() and terminal != "ascii" else "utf-8"
 

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.evaluate.model import load_model
-from components.evaluate.run import Evaluated, run
+from components.evaluate.run import EvaluateOutput, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.base.failure import Failure
 from components.shared.reuse.trained import publish_model, weights_digest
@@ -45,7 +45,7 @@ class Bench:
         """A model of its own weights for each seed."""
         return write_model(self.root / f"model-{seed}", make_model(seed=seed), self.tokenizer, **identity)
 
-    def run(self, model: Path, name: str, **settings: Any) -> Evaluated:
+    def run(self, model: Path, name: str, **settings: Any) -> EvaluateOutput:
         step = Step("evaluate", name, {"evaluate": SETTINGS | settings})
         return run(step, self.corpus, model, self.root / name / "evaluation", self.root / name / "report")
 
