@@ -64,8 +64,8 @@ def execute(stages: Iterable[Stage], report: Callable[[str], object] = lambda _:
     """Applies the stages in order.
 
     Args:
-        stages: of one command.
-        report: is called with the description of each stage once it was applied.
+        stages: the stages of one command.
+        report: a function that is called with the description of each stage after the stage was applied.
 
     Raises:
         Failure: a stage failed. The stages before it stay applied.

@@ -45,6 +45,6 @@ def print_json(document: Any) -> None:
 
 
 def print_plan(stages: Iterable[Stage]) -> None:
-    """Prints the stages that a command would apply, one a line."""
+    """Prints the stages that a command would apply, one per line."""
     for line in descriptions(stages) or ["There is nothing to change."]:
         typer.echo(line)

@@ -27,13 +27,13 @@ class Access:
     """The address and the credentials of Kubeflow Pipelines.
 
     Attributes:
-        endpoint: address of the server; None uses the cluster of this pod, or that of the kubeconfig.
-        namespace: of the runs. A multi-user server needs it.
+        endpoint: the address of the server; None uses the cluster of this pod, or that of the kubeconfig.
+        namespace: the namespace of the runs. A multi-user server needs it.
         token: a bearer token.
-        cookies: of a session, as in `authservice_session=…`.
-        ca_cert: file with the certificate authority of the server.
+        cookies: the cookies of a session, such as `authservice_session=…`.
+        ca_cert: the file with the certificate authority of the server.
         kube_context: the context of the kubeconfig.
-        timeout: of one request, in seconds.
+        timeout: the seconds that one request may take.
     """
 
     endpoint: str | None = None

@@ -25,7 +25,7 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
     """Finds the version that a reference names. An alias is resolved here, once, and the version is used afterwards.
 
     Args:
-        client: of the registry.
+        client: a client of the registry.
         reference: a version number, an alias (with or without `@`), or a `models:/` address.
         model: the name of the registered model; by default `model_name(client)`.
 
