@@ -1,9 +1,9 @@
 """Schedules on the server, which calls them recurring runs.
 
 A recurring run cannot be changed, and a second one of the same name would run in addition to the first. So each has the
-digest of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new one is
-enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps the
-launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
+digest of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new
+one is enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps
+the launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
 """
 
 from __future__ import annotations
