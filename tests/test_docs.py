@@ -9,7 +9,7 @@ import pytest
 import typer
 import yaml
 
-from components.shared.reuse.keys import SOURCES, UNDECIDING
+from components.shared.reuse.keys import EXCLUDED_MODULES, SOURCES
 from pipelines.config.cluster import ClusterSettings
 from pipelines.config.settings import SECTIONS
 from tests.infra.page import commands, mentioned, parse, section, text_of
@@ -111,7 +111,7 @@ def test_the_modules_of_each_reuse_key_are_those_that_count():
     for result, step, left_out, shared in shown:
         result = "weights" if result == "model" else result
         assert SOURCES[result] == (step, *(f"components/{name}.py" for name in _CODE.findall(shared)))
-        assert UNDECIDING[result] == set(_CODE.findall(left_out))
+        assert EXCLUDED_MODULES[result] == set(_CODE.findall(left_out))
 
 
 @pytest.mark.parametrize(

@@ -47,14 +47,14 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))
     request = request_of(corpus.metadata["dataset_digest"], step.settings, external_input_digests(step.settings))
-    key = request.reuse_key
+    key = request.model_key
     with translate_mlflow_errors(step.tracking.client):
         _end_dead_runs(step)
         prior = find_prior_artifacts(step.store, step.tracking.client, corpus.metadata["model_name"], key)
         decision = decide(force=settings.force, version=prior.version, model=prior.model, checkpoint=prior.checkpoint)
         _record(step, settings, corpus, request, decision, prior)
-    step.published.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
-    step.published.update(version=prior.version if decision.action == "skip" else None)
+    step.findings.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
+    step.findings.update(version=prior.version if decision.action == "skip" else None)
     if decision.action == "train":
         training_lock(step.store, key).refuse(step.run)
     emit(
@@ -99,7 +99,7 @@ def _record(
     tags = {
         registry.DECISION: decision.action,
         registry.DECISION_REASON: decision.reason,
-        registry.REUSE_KEY: request.reuse_key,
+        registry.REUSE_KEY: request.model_key,
         registry.TOKENS_KEY: request.tokens_key,
         registry.DATASET_DIGEST: corpus.metadata["dataset_digest"],
         registry.CORPUS: corpus.metadata["name"],

@@ -80,12 +80,12 @@ def _scores(
 ) -> tuple[dict[str, Any] | None, str]:
     if not weights:
         return None, f"version {version.version} has no tag {registry.WEIGHTS_DIGEST}"
-    formerly = version.tags.get(registry.FINGERPRINT, "")
+    legacy_name = version.tags.get(registry.FINGERPRINT, "")
     with tempfile.TemporaryDirectory(prefix="champion-") as scratch:
         if evaluation := published(step, weights, key, Path(scratch) / "evaluation"):
             return evaluation, "as published in the store"
         folder, registered = Path(scratch) / "model", Path(scratch) / "registered"
-        model = fetch_model(step.store, weights, folder, formerly=formerly)
+        model = fetch_model(step.store, weights, folder, legacy_name=legacy_name)
         metadata = model.metadata if model else registered_model(step.tracking.client, version, registered)
         if metadata is not None:
             try:

@@ -11,7 +11,7 @@ from components.evaluate.continuations import choose_prompts, continue_prompts, 
 from components.evaluate.model import LoadedModel, numerics_of
 from components.evaluate.perplexity import Score, score_text
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
-from components.shared.reuse.keys import key_of, made_by
+from components.shared.reuse.keys import code_and_releases, key_of
 from components.shared.tracking.gate import PROTOCOL
 
 Progress = Callable[[str, str, int, int], None]
@@ -113,4 +113,4 @@ def evaluation_key(settings: EvaluateSettings, dataset_digest: str) -> str:
     device, dtype = numerics_of(settings)
     chosen = asdict(settings) | {"device": device, "dtype": dtype}
     decisive = {name: value for name, value in chosen.items() if name not in GATE_FIELDS}
-    return key_of({**made_by("evaluation"), "dataset": dataset_digest, "settings": decisive})
+    return key_of({**code_and_releases("evaluation"), "dataset": dataset_digest, "settings": decisive})

@@ -89,7 +89,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     shutil.copyfile(evaluation_dir / "evaluation.html", report_path)
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
-    step.published.update(report=step.tracking.address("reports/evaluation.html"))
+    step.findings.update(report=step.tracking.address("reports/evaluation.html"))
     return EvaluateOutput(verdict.word, metrics)
 
 

@@ -90,7 +90,7 @@ def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str 
     """
     hint, record = HINTS.get(state, "none"), record or {}
     started = record.get("download")
-    decision = started.published.get("decision", decision) if started else decision
+    decision = started.findings.get("decision", decision) if started else decision
     last = record.get(LAST_STEP)
     # A successful retry overwrites its record, so the run ended in a step that is not finished.
     name, unfinished = max(

@@ -77,25 +77,25 @@ def _record(step: Step) -> Record | None:
 
 def _result(record: Record, tracking: Tracking | None) -> RunResult:
     """Returns the result of the run from the record of its steps, else from the tags of its MLflow run."""
-    published: dict[str, Any] = {}
+    findings: dict[str, Any] = {}
     for step in record.values():
-        published |= step.published
-    tags, version = _in_mlflow(tracking, published)
+        findings |= step.findings
+    tags, version = _in_mlflow(tracking, findings)
     model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
     measured = version.tags if version else {}
     return RunResult(
-        decision=published.get("decision", tags.get(registry.DECISION, "")),
-        reason=published.get("reason", tags.get(registry.DECISION_REASON, "")),
-        model=published.get("model", model),
-        version=published.get("version") or number,
+        decision=findings.get("decision", tags.get(registry.DECISION, "")),
+        reason=findings.get("reason", tags.get(registry.DECISION_REASON, "")),
+        model=findings.get("model", model),
+        version=findings.get("version") or number,
         aliases=tuple(sorted(version.aliases)) if version else (),
         word_perplexity=finite(measured.get(registry.score_tag("test", "word_perplexity"))),
         bits_per_byte=finite(measured.get(registry.score_tag("test", "bits_per_byte"))),
-        verdict=published.get("verdict", tags.get(registry.VERDICT, "")),
+        verdict=findings.get("verdict", tags.get(registry.VERDICT, "")),
     )
 
 
-def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[dict[str, str], Any]:
+def _in_mlflow(tracking: Tracking | None, findings: dict[str, Any]) -> tuple[dict[str, str], Any]:
     """Returns the tags of the MLflow run and the version of the run, or nothing if MLflow cannot be reached."""
     tags: dict[str, str] = {}
     if tracking is None:
@@ -103,7 +103,7 @@ def _in_mlflow(tracking: Tracking | None, published: dict[str, Any]) -> tuple[di
     with _warned("The version of the run cannot be read"), translate_mlflow_errors(tracking.client):
         tags.update(tracking.client.get_run(tracking.run_id).data.tags)
         model, _, number = tags.get(registry.MODEL_VERSION, "").partition("/")
-        model, number = published.get("model", model), published.get("version") or number
+        model, number = findings.get("model", model), findings.get("version") or number
         return tags, tracking.client.get_model_version(model, number) if number else None
     return tags, None
 
@@ -126,7 +126,7 @@ def _document(
         "word_perplexity": result.word_perplexity,
         "bits_per_byte": result.bits_per_byte,
         "verdict": result.verdict,
-        "reports": {name: step.published["report"] for name, step in record.items() if "report" in step.published},
+        "reports": {name: step.findings["report"] for name, step in record.items() if "report" in step.findings},
         "mlflow_run": tracking.run_id if tracking else None,
     }
 

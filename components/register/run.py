@@ -114,7 +114,7 @@ def _register(client: MlflowClient, held: Held, trained: TrainedModel, log: Call
     def make() -> str:
         model_id = log()
         tags = lineage_tags(trained) | evaluation_tags(trained)
-        if before := registry.versions_of_request(client, trained.name, trained.reuse_key):
+        if before := registry.versions_of_key(client, trained.name, trained.reuse_key):
             tags[registry.REPEATS] = str(before[0].version)
         held.check()
         return str(mlflow.register_model(f"models:/{model_id}", trained.name, tags=tags).version)
@@ -173,7 +173,7 @@ def _report_version(step: Step, trained: TrainedModel, version: str, decision: A
             registry.REASON: decision.reason,
         }
     )
-    step.published.update(model=trained.name, version=version, verdict=decision.verdict)
+    step.findings.update(model=trained.name, version=version, verdict=decision.verdict)
     emit(
         "registered",
         model=trained.name,

@@ -29,7 +29,7 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
     return OPTIMIZERS[settings.optimizer](decayed, _without(trainable, decayed), settings)
 
 
-def _adamw(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSettings) -> list[Optimizer]:
+def _adamw(decayed: list[nn.Parameter], undecayed: list[nn.Parameter], settings: TrainSettings) -> list[Optimizer]:
     """AdamW for all weights."""
     groups = [
         {"params": undecayed, "weight_decay": 0.0},
@@ -41,7 +41,7 @@ def _adamw(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSettin
     return [AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)]
 
 
-def _muon(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSettings) -> list[Optimizer]:
+def _muon(decayed: list[nn.Parameter], undecayed: list[nn.Parameter], settings: TrainSettings) -> list[Optimizer]:
     """Muon for the matrices of the layers, and AdamW for the rest; all weights of LoRA are matrices."""
     # AdaLoRA keeps its singular values in a column, which Muon cannot orthogonalize.
     matrices = [weight for weight in decayed if min(weight.shape) > 1]
@@ -53,12 +53,12 @@ def _muon(decayed: list[Tensor], undecayed: list[Tensor], settings: TrainSetting
     return optimizers
 
 
-def _without(weights: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+def _without(weights: list[nn.Parameter], others: list[nn.Parameter]) -> list[nn.Parameter]:
     ids = {id(weight) for weight in others}
     return [weight for weight in weights if id(weight) not in ids]
 
 
-OPTIMIZERS: dict[str, Callable[[list[Tensor], list[Tensor], TrainSettings], list[Optimizer]]] = {
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], list[nn.Parameter], TrainSettings], list[Optimizer]]] = {
     "adamw": _adamw,
     "muon": _muon,
 }

@@ -94,7 +94,7 @@ def _prepare_job(
     from components.train.job import Job
 
     weights = fetch_weights(settings, scratch / "weights", step.store)
-    identity = request_of(tokens.metadata["dataset_digest"], step.settings).identity
+    identity = request_of(tokens.metadata["dataset_digest"], step.settings).key_parts
     identity["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
         identity["pretrained"] = digest_of_weights(weights)

@@ -11,7 +11,7 @@ from typing import Any
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
 from components.shared.report.report import TEMPLATES
-from components.shared.reuse.keys import key_of, made_by
+from components.shared.reuse.keys import code_and_releases, key_of
 from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
@@ -58,11 +58,11 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     with translate_mlflow_errors(step.tracking.client):
         for file in (RESULTS, REPORT):
             step.tracking.artifact(results_dir / file, KIND)
-    step.published.update(report=step.tracking.address(f"{KIND}/{REPORT}"))
+    step.findings.update(report=step.tracking.address(f"{KIND}/{REPORT}"))
     validation = Validation.from_json((results_dir / RESULTS).read_bytes())
     _report_result(validation, seconds=time.monotonic() - started)
     if validation.errors:
-        raise _failure(validation, step.published["report"])
+        raise _failure(validation, step.findings["report"])
 
 
 def _validate(
@@ -100,7 +100,7 @@ def validation_key(settings: ValidateSettings, metadata: dict[str, Any], referen
     templates = {path.name: file_fact(path).sha256 for path in TEMPLATES.iterdir()}
     compared = reference and [reference.version, reference.dataset_digest]
     parts = {"settings": asdict(settings), "corpus": metadata, "compared": compared, "templates": templates}
-    return key_of({**made_by("validation"), **parts})
+    return key_of({**code_and_releases("validation"), **parts})
 
 
 def _report_result(validation: Validation, *, seconds: float) -> None:

@@ -181,7 +181,7 @@ class _Loader(yaml.SafeLoader):
             kind = _KINDS.get(node.tag, node.tag.replace(_TAG, "!!"))
             raise _problem(f"the value {safe_repr(node.value)} cannot be read as {kind}", node) from None
         if isinstance(value, str) and not is_text(value):
-            raise _problem(f"the text {safe_repr(value)} holds a character that no text has", node)
+            raise _problem(f"the text {safe_repr(value)} contains a character that is not valid in text", node)
         return value
 
     def refuse_tag(self, node: yaml.Node) -> Any:

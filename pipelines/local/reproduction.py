@@ -97,10 +97,10 @@ def check_reproducible(client: MlflowClient, lineage: Lineage) -> None:
         Failure: they differ, so that equal weights cannot be expected; the commit to use is named.
     """
     ours = request_of(lineage.dataset_digest, lineage.settings, external_input_digests(lineage.settings))
-    if ours.reuse_key == lineage.reuse_key:
+    if ours.model_key == lineage.reuse_key:
         return
     theirs = recorded_identity(client, client.get_model_version(lineage.model, lineage.version))
-    now = {name: registry.param_text(value) for name, value in ours.identity.items()}
+    now = {name: registry.param_text(value) for name, value in ours.key_parts.items()}
     unlike = differences(now, {name: value for name, value in theirs.items() if name in now})
     shown = "; ".join(unlike[:4]) + (f"; and {len(unlike) - 4} more" if len(unlike) > 4 else "")
     raise Failure(

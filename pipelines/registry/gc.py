@@ -169,7 +169,7 @@ def _in_use(store: Store, client: MlflowClient, heard: set[str], runs: list[Run]
     busy = {reuse_key for reuse_key, run in trainings(store) if run in live}
     ours = (r.data.tags for r in runs if r.data.tags.get(PIPELINE_RUN_TAG) in live)
     busy |= {tags[tag] for tags in ours for tag in _OF_RUNS if tag in tags}
-    busy |= {result.weights_digest for result in trained.training_results(store) if result.reuse_key in busy}
+    busy |= {result.weights_digest for result in trained.training_results(store) if result.model_key in busy}
     return _InUse(
         names=frozenset(v.tags[tag] for v in versions for tag in _OF_VERSIONS if tag in v.tags),
         runs=frozenset(run for v in versions for run in (v.run_id, v.tags.get(registry.EVALUATION_RUN)) if run),
@@ -190,7 +190,7 @@ def _runs(client: MlflowClient, experiments: list[str]) -> Iterator[Run]:
 
 
 def _folders(store: Store, in_use: _InUse, before: float) -> Iterator[Removal]:
-    over = in_use.names | set(store.names("model")) | {result.reuse_key for result in trained.training_results(store)}
+    over = in_use.names | set(store.names("model")) | {result.model_key for result in trained.training_results(store)}
     for kind in _FOLDERS:
         for entry in store.folders(kind):
             key = entry.key.partition("/")[0]

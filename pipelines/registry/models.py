@@ -53,7 +53,7 @@ def models(client: MlflowClient, name: str | None = None) -> list[ModelRow]:
         for model in client.search_registered_models(max_results=1000)
         if name is None or model.name == name
         for version in registry.versions(client, model.name)
-        if registry.reuse_key_of(version)
+        if registry.model_key_of(version)
     ]
     return [row for _, row in sorted(found, key=lambda pair: (pair[0], int(pair[1].version)), reverse=True)]
 
@@ -76,7 +76,7 @@ def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
         bits_per_byte=finite(tags.get(registry.score_tag("test", "bits_per_byte"))),
         corpus=tags.get(registry.CORPUS, ""),
         dataset_digest=tags.get(registry.DATASET_DIGEST, ""),
-        reuse_key=registry.reuse_key_of(version),
+        reuse_key=registry.model_key_of(version),
         weights_digest=tags.get(registry.WEIGHTS_DIGEST, ""),
         repeats=tags.get(registry.REPEATS),
         run_id=version.run_id or "",

@@ -60,7 +60,7 @@ def test_a_credential_with_a_line_break(monkeypatch, name: str, value: str) -> N
     monkeypatch.setenv(name, value)
     failure = refused()
     assert failure.exit_code is ExitCode.UNAUTHORISED
-    assert failure.what.startswith(f"{name} holds a blank, a line break")
+    assert failure.what.startswith(f"{name} contains a space, a line break")
 
 
 @pytest.mark.parametrize(

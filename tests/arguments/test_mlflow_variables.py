@@ -38,7 +38,7 @@ def test_a_variable_that_cannot_be_used(command: Command, monkeypatch, name: str
 @pytest.mark.parametrize("name", ["MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"])
 @pytest.mark.parametrize("value", ["secretOfTheTest\n", " secretOfTheTest", "secretOf\x7fTheTest"])
 def test_a_credential_with_a_line_break(name: str, value: str) -> None:
-    with pytest.raises(Failure, match=f"{name} holds a line break, or a blank at an end") as caught:
+    with pytest.raises(Failure, match=f"{name} contains a line break, or begins or ends with a space") as caught:
         check_mlflow_variables({name: value})
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
     assert "secretOf" not in str(caught.value)

@@ -42,7 +42,7 @@ def test_versions_of_each_name_are_those_of_that_name(client: MlflowClient) -> N
         assert [version.name for version in registry.versions(client, name)] == [name]
         assert [version.name for version in registry.versions_of(client, name, "d" * 64)] == [name]
         assert registry.versions_of(client, name, "e" * 64) == []
-        assert registry.versions_of_request(client, name, "r" * 32)[0].name == name
+        assert registry.versions_of_key(client, name, "r" * 32)[0].name == name
         assert [row.name for row in models(client, name)] == [name]
         assert (resolve(client, "1", name).name, resolve(client, "@champion", name).name) == (name, name)
 

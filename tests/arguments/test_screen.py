@@ -13,13 +13,13 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from pipelines.cli.app import app
-from pipelines.cli.maintenance import _print_waste
 from pipelines.cli.registry import _print_models
-from pipelines.cli.screen import console, correct_widths
+from pipelines.cli.screen import console, correct_widths, print_plan
 from pipelines.local.doctor import Finding, print_findings
 from pipelines.local.progress import ProgressView
 from pipelines.local.summary import print_summary
 from pipelines.registry.models import ModelRow
+from pipelines.stages import Change
 from tests.pipelines.conftest import Command
 
 # Rich takes the first for a colour, the second for the end of one, and the third for a picture.
@@ -44,9 +44,8 @@ def show_findings() -> None:
     print_findings([missing, Finding("Store", True, PATH)], console())
 
 
-def show_waste() -> None:
-    rows = [("steps of a run", PATH, 12_345_678, "its run is over"), ("blob", ODD, 1, "no version needs it")] * 12
-    _print_waste(rows, (f"Note of {ODD}",), removed=False)
+def show_plan() -> None:
+    print_plan([Change(f"delete blob {ODD} of {PATH}", lambda: None)] * 3)
 
 
 def show_summary() -> None:
@@ -67,7 +66,7 @@ def show_progress() -> None:
         view.show({"event": "step-failed", "step": "train", "exit_code": 1, "seconds": 1.0})
 
 
-SHOWN = [show_models, show_findings, show_waste, show_summary, show_progress]
+SHOWN = [show_models, show_findings, show_plan, show_summary, show_progress]
 
 
 @pytest.mark.parametrize("show", SHOWN)
@@ -87,8 +86,8 @@ def test_it_fits_the_width_that_there_is(show, columns, capsys, monkeypatch):
     show()
     out = capsys.readouterr().out
     width = int(os.environ.get("COLUMNS", 80))
-    # Commands to be copied and lines for a log are not broken; terminals do it.
-    whole = ("wikigpt generate", "Train the model")
+    # Commands to be copied, lines for a log and stages, one per line, are not broken; terminals do it.
+    whole = ("wikigpt generate", "Train the model", "delete blob")
     long = [line for line in out.splitlines() if cell_len(line) > width and not line.startswith(whole)]
     assert out and long == []
 

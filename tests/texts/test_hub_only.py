@@ -172,8 +172,8 @@ ERRORS = {
     "full": (OSError(28, "No space left on device"), False, "No space left on device"),
     "no folder": (FileNotFoundError(2, "No such file or directory", "/proc/hf"), False, "/proc/hf"),
     "no metadata": (caused(errors.LocalEntryNotFoundError("x"), errors.FileMetadataError("y")), False, "LocalEntryNot"),
-    "no address": (requests.exceptions.MissingSchema("hub"), False, "is no address of a Hub"),
-    "no such scheme": (httpx2.UnsupportedProtocol("ftp"), False, "is no address of a Hub"),
+    "no address": (requests.exceptions.MissingSchema("hub"), False, "is not the address of a Hub"),
+    "no such scheme": (httpx2.UnsupportedProtocol("ftp"), False, "is not the address of a Hub"),
     "a bug": (TypeError("odd"), False, "TypeError: odd"),
 }  # fmt: skip
 

@@ -88,7 +88,7 @@ def test_a_first_model_is_sound_and_a_second_one_is_compared_by_bytes(judged, tr
     assert second["verdict"]["difference"] == pytest.approx((ours["nll"] - theirs["nll"]) / ours["bytes"])
     assert second["verdict"]["word"] == ("promote" if ours["nll"] < theirs["nll"] else "keep")
     assert metrics["champion_difference_nats_per_byte"] == second["verdict"]["difference"]
-    assert "nats a byte" in second["verdict"]["reason"] and "nats per byte" in report
+    assert "nats per byte" in second["verdict"]["reason"] and "nats per byte" in report
 
 
 def evaluation_of(folders, **measures: float | None) -> None:

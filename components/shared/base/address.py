@@ -20,7 +20,7 @@ def is_bucket(address: str) -> bool:
 
 
 def names_bucket(address: str) -> bool:
-    """Whether an `s3://` address names what can be a bucket."""
+    """Whether an `s3://` address begins with a valid name of a bucket."""
     return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,255}", address.removeprefix("s3://").partition("/")[0]))
 
 
@@ -43,12 +43,12 @@ def is_web_address(address: str) -> bool:
 
 
 def _is_host(name: str) -> bool:
-    """Whether a name can be looked up; urllib3 raises an error of its own for one that cannot.
+    """Whether a name can be looked up; urllib3 raises its own error for one that cannot.
 
     Raises:
         ValueError: a part of the name is empty or too long.
     """
-    if ":" in name:  # an address of IPv6
+    if ":" in name:  # an IPv6 address
         return True
     return bool(re.fullmatch(r"[A-Za-z0-9_.-]+", name.encode("idna").decode()))
 

@@ -45,7 +45,7 @@ def _drop_output() -> None:
 
 @contextmanager
 def notes_on_stderr() -> Iterator[None]:
-    """Prints the notes of the block to stderr and drops other events, for a command that runs a step's code itself."""
+    """Prints the notes of the block to stderr and drops other events, for a command that calls a step's code."""
     output = StringIO()
     try:
         with redirect_stdout(output):
@@ -62,7 +62,7 @@ def _to_json(value: Any) -> Any:
 
 
 def parse(line: str) -> dict[str, Any] | None:
-    """The event in a line of output, or None if the line is no event."""
+    """The event in a line of output, or None if the line is not an event."""
     text = line.lstrip()
     if not text.startswith(_START):
         return None

@@ -9,11 +9,11 @@ from typing import Any
 
 
 def json_value(value: Any) -> Any:
-    """The value as JSON holds it: null for a float that is not finite, an object for a dataclass, else its text."""
+    """Converts a value for JSON: a float that is not finite to null, a dataclass to an object, another type to text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()  # a file name may hold bytes that are not UTF-8
+        return value.encode(errors="backslashreplace").decode()  # a file name may contain bytes that are not UTF-8
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, Mapping):

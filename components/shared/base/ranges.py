@@ -24,7 +24,7 @@ class Limit(Protocol):
     """The values that a field accepts."""
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value, as the rest of a sentence after the field's name; None if it is valid."""
+        """The problem with a value, as the rest of a sentence after the field's name; None if the value is valid."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Range:
 
     Attributes:
         low, high: the bounds; whole numbers for a field of whole numbers.
-        also: one more valid value below them, such as 0 for "none".
+        also: one more valid value below the bounds, such as 0 for "none".
     """
 
     low: float
@@ -41,8 +41,8 @@ class Range:
     also: float | None = None
 
     def __str__(self) -> str:
-        beside = "" if self.also is None else f"{number(self.also)} or "
-        return f"{beside}from {number(self.low)} to {number(self.high)}"
+        extra = "" if self.also is None else f"{number(self.also)} or "
+        return f"{extra}from {number(self.low)} to {number(self.high)}"
 
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -66,7 +66,7 @@ class Form:
 
     Attributes:
         pattern: a regular expression for the whole text.
-        words: the pattern in words, as in "the name of an environment variable".
+        words: a description of the pattern, such as "the name of an environment variable".
     """
 
     pattern: str
@@ -126,5 +126,5 @@ def nearest_multiple(value: int, of: int) -> int:
 
 
 def is_text(value: str) -> bool:
-    """Whether a text can be encoded as UTF-8 and passed to the system: it holds no NUL and no lone surrogate."""
+    """Whether a text can be encoded as UTF-8 and passed to the system: it has no NUL and no lone surrogate."""
     return "\0" not in value and not re.search("[\ud800-\udfff]", value)

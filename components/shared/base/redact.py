@@ -1,6 +1,6 @@
 """Removes secrets from text before it reaches a log, a tag, a notification or a screen.
 
-Whatever identifies data is kept: the host, the path, and every part of a query that is no credential.
+The parts that identify data are kept: the host, the path, and every part of a query that is not a credential.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def redact_values(value: Any) -> Any:
 
 
 def find_secret(text: str) -> Secret | None:
-    """The kind of credential that a text visibly contains; the environment is not consulted."""
+    """The kind of credential that a text contains, judged by its form only; None if there is none."""
     for match in _URL.finditer(text):
         url = match[0]
         if _is_webhook(url):
@@ -103,7 +103,7 @@ def _redact_pair(pair: str) -> str:
 
 
 def _secrets_of_environment() -> list[str]:
-    """Values of variables whose names mark them as secret, and passwords in addresses; the longest first."""
+    """Values of variables with secret-like names, and passwords in addresses; the longest first."""
     found = set()
     for name, value in os.environ.items():
         if _SECRET_VARIABLE.search(name.upper()):

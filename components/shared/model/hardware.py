@@ -91,7 +91,7 @@ class PrecisionChoice:
     Attributes:
         precision: the precision to compute in.
         reason: a phrase for people.
-        gflops: the speed of products by precision, in 10^9 operations a second; empty if nothing was measured.
+        gflops: the speed of products by precision, in 10^9 operations per second; empty if nothing was measured.
     """
 
     precision: Precision
@@ -114,7 +114,7 @@ def choose_gpu_precision() -> PrecisionChoice:
 
 
 def measure_gflops(threads: int) -> dict[str, float]:
-    """The speed of matrix products on the CPU by precision, in 10^9 operations a second; takes a third of a second.
+    """The speed of matrix products on the CPU by precision, in 10^9 operations per second. This takes 0.3 s.
 
     The precisions alternate and the fastest round of each counts, so that other work on the machine affects both alike.
     """

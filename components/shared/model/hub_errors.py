@@ -58,7 +58,7 @@ def _from_response(chain: list[BaseException]) -> Meaning | None:
         return f"there is no such repository, or it is not open to you (HTTP {status})", remedy, ExitCode.UNAUTHORISED
     if status >= 500 or status in _BUSY:
         return f"the Hub is busy or down (HTTP {status})", "try again later", ExitCode.UNREACHABLE
-    return f"the Hub answered {status}", "look whether the address is right", ExitCode.FAILED
+    return f"the Hub answered {status}", "check the address", ExitCode.FAILED
 
 
 def _from_network(chain: list[BaseException]) -> Meaning | None:
@@ -68,7 +68,7 @@ def _from_network(chain: list[BaseException]) -> Meaning | None:
 
     off = any(isinstance(error, OfflineModeIsEnabled) for error in chain)
     if off or (is_offline() and any(isinstance(error, LocalEntryNotFoundError) for error in chain)):
-        why = "its cache lacks it, and HF_HUB_OFFLINE forbids to ask the Hub"
+        why = "the cache does not contain it, and HF_HUB_OFFLINE forbids requests to the Hub"
         return why, "unset HF_HUB_OFFLINE", ExitCode.UNREACHABLE
     # In `requests`, the exceptions for an invalid address are also a ValueError.
     wrong = (httpx2.UnsupportedProtocol, httpx2.InvalidURL)
@@ -77,10 +77,10 @@ def _from_network(chain: list[BaseException]) -> Meaning | None:
         for error in chain
     ):
         address = os.environ.get("HF_ENDPOINT", "")
-        return f"{address!r} is no address of a Hub", "fix HF_ENDPOINT", ExitCode.USAGE
+        return f"{address!r} is not the address of a Hub", "fix HF_ENDPOINT", ExitCode.USAGE
     network = (httpx2.TransportError, requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
     if found := next((error for error in chain if isinstance(error, network)), None):
-        return f"it cannot be reached ({type(found).__name__})", "look at the network", ExitCode.UNREACHABLE
+        return f"it cannot be reached ({type(found).__name__})", "check the network", ExitCode.UNREACHABLE
     return None
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Tone = Literal["good", "warn", "bad", "plain"]
 
-# matplotlib knows no CSS variables: it draws in these stand-ins, and `figure` puts the variables in their place.
+# matplotlib does not know CSS variables: it draws in these colours, and `figure` replaces them by the variables.
 _STAND_IN = {
     "ink": "#010f01", "muted": "#010f02", "line": "#010f03", "paper": "#010f04",
     "series-1": "#010f05", "series-2": "#010f06", "series-3": "#010f07", "series-4": "#010f08",
@@ -41,7 +41,7 @@ SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
 _LARGE = 1e9  # from here on a measure is shown by its power of ten
 
 TEMPLATES = Path(__file__).parent / "templates"
-# Nothing may be loaded and no script may run, should a text ever get past the escaping.
+# If a text ever gets past the escaping, it cannot load anything or run a script.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
@@ -74,12 +74,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str) -
 
 
 def badge(word: str, tone: Tone) -> Html:
-    """A short verdict, which its word and its colour express."""
+    """A verdict as one word and a colour."""
     return _render("badge", word, tone)
 
 
 def sample(text: str, *, prompt: str = "", note: str = "") -> Html:
-    """A text with its white space; `prompt` precedes it in bold, `note` is below it."""
+    """A text with its white space, after `prompt` in bold and above `note`."""
     return _render("sample", text, prompt, note)
 
 
@@ -92,8 +92,8 @@ def details(summary: str, *parts: Html) -> Html:
 def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool = False) -> Iterator[list[Axes]]:
     """Axes side by side in one figure of matplotlib, to be drawn on inside the block, in the report's style.
 
-    Size is in inches; 9 fill the page. Colours are `SERIES`, `INK`, `MUTED`, `GOOD` and so on, and no others, since
-    they follow the page from light to dark. A text of the corpus is drawn by way of `plain_text`.
+    Sizes are in inches; the page is 9 wide. Use only the colours `SERIES`, `INK`, `MUTED`, `GOOD` and so on, because
+    they change with the theme of the page. Pass a text of the corpus through `plain_text`.
     """
     import matplotlib
     from matplotlib.figure import Figure
@@ -107,12 +107,12 @@ def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool =
 
 
 def figure(drawing: Axes | Figure | bytes | Html, caption: str, *, alt: str) -> Html:
-    """A picture: axes or a figure of matplotlib, the bytes of a PNG, or SVG of one's own.
+    """A picture: axes or a figure of matplotlib, the bytes of a PNG, or SVG.
 
     Args:
-        drawing: matplotlib's are put in as SVG that follows the colours of the page.
-        caption: stands below it.
-        alt: what the picture shows, for whoever does not see it.
+        drawing: the picture; one of matplotlib becomes SVG in the colours of the page.
+        caption: the text below the picture.
+        alt: a description for readers who do not see the picture.
     """
     if isinstance(drawing, bytes):
         picture = _render("image", base64.b64encode(drawing).decode(), alt)
@@ -128,7 +128,7 @@ def plain_text(text: str) -> str:
 
 
 def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Makes an axis logarithmic, with a whole number where there is room for one."""
+    """Makes an axis logarithmic, and labels it with as many whole numbers as fit."""
     axis = axes.xaxis if which == "x" else axes.yaxis
 
     def between(value: float, _: object) -> str:
@@ -143,7 +143,7 @@ def logarithmic(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def number(value: float | int) -> str:
-    """A number for people: thousands apart, about four significant digits, never longer than a line of a table."""
+    """A number for people: with a thousands separator and about four significant digits, short enough for a table."""
     if isinstance(value, int) or (abs(value) < _LARGE and value == int(value)):
         return f"{int(value):,}"
     return f"{value:,.1f}" if 1000 <= abs(value) < _LARGE else f"{value:.4g}"
@@ -159,14 +159,14 @@ def _svg(drawing: Axes | Figure) -> str:
 
     stream = StringIO()
     drawn = drawing if hasattr(drawing, "savefig") else drawing.get_figure()
-    with matplotlib.rc_context(_style()):  # ticks are made, and styled, when the figure is saved
+    with matplotlib.rc_context(_style()):  # ticks are created and styled when the figure is saved
         drawn.savefig(stream, format="svg", transparent=True, metadata={"Date": None})  # type: ignore[union-attr]
     svg = stream.getvalue()
     svg = svg[svg.index("<svg ") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg [^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?) height="[^"]*"', r"\1", svg))
-    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # they would stand once a figure, and an id stands once a page
-    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)  # the page's own typeface
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)  # every figure has the same ids, and an id must be unique in a page
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)  # the typeface of the page applies
     for name, stand_in in _STAND_IN.items():
         svg = svg.replace(stand_in, f"var(--{name})")
     return svg

@@ -1,4 +1,4 @@
-"""The decision whether a run trains: what an earlier run has left for the same inputs, from the most useful down."""
+"""The decision whether a run trains, by the most useful artifact that an earlier run made for the same model key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ReuseLevel = Literal["forced", "version", "model", "checkpoint", "nothing"]
 
 @dataclass(frozen=True)
 class Decision:
-    """What the run does.
+    """The decision, and the reason for it.
 
     Attributes:
         action: whether the steps after download run.
@@ -29,7 +29,7 @@ def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -
 
     Args:
         force: ignore earlier artifacts.
-        version: a registered version of this reuse key, if one exists.
+        version: a registered version of this model key, if one exists.
         model: whether the store has a trained model of this key.
         checkpoint: whether the store has a checkpoint of this key.
     """

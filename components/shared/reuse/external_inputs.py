@@ -18,7 +18,7 @@ _POINTERS = (("tokenize", "tokenizer"), ("train", "pretrained"))
 
 
 def external_input_digests(settings: dict[str, Any]) -> dict[str, str]:
-    """Digests of the inputs that settings point to, by the name of the setting; a missing folder is left out.
+    """Digests of the inputs that settings point to, by setting name; a missing folder is left out.
 
     Args:
         settings: the settings of the whole run by section.

@@ -1,7 +1,9 @@
-"""Reuse keys: a digest of everything that decides a result, by which a later run finds and reuses the result.
+"""Reuse keys: digests of everything that determines a result, by which an earlier equal result is found.
 
-A reuse key does not identify a model: two trainings with one key may end in different weights. Only the digest of the
-weights identifies a model. docs/reuse.md explains what each key contains, and why.
+A model has two keys. The model key is known before the training; it does not contain the numerics, which are known only
+on the training machine. The model key with numerics determines the weights. Neither identifies a model, because a
+repeated training may end in other weights: only the digest of the weights does. docs/reuse.md explains what each key
+contains, and why.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from components.shared.storage.manifest import digest_of
 
 _LENGTH = 32  # hex digits
 
-# The code that decides each result: the package of a step, without the modules in UNDECIDING, and some shared modules.
-# Code that is left out only starts, reports, checks or transfers. The values of settings are in the keys themselves.
+# The code that determines each result: the package of a step without its EXCLUDED_MODULES, and some shared modules.
+# Excluded modules only start, report, check or transfer. The values of the settings are in the keys themselves.
 SOURCES: dict[str, tuple[str, ...]] = {
     "tokens": ("components/tokenize", "components/shared/text/articles.py"),
     "weights": ("components/train", "components/shared/model/hardware.py", "components/shared/model/head.py"),
@@ -37,15 +39,15 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "components/shared/text/units.py",
     ),
 }
-UNDECIDING: dict[str, frozenset[str]] = {
+EXCLUDED_MODULES: dict[str, frozenset[str]] = {
     "tokens": frozenset({"component", "settings"}),
     "weights": frozenset({"checkpoint_manager", "component", "metrics", "reporter", "run", "settings"}),
     "evaluation": frozenset({"champion", "component", "pictures", "report", "settings"}),
     "validation": frozenset({"component", "settings"}),
 }
 
-# Settings that change only what a training reports, and no weight.
-_WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"log_every"})
+# Settings that affect only logging.
+_EXCLUDED_SETTINGS = frozenset({"log_every"})
 # The local version, such as +cpu, is part of the numerics instead.
 _VERSIONS: dict[str, tuple[str, ...]] = {
     "tokens": ("tokenizers", "transformers"),
@@ -57,12 +59,11 @@ _VERSIONS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Request:
-    """The training that a run requests, as plain values by flat names.
+    """The training that a run requests: the parts of its keys, as plain values by flat names.
 
     Attributes:
-        tokens: the values that decide the tokens.
-        training: the values that decide the weights besides the tokens, from settings and code. The numerics that they
-            leave open are known only on the machine that trains, see `refined`.
+        tokens: the parts that determine the tokens.
+        training: the other parts that determine the weights, without the numerics.
     """
 
     tokens: dict[str, Any]
@@ -74,13 +75,13 @@ class Request:
         return key_of(self.tokens)
 
     @property
-    def reuse_key(self) -> str:
-        """The reuse key of the requested model."""
+    def model_key(self) -> str:
+        """The model key: the reuse key of the model without its numerics."""
         return key_of({**self.training, "tokens": self.tokens_key})
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """All values, for lineage and for `differences`."""
+    def key_parts(self) -> dict[str, Any]:
+        """All parts, for lineage and for `differences`."""
         return {**self.tokens, **self.training}
 
 
@@ -92,8 +93,8 @@ def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str
         settings: the settings of the run by section; those of `train` include the requested numerics.
         contents: digests of the inputs that settings point to, see `components.shared.reuse.external_inputs`.
     """
-    tokens = {"dataset": dataset_digest, **made_by("tokens"), **_named("tokenize", settings["tokenize"])}
-    training = {**made_by("weights"), **_named("train", deciding_weights(settings["train"]))}
+    tokens = {"dataset": dataset_digest, **code_and_releases("tokens"), **_named("tokenize", settings["tokenize"])}
+    training = {**code_and_releases("weights"), **_named("train", deciding_weights(settings["train"]))}
     for name, digest in (contents or {}).items():
         part = tokens if name.startswith("content.tokenize.") else training
         part[name] = digest
@@ -101,39 +102,39 @@ def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str
 
 
 def deciding_weights(train: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `train` that decide weights."""
-    dropped = set(_WITHOUT_EFFECT_ON_WEIGHTS)
-    counted = train.get("init") == "bigram" and not train.get("pretrained")
-    if train.get("device") == "cuda" and not counted:
-        dropped.add("threads")  # the GPU computes everything then, whereas bigram initialisation is computed on the CPU
+    """The settings of `train` that determine the weights."""
+    dropped = set(_EXCLUDED_SETTINGS)
+    on_cpu = train.get("init") == "bigram" and not train.get("pretrained")
+    if train.get("device") == "cuda" and not on_cpu:
+        dropped.add("threads")  # the GPU computes everything; the bigram initialization runs on the CPU
     return {name: value for name, value in train.items() if name not in dropped}
 
 
 def deciding_numerics(numerics: dict[str, Any]) -> dict[str, Any]:
-    """The numerics that decide weights: if the processor does not, its number of threads does not either."""
+    """The numerics that determine the weights. If a GPU computes everything, the number of threads is left out."""
     dropped = {"threads"} if numerics.get("processor", "") is None else set()
     return {name: value for name, value in numerics.items() if name not in dropped}
 
 
-def refined(reuse_key: str, numerics: dict[str, Any]) -> str:
-    """The reuse key of a model with the numerics of its training; equal refined keys mean equal weights.
+def with_numerics(model_key: str, numerics: dict[str, Any]) -> str:
+    """The model key with numerics: models with equal ones have equal weights.
 
     Args:
-        reuse_key: the reuse key of the request.
+        model_key: the model key.
         numerics: see `components.train.device.numerics_of`.
     """
-    return key_of({"reuse_key": reuse_key, **_named("numerics", deciding_numerics(numerics))})
+    return key_of({"reuse_key": model_key, **_named("numerics", deciding_numerics(numerics))})
 
 
-def made_by(result: str) -> dict[str, str]:
-    """The code digest and package versions that decide a result, one of `SOURCES`."""
+def code_and_releases(result: str) -> dict[str, str]:
+    """The parts of a key for a result, one of `SOURCES`: the digest of its code, and the releases of its packages."""
     return {f"code.{result}": code_digest(result), **{f"version.{name}": _version(name) for name in _VERSIONS[result]}}
 
 
 def code_digest(result: str, root: Path = ROOT) -> str:
-    """The digest of the meaning of the code that decides a result, one of `SOURCES`."""
+    """The digest of the code that determines a result, one of `SOURCES`."""
     step, *shared = SOURCES[result]
-    files = [path for path in sorted((root / step).rglob("*.py")) if path.stem not in UNDECIDING[result]]
+    files = [path for path in sorted((root / step).rglob("*.py")) if path.stem not in EXCLUDED_MODULES[result]]
     return code_of(*files, *shared, root=root)
 
 
@@ -143,7 +144,7 @@ def key_of(parts: dict[str, Any]) -> str:
 
 
 def differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-    """The differences between two sets of parts, one phrase each, sorted by name."""
+    """One phrase per difference between the parts of two keys, sorted by name."""
     theirs = with_new_names(theirs)
     return [
         f"{name}: {theirs.get(name)!r} then, {ours.get(name)!r} now"

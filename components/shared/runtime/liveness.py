@@ -49,11 +49,11 @@ def alive(record: dict[str, Any] | None, *, now: float | None = None) -> bool:
     return now - record["beat"] < STALE_AFTER
 
 
-def observe(store: Store, pipeline_run: str, *, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Whether a run is certainly alive: if only the age of its heartbeat is known, this waits for the next heartbeat.
+def wait_until_known(store: Store, pipeline_run: str, *, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Whether a run is alive. If only the age of its heartbeat is known, this waits for the next heartbeat.
 
-    A cancelled run does not record its end. A user who starts the same run again waits here for at most `STALE_AFTER`
-    seconds instead of being refused; a run that is alive is recognised within `BEAT_EVERY` seconds.
+    A cancelled run does not record its end. A user who starts the same run again therefore waits for at most
+    `STALE_AFTER` seconds and is not refused; a run that is alive is recognised within `BEAT_EVERY` seconds.
     """
     first = record = heartbeat_of(store, pipeline_run)
     while alive(record):

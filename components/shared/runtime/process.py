@@ -1,6 +1,6 @@
 """Runs a step in a child process that a small parent process watches.
 
-KFP runs a step as one process and reports of its death only that it died. The step therefore forks before it imports
+KFP runs a step as one process and does not report why it died. The step therefore forks before it imports
 anything large. The child does the work. The parent passes its output on and keeps a copy, and if the child is killed,
 the parent knows the signal and whether the kernel killed the child because memory ran out.
 

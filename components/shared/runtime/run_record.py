@@ -1,4 +1,4 @@
-"""The record of a pipeline run in the store: when each step began, what it published, and why it failed.
+"""The record of a pipeline run in the store: when each step began, what it reported, and why it failed.
 
 The outcome of a run is derived from this record. The status of an orchestrator is only a hint, since it may know a run
 only by its pods.
@@ -25,13 +25,13 @@ class StepRecord:
     Attributes:
         state: the state; it is still `running` if the attempt was killed before it could record its end.
         began: seconds since the epoch.
-        published: what the notification needs of the step: decision, registered version, address of a report.
-        failure: why the step failed, or None.
+        findings: the values that the step reports to the notification: decision, version, address of a report.
+        failure: the failure that ended the attempt, or None.
     """
 
     state: State
     began: float
-    published: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
 
 
@@ -40,14 +40,14 @@ def record_start(store: Store, run: str, step: str) -> None:
     _write(store, run, step, {"state": "running", "began": time.time()})
 
 
-def record_finish(store: Store, run: str, step: str, published: dict[str, Any]) -> None:
-    """Records that a step finished and what it published."""
-    _write(store, run, step, {**_began(store, run, step), "state": "finished", "published": published})
+def record_finish(store: Store, run: str, step: str, findings: dict[str, Any]) -> None:
+    """Records that a step finished and what it reported."""
+    _write(store, run, step, {**_began(store, run, step), "state": "finished", "published": findings})
 
 
-def record_failure(store: Store, run: str, step: str, failure: Failure, published: dict[str, Any]) -> None:
-    """Records why a step failed and what it published until then."""
-    record = {"state": "failed", "failure": failure.to_dict(), "published": published}
+def record_failure(store: Store, run: str, step: str, failure: Failure, findings: dict[str, Any]) -> None:
+    """Records why a step failed and what it reported until then."""
+    record = {"state": "failed", "failure": failure.to_dict(), "published": findings}
     _write(store, run, step, {**_began(store, run, step), **record})
 
 

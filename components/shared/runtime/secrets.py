@@ -58,6 +58,6 @@ def _value_of(reference: re.Match[str]) -> str:
     raise Failure(
         f"The settings refer to {reference[1]}, which is not set",
         where="the environment of the step",
-        remedy="set it, or on a cluster mount the Secret that holds it",
+        remedy="set it, or on a cluster mount the Secret that contains it",
         exit_code=ExitCode.USAGE,
     )

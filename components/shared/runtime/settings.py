@@ -1,7 +1,7 @@
-"""Settings of the steps: frozen dataclasses, which pydantic fills from the values of a profile.
+"""Settings of the steps: frozen dataclasses, which pydantic builds from the values of a profile.
 
 The dataclass of a step declares types, defaults and, beside each field, the accepted values (see
-`components.shared.base.ranges`). Its `__post_init__` checks what concerns several fields and raises a ValueError whose
+`components.shared.base.ranges`). Its `__post_init__` checks constraints between fields and raises a ValueError whose
 message begins with the name of a field. The library of a step therefore works without pydantic.
 """
 
@@ -21,14 +21,14 @@ from components.shared.base.ranges import Limit, Range, is_text, limits_of, safe
 
 Settings = TypeVar("Settings")
 Path = tuple[Any, ...]  # keys from a section down to a value
-_adapter: Any = cache(TypeAdapter)  # building one takes longer than a hundred uses
+_adapter: Any = cache(TypeAdapter)  # building an adapter takes longer than a hundred uses
 _LARGEST = 1 << 4096  # no setting is as large, and Python refuses to print a larger number
 
 
 def parse_section(
     kind: type[Settings], values: dict[str, Any], section: str, where: Callable[[Path], str | None] = lambda path: None
 ) -> Settings:
-    """Builds a settings object from plain values. A number may be given as text, since YAML reads `3e-4` as text.
+    """Builds a settings object from plain values. A number may be given as text, because YAML parses `3e-4` as text.
 
     Args:
         kind: the dataclass of the settings.
@@ -139,17 +139,17 @@ def _pairs(given: Any, parsed: Any, path: Path = ()) -> Iterator[tuple[Path, Any
 
 
 def _unreadable(kind: type, path: Path, value: Any) -> str | None:
-    """What is wrong with a number or text that YAML and JSON can hold but later code cannot."""
+    """The problem with a number or text that YAML and JSON can express but later code cannot use, or None."""
     if isinstance(value, int) and abs(value) > _LARGEST:
         limit = _limit_at(kind, path)
         return limit.problem(value) if isinstance(limit, Range) else f"must not be {safe_repr(value)}"
     if isinstance(value, str) and not is_text(value):
-        return f"holds a character that no text has, got {safe_repr(value)}"
+        return f"contains a character that is not valid in text, got {safe_repr(value)}"
     return None
 
 
 def _no_number(given: Any, parsed: Any) -> str | None:
-    """What is wrong with a value that pydantic accepts as a number: NaN, an infinity or a boolean."""
+    """The problem with a value that pydantic accepts as a number: NaN, an infinity or a boolean."""
     if isinstance(parsed, float) and not isfinite(parsed):
         return f"must be finite, got {safe_repr(given)}"
     if isinstance(given, bool) and not isinstance(parsed, bool):

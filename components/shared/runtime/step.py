@@ -37,13 +37,13 @@ class Step:
         name: the name of the step in the DAG.
         run: the id of the pipeline run.
         settings: the settings of the whole run by section, as JSON values.
-        published: what the notification needs of the step (JSON values); it is recorded when the step ends.
+        findings: the values that the step reports to the notification (JSON values); recorded when the step ends.
     """
 
     name: str
     run: str
     settings: dict[str, Any]
-    published: dict[str, Any] = field(default_factory=dict)
+    findings: dict[str, Any] = field(default_factory=dict)
 
     def section(self, kind: type[Settings], name: str | None = None) -> Settings:
         """The settings of the step, or of another section, as a checked dataclass.
@@ -122,12 +122,12 @@ def stop_requested() -> bool:
 
 
 class _Stopped(BaseException):
-    """SIGTERM arrived. This is no `Exception`, because libraries catch those and continue."""
+    """SIGTERM arrived. This is not an `Exception`, because libraries catch those and continue."""
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Turns SIGTERM into an exception, so that the block closes what it opened; a step may install its own handler.
+    """Turns SIGTERM into an exception, so that the block closes its resources; a step may install its own handler.
 
     A second SIGTERM, as from the parent and the process group, is ignored, so that it cannot interrupt the cleanup.
     """
@@ -149,14 +149,14 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _recorded(here: Step) -> Iterator[None]:
-    """Records that an attempt of a step began, and what it published when it finished."""
+    """Records that an attempt of a step began, and what it reported when it finished."""
     with heartbeat(here.store, here.run):
         if stop_requested():
             raise Interrupted("The run was asked to stop before this step began", where=f"step {here.name}")
         record_start(here.store, here.run, here.name)
         yield
         try:
-            record_finish(here.store, here.run, here.name, here.published)
+            record_finish(here.store, here.run, here.name, here.findings)
         except Exception as error:  # the work of the step is done and its artifacts are published
             print(f"The end of the step could not be recorded in the store: {error}", file=sys.stderr)
 
@@ -173,7 +173,7 @@ def _failure_of(error: Exception | _Stopped, name: str) -> Failure:
 
 
 def wrap_unexpected(error: Exception, name: str) -> Failure:
-    """Wraps an unexpected exception in a failure; its traceback goes to the log."""
+    """Wraps an unexpected exception as a `Failure`; the traceback goes to the log."""
     with suppress(OSError):
         traceback.print_exception(error)
     return Failure(
@@ -188,7 +188,7 @@ def _record_failure(here: Step, failure: Failure) -> None:
     if "store" not in vars(here):
         return  # the store could not be opened, and botocore has retried already
     try:
-        record_failure(here.store, here.run, here.name, failure, here.published)
+        record_failure(here.store, here.run, here.name, failure, here.findings)
     except Exception as error:
         print(f"The failure could not be recorded in the store: {error}", file=sys.stderr)
 
@@ -208,10 +208,10 @@ def _record_death(here: Step, death: Death, *, recorded: bool) -> None:
             where=f"step {here.name}",
             remedy=f"raise cluster.{here.name}.memory_limit, or make the model or its batch smaller"
             if death.out_of_memory
-            else "see the log of the step, and who or what ended it",
+            else "see the log of the step, and find out who or what ended it",
         )
         if recorded:
-            record_failure(here.store, here.run, here.name, failure, here.published)
+            record_failure(here.store, here.run, here.name, failure, here.findings)
         _emit_failure(here.name, failure, seconds=0.0)
     if os.environ.get("WIKIGPT_STORE"):
         write_log(here.store, here.run, here.name, death.log)

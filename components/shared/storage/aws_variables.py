@@ -11,7 +11,7 @@ from components.shared.base.address import is_web_address
 from components.shared.base.failure import ExitCode, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
-# Key id and token are sent in a header. The secret key is not, so only blanks at its ends and control characters are
+# Key id and token are sent in a header. The secret key is not, so only spaces at its ends and control characters are
 # wrong.
 _IN_HEADERS = {
     "AWS_ACCESS_KEY_ID": r"[\x21-\x7e]*",
@@ -38,13 +38,15 @@ def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
     for name, pattern in _IN_HEADERS.items():
         if name in given and not re.fullmatch(pattern, given[name]):
             raise variable_failure(
-                f"{name} holds a blank, a line break or another character that no credential has",
+                f"{name} contains a space, a line break or another character that is not valid in a credential",
                 "remove that character; a Secret that was made from a file often ends with a line break",
                 ExitCode.UNAUTHORISED,
             )
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if not re.fullmatch(r"[A-Za-z0-9-]*", given.get(name, "")):
-            raise variable_failure(f"{name} is {safe_repr(given[name])}", "name a region, as in eu-central-1")
+            raise variable_failure(
+                f"{name} is {safe_repr(given[name])}", "set it to a region such as eu-central-1, or unset it"
+            )
     if given.get("AWS_RETRY_MODE") not in (None, "", *RETRY_MODES):
         raise variable_failure(
             f"AWS_RETRY_MODE is {safe_repr(given['AWS_RETRY_MODE'])}",
@@ -53,7 +55,7 @@ def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
     for name in _ADDRESSES:
         if given.get(name) and not is_web_address(given[name]):
             raise variable_failure(
-                f"{name} is {safe_repr(given[name])}", "give an address that begins with http:// or https://"
+                f"{name} is {safe_repr(given[name])}", "set it to an address that begins with http:// or https://"
             )
     for name, limit in _COUNTS.items():
         if name in given and (problem := _problem(given[name], limit)):

@@ -35,7 +35,7 @@ def file_fact(path: Path) -> FileFact:
 def write_atomically(
     path: Path, content: bytes | str | Callable[[IO[bytes]], object], *, if_absent: bool = False
 ) -> bool:
-    """Writes a file atomically: after a crash at any moment it holds either the old bytes or all of the new ones.
+    """Writes a file atomically: after a crash at any moment it contains either the old bytes or all of the new ones.
 
     Args:
         path: the file; its folder is created.
@@ -43,7 +43,7 @@ def write_atomically(
         if_absent: keep an existing file; exactly one of several concurrent writers succeeds.
 
     Returns:
-        Whether the file holds the new bytes.
+        Whether the new bytes were written.
 
     Raises:
         Failure: the disk is full, or the folder cannot be written.

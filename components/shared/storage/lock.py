@@ -58,7 +58,7 @@ class Lock:
     """A lock by its name. The constructor sends no request.
 
     Attributes:
-        store: the store that holds the records.
+        store: the store with the records.
         name: the name of the lock, with `/` between parts.
         alive: returns whether a run is alive, or None if that is unknown. An owner whose state is unknown counts as
             dead after it has not renewed the lock for `stale_after` seconds by the clock of the waiting run.

@@ -1,6 +1,6 @@
-"""The manifest of a folder that a step passes on: `manifest.json` lists the other files and is written last.
+"""The manifest of a folder between two steps: `manifest.json` lists the other files and is written last.
 
-A folder without a manifest counts as absent, so no later step reads what an interrupted step left.
+A folder without a manifest counts as absent, so no later step reads the output of an interrupted step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from components.shared.base.failure import Failure
 from components.shared.storage.files import PARTIAL, FileFact, file_fact, write_atomically
 
 MANIFEST = "manifest.json"
-_METADATA = "facts"  # the key in the file, which older stores hold too
+_METADATA = "facts"  # the key in the file, as in older stores
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Manifest:
     Attributes:
         kind: corpus, tokens, checkpoint, model, evaluation, validation.
         files: size and digest by the name relative to the folder, with `/` between parts.
-        metadata: what later steps need to know of the folder (JSON values).
+        metadata: the values that later steps read (JSON values).
     """
 
     kind: str
@@ -47,7 +47,7 @@ class Manifest:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError: the data is no manifest, or names a file outside its folder.
+            ValueError: the data is not a manifest, or names a file outside its folder.
         """
         try:
             fields = json.loads(data)

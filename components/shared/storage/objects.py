@@ -44,9 +44,9 @@ class Objects(Protocol):
 
     `put` with `if_absent` returns whether this call wrote the bytes. False means that another writer has written or is
     writing the key, so a reader may not see the object yet. A retried request may also be refused because its first
-    attempt succeeded, and then the bytes are ours all the same. `replace` and `delete` leave no noncurrent version if
-    these credentials may delete versions. `old_versions` yields the noncurrent versions of each key from the oldest to
-    the newest, so that deleting in this order never makes an old version current again.
+    attempt succeeded, and then the stored bytes are those of this call. `replace` and `delete` leave no noncurrent
+    version if these credentials may delete versions. `old_versions` yields the noncurrent versions of each key from the
+    oldest to the newest, so that deleting in this order never makes an old version current again.
 
     Attributes:
         uri: the address of the prefix.

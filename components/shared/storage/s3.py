@@ -105,7 +105,7 @@ class S3Objects:
                 send(self.client, self._object(key), path, fact)
             except ClientError as error:
                 # The response to CompleteMultipartUpload was lost, and the retry finds no such upload. Then the object
-                # has the right size; before the upload the key held another size or no object.
+                # has the right size; before the upload the key had an object of another size or none.
                 if code_of(error) != "NoSuchUpload" or self.size(key) != fact.size:
                     raise
         if (size := self.size(key)) != fact.size:
@@ -167,7 +167,7 @@ class S3Objects:
             self.client.delete_object(**self._object(old.key), VersionId=old.version)
 
     def _free(self, versions: Iterable[OldVersion]) -> None:
-        """Deletes old versions if the credentials permit it; a refusal is no failure of the write that left them."""
+        """Deletes old versions if the credentials permit it. A refusal does not fail the write that left them."""
         if self.keeps_versions:
             return
         try:

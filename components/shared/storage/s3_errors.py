@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _WRITES = ("Put", "Upload", "Create", "Complete", "Delete", "Abort")
-_CREDENTIALS = "fix AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that holds them"
+_CREDENTIALS = "fix AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the Secret that contains them"
 _REGION = "fix AWS_REGION: it must name the region of the bucket"
 _ADDRESS = "start it, or fix --store and AWS_ENDPOINT_URL_S3"
 # By error code of the response: what, remedy, exit code.
@@ -64,7 +64,7 @@ def code_of(error: ClientError) -> str:
 
 
 def web_page(where: str, status: int | None = None) -> Failure:
-    """The failure for an endpoint that is no object storage."""
+    """The failure for an endpoint that is not object storage."""
     seen = f" (HTTP {status})" if status else ""
     return Failure(
         f"The endpoint answered with something that is not S3, such as a web page{seen}",

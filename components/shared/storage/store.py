@@ -146,7 +146,8 @@ class Store:
     def remove(self, kind: str, name: str) -> None:
         """Deletes a folder and its blobs.
 
-        Only for folders that share no blob with another one: every file of a checkpoint names its training and step.
+        Use it only for folders that do not share a blob with another one, such as checkpoints: each of their files
+        contains the key of the training and the step.
         """
         doomed = self.peek(kind, name)
         self.forget(kind, name)
@@ -189,7 +190,7 @@ class Store:
         return [old for folder in _FOLDERS for old in self.objects.old_versions(folder) if old.since < before]
 
     def free(self, versions: list[OldVersion]) -> None:
-        """Deletes what `old_versions` listed, in that order.
+        """Deletes the versions that `old_versions` listed, in that order.
 
         Raises:
             Failure: these credentials may not delete versions.

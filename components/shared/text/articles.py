@@ -62,7 +62,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def count_words(text: str) -> int:
-    """Words as WikiText's published results count them: tokens between white space, and one eos per line."""
+    """Words as WikiText's published results count them: tokens between white space, and one line end per line."""
     return len(text.split()) + count_lines(text)
 
 

@@ -1,4 +1,4 @@
-"""The unit in which a text is measured: words, or bytes for a text in which blanks do not separate words."""
+"""The unit in which a text is measured: words, or bytes for a text whose words are not separated by spaces."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Literal
 
 Unit = Literal["word", "byte"]
 
-# Bytes of an average English word with a blank: a margin per word is divided by this for a margin per byte.
+# Bytes of an average English word with a space: a margin per word is divided by this for a margin per byte.
 BYTES_OF_A_WORD = 5
-# Mean bytes per word above which blanks do not separate words: Malayalam, with the longest words, has about 30.
+# Mean bytes per word above which spaces do not separate words: Malayalam, with the longest words, has about 30.
 _LONGEST_WORD = 40
 
 

@@ -2,9 +2,9 @@
 
 Both were scored on the same validation text. The comparison is paired by article, because some articles are harder than
 others for every model: the gate uses the difference in negative log-likelihood per word and its bootstrap interval over
-the articles. For a text without blanks between words it uses the difference per byte.
+the articles. For a text without spaces between words it uses the difference per byte.
 
-Scores count only together with the digest of the scored weights: the gate compares no scores of other weights.
+Scores count only for the weights whose digest is recorded with them: the gate rejects scores of other weights.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Policy = Literal["auto", "manual", "never"]
 PROTOCOL = "wikitext-word"
 SPLIT = "validation"
 _FEWEST_PAIRS = 5
-# More bits per byte than any working model needs: uniform guessing in the largest vocabularies takes 18.
+# No working model has more bits per byte: uniform guessing over the largest vocabularies has 18.
 _MOST_BITS = 32
 
 
@@ -33,8 +33,8 @@ class Rule:
     """The rule for a promotion.
 
     Attributes:
-        margin: the nats per word by which the challenger must be better; a fifth of it per byte if bytes are compared,
-            since an English word has five bytes.
+        margin: the nats per word by which the challenger must be better. For a comparison per byte it is a fifth,
+            because an English word has five bytes.
         confidence: the confidence level of the bootstrap interval.
         resamples: the number of bootstrap resamples.
         seed: the seed of the bootstrap.
@@ -217,7 +217,7 @@ def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
     low, high = (f"{bound:+.{places}f}" for bound in interval)
     numbers = (
         f"{challenger.described} against {theirs} of the champion on validation,"
-        f" {difference:+.{places}f} nats a {unit}, {rule.confidence:.0%} interval {low} to {high}"
+        f" {difference:+.{places}f} nats per {unit}, {rule.confidence:.0%} interval {low} to {high}"
         f" over {len(challenger.articles)} articles"
     )
     if difference <= -margin and interval[1] < 0:
@@ -225,7 +225,7 @@ def _compare(challenger: Scores, champion: Scores, rule: Rule) -> Verdict:
     if difference > 0 and interval[0] > 0:
         word = "Worse"
     elif difference < 0 and interval[1] < 0:
-        word = f"Better by less than the margin of {margin:g} nats a {unit}"
+        word = f"Better by less than the margin of {margin:g} nats per {unit}"
     else:
         word = "Difference not significant"
     return _verdict("keep", f"{word}: {numbers}.", rule, difference, interval)
@@ -267,7 +267,7 @@ def _excess(challenger: Scores) -> str | None:
     if bits is None:
         return None if math.isfinite(challenger.measure) else f"word perplexity is {challenger.measure}"
     # NaN must fail the comparison.
-    return None if bits <= _MOST_BITS else f"bits per byte are {format_measure(bits, 1)}, and guessing takes less"
+    return None if bits <= _MOST_BITS else f"bits per byte are {format_measure(bits, 1)}, and guessing has fewer"
 
 
 def _foreign(scores: Scores) -> str | None:

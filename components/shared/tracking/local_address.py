@@ -25,7 +25,7 @@ def sqlite_address(path: Path) -> str:
 
 
 def sqlite_path(address: str) -> Path | None:
-    """The absolute path of a SQLite database; None if the address names no file but a server or memory."""
+    """The absolute path of a SQLite database; None if the address is that of a server or of a database in memory."""
     found = _SQLITE.fullmatch(address)
     if found is None or found["query"]:
         return None

@@ -51,7 +51,7 @@ def prepare_database(path: Path) -> None:
         path: the absolute path of the file.
 
     Raises:
-        Failure: the file cannot be used, because it is locked, damaged, no database, or belongs to another version of
+        Failure: the file cannot be used, because it is locked, damaged, not a database, or of another version of
             MLflow; or it cannot be created.
     """
     if examine(path) is State.USABLE:

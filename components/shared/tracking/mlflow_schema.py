@@ -24,7 +24,7 @@ from components.shared.base.failure import Failure
 from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.local_address import sqlite_address
 
-BUSY = 20.0  # seconds to wait for another process that holds the database, as MLflow does
+BUSY = 20.0  # seconds to wait for another process that uses the database, as MLflow does
 _TEMPLATE = Path(__file__).with_suffix(".sql")
 _HEADER = re.compile(r"-- MLflow (?P<mlflow>\S+), revision (?P<revision>\w+)")
 _TABLE = re.compile(r'^CREATE TABLE "?(\w+)', re.MULTILINE)
@@ -110,7 +110,7 @@ def migrate(path: Path) -> None:
     Raises:
         Failure: the disk is full.
     """
-    # MLflow has no public function for this that closes the file again.
+    # No public function of MLflow does this and closes the file again.
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -38,7 +38,7 @@ def check_mlflow_variables(environment: Mapping[str, str] | None = None) -> None
     for name in _CREDENTIALS:
         if re.search(r"[\x00-\x1f\x7f]|^\s|\s$", given.get(name, "")):
             raise variable_failure(
-                f"{name} holds a line break, or a blank at an end",
+                f"{name} contains a line break, or begins or ends with a space",
                 "remove that character; a Secret that was made from a file often ends with a line break",
                 ExitCode.UNAUTHORISED,
             )

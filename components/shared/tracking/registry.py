@@ -30,14 +30,14 @@ CHECKPOINT = "wikigpt.checkpoint"
 VERDICT = "wikigpt.verdict"
 REASON = "wikigpt.reason"
 # The lineage of a version, and its later state:
-REUSE_KEY = "wikigpt.reuse_key"
+REUSE_KEY = "wikigpt.reuse_key"  # the model key
 TOKENS_KEY = "wikigpt.tokens_key"
-FINGERPRINT = "wikigpt.fingerprint"  # the tag that versions of schema 1 have instead of a reuse key
+FINGERPRINT = "wikigpt.fingerprint"  # the tag that versions of schema 1 have instead of a model key
 DATASET_DIGEST = "wikigpt.dataset_digest"
 TOKENIZER_DIGEST = "wikigpt.tokenizer_digest"
 WEIGHTS_DIGEST = "wikigpt.weights_digest"  # the identity of a version, to which its metrics belong
 NUMERICS = "wikigpt.numerics"
-REPEATS = "wikigpt.repeats"  # the version that has the same reuse key and other weights
+REPEATS = "wikigpt.repeats"  # the version that has the same model key and other weights
 CORPUS = "wikigpt.corpus"
 CORPUS_SOURCE = "wikigpt.corpus_source"  # its address, without credentials
 COMMIT = "wikigpt.commit"
@@ -98,9 +98,9 @@ def versions_of(client: MlflowClient, model: str, weights_digest: str) -> list[M
     return sorted(found, key=lambda version: not is_complete(version))
 
 
-def versions_of_request(client: MlflowClient, model: str, reuse_key: str) -> list[ModelVersion]:
-    """The versions with a reuse key, oldest first."""
-    return versions(client, model, where=f"tags.`{REUSE_KEY}`='{reuse_key}'")[::-1]
+def versions_of_key(client: MlflowClient, model: str, model_key: str) -> list[ModelVersion]:
+    """The versions with a model key, oldest first."""
+    return versions(client, model, where=f"tags.`{REUSE_KEY}`='{model_key}'")[::-1]
 
 
 def is_complete(version: ModelVersion) -> bool:
@@ -108,16 +108,16 @@ def is_complete(version: ModelVersion) -> bool:
     return REGISTERED in version.tags
 
 
-def reuse_key_of(version: ModelVersion) -> str:
-    """The reuse key of a version, or its fingerprint; "" for a version of another project."""
+def model_key_of(version: ModelVersion) -> str:
+    """The model key of a version, or its fingerprint; "" for a version of another project."""
     return version.tags.get(REUSE_KEY) or version.tags.get(FINGERPRINT, "")
 
 
 def version_with_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
     """The version that has an alias, or None.
 
-    MLflow's basic auth answers 403 to a user who is no administrator if the model does not exist, although that user
-    may create it. A 403 is therefore a refusal only if the model exists.
+    MLflow's basic auth answers 403 to a user who is not an administrator if the model does not exist, although that
+    user may create it. A 403 is therefore a refusal only if the model exists.
     """
     from mlflow.exceptions import MlflowException
 

@@ -183,7 +183,7 @@ def find_run(client: MlflowClient, experiment: str, pipeline_run: str) -> str | 
 
 
 class translate_mlflow_errors:  # noqa: N801 -- a context manager
-    """Translates what MLflow raises inside the block into a `Failure`."""
+    """Translates errors that MLflow raises inside the block into a `Failure`."""
 
     def __init__(self, client: MlflowClient):
         self.where = client.tracking_uri
@@ -250,8 +250,8 @@ def _error_of(uri: str, error: Exception) -> Failure:
 def _link_to_injected_run(client: MlflowClient, experiment: str) -> dict[str, str]:
     """Tags that nest our run below the run that Kubeflow Pipelines created for this pipeline run, if it did.
 
-    Kubeflow Pipelines injects the run of one task, whose parent is the run of the pipeline run. MLflow finds no parent
-    in another experiment or on another server; in that case a tag only names it.
+    Kubeflow Pipelines injects the run of one task, whose parent is the run of the pipeline run. MLflow cannot show a
+    parent in another experiment or on another server; in that case only a tag names it.
     """
     from mlflow.exceptions import MlflowException
     from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -361,5 +361,5 @@ def _refused(uri: str, answer: str) -> Failure:
         remedy = "let the administrator grant the permission on the experiment or the registered model"
     else:
         what = "MLflow refused the credentials"
-        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or fix the Secret that holds them"
+        remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or fix the Secret that contains them"
     return Failure(what, where=where, remedy=remedy, exit_code=ExitCode.UNAUTHORISED)

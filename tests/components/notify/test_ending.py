@@ -19,8 +19,8 @@ def record(*finished: str, decision: str = "train", **unfinished: Failure | None
     """What the steps of a run left: those that finished, then at most one that failed, or was killed (None)."""
     steps = {}
     for number, name in enumerate(finished):
-        published = {"decision": decision} if name == "download" else {}
-        steps[name] = StepRecord("finished", float(number), published)
+        findings = {"decision": decision} if name == "download" else {}
+        steps[name] = StepRecord("finished", float(number), findings)
     for name, failure in unfinished.items():
         steps[name] = StepRecord("failed" if failure else "running", 100.0, {}, failure)
     return steps

@@ -63,10 +63,10 @@ def fail(here: Step, step: str) -> None:
     record_failure(here.store, here.run, step, FAILURE, {"report": "runs:/1/validation/report.html"})
 
 
-def finish(here: Step, step: str, **published: str) -> None:
+def finish(here: Step, step: str, **findings: str) -> None:
     """Leaves what a step leaves that finishes."""
     record_start(here.store, here.run, step)
-    record_finish(here.store, here.run, step, published)
+    record_finish(here.store, here.run, step, findings)
 
 
 def test_a_success_is_told_everywhere(step, receiver, capsys):

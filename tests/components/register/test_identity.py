@@ -1,7 +1,7 @@
 """A version's numbers belong to its weights: nothing that happens to other weights changes them.
 
-Version 1 is champion at 5 nats a word (word perplexity 148.41). Every path that writes scores, cards, verdicts or
-evaluations is then taken with other weights, which the same was asked for by, at 7 nats a word (1096.63) or at 4.
+Version 1 is champion at 5 nats per word (word perplexity 148.41). Every path that writes scores, cards, verdicts or
+evaluations is then taken with other weights, which the same was asked for by, at 7 nats per word (1096.63) or at 4.
 """
 
 import hashlib

@@ -82,7 +82,7 @@ def test_a_section_that_is_no_section(tmp_path):
 
 def test_what_does_not_change_weights_does_not_change_the_reuse_key():
     def key(*overrides: str) -> str:
-        return request_of("d" * 64, json.loads(load("quick", overrides).to_json())).reuse_key
+        return request_of("d" * 64, json.loads(load("quick", overrides).to_json())).model_key
 
     assert key("checkpoints.every=7", "evaluate.samples=1", "notify.webhook=https://x.test/") == key()
     assert key("train.seed=7") != key()

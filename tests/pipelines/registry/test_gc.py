@@ -120,7 +120,7 @@ def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_thei
     assert {weights, worked_on} <= set(store.names("model"))
     assert lost not in store.names("model")
     assert {f"{weights}/k"} <= set(store.names("evaluation")) and tokens in store.names("tokens")
-    assert [made.reuse_key for made in training_results(store)] == ["worked on"]
+    assert [made.model_key for made in training_results(store)] == ["worked on"]
 
 
 def keep(store: Store, folder: Path, reuse_key: str) -> str:

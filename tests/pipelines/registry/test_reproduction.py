@@ -32,9 +32,9 @@ def made(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkey
     monkeypatch.setenv("WIKIGPT_COMMIT", "c0ffee")
     monkeypatch.setattr("components.shared.reuse.keys.code_digest", lambda result: "code")
     request = request_of(digest_of({"train": TEXT}), SETTINGS)
-    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.reuse_key)
+    folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.model_key)
     metadata = read_manifest(folders.model, "model").metadata
-    write_manifest(folders.model, "model", {**metadata, "identity": {**request.identity, "tokenizer": "t"}})
+    write_manifest(folders.model, "model", {**metadata, "identity": {**request.key_parts, "tokenizer": "t"}})
     register(Step("register", "night-1", SETTINGS), folders)
     return folders
 

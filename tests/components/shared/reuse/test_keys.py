@@ -19,7 +19,15 @@ from components.evaluate.measure import evaluation_key
 from components.evaluate.settings import EvaluateSettings
 from components.shared.reuse import code
 from components.shared.reuse import keys as reuse_keys
-from components.shared.reuse.keys import SOURCES, UNDECIDING, Request, code_digest, differences, refined, request_of
+from components.shared.reuse.keys import (
+    EXCLUDED_MODULES,
+    SOURCES,
+    Request,
+    code_digest,
+    differences,
+    request_of,
+    with_numerics,
+)
 from components.train.device import numerics_of
 from components.train.settings import TrainSettings
 from components.validate.run import validation_key
@@ -151,7 +159,7 @@ def keys(sections: dict) -> dict[str, str]:
     evaluate = {**sections["evaluate"], "protocols": tuple(sections["evaluate"]["protocols"])}
     return {
         TOKENS: request.tokens_key,
-        MODEL: request.reuse_key,
+        MODEL: request.model_key,
         EVALUATION: evaluation_key(EvaluateSettings(**evaluate), DATASET),
         VALIDATION: validation_key(ValidateSettings(**sections["validate"]), FACTS, None),
     }
@@ -230,7 +238,7 @@ def test_what_is_measured_on_another_device_or_in_another_precision_is_another_e
 def test_another_corpus_and_other_contents_of_what_is_pointed_to_count():
     request = request_of(DATASET, settings())
     other = request_of("e" * 64, settings())
-    assert (other.tokens_key != request.tokens_key) and (other.reuse_key != request.reuse_key)
+    assert (other.tokens_key != request.tokens_key) and (other.model_key != request.model_key)
     assert evaluation_key(EvaluateSettings(), "e" * 64) != evaluation_key(EvaluateSettings(), DATASET)
     tokenizer = request_of(DATASET, settings(), {"content.tokenize.tokenizer": "bytes"})
     weights = request_of(DATASET, settings(), {"content.train.pretrained": "bytes"})
@@ -239,7 +247,7 @@ def test_another_corpus_and_other_contents_of_what_is_pointed_to_count():
 
 
 def _keys(request: Request) -> dict[str, str]:
-    return {TOKENS: request.tokens_key, MODEL: request.reuse_key}
+    return {TOKENS: request.tokens_key, MODEL: request.model_key}
 
 
 @pytest.mark.parametrize("package", sorted(set().union(*VERSIONS.values())))
@@ -265,12 +273,12 @@ def test_every_numeric_has_its_line():
 
 
 @pytest.mark.parametrize("name", NUMERICS)
-def test_a_numeric_changes_the_refined_key_where_it_decides(name):
+def test_a_numeric_changes_the_key_with_numerics_where_it_decides(name):
     value, on_cpu, on_gpu = NUMERICS[name]
     gpu = {**CPU, "device": "a GPU", "processor": None}
     for numerics, counts in ((CPU, on_cpu), (gpu, on_gpu)):
-        assert (refined("k", {**numerics, name: value}) != refined("k", numerics)) is counts
-    assert refined("another", CPU) != refined("k", CPU)
+        assert (with_numerics("k", {**numerics, name: value}) != with_numerics("k", numerics)) is counts
+    assert with_numerics("another", CPU) != with_numerics("k", CPU)
 
 
 def test_the_processor_is_named_where_it_computes():
@@ -359,15 +367,15 @@ def test_every_shared_module_that_deciding_code_imports_was_weighed(result):
 
 def test_differences_are_named():
     other = replace(load("quick", []), train=replace(load("quick", []).train, seed=7))
-    theirs = request_of(DATASET, settings()).identity
-    ours = request_of(DATASET, json.loads(other.to_json())).identity
+    theirs = request_of(DATASET, settings()).key_parts
+    ours = request_of(DATASET, json.loads(other.to_json())).key_parts
     assert differences(ours, theirs) == [f"train.seed: {settings()['train']['seed']} then, 7 now"]
     assert differences(ours, ours) == []
     assert differences({"new": 1}, {}) == ["new: None then, 1 now"]
 
 
 def test_a_key_is_short_and_stable():
-    assert len(request_of(DATASET, settings()).reuse_key) == 32
+    assert len(request_of(DATASET, settings()).model_key) == 32
     assert request_of(DATASET, settings()) == request_of(DATASET, settings())
     assert asdict(TrainSettings(steps=1)).keys() == settings()["train"].keys()
 
@@ -383,7 +391,7 @@ def test_the_documentation_lists_the_modules_that_count():
     for key, result in named.items():
         step, *shared = SOURCES[result]
         counted = {path.removeprefix("components/").removesuffix(".py") for path in shared}
-        assert rows[key] == {step} | UNDECIDING[result] | counted
+        assert rows[key] == {step} | EXCLUDED_MODULES[result] | counted
 
 
 def test_the_documentation_names_the_settings_that_do_not_count():

@@ -32,8 +32,8 @@ def make(folder: Path, weights: str, config: str = "{}", **metadata: object) -> 
     return write_manifest(folder, KIND, {"numerics": CPU, **metadata})
 
 
-def keep(store: Store, folder: Path, weights: str, reuse_key: str = "k", **metadata: object) -> str:
-    return publish_model(store, folder, make(folder, weights, **metadata), reuse_key)
+def keep(store: Store, folder: Path, weights: str, model_key: str = "k", **metadata: object) -> str:
+    return publish_model(store, folder, make(folder, weights, **metadata), model_key)
 
 
 def test_the_digest_is_of_weights_alone(tmp_path: Path) -> None:
@@ -63,13 +63,13 @@ def test_a_model_is_found_by_request_and_numerics(store: Store, tmp_path: Path) 
     assert fetch_result(store, "k", CPU, tmp_path / "x") == store.find(KIND, digest)
     assert fetch_result(store, "k", {**CPU, "threads": 4}, tmp_path / "y") is None
     assert fetch_result(store, "other", CPU, tmp_path / "z") is None
-    assert [(made.reuse_key, made.weights_digest) for made in training_results(store)] == [("k", digest)]
+    assert [(made.model_key, made.weights_digest) for made in training_results(store)] == [("k", digest)]
     store.forget(KIND, digest)
     assert fetch_result(store, "k", CPU, tmp_path / "gone") is None
 
 
 def test_keys_that_begin_alike_are_kept_apart(store: Store, tmp_path: Path) -> None:
-    keep(store, tmp_path / "a", "weights", reuse_key="kk")
+    keep(store, tmp_path / "a", "weights", model_key="kk")
     assert list(training_results(store, "k")) == []
 
 
@@ -85,8 +85,8 @@ def test_other_weights_under_a_name_are_not_handed_out(store: Store, tmp_path: P
     wanted = weights_digest(make(tmp_path / "a", "weights"))
     make(tmp_path / "b", "other weights")
     store.publish(tmp_path / "b", KIND, "f" * 32)
-    assert fetch_model(store, wanted, tmp_path / "x", formerly="f" * 32) is None
+    assert fetch_model(store, wanted, tmp_path / "x", legacy_name="f" * 32) is None
     store.publish(tmp_path / "a", KIND, "f" * 32, replace=True)
-    assert fetch_model(store, wanted, tmp_path / "y", formerly="f" * 32) == store.find(KIND, "f" * 32)
+    assert fetch_model(store, wanted, tmp_path / "y", legacy_name="f" * 32) == store.find(KIND, "f" * 32)
     store.publish(tmp_path / "b", KIND, wanted)
     assert fetch_model(store, wanted, tmp_path / "z") is None

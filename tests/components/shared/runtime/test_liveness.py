@@ -16,7 +16,7 @@ from components.shared.runtime.liveness import (
     end_heartbeat,
     heartbeat,
     heartbeat_of,
-    observe,
+    wait_until_known,
 )
 from components.shared.storage.store import open_store
 
@@ -157,7 +157,7 @@ def test_a_run_whose_next_heartbeat_comes_is_alive_for_certain(store, monkeypatc
         begun = elsewhere(store, "run")["beat"]
         clock = Clock(monkeypatch, begun + 1)
         clock.acts = lambda now: elsewhere(store, "run", beat=begun + BEAT_EVERY) if now > begun + BEAT_EVERY else None
-        assert observe(store, "run", sleep=clock.sleep)
+        assert wait_until_known(store, "run", sleep=clock.sleep)
     assert clock.now < begun + 2 * BEAT_EVERY
 
 
@@ -165,7 +165,7 @@ def test_a_run_that_was_cancelled_is_dead_within_minutes(store, monkeypatch):
     with heartbeat(store, "run"):
         begun = elsewhere(store, "run")["beat"]
         clock = Clock(monkeypatch, begun + 1)
-        assert not observe(store, "run", sleep=clock.sleep)
+        assert not wait_until_known(store, "run", sleep=clock.sleep)
     assert STALE_AFTER <= clock.now - begun < STALE_AFTER + 5
 
 
@@ -175,9 +175,9 @@ def test_a_run_between_two_steps_and_one_that_ended_are_not_waited_for(store):
             pass
         elsewhere(store, run)
     elsewhere(store, "over", ended=True)
-    assert observe(store, "waiting", sleep=None)
-    assert not observe(store, "over", sleep=None)
-    assert not observe(store, "never-seen", sleep=None)
+    assert wait_until_known(store, "waiting", sleep=None)
+    assert not wait_until_known(store, "over", sleep=None)
+    assert not wait_until_known(store, "never-seen", sleep=None)
 
 
 def test_a_heartbeat_that_is_lost_does_not_stop_the_next_one(store, monkeypatch):

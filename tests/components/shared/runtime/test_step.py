@@ -118,10 +118,10 @@ def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
 
 
 def test_what_a_step_published_is_recorded_also_where_it_fails(store):
-    run(store, "here.published.update(version='7')")
-    assert read_record(store, "kfp-run")["train"].published == {"version": "7"}
-    run(store, "here.published.update(report='runs:/1/report.html'); {}['gone']")
-    assert read_record(store, "kfp-run")["train"].published == {"report": "runs:/1/report.html"}
+    run(store, "here.findings.update(version='7')")
+    assert read_record(store, "kfp-run")["train"].findings == {"version": "7"}
+    run(store, "here.findings.update(report='runs:/1/report.html'); {}['gone']")
+    assert read_record(store, "kfp-run")["train"].findings == {"report": "runs:/1/report.html"}
 
 
 def test_the_failure_of_an_attempt_is_overwritten_by_the_next_one(store):

@@ -16,7 +16,7 @@ _HARDNESS = [5 + 0.8 * math.sin(number) for number in range(60)]
 
 
 def scores(gain: float = 0.0, noise: float = 0.0, **values) -> Scores:
-    """Sixty articles, some much harder than others, each `gain` nats a word better than the champion's."""
+    """Sixty articles, some much harder than others, each `gain` nats per word better than the champion's."""
     articles = tuple(
         ((hardness - gain + noise * math.sin(7.3 * number)) * words, words)
         for number, (hardness, words) in enumerate(zip(_HARDNESS, _LENGTHS, strict=True))
@@ -88,7 +88,7 @@ def test_outcomes(name, challenger, champion, word, alias, says):
 
 
 def by_bytes(gain: float = 0.0, **values) -> Scores:
-    """The same articles where blanks do not part words: sizes are bytes, and `gain` is nats a byte."""
+    """The same articles where spaces do not separate words: sizes are bytes, and `gain` is nats per byte."""
     return scores(gain, **{"unit": "byte", "bits_per_byte": 7.2, **values})
 
 
@@ -96,9 +96,9 @@ def by_bytes(gain: float = 0.0, **values) -> Scores:
     ("name", "challenger", "champion", "word", "alias", "says"),
     [
         ("first model", by_bytes(), None, "promote", "champion", "first model of its name: bits per byte 7."),
-        ("clearly better", by_bytes(0.05), by_bytes(**THEIRS), "promote", "champion", "-0.05000 nats a byte"),
+        ("clearly better", by_bytes(0.05), by_bytes(**THEIRS), "promote", "champion", "-0.05000 nats per byte"),
         ("by a fifth of the margin", by_bytes(0.0021), by_bytes(**THEIRS), "promote", "champion", "Better: bits per"),
-        ("by less", by_bytes(0.0019), by_bytes(**THEIRS), "keep", "challenger", "margin of 0.002 nats a byte"),
+        ("by less", by_bytes(0.0019), by_bytes(**THEIRS), "keep", "challenger", "margin of 0.002 nats per byte"),
         ("worse", by_bytes(-0.05), by_bytes(**THEIRS), "keep", "challenger", "Worse: bits per byte"),
         ("NaN", by_bytes(articles=((math.nan, 9),) * 9), None, "invalid", None, "nan nats over 9 bytes"),
         (
@@ -129,7 +129,7 @@ def test_outcomes_by_bytes(name, challenger, champion, word, alias, says):
 
 
 def test_words_beyond_all_numbers_are_sound_where_the_bits_are():
-    """The word perplexity of a text without blanks has 130 digits, or none that a float can hold."""
+    """The word perplexity of a text without spaces has 130 digits, or none that a float can hold."""
     long_words = {"articles": tuple((900.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
     verdict = gate(scores(**long_words), CHAMPION, RULE)
     assert verdict.word == "keep"
