@@ -293,5 +293,5 @@ def test_a_model_without_its_tokenizer_is_one_sentence(bench):
     model = bench.model()
     (model / "tokenizer.json").unlink()
     write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
-    with pytest.raises(Failure, match=r"The model has no tokenizer\.json"):
+    with pytest.raises(Failure, match=r"The folder of the model has no tokenizer\.json"):
         bench.run(model, "one")
