@@ -128,9 +128,9 @@ def test_what_is_taken_travels(section):
     [
         ("train", {"steps": 1, "pretrained": "a b"}, "train.pretrained must be OWNER/NAME on the Hub"),
         ("tokenize", {"tokenizer": "gpt2//x"}, "tokenize.tokenizer must be OWNER/NAME on the Hub"),
-        ("download", {"corpus": "https://"}, "download.corpus must have a host"),
-        ("download", {"corpus": "https://[::1"}, "download.corpus must have a host"),
-        ("download", {"corpus": "https://host:99999/x.zip"}, "download.corpus must have a host"),
+        ("download", {"corpus": "https://"}, "download.corpus must have a valid host"),
+        ("download", {"corpus": "https://[::1"}, "download.corpus must have a valid host"),
+        ("download", {"corpus": "https://host:99999/x.zip"}, "download.corpus must have a valid host"),
         ("download", {"corpus": "s3:///"}, "download.corpus must name a bucket"),
         ("notify", {"webhook": "http://[::1"}, "notify.webhook must be an http:// or https:// address"),
         ("notify", {"webhook": "https://host/a b"}, "notify.webhook must be an http:// or https:// address"),

@@ -60,9 +60,10 @@ def require_files(part: Part, folder: Path, setting: str) -> list[Path]:
         Failure: the folder that the setting names does not contain the part.
     """
     found = files_of(part, folder)
-    if not found or (part == "weights" and not any(path.suffix == ".safetensors" for path in found)):
+    needed = ("*.safetensors",) if part == "weights" else FILES[part]
+    if not any(path.match(pattern) for path in found for pattern in needed):
         raise Failure(
-            f"The folder contains no {part}: it has none of {', '.join(FILES[part])}",
+            f"The folder contains no {part}: none of its files matches {', '.join(needed)}",
             where=str(folder),
             remedy=f"fix {setting}",
             exit_code=ExitCode.USAGE,

@@ -195,7 +195,7 @@ def test_a_folder_without_safetensors_is_refused_before_anything_is_stored(store
     (tmp_path / "weights" / "pytorch_model.bin").write_bytes(b"a pickle")
     (tmp_path / "weights" / "config.json").write_text("{}")
     settings = load("quick", [f"train.pretrained={tmp_path}/weights"]).with_values("download", corpus="sample")
-    with pytest.raises(Failure, match="The folder holds no weights") as caught:
+    with pytest.raises(Failure, match=r"contains no weights: none of its files matches \*\.safetensors") as caught:
         mirror(store, settings)
     assert caught.value.exit_code is ExitCode.USAGE
     assert list(store.objects.entries("")) == []
