@@ -43,7 +43,7 @@ def build(
 
         1. download: fetch the corpus, check its digests, decide between `train` and `skip`
         2. validate: check the corpus against its expectations
-        3. tokenize: train a BPE tokenizer or load a pretrained one, pack the splits
+        3. tokenize: train a BPE tokenizer or load a pretrained one, encode the splits
         4. train: from scratch or from pretrained weights, resumably
         5. evaluate: perplexity, bits per byte and BLEU, compared with the champion
         6. register: one version per digest of weights, champion or challenger

@@ -21,7 +21,7 @@ LEVELS = (
     {"components.shared.reuse"},
     {"components.shared.model"},
     {f"components.{step}" for step in STEPS},
-    {"pipelines.stages", "pipelines.steps"},
+    {"pipelines.planned_changes", "pipelines.steps"},
     {"pipelines.training"},
     {"pipelines.config"},
     {"pipelines.cluster", "pipelines.registry"},

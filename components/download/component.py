@@ -17,7 +17,7 @@ def download(
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         corpus: train.txt, validation.txt, test.txt and their manifest.
         tokens_key: the reuse key of the tokens.
         reuse_key: the reuse key of the model.

@@ -17,7 +17,7 @@ def evaluate(
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         corpus: the corpus.
         model: the trained model.
         evaluation: all scores by protocol, split and article, JSON.

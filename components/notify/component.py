@@ -9,7 +9,7 @@ def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         status: the final status of the other tasks, from KFP.
     """
     from components.notify.run import run

@@ -140,21 +140,30 @@ def sentence(run: str, ending: Ending, result: RunResult) -> str:
         resume = "Start the same run again to resume it."
         return f"Run {run} was interrupted{where}{f': {ending.failure.what}' if ending.failure else ''}. {resume}"
     if ending.outcome == "skipped":
-        return f"Run {run} trained nothing: {result.reason}.{_scores(result)}"
-    return f"Run {run} succeeded: {_version(result)}.{_scores(result)}"
+        return f"Run {run} was skipped: {_found(result)}."
+    return f"Run {run} succeeded: {_registered(result)}."
 
 
-def _version(result: RunResult) -> str:
+def _found(result: RunResult) -> str:
+    if not result.version:
+        return result.reason or "nothing had to be trained"
+    version = f"version {result.version} of {result.model}"
+    return f"{version} already has this corpus, these settings and this code{_measures(result)}"
+
+
+def _registered(result: RunResult) -> str:
     if not result.version:
         return "it registered nothing"
-    verdict = f", the verdict of the gate is {result.verdict}" if result.verdict else ""
-    return f"version {result.version} of {result.model} is registered{verdict}"
+    verdict = f", and the verdict of the gate is {result.verdict}" if result.verdict else ""
+    return f"version {result.version} of {result.model} is registered{_measures(result)}{verdict}"
 
 
-def _scores(result: RunResult) -> str:
-    aliases = f", alias {' and '.join(result.aliases)}" if result.aliases else ""
+def _measures(result: RunResult) -> str:
+    """The score of the version on the test split and its aliases, in parentheses."""
+    score = []
     if result.word_perplexity is not None:
-        return f" Version {result.version}: word perplexity {format_measure(result.word_perplexity)} on test{aliases}."
-    if result.bits_per_byte is not None:
-        return f" Version {result.version}: bits per byte {result.bits_per_byte:.4f} on test{aliases}."
-    return ""
+        score = [f"word perplexity {format_measure(result.word_perplexity)} on test"]
+    elif result.bits_per_byte is not None:
+        score = [f"bits per byte {result.bits_per_byte:.4f} on test"]
+    shown = ", ".join([*score, *result.aliases])
+    return f" ({shown})" if shown else ""

@@ -17,7 +17,7 @@ def register(
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         reuse_key: the reuse key of the model.
         corpus: the corpus that it was trained on.
         model: the trained model.

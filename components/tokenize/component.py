@@ -15,7 +15,7 @@ def tokenize(
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         tokens_key: the reuse key of the tokens.
         corpus: the corpus.
         tokens: an array and the offsets of the articles for each split, and the tokenizer.

@@ -32,7 +32,7 @@ class CheckpointManager:
         reuse_key: the reuse key of the training.
         settings: how often checkpoints are saved and how many are kept.
         metadata: the metadata of every checkpoint: identity, numerics, run.
-        check_lease: raises an exception if another run has taken over the training.
+        check_lock: raises an exception if another run has taken over the training.
         on_saved: receives the address of every published checkpoint, in the publishing thread.
         saved: the step of the checkpoint that training resumed from.
         now: the clock, in seconds.
@@ -47,14 +47,14 @@ class CheckpointManager:
         reuse_key: str,
         settings: CheckpointSettings,
         metadata: dict[str, Any],
-        check_lease: Callable[[], object],
+        check_lock: Callable[[], object],
         *,
         on_saved: Callable[[str], object] = str,
         saved: int | None = None,
         now: Callable[[], float] = time.monotonic,
     ):
         self.store, self.reuse_key, self.settings, self.metadata = store, reuse_key, settings, metadata
-        self.check_lease, self.on_saved, self.saved, self.now = check_lease, on_saved, saved, now
+        self.check_lock, self.on_saved, self.saved, self.now = check_lock, on_saved, saved, now
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._in_flight: Future[None] | None = None
         self._last = now()
@@ -110,7 +110,7 @@ class CheckpointManager:
 
     def _publish(self, scratch: tempfile.TemporaryDirectory[str], step: int) -> None:
         with scratch as folder:
-            self.check_lease()
+            self.check_lock()
             name = f"{self.reuse_key}/{step:08d}"
             write_manifest(Path(folder), KIND, {**self.metadata, "step": step})
             self.store.publish(Path(folder), KIND, name, replace=True)
@@ -132,16 +132,16 @@ class CheckpointManager:
             emit("note", text=f"warning: a checkpoint could not be published: {error}")
 
 
-def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: Path) -> Path | None:
+def load_latest(store: Store, reuse_key: str, key_parts: dict[str, Any], folder: Path) -> Path | None:
     """Fetches the newest undamaged checkpoint of a training.
 
-    A damaged checkpoint is removed with a warning, and the one before it is tried. A checkpoint of another identity is
+    A damaged checkpoint is removed with a warning, and the one before it is tried. A checkpoint with other parts is
     skipped, and the warning names the differences.
 
     Args:
         store: the store.
         reuse_key: the reuse key of the training.
-        identity: the identity that the checkpoint must have.
+        key_parts: the parts of the reuse key that the checkpoint must have, in its metadata as `identity`.
         folder: the parent of the folder that is written.
 
     Returns:
@@ -160,7 +160,7 @@ def load_latest(store: Store, reuse_key: str, identity: dict[str, Any], folder: 
         if manifest is None:
             emit("note", text=f"warning: checkpoint {name} is damaged and was removed; the one before it is tried")
             store.remove(KIND, name)
-        elif changed := differences(identity, manifest.metadata["identity"]):
+        elif changed := differences(key_parts, manifest.metadata["identity"]):
             emit("note", text=f"warning: checkpoint {name} is of another training: {'; '.join(changed)}")
         else:
             emit("note", text=f"Training resumes after step {manifest.metadata['step']}")
@@ -176,11 +176,11 @@ def remove_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
             store.remove(KIND, name)
 
 
-def describe_nearest(store: Store, reuse_key: str, identity: dict[str, Any]) -> str | None:
+def describe_nearest(store: Store, reuse_key: str, key_parts: dict[str, Any]) -> str | None:
     """A sentence on how this training differs from the most similar one with a checkpoint, or None."""
     last = {name.rpartition("/")[0]: name for name in store.names(KIND)}
     manifests = [store.peek(KIND, name) for training, name in last.items() if training != reuse_key]
-    candidates = [differences(identity, manifest.metadata["identity"]) for manifest in manifests if manifest]
+    candidates = [differences(key_parts, manifest.metadata["identity"]) for manifest in manifests if manifest]
     if not candidates:
         return None
     fewest = min(candidates, key=len)

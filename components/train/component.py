@@ -15,9 +15,9 @@ def train(
 
     Args:
         settings: the settings of the run, as JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         reuse_key: the reuse key of the model.
-        tokens: the packed splits and their tokenizer.
+        tokens: the token ids of the splits, and their tokenizer.
         model: a Hugging Face folder with the best weights and the loss curve of the training.
     """
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""Packed sequences of a split, resident on the device, in an order that is a function of the seed and the step."""
+"""Token ids of a split on the device, and sequences of them in an order that the seed and the step determine."""
 
 from __future__ import annotations
 
@@ -48,62 +48,62 @@ class TokenSplit:
     Attributes:
         tokens: token ids, shape (tokens,).
         articles: the offsets at which articles begin, and the end, shape (articles + 1,).
-        separator_id: the token that is put before every article, or None.
+        eos_id: the end-of-text token if it is put before every article, otherwise None.
     """
 
     tokens: np.ndarray
     articles: np.ndarray
-    separator_id: int | None
+    eos_id: int | None
 
     @classmethod
-    def open(cls, folder: Path, name: str, dtype: str, separator_id: int | None) -> TokenSplit:
+    def open(cls, folder: Path, name: str, dtype: str, eos_id: int | None) -> TokenSplit:
         """Memory-maps a split of a folder of kind tokens."""
         tokens = np.memmap(folder / f"{name}.bin", dtype=np.dtype(dtype).newbyteorder("<"), mode="r")
-        return cls(tokens, np.load(folder / f"{name}.articles.npy"), separator_id)
+        return cls(tokens, np.load(folder / f"{name}.articles.npy"), eos_id)
 
     @property
-    def text(self) -> np.ndarray:
-        """The articles one after the other, int32, each after the separator if there is one."""
-        if self.separator_id is None:
+    def ids(self) -> np.ndarray:
+        """The token ids of the articles in the order of the split, int32, each article after `eos_id` if it is set."""
+        if self.eos_id is None:
             return self.tokens.astype(np.int32)
-        text = np.empty(self.stream_length, dtype=np.int32)
-        is_separator = np.zeros(len(text), dtype=bool)
-        is_separator[self.bounds[:-1]] = True
-        text[is_separator] = self.separator_id
-        text[~is_separator] = self.tokens
-        return text
+        ids = np.empty(self.ids_length, dtype=np.int32)
+        is_eos = np.zeros(len(ids), dtype=bool)
+        is_eos[self.bounds[:-1]] = True
+        ids[is_eos] = self.eos_id
+        ids[~is_eos] = self.tokens
+        return ids
 
     @property
     def bounds(self) -> np.ndarray:
-        """Offsets in `text` at which articles begin with their separator, and the end, shape (articles + 1,)."""
-        return self.articles + (0 if self.separator_id is None else np.arange(len(self.articles)))
+        """Offsets in `ids` at which articles begin, with their `eos_id`, and the end, shape (articles + 1,)."""
+        return self.articles + (0 if self.eos_id is None else np.arange(len(self.articles)))
 
     def counts(self, vocab_size: int) -> np.ndarray:
-        """The number of occurrences of each token in `text`, shape (vocab_size,)."""
+        """The number of occurrences of each token in `ids`, shape (vocab_size,)."""
         counts = np.bincount(self.tokens, minlength=vocab_size)
-        if self.separator_id is not None:
-            counts[self.separator_id] += len(self.articles) - 1
+        if self.eos_id is not None:
+            counts[self.eos_id] += len(self.articles) - 1
         return counts
 
     @property
-    def stream_length(self) -> int:
-        """The number of tokens in `text`."""
-        separators = 0 if self.separator_id is None else len(self.articles) - 1
-        return len(self.tokens) + separators
+    def ids_length(self) -> int:
+        """The length of `ids`."""
+        added = 0 if self.eos_id is None else len(self.articles) - 1
+        return len(self.tokens) + added
 
 
 @dataclass(frozen=True)
 class Epoch:
     """One pass over the train split: shuffled articles, cut into sequences from a random offset, which are shuffled.
 
-    The text is not copied: a position in the stream of shuffled articles is mapped to a position in the text.
+    The ids are not copied: a position among the shuffled articles is mapped to a position in the split.
 
     Attributes:
         order: the articles, in the order of this epoch, shape (articles,).
-        ends: the offsets in the stream at which articles end, on the device.
-        shifts: for each article the distance from its position in the stream to its position in the text, on the
+        ends: the positions at which the shuffled articles end, on the device.
+        shifts: for each shuffled article the distance to its position in the split, on the device.
+        starts: the positions among the shuffled articles at which sequences begin, in the order of training, on the
             device.
-        starts: the offsets in the stream at which sequences begin, in the order of training, on the device.
     """
 
     order: np.ndarray
@@ -111,9 +111,9 @@ class Epoch:
     shifts: Tensor
     starts: Tensor
 
-    def in_text(self, positions: Tensor) -> Tensor:
-        """Maps positions in the stream to positions in the text."""
-        return positions + self.shifts[torch.searchsorted(self.ends, positions, right=True)]
+    def to_split_position(self, shuffled: Tensor) -> Tensor:
+        """Maps positions among the shuffled articles to positions in `TokenSplit.ids`."""
+        return shuffled + self.shifts[torch.searchsorted(self.ends, shuffled, right=True)]
 
 
 class TrainBatches:
@@ -136,7 +136,7 @@ class TrainBatches:
         self.split, self.sequence_length, self.batch_size = split, sequence_length, batch_size
         self.seed, self.device = seed, device
         # The target of the last token needs one more token, and the random offset skips less than one sequence.
-        self.steps_per_epoch = max(0, (split.stream_length - sequence_length) // sequence_length) // batch_size
+        self.steps_per_epoch = max(0, (split.ids_length - sequence_length) // sequence_length) // batch_size
         if not self.steps_per_epoch:
             raise Failure(
                 f"The train split has {len(split.tokens)} tokens, less than a batch of {batch_size} sequences of"
@@ -145,7 +145,7 @@ class TrainBatches:
                 remedy="lower train.global_batch_size or train.sequence_length, or take a larger corpus",
                 exit_code=ExitCode.USAGE,
             )
-        self.text = torch.from_numpy(split.text).to(device)
+        self.ids = torch.from_numpy(split.ids).to(device)
         self.epoch = lru_cache(maxsize=1)(self._epoch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -157,8 +157,8 @@ class TrainBatches:
         number, position = divmod(step, self.steps_per_epoch)
         epoch = self.epoch(number)
         starts = epoch.starts[position * self.batch_size : (position + 1) * self.batch_size]
-        positions = starts[:, None] + torch.arange(self.sequence_length + 1, device=self.device)
-        rows = self.text[epoch.in_text(positions)].long()
+        shuffled = starts[:, None] + torch.arange(self.sequence_length + 1, device=self.device)
+        rows = self.ids[epoch.to_split_position(shuffled)].long()
         return rows[:, :-1], rows[:, 1:]
 
     def describe_batch(self, step: int) -> str:
@@ -176,7 +176,7 @@ class TrainBatches:
         random = StableRandom(self.seed, number)
         order = random.permutation(len(self.split.articles) - 1)
         offset = random.below(self.sequence_length)
-        available = (self.split.stream_length - 1 - offset) // self.sequence_length
+        available = (self.split.ids_length - 1 - offset) // self.sequence_length
         sequences = random.permutation(available)[: self.steps_per_epoch * self.batch_size]
         starts = offset + self.sequence_length * sequences
         bounds = self.split.bounds
@@ -186,10 +186,10 @@ class TrainBatches:
 
 
 class ValidationBatches:
-    """Sequences of the validation split in its own order, for the loss per token of its text.
+    """Sequences of the validation split in its own order, for the loss per token.
 
-    Separators are context and are not scored, as in the step `evaluate`; every other token except the first is scored
-    once.
+    The end-of-text tokens are context and are not scored, as in the step `evaluate`; every other token except the first
+    is scored once.
 
     Args:
         split: the validation split.
@@ -199,13 +199,13 @@ class ValidationBatches:
     """
 
     def __init__(self, split: TokenSplit, *, sequence_length: int, limit: int | None, device: torch.device):
-        stream = split.text
-        scored = np.ones(len(stream), dtype=bool)
-        if split.separator_id is not None:
+        ids = split.ids
+        scored = np.ones(len(ids), dtype=bool)
+        if split.eos_id is not None:
             scored[split.bounds[:-1]] = False
-        self.stream = torch.from_numpy(stream).to(device)
+        self.ids = torch.from_numpy(ids).to(device)
         self.scored = torch.from_numpy(scored).to(device)
-        bounds = list(pairwise([*range(0, len(stream) - 1, sequence_length), len(stream) - 1]))
+        bounds = list(pairwise([*range(0, len(ids) - 1, sequence_length), len(ids) - 1]))
         wanted = len(bounds) if limit is None else max(1, min(len(bounds), limit // sequence_length))
         self.bounds = [bounds[i * len(bounds) // wanted] for i in range(wanted)]
 
@@ -218,8 +218,8 @@ class ValidationBatches:
         for length, starts in by_length.items():
             for first in range(0, len(starts), size):
                 rows = torch.tensor(starts[first : first + size])[:, None] + torch.arange(length + 1)
-                rows = rows.to(self.stream.device)
-                tokens = self.stream[rows].long()
+                rows = rows.to(self.ids.device)
+                tokens = self.ids[rows].long()
                 yield tokens[:, :-1], tokens[:, 1:], self.scored[rows[:, 1:]]
 
 
@@ -239,10 +239,8 @@ def open_data(settings: TrainSettings, tokens: dict[str, Any], folder: Path, dev
         settings: the sequence length, the batch size, the seed and the number of validation tokens.
         tokens: the metadata of the folder.
     """
-    separator_id = tokens["eos_id"] if settings.prepend_eos else None
-    train, validation = (
-        TokenSplit.open(folder, name, tokens["dtype"], separator_id) for name in ("train", "validation")
-    )
+    eos_id = tokens["eos_id"] if settings.prepend_eos else None
+    train, validation = (TokenSplit.open(folder, name, tokens["dtype"], eos_id) for name in ("train", "validation"))
     length = settings.sequence_length
     batch_size = settings.global_batch_size
     return TrainingData(

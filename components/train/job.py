@@ -40,9 +40,9 @@ class Job:
     """The inputs of a training process, as plain values that can be sent to it as JSON.
 
     Attributes:
-        run, sections: the identity of the pipeline run and its settings by section.
+        run, sections: the id of the pipeline run and its settings by section.
         lock: the number of the training lock that this attempt holds.
-        reuse_key, identity: the reuse key of the training and the values that it is computed from.
+        reuse_key, key_parts: the reuse key of the training and the values that it is computed from.
         tokens: the metadata of the folder of tokens.
         tokens_dir, model_dir: the folder that is read and the folder that is written.
         weights: a folder with pretrained weights.
@@ -53,7 +53,7 @@ class Job:
     lock: int
     sections: dict[str, Any]
     reuse_key: str
-    identity: dict[str, Any]
+    key_parts: dict[str, Any]
     tokens: dict[str, Any]
     tokens_dir: str
     model_dir: str
@@ -83,7 +83,7 @@ def run_worker(
     changed = _numerics_changed(job, numerics)
     data = open_data(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None
-    text = None if job.resume_from else lambda: data.train.split.text
+    ids = None if job.resume_from else lambda: data.train.split.ids
     vocab_size, eos_id = job.tokens["vocab_size"], job.tokens["eos_id"]
     steps = budget(settings, data.train.steps_per_epoch)
     with explain_oom(
@@ -91,21 +91,21 @@ def run_worker(
         where="train.num_hidden_layers, train.hidden_size, train.intermediate_size and train.context",
         remedy="lower one of them, or take a smaller model by train.pretrained",
     ):
-        model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, text=text)
-        trainable = add_adapter(model, settings, steps).to(device)
+        model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, ids=ids)
+        model_to_train = add_adapter(model, settings, steps).to(device)
     check_window(settings, job.sections.get("evaluate", {}), model.config)
     checkpoints = partial(
         CheckpointManager,
         step.store,
         job.reuse_key,
         step.section(CheckpointSettings, "checkpoints"),
-        metadata={"run": job.run, "identity": job.identity, "numerics": numerics, "numerics_changed": changed},
-        check_lease=partial(training_lock(step.store, job.reuse_key).check, job.lock),
+        metadata={"run": job.run, "identity": job.key_parts, "numerics": numerics, "numerics_changed": changed},
+        check_lock=partial(training_lock(step.store, job.reuse_key).check, job.lock),
         saved=_resumed_metadata(job).get("step"),
     )
     train_model = partial(
         train,
-        trainable,
+        model_to_train,
         data,
         settings,
         steps=steps,
@@ -127,7 +127,7 @@ def run_worker(
         checkpoints(on_saved=partial(reporter.tag, registry.CHECKPOINT)) as manager,
     ):
         progress = train_model(checkpointer=manager, observe=partial(reporter.observe, steps=steps))
-    model = _write_model(job, settings, trainable, progress)
+    model = _write_model(job, settings, model_to_train, progress)
     return _metadata(job, settings, progress, model, numerics) | {"numerics_changed": changed}
 
 
@@ -157,12 +157,12 @@ def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreT
             )
 
 
-def _write_model(job: Job, settings: TrainSettings, trainable: nn.Module, progress: Progress) -> PreTrainedModel:
+def _write_model(job: Job, settings: TrainSettings, model_to_train: nn.Module, progress: Progress) -> PreTrainedModel:
     """Writes the model folder: the weights with the adapter merged in, the adapter, the tokenizer, the loss curve."""
     folder = Path(job.model_dir)
     if settings.adapter != "none":
-        save_adapter(trainable, settings, folder / "adapter")
-    model = merge(trainable, settings)
+        save_adapter(model_to_train, settings, folder / "adapter")
+    model = merge(model_to_train, settings)
     save_model(model, folder, vocab_size=job.tokens["vocab_size"], eos_id=job.tokens["eos_id"])
     shutil.copytree(Path(job.tokens_dir) / "tokenizer", folder, dirs_exist_ok=True)
     write_atomically(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in progress.history))
@@ -176,7 +176,7 @@ def _metadata(
     return {
         "reuse_key": job.reuse_key,
         "tokens_key": job.tokens.get("tokens_key", ""),
-        "identity": job.identity,
+        "identity": job.key_parts,
         "best_step": progress.best_step,
         "steps": progress.step,
         "validation_loss": progress.best_loss,

@@ -164,7 +164,7 @@ def validation_loss(
     """
     model.eval()
     rows = _micro_batches(settings, distributed)[0]
-    total = torch.zeros(2, dtype=torch.float64, device=data.validation.stream.device)
+    total = torch.zeros(2, dtype=torch.float64, device=data.validation.ids.device)
     for inputs, targets, scored in data.validation.batches(rows.stop - rows.start, distributed.rank, distributed.size):
         with autocast(settings, inputs.device), head_in_float32(model):
             logits = model(input_ids=inputs).logits[..., : data.vocab_size]

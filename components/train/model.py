@@ -29,7 +29,7 @@ def build_model(
     vocab_size: int,
     eos_id: int,
     weights: Path | None = None,
-    text: Callable[[], np.ndarray] | None = None,
+    ids: Callable[[], np.ndarray] | None = None,
 ) -> PreTrainedModel:
     """The model to train, in float32 on the CPU. Its vocabulary is padded to a multiple of 64 until `save_model`.
 
@@ -38,7 +38,7 @@ def build_model(
         vocab_size: the size of the tokenizer's vocabulary.
         eos_id: the end-of-text token, which also begins a text.
         weights: a folder with pretrained weights, or None for a model from scratch.
-        text: returns the token ids of the train split, from which a bigram initialization is computed; None where a
+        ids: returns the token ids of the train split, from which a bigram initialization is computed; None where a
             checkpoint is loaded afterwards.
 
     Raises:
@@ -62,8 +62,8 @@ def build_model(
     model.config.use_cache = False
     if model.config.vocab_size % _ALIGNMENT:
         model.resize_token_embeddings(pad_to_multiple_of=_ALIGNMENT, mean_resizing=False)
-    if weights is None and text is not None and settings.init == "bigram":
-        init_embeddings_from_bigrams(model, text(), vocab_size=vocab_size, seed=settings.seed)
+    if weights is None and ids is not None and settings.init == "bigram":
+        init_embeddings_from_bigrams(model, ids(), vocab_size=vocab_size, seed=settings.seed)
     _add_dropout(model, settings)
     return model
 

@@ -18,14 +18,14 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.train import checkpoint_manager
 from components.train.settings import TrainSettings
-from components.train.weights import digest_of_weights, fetch_weights
+from components.train.weights import digest_of_pretrained, fetch_weights
 
 if TYPE_CHECKING:
     from components.train.job import Job
 
 
 def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
-    """Trains a model on packed tokens, or fetches the model of an earlier training with the same inputs and numerics.
+    """Trains a model on token ids, or fetches the model of an earlier training with the same inputs and numerics.
 
     Args:
         step: the step, with the settings, the store and the MLflow run.
@@ -94,12 +94,12 @@ def _prepare_job(
     from components.train.job import Job
 
     weights = fetch_weights(settings, scratch / "weights", step.store)
-    identity = request_of(tokens.metadata["dataset_digest"], step.settings).key_parts
-    identity["tokenizer"] = tokens.metadata["tokenizer_digest"]
+    key_parts = request_of(tokens.metadata["dataset_digest"], step.settings).key_parts
+    key_parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
-        identity["pretrained"] = digest_of_weights(weights)
-    checkpoint = checkpoint_manager.load_latest(step.store, reuse_key, identity, scratch / "checkpoints")
-    if checkpoint is None and (difference := checkpoint_manager.describe_nearest(step.store, reuse_key, identity)):
+        key_parts["pretrained"] = digest_of_pretrained(weights)
+    checkpoint = checkpoint_manager.load_latest(step.store, reuse_key, key_parts, scratch / "checkpoints")
+    if checkpoint is None and (difference := checkpoint_manager.describe_nearest(step.store, reuse_key, key_parts)):
         emit("note", text=difference)
     tokens_dir, model_dir = folders
     return Job(
@@ -107,7 +107,7 @@ def _prepare_job(
         lock=lock,
         sections=step.settings,
         reuse_key=reuse_key,
-        identity=identity,
+        key_parts=key_parts,
         tokens=tokens.metadata,
         tokens_dir=str(tokens_dir),
         model_dir=str(model_dir),

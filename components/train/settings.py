@@ -1,4 +1,4 @@
-"""Settings of the training step. docs/reuse.md lists those that decide the weights."""
+"""Settings of the training step. docs/reuse.md explains how they enter the reuse key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """The settings that decide the weights.
+    """The settings of a training; all but `log_every` determine the weights.
 
     Attributes:
         seed: the seed of the initial weights, the data order and dropout.

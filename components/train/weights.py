@@ -35,6 +35,6 @@ def fetch_weights(settings: TrainSettings, work: Path, store: Store | None = Non
     return folder
 
 
-def digest_of_weights(folder: Path) -> str:
+def digest_of_pretrained(folder: Path) -> str:
     """The digest of a folder with weights: of the names and contents of the files that loading reads."""
     return digest_of({path.name: file_fact(path).sha256 for path in files_of("weights", folder)})

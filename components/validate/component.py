@@ -15,7 +15,7 @@ def validate(
 
     Args:
         settings: the settings of the run, JSON.
-        pipeline_run: the identity of the pipeline run.
+        pipeline_run: the id of the pipeline run.
         corpus: the corpus.
         results: every expectation with the observed and the required value, JSON.
         report: the HTML report.

@@ -37,27 +37,27 @@ def gc(
     """Remove what no version or alias needs: checkpoints, blobs, runs and their folders. Without --apply, print it."""
     from components.shared.storage.store import open_store
     from pipelines.local.run_folders import plan_step_folders
+    from pipelines.planned_changes import execute
     from pipelines.registry.gc import DAY, plan_gc, versioning_note
-    from pipelines.stages import execute
 
     with registry_of(home) as client:
         opened, address = options.home_and_store(home, store)
         opened_store = open_store(address)
         typer.echo(f"Store {redact(address)}, registry {redact(client.tracking_uri)}", err=True)
         garbage = plan_gc(opened_store, client, keep_for=days * DAY)
-        stages = [*garbage.removals, *plan_step_folders(opened, keep_for=days * DAY)]
+        changes = [*garbage.removals, *plan_step_folders(opened, keep_for=days * DAY)]
         notes = garbage.notes
         if plan:
-            print_plan(stages)
+            print_plan(changes)
         else:
-            execution = execute(stages, typer.echo)
+            execution = execute(changes, typer.echo)
             notes = (*notes, *execution.refused, *versioning_note(opened_store))
     for note in notes:
         typer.echo(note)
-    if stages:
-        size = sum(stage.size for stage in stages) / (1 << 20)
+    if changes:
+        size = sum(change.size for change in changes) / (1 << 20)
         done = "To be removed by --apply" if plan else "Removed"
-        count = len(stages) if plan else len(execution.applied)
+        count = len(changes) if plan else len(execution.applied)
         typer.echo(f"{done}: {count} things of {size:.1f} MiB.")
 
 

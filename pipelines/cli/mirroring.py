@@ -31,16 +31,16 @@ def mirror(
     from components.shared.base.events import notes_on_stderr
     from components.shared.storage.store import open_store
     from pipelines.cluster.mirror import plan_mirror
-    from pipelines.stages import execute
+    from pipelines.planned_changes import execute
 
     settings = options.settings_of(profile, sets, corpus)
     _, address = options.home_and_store(home, store)
     planned = plan_mirror(open_store(address), settings)
     if plan:
-        print_plan(planned.stages)
+        print_plan(planned.changes)
         return
     with notes_on_stderr():
-        execute(planned.stages, lambda line: typer.echo(line, err=True))
+        execute(planned.changes, lambda line: typer.echo(line, err=True))
     if as_json:
         print_json(planned.mirrored)
         return

@@ -42,16 +42,16 @@ def apply(
     from pipelines.cluster.recurring import plan_schedules
     from pipelines.cluster.schedules import read_schedules
     from pipelines.cluster.submission import package
-    from pipelines.stages import execute
+    from pipelines.planned_changes import execute
 
     fixed = image_overrides(image, allow_mutable_image)
     wanted = [(each, package(each.profile, [*fixed, *each.overrides])) for each in read_schedules(folder)]
     plans = plan_schedules(open_cluster(endpoint, namespace), wanted)
     if plan:
-        print_plan(stage for each in plans for stage in each.stages)
+        print_plan(change for each in plans for change in each.changes)
         return
     for planned, (each, _) in zip(plans, wanted, strict=True):
-        execute(planned.stages, lambda line: typer.echo(line, err=True))
+        execute(planned.changes, lambda line: typer.echo(line, err=True))
         paused = ", and stays paused" if planned.paused else ""
         typer.echo(f"{each.name}: {planned.action}{paused}")
         typer.echo(f"  {cron_line(each.cron, each.cron.next_times(datetime.now(UTC)))}")

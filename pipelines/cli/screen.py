@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from components.shared.base.json_values import json_value
-from pipelines.stages import Stage, descriptions
+from pipelines.planned_changes import PlannedChange, descriptions
 
 _NARROWEST, _WIDEST = 20, 500
 
@@ -44,7 +44,7 @@ def print_json(document: Any) -> None:
     typer.echo(json.dumps(json_value(document), indent=1, allow_nan=False))
 
 
-def print_plan(stages: Iterable[Stage]) -> None:
-    """Prints the stages that a command would apply, one per line."""
-    for line in descriptions(stages) or ["There is nothing to change."]:
+def print_plan(changes: Iterable[PlannedChange]) -> None:
+    """Prints the changes that a command would apply, one per line."""
+    for line in descriptions(changes) or ["There is nothing to change."]:
         typer.echo(line)

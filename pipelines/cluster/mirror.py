@@ -21,7 +21,7 @@ from components.shared.text.articles import SPLIT_FILE
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.config.settings import RunSettings
-from pipelines.stages import Change
+from pipelines.planned_changes import Change
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class MirrorPlan:
     """The objects that a profile needs in the store.
 
     Attributes:
-        stages: the stages that copy missing objects. Each adds to `mirrored`.
+        changes: the planned changes that copy missing objects. Each adds to `mirrored`.
         mirrored: the objects that the store has.
     """
 
-    stages: list[Change] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
     mirrored: list[Mirrored] = field(default_factory=list)
 
     def add(self, description: str, copy: Callable[[], Mirrored]) -> None:
-        """Adds the stage that copies something."""
-        self.stages.append(Change(description, lambda: self.mirrored.append(copy())))
+        """Adds the change that copies something."""
+        self.changes.append(Change(description, lambda: self.mirrored.append(copy())))
 
 
 def plan_mirror(store: Store, settings: RunSettings) -> MirrorPlan:
@@ -63,7 +63,7 @@ def plan_mirror(store: Store, settings: RunSettings) -> MirrorPlan:
 
     Every later run with this store finds a published corpus and what is pinned on the Hub there. A text, a tokenizer or
     weights of this machine get an address under the store, which has to be set. They are compared with the store when
-    the stage is applied, so a plan always lists them.
+    the change is applied, so a plan always lists them.
 
     Raises:
         Failure: a folder does not hold what it should, or the store cannot be used.

@@ -21,7 +21,7 @@ from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, find_sent, new_name, send, start
 from pipelines.cluster.versions import Version, create_pipeline, equals, experiment_id, find_experiment, find_pipeline
-from pipelines.stages import Change
+from pipelines.planned_changes import Change
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -41,23 +41,23 @@ class SchedulePlan:
 
     Attributes:
         name: the name of the schedule.
-        stages: the changes, in order.
+        changes: the planned changes, in order.
         action: the effect on the schedule.
         paused: whether it stays paused, because a user has paused it.
         retired: the number of recurring runs that are deleted.
     """
 
     name: str
-    stages: list[Change]
+    changes: list[Change]
     action: Action
     paused: bool
     retired: int
 
 
 def plan_schedules(cluster: Cluster, wanted: Iterable[tuple[Schedule, Package]]) -> list[SchedulePlan]:
-    """Lists the stages after which the server does what the schedules say, and changes nothing.
+    """Lists the changes after which the server does what the schedules say, and changes nothing.
 
-    The stages of one schedule count on those of the schedules before it. A stage that fails leaves the old schedule in
+    The changes of one schedule depend on those of the schedules before it. If a change fails, the old schedule stays in
     place: the new one is created before the old one is deleted.
 
     Args:
@@ -76,7 +76,7 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
 
     Args:
         cluster, schedule, package: see `plan_schedules`.
-        planned: descriptions of the stages that earlier schedules share with this one; it is extended.
+        planned: descriptions of the changes that earlier schedules share with this one; it is extended.
     """
     from pipelines.training import NAME
 
@@ -89,8 +89,8 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
         shared.append(Change(f"upload pipeline version {version_name} of {NAME}", upload))
     if find_experiment(cluster, EXPERIMENT) is None:
         shared.append(Change(f"create experiment {EXPERIMENT}", partial(experiment_id, cluster, EXPERIMENT)))
-    stages = [stage for stage in shared if stage.description not in planned]
-    planned.update(stage.description for stage in shared)
+    changes = [change for change in shared if change.description not in planned]
+    planned.update(change.description for change in shared)
 
     digest = _digest(schedule, package, version_name, cluster.version)
     before = recurring_runs(cluster, schedule.name)
@@ -100,17 +100,17 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
         when = f"{schedule.cron.words} ({schedule.cron.time_zone}), profile {package.profile}"
         create = partial(_create, cluster, schedule, package, digest, paused=paused)
         state = "paused recurring run" if paused else "recurring run"
-        stages.append(Change(f"create {state} {schedule.name}: {when}, content {digest}", create))
+        changes.append(Change(f"create {state} {schedule.name}: {when}, content {digest}", create))
     elif kept.status == "DISABLED" and not paused:
         enable = partial(_switch, cluster, kept, on=True)
-        stages.append(Change(f"enable recurring run {schedule.name}, {kept.recurring_run_id}", enable))
+        changes.append(Change(f"enable recurring run {schedule.name}, {kept.recurring_run_id}", enable))
     others = [run for run in before if run is not kept]
-    stages += [
+    changes += [
         Change(f"delete recurring run {schedule.name}, {run.recurring_run_id}", partial(retire, cluster, run))
         for run in others
     ]
     action: Action = "unchanged" if kept else "replaced" if before else "created"
-    return SchedulePlan(schedule.name, stages, action, paused, len(others))
+    return SchedulePlan(schedule.name, changes, action, paused, len(others))
 
 
 def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
@@ -215,7 +215,7 @@ def _create(
 
     from pipelines.training import NAME
 
-    version = send(cluster, package, NAME)  # finds what the stage before it uploaded
+    version = send(cluster, package, NAME)  # finds what the change before it uploaded
 
     server = f" to Kubeflow Pipelines {cluster.version}" if cluster.version else ""
     wanted = api.V2beta1RecurringRun(

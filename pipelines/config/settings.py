@@ -1,7 +1,8 @@
 """The settings of a run: those of all steps, from a profile and the user's overrides.
 
-A profile is a YAML file with one section per step. The section `cluster` (image, resources, secrets) is compiled into
-the pipeline. All other sections may change from run to run and are passed as one JSON string.
+A profile is a YAML file with one section per step, and the sections `checkpoints` and `cluster`. The section `cluster`
+(image, resources, secrets) is compiled into the pipeline. All other sections may change from run to run and are passed
+as one JSON string.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from components.shared.storage.objects import OldVersion
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
 from components.shared.tracking.run import PIPELINE_RUN_TAG
-from pipelines.stages import Refused
+from pipelines.planned_changes import Refused
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,7 +42,7 @@ KEEP_FOR = 7 * DAY
 
 @dataclass(frozen=True)
 class Removal:
-    """The stage that removes one thing.
+    """The planned removal of one thing.
 
     Attributes:
         kind: the kind of thing.
@@ -71,7 +71,7 @@ class Garbage:
     """What gc removes.
 
     Attributes:
-        removals: the stages, in the order in which they are applied.
+        removals: the changes, in the order in which they are applied.
         notes: sentences that say which unneeded things are kept, and why.
     """
 

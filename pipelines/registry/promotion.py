@@ -17,8 +17,8 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.report.measures import finite
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
+from pipelines.planned_changes import Change, execute
 from pipelines.registry.references import model_name, resolve
-from pipelines.stages import Change, execute
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ def promote(
         to: the registered model to copy the version to. It is created if it does not exist, and gets one copy
             of each version.
         store: the store with the lock on the registered model; None moves the alias without the lock.
-        report: a function that is called with the description of each stage after the stage was applied.
+        report: a function that is called with the description of each change after it was applied.
 
     Raises:
         Failure: there is no reason or no such version, the version must not be the champion, or a run does not release
@@ -74,19 +74,19 @@ def promote(
     version = _promotable(client, reference, reason, model)
     with _locked(client, store, to or version.name, "promote") as locked:
         promotion = _Promotion(locked, version, reason, to)
-        execute(promotion.stages(), report)
+        execute(promotion.changes(), report)
         return promotion.outcome()
 
 
 def plan_promotion(
     client: MlflowClient, reference: str, *, reason: str, model: str | None = None, to: str | None = None
 ) -> list[Change]:
-    """Lists the stages that `promote` would apply, without the lock, and changes nothing.
+    """Lists the changes that `promote` would apply, without the lock, and changes nothing.
 
     Raises:
         Failure: see `promote`.
     """
-    return _Promotion(client, _promotable(client, reference, reason, model), reason, to).stages()
+    return _Promotion(client, _promotable(client, reference, reason, model), reason, to).changes()
 
 
 def rollback(
@@ -114,47 +114,47 @@ def rollback(
     name = model_name(client, model)
     with _locked(client, store, name, "rollback") as locked:
         back = _Rollback(locked, name, reason)
-        execute(back.stages(), report)
+        execute(back.changes(), report)
         return back.outcome()
 
 
 def plan_rollback(client: MlflowClient, *, reason: str, model: str | None = None) -> list[Change]:
-    """Lists the stages that `rollback` would apply, without the lock, and changes nothing.
+    """Lists the changes that `rollback` would apply, without the lock, and changes nothing.
 
     Raises:
         Failure: see `rollback`.
     """
     _require_reason(reason)
-    return _Rollback(client, model_name(client, model), reason).stages()
+    return _Rollback(client, model_name(client, model), reason).changes()
 
 
 class _Promotion:
-    """The stages of a promotion. Each reads the registry again when it is applied, since a person may click."""
+    """The changes of a promotion. Each reads the registry again when it is applied, since a person may click."""
 
     def __init__(self, client: MlflowClient, version: ModelVersion, reason: str, to: str | None):
         self.client, self.version, self.reason = client, version, reason
         self.name = to or version.name
         self.before: str | None = None
 
-    def stages(self) -> list[Change]:
+    def changes(self) -> list[Change]:
         """Reads the registry and lists what is to change."""
-        stages, number, label = [], str(self.version.version), f"version {self.version.version}"
+        changes, number, label = [], str(self.version.version), f"version {self.version.version}"
         if self.name != self.version.name:
             copy = _existing_copy(self.client, self.version, self.name)
             number, label = (str(copy.version), f"version {copy.version}") if copy else ("", "the copy")
             if copy is None or _uncleared(copy, self.version):
                 source = f"version {self.version.version} of {self.version.name}"
-                stages.append(Change(f"copy {source} to {self.name}", self._copy))
+                changes.append(Change(f"copy {source} to {self.name}", self._copy))
             else:
                 self.version = copy
         finish = _finish(self.client, self.name)
-        stages += finish.stages
+        changes += finish.changes
         self.before = finish.champion
         if number and finish.champion == number:
-            return stages
+            return changes
         record = f"record on {label} of {self.name} who promoted it, when and why"
         move = f"move the alias champion of {self.name} from {_label(finish.champion)} to {label}"
-        return [*stages, Change(record, self._record), Change(move, self._move)]
+        return [*changes, Change(record, self._record), Change(move, self._move)]
 
     def outcome(self) -> Moved:
         return Moved(self.name, str(self.version.version), self.before)
@@ -182,24 +182,24 @@ class _Promotion:
 
 
 class _Rollback:
-    """The stages of a rollback. Each reads the registry again when it is applied, since a person may click."""
+    """The changes of a rollback. Each reads the registry again when it is applied, since a person may click."""
 
     def __init__(self, client: MlflowClient, name: str, reason: str):
         self.client, self.name, self.reason = client, name, reason
         self.loser, self.winner = "", ""
 
-    def stages(self) -> list[Change]:
+    def changes(self) -> list[Change]:
         """Reads the registry and lists what is to change."""
         finish = _finish(self.client, self.name)
         made = finish.made
         if made and made.before and self._is_rolled_back(made.before):
             # A rollback was interrupted, and this one finishes it.
             self.loser, self.winner = made.before, made.version
-            return finish.stages
+            return finish.changes
         self.loser, self.winner = self._versions(finish.champion, finish.last_champion)
         mark = f"record on version {self.loser} of {self.name} that it was rolled back, when, by whom and why"
         back = f"move the alias champion of {self.name} from version {self.loser} to version {self.winner}"
-        return [*finish.stages, Change(mark, self._record), Change(back, self._move)]
+        return [*finish.changes, Change(mark, self._record), Change(back, self._move)]
 
     def outcome(self) -> Moved:
         return Moved(self.name, self.winner, self.loser)
@@ -234,13 +234,13 @@ class _Finish:
     """What becomes of a move that another run or command announced and did not finish.
 
     Attributes:
-        stages: the stage that finishes or discards the move, if one was announced.
+        changes: the change that finishes or discards the move, if one was announced.
         champion: the champion after it, or None.
         last_champion: the tag of the registered model after it, or None.
         made: the move, if it is finished.
     """
 
-    stages: list[Change]
+    changes: list[Change]
     champion: str | None
     last_champion: str | None
     made: Move | None

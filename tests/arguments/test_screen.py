@@ -18,8 +18,8 @@ from pipelines.cli.screen import console, correct_widths, print_plan
 from pipelines.local.doctor import Finding, print_findings
 from pipelines.local.progress import ProgressView
 from pipelines.local.summary import print_summary
+from pipelines.planned_changes import Change
 from pipelines.registry.models import ModelRow
-from pipelines.stages import Change
 from tests.pipelines.conftest import Command
 
 # Rich takes the first for a colour, the second for the end of one, and the third for a picture.
@@ -86,7 +86,7 @@ def test_it_fits_the_width_that_there_is(show, columns, capsys, monkeypatch):
     show()
     out = capsys.readouterr().out
     width = int(os.environ.get("COLUMNS", 80))
-    # Commands to be copied, lines for a log and stages, one per line, are not broken; terminals do it.
+    # Commands to be copied, lines for a log and planned changes, one per line, are not broken; terminals do it.
     whole = ("wikigpt generate", "Train the model", "delete blob")
     long = [line for line in out.splitlines() if cell_len(line) > width and not line.startswith(whole)]
     assert out and long == []

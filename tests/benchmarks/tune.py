@@ -3,10 +3,10 @@
     python -m tests.benchmarks.tune trial --corpus DIR --profile cpu --set train.learning_rate=5e-3
     python -m tests.benchmarks.tune table
 
-A trial trains as the step does, from the settings of a profile with what is set over it, and adds a line to
-docs/trials.jsonl. Word perplexity is over the whole validation split in blocks of the training's length, so it lies
-above that of the evaluation, whose windows may overlap. Seconds are those of the processor over all threads: they
-hardly depend on what else the machine does.
+A trial trains as the step does, from the settings of a profile with the overrides in the columns, and adds a line to
+docs/trials.jsonl. Word perplexity is over the whole validation split in sequences of the training's length, so it is
+higher than that of the evaluation, whose windows may overlap. Seconds are processor seconds of all threads, which
+hardly depend on the load of the machine.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def trial(settings: RunSettings, corpus: Path) -> dict[str, Any]:
     numerics = prepare(settings.train, device)
     data = open_data(settings.train, metadata, tokens_dir, device)
     vocabulary = {"vocab_size": metadata["vocab_size"], "eos_id": metadata["eos_id"]}
-    model = build_model(settings.train, text=lambda: data.train.split.text, **vocabulary)
+    model = build_model(settings.train, ids=lambda: data.train.split.ids, **vocabulary)
     model = torch.nn.Module.to(model, device)
     steps = budget(settings.train, data.train.steps_per_epoch)
     began = time.process_time()

@@ -19,13 +19,13 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
+from pipelines.planned_changes import execute
 from pipelines.registry.export import export
 from pipelines.registry.gc import plan_gc
 from pipelines.registry.generation import load_writer, write
 from pipelines.registry.models import models
 from pipelines.registry.promotion import promote, rollback
 from pipelines.registry.references import resolve
-from pipelines.stages import execute
 from tests.components.evaluate.conftest import (  # noqa: F401
     make_model,
     one_thread,

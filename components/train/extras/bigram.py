@@ -27,8 +27,8 @@ _SAMPLE = 512
 
 
 @torch.no_grad()
-def init_embeddings_from_bigrams(model: Any, text: np.ndarray, *, vocab_size: int, seed: int) -> None:
-    """Initializes the embeddings of a model from a text. With an untied output layer it is a bigram model then.
+def init_embeddings_from_bigrams(model: Any, ids: np.ndarray, *, vocab_size: int, seed: int) -> None:
+    """Initializes the embeddings of a model from token ids. With an untied output layer it is a bigram model then.
 
     Tied embeddings cannot distinguish the previous token from the next one. They are initialized with the similarity of
     tokens, counted in both directions, and the layers between are not changed. The gain of the last norm is chosen so
@@ -36,20 +36,20 @@ def init_embeddings_from_bigrams(model: Any, text: np.ndarray, *, vocab_size: in
 
     Args:
         model: a Hugging Face model; the rows of padding are not changed.
-        text: the token ids of the train split, shape (tokens,); the first ten million are read.
+        ids: the token ids of the train split, shape (tokens,); the first ten million are read.
         vocab_size: the size of the tokenizer's vocabulary.
         seed: the seed of the factorization.
     """
-    text = text[:_TOKENS].astype(np.int64)
+    ids = ids[:_TOKENS].astype(np.int64)
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     tied = embedding is output
     inputs, outputs = bigram_factors(
-        text, vocab_size=vocab_size, width=model.config.hidden_size, seed=seed, both_ways=tied
+        ids, vocab_size=vocab_size, width=model.config.hidden_size, seed=seed, both_ways=tied
     )
     if tied:
         outputs = inputs
     embedding[:vocab_size], output[:vocab_size] = inputs, outputs
-    gain = _best_gain(inputs, outputs, torch.from_numpy(text[: _SAMPLE + 1]))
+    gain = _best_gain(inputs, outputs, torch.from_numpy(ids[: _SAMPLE + 1]))
     for name, module in model.named_modules():
         if name in ("model.norm", "transformer.ln_f"):
             nn.init.constant_(module.weight, gain)
@@ -58,7 +58,7 @@ def init_embeddings_from_bigrams(model: Any, text: np.ndarray, *, vocab_size: in
 
 
 def bigram_factors(
-    text: np.ndarray, *, vocab_size: int, width: int, seed: int, both_ways: bool = False
+    ids: np.ndarray, *, vocab_size: int, width: int, seed: int, both_ways: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Two sets of vectors whose products approximate log p(next | current), up to a factor and a common offset.
 
@@ -67,7 +67,7 @@ def bigram_factors(
     of frequencies; found by subspace iteration (Halko, Martinsson and Tropp 2011).
 
     Args:
-        text: token ids, int64, shape (tokens,).
+        ids: token ids, int64, shape (tokens,).
         vocab_size: the size of the tokenizer's vocabulary.
         width: the hidden size of the model.
         seed: the seed of the first guess.
@@ -76,10 +76,10 @@ def bigram_factors(
     Returns:
         Input and output vectors, float32, each of shape (vocab_size, width) and of mean length 2.
     """
-    rows, columns, information = _mutual_information(text, vocab_size, both_ways=both_ways)
+    rows, columns, information = _mutual_information(ids, vocab_size, both_ways=both_ways)
     forth = _sparse(rows, columns, information, vocab_size)
     back = _sparse(columns, rows, information, vocab_size)
-    frequency = torch.from_numpy(np.log1p(np.bincount(text, minlength=vocab_size))).float()
+    frequency = torch.from_numpy(np.log1p(np.bincount(ids, minlength=vocab_size))).float()
     frequency = (0.0 if both_ways else _FREQUENCY) * (frequency - frequency.mean())
 
     right = torch.randn(vocab_size, min(width, vocab_size), generator=torch.Generator().manual_seed(seed))
@@ -96,12 +96,12 @@ def bigram_factors(
 
 
 def _mutual_information(
-    text: np.ndarray, vocab_size: int, *, both_ways: bool
+    ids: np.ndarray, vocab_size: int, *, both_ways: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows, columns and values of the positive part of log(p(i, j) / p(i) p(j)), i before j."""
     pairs, counts = [], []
     for distance in range(1, _WINDOW + 1):
-        before, after = text[:-distance], text[distance:]
+        before, after = ids[:-distance], ids[distance:]
         found = before * vocab_size + after
         if both_ways:
             found = np.concatenate([found, after * vocab_size + before])
@@ -112,7 +112,7 @@ def _mutual_information(
     weights = np.bincount(position, weights=np.concatenate(counts))
     joint = weights / weights.sum()
     rows, columns = np.divmod(pair, vocab_size)
-    single = np.bincount(text, minlength=vocab_size) / len(text)
+    single = np.bincount(ids, minlength=vocab_size) / len(ids)
     smoothed = np.sqrt(single * single**0.75 / (single**0.75).sum())
     information = np.log(joint / (smoothed[rows] * smoothed[columns]))
     positive = information > 0

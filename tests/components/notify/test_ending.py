@@ -112,16 +112,22 @@ def test_a_failure_that_a_retry_repaired_is_no_failure():
 def test_a_success_names_version_verdict_and_perplexity():
     result = RunResult("train", "", "wikigpt", "4", ("champion",), 139.204, "promote")
     assert sentence("run-1", Ending("succeeded"), result) == (
-        "Run run-1 succeeded: version 4 of wikigpt is registered, the verdict of the gate is promote."
-        " Version 4: word perplexity 139.20 on test, alias champion."
+        "Run run-1 succeeded: version 4 of wikigpt is registered (word perplexity 139.20 on test, champion), and the"
+        " verdict of the gate is promote."
     )
 
 
-def test_a_skip_says_why():
-    result = RunResult("skip", "version 4 exists for these inputs", "wikigpt", "4", (), 139.2)
-    text = sentence("run-2", Ending("skipped"), result)
-    assert "trained nothing: version 4 exists for these inputs." in text
-    assert "139.20" in text
+def test_a_skip_names_the_version_that_exists():
+    result = RunResult("skip", "a version exists", "wikigpt", "4", ("champion",), 139.2)
+    assert sentence("run-2", Ending("skipped"), result) == (
+        "Run run-2 was skipped: version 4 of wikigpt already has this corpus, these settings and this code"
+        " (word perplexity 139.20 on test, champion)."
+    )
+
+
+def test_a_skip_without_a_known_version_gives_the_reason_of_the_decision():
+    result = RunResult("skip", "a version exists")
+    assert sentence("run-2", Ending("skipped"), result) == "Run run-2 was skipped: a version exists."
 
 
 def test_a_failure_says_what_where_and_what_to_do():

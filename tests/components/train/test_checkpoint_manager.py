@@ -34,7 +34,7 @@ def keep(store: Store, *, step: int, training: str = TRAINING, run: str = "run-1
     weights: dict[str, torch.Tensor] = {"weight": nn.Parameter(torch.full((4,), float(step)))}
     state = State(weights, [], WeightEMA(weights, None), Progress(step=step), best={"weight": torch.ones(4)})
     facts = {"run": run, "identity": {"train.hidden_size": width}}
-    with CheckpointManager(store, training, CheckpointSettings(), facts, check_lease=lambda: None) as manager:
+    with CheckpointManager(store, training, CheckpointSettings(), facts, check_lock=lambda: None) as manager:
         manager.save(state)
 
 
@@ -47,7 +47,7 @@ def manager_of(store: Store, **values: Any) -> CheckpointManager:
     """A manager by steps of 100 unless the settings say otherwise."""
     settings = CheckpointSettings(**{"every": 100, **values.pop("settings", {})})
     facts = {"run": "run-1", "identity": IDENTITY}
-    return CheckpointManager(store, TRAINING, settings, facts, **{"check_lease": lambda: None, **values})
+    return CheckpointManager(store, TRAINING, settings, facts, **{"check_lock": lambda: None, **values})
 
 
 class Gate:
@@ -271,7 +271,7 @@ def test_a_run_that_lost_its_training_publishes_nothing(store: Store) -> None:
     def lost() -> None:
         raise Failure("The run other is training exactly this already", where="store", remedy="wait")
 
-    with pytest.raises(Failure, match="The run other"), manager_of(store, check_lease=lost) as manager:
+    with pytest.raises(Failure, match="The run other"), manager_of(store, check_lock=lost) as manager:
         manager.save(state_of(1))
     assert store.names("checkpoint") == []
 

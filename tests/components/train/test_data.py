@@ -15,10 +15,10 @@ CPU = torch.device("cpu")
 START = 0
 
 
-def numbered(articles: int, length: int, separator_id: int | None = START) -> TokenSplit:
+def numbered(articles: int, length: int, eos_id: int | None = START) -> TokenSplit:
     """Articles whose tokens all differ, so that a token tells where it comes from."""
     bounds = np.arange(articles + 1, dtype=np.int64) * length
-    return TokenSplit(np.arange(1, articles * length + 1, dtype=np.uint16), bounds, separator_id)
+    return TokenSplit(np.arange(1, articles * length + 1, dtype=np.uint16), bounds, eos_id)
 
 
 def all_inputs(batches: TrainBatches, epoch: int) -> torch.Tensor:
@@ -27,7 +27,7 @@ def all_inputs(batches: TrainBatches, epoch: int) -> torch.Tensor:
 
 
 def test_a_target_is_the_token_after_its_input() -> None:
-    split = numbered(1, 100, separator_id=None)
+    split = numbered(1, 100, eos_id=None)
     inputs, targets = TrainBatches(split, sequence_length=8, batch_size=4, seed=1, device=CPU).batch(0)
     assert inputs.shape == targets.shape == (4, 8)
     assert torch.equal(targets, inputs + 1)
@@ -38,28 +38,28 @@ def test_an_epoch_reads_every_token_at_most_once_and_nearly_all_of_them() -> Non
     seen = all_inputs(batches, 0)
     text = seen[seen != START]
     assert len(text.unique()) == len(text)
-    assert seen.numel() >= batches.split.stream_length - 8 * (4 + 1)
+    assert seen.numel() >= batches.split.ids_length - 8 * (4 + 1)
 
 
 def test_every_article_begins_with_the_start_token() -> None:
     split = numbered(3, 5)
-    assert split.text.tolist() == [0, 1, 2, 3, 4, 5, 0, 6, 7, 8, 9, 10, 0, 11, 12, 13, 14, 15]
-    assert len(split.text) == split.stream_length
+    assert split.ids.tolist() == [0, 1, 2, 3, 4, 5, 0, 6, 7, 8, 9, 10, 0, 11, 12, 13, 14, 15]
+    assert len(split.ids) == split.ids_length
     assert split.bounds.tolist() == [0, 6, 12, 18]
-    assert numbered(3, 5, None).text.tolist() == list(range(1, 16))
+    assert numbered(3, 5, None).ids.tolist() == list(range(1, 16))
     assert numbered(3, 5, None).bounds.tolist() == [0, 5, 10, 15]
 
 
-@pytest.mark.parametrize("separator_id", [None, START])
+@pytest.mark.parametrize("eos_id", [None, START])
 @pytest.mark.parametrize("lengths", [[7, 1, 30, 12, 2, 50], [5, 0, 40, 0, 60]])
-def test_blocks_are_cut_from_the_articles_one_after_the_other(separator_id: int | None, lengths: list[int]) -> None:
+def test_blocks_are_cut_from_the_articles_one_after_the_other(eos_id: int | None, lengths: list[int]) -> None:
     """As if the shuffled articles had been joined: blocks cross from one into the next, whatever their lengths."""
     bounds = np.cumsum([0, *lengths])
-    split = TokenSplit(np.arange(1, bounds[-1] + 1, dtype=np.uint16), bounds, separator_id)
+    split = TokenSplit(np.arange(1, bounds[-1] + 1, dtype=np.uint16), bounds, eos_id)
     batches = TrainBatches(split, sequence_length=8, batch_size=2, seed=1, device=CPU)
     for number in range(3):
         epoch = batches.epoch(number)
-        start = [] if separator_id is None else [separator_id]
+        start = [] if eos_id is None else [eos_id]
         joined = [
             t for article in epoch.order for t in start + split.tokens[bounds[article] :][: lengths[article]].tolist()
         ]
@@ -85,10 +85,10 @@ def test_an_epoch_costs_no_memory_of_the_size_of_the_split() -> None:
     assert kept < len(split.tokens) / 100
 
 
-@pytest.mark.parametrize("separator_id", [None, START])
-def test_counts_are_those_of_the_whole_text(separator_id: int | None) -> None:
-    split = numbered(3, 5, separator_id)
-    assert split.counts(20).tolist() == np.bincount(split.text, minlength=20).tolist()
+@pytest.mark.parametrize("eos_id", [None, START])
+def test_counts_are_those_of_the_whole_text(eos_id: int | None) -> None:
+    split = numbered(3, 5, eos_id)
+    assert split.counts(20).tolist() == np.bincount(split.ids, minlength=20).tolist()
 
 
 def test_epochs_differ_in_the_order_of_articles_and_in_where_blocks_begin() -> None:
@@ -185,5 +185,5 @@ def test_the_tokens_of_a_folder_are_read_as_they_were_written(tokens_dir: Path, 
     from transformers import AutoTokenizer
 
     split = TokenSplit.open(tokens_dir, "validation", tokens.metadata["dtype"], None)
-    text = AutoTokenizer.from_pretrained(tokens_dir / "tokenizer").decode(split.text)
+    text = AutoTokenizer.from_pretrained(tokens_dir / "tokenizer").decode(split.ids)
     assert text == (tokens_dir.parent / "corpus" / "validation.txt").read_text()

@@ -180,7 +180,7 @@ def test_the_compiled_step_is_one_graph(precision: str, size: int | None, tokens
 def test_an_epoch_is_what_the_split_holds(tokens: Manifest, tokens_dir: Path) -> None:
     split = TokenSplit.open(tokens_dir, "train", tokens.metadata["dtype"], tokens.metadata["eos_id"])
     order = TrainBatches(split, sequence_length=16, batch_size=4, seed=1, device=CPU)
-    assert order.steps_per_epoch == (split.stream_length - 16) // 16 // 4
+    assert order.steps_per_epoch == (split.ids_length - 16) // 16 // 4
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])

@@ -1,4 +1,4 @@
-"""`wikigpt schedule apply --plan` prints the stages that the command applies, whatever the server holds."""
+"""`wikigpt schedule apply --plan` prints the changes that the command applies, whatever the server holds."""
 
 import random
 
@@ -10,7 +10,7 @@ from pipelines.cluster.cron import parse
 from pipelines.cluster.recurring import pause, plan_schedules, recurring_runs
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import Package
-from pipelines.stages import descriptions, execute
+from pipelines.planned_changes import descriptions, execute
 
 NAMES = ("nightly", "weekly", "hourly")
 VERBS = ("create", "upload", "enable", "delete")
@@ -27,8 +27,8 @@ def drawn(draw, ir):
     return chosen
 
 
-def stages_of(plans):
-    return [stage for plan in plans for stage in plan.stages]
+def changes_of(plans):
+    return [change for plan in plans for change in plan.changes]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -36,7 +36,7 @@ def test_what_apply_plans_is_what_it_applies(stand_in, ir, seed):
     draw = random.Random(seed)
     cluster = connect(Access(endpoint=stand_in.url, timeout=5))
     for _ in range(draw.randint(0, 2)):  # what was applied before
-        execute(stages_of(plan_schedules(cluster, drawn(draw, ir))))
+        execute(changes_of(plan_schedules(cluster, drawn(draw, ir))))
     for run in recurring_runs(cluster):
         if draw.random() < 0.3:
             pause(cluster, run.display_name)
@@ -46,15 +46,15 @@ def test_what_apply_plans_is_what_it_applies(stand_in, ir, seed):
     wanted = drawn(draw, ir)
 
     before = list(stand_in.changes)
-    planned = descriptions(stages_of(plan_schedules(cluster, wanted)))
+    planned = descriptions(changes_of(plan_schedules(cluster, wanted)))
     assert stand_in.changes == before, "planning changes nothing"
     plans = plan_schedules(cluster, wanted)
-    assert list(execute(stages_of(plans)).applied) == planned
+    assert list(execute(changes_of(plans)).applied) == planned
     changes = stand_in.changes[len(before) :]
     # Before a recurring run is deleted it is disabled.
     assert len(changes) == len(planned) + sum(line.startswith("delete") for line in planned)
     assert all(line.startswith(VERBS) for line in planned)
-    assert descriptions(stages_of(plan_schedules(cluster, wanted))) == [], "applied twice, it changes nothing"
+    assert descriptions(changes_of(plan_schedules(cluster, wanted))) == [], "applied twice, it changes nothing"
     for plan, (schedule, _) in zip(plans, wanted, strict=True):
         (run,) = recurring_runs(cluster, schedule.name)
         assert (run.status == "DISABLED") == plan.paused

@@ -15,8 +15,8 @@ from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
+from pipelines.planned_changes import Execution, execute
 from pipelines.registry.gc import DAY, Garbage, plan_gc, versioning_note
-from pipelines.stages import Execution, execute
 from tests.s3_servers import make_bucket
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32

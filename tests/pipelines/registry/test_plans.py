@@ -1,4 +1,4 @@
-"""`--plan` prints the stages that the command applies, in whatever state it finds the registry and the store."""
+"""`--plan` prints the changes that the command applies, in whatever state it finds the registry and the store."""
 
 import copy
 import random
@@ -17,9 +17,9 @@ from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
+from pipelines.planned_changes import Refused, descriptions, execute
 from pipelines.registry.gc import DAY, plan_gc
 from pipelines.registry.promotion import plan_promotion, plan_rollback, promote, rollback
-from pipelines.stages import Refused, descriptions, execute
 from tests.interleavings.fake_registry import FakeRegistry, _Version
 from tests.pipelines.registry.test_gc import age, publish
 
@@ -116,7 +116,7 @@ def test_what_a_command_of_the_registry_plans_is_what_it_applies(command: str) -
         applied: list[str] = []
         assert outcome(lambda: act(client, **asked, report=applied.append)) == refusal, f"seed {seed}"  # noqa: B023
         assert applied == planned, f"seed {seed}"
-        assert (fake.models != before) == bool(planned), f"seed {seed}: a change is a stage, and a stage is a change"
+        assert (fake.models != before) == bool(planned), f"seed {seed}: it plans something exactly if something changes"
         if command != "rollback" and refusal is None:
             assert plan(client, **asked) == [], f"seed {seed}: promoted twice, it changes nothing"
         seen.add(tuple(line.split(" of ")[0] for line in planned))
@@ -199,7 +199,7 @@ def _manifest(kind: str) -> Callable[[str], str]:
 
 
 def test_a_stage_that_is_refused_is_not_recorded_and_does_not_stop_the_others() -> None:
-    class Stage:
+    class Planned:
         def __init__(self, description: str, refusal: str | None = None):
             self.description, self.refusal = description, refusal
 
@@ -208,7 +208,7 @@ def test_a_stage_that_is_refused_is_not_recorded_and_does_not_stop_the_others() 
                 raise Refused(self.refusal)
 
     said: list[str] = []
-    done = execute([Stage("a"), Stage("b", "Not b."), Stage("c", "Not b."), Stage("d")], said.append)
+    done = execute([Planned("a"), Planned("b", "Not b."), Planned("c", "Not b."), Planned("d")], said.append)
     assert (done.applied, done.refused) == (("a", "d"), ("Not b.",))
     assert said == ["a", "d"]
 
@@ -229,6 +229,6 @@ def test_the_commands_print_the_plan_that_they_then_apply(
     assert command("gc", "--days", "0", *home, "--plan")[1] == planned, "the plan is the default"
     assert "remove checkpoint" in planned
     _, applied, _ = command("gc", "--days", "0", *home, "--apply")
-    stages = [line for line in planned.splitlines() if line.startswith("remove ")]
-    assert [line for line in applied.splitlines() if line.startswith("remove ")] == stages
+    changes = [line for line in planned.splitlines() if line.startswith("remove ")]
+    assert [line for line in applied.splitlines() if line.startswith("remove ")] == changes
     assert "There is nothing to change." in command("gc", "--days", "0", *home)[1]

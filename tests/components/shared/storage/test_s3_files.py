@@ -15,7 +15,7 @@ from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_files import download_file
 from components.train.settings import TrainSettings
-from components.train.weights import digest_of_weights, fetch_weights
+from components.train.weights import digest_of_pretrained, fetch_weights
 
 SMALL, LARGE = b"{}", os.urandom(1 << 20) * 12
 
@@ -57,7 +57,7 @@ def test_pretrained_weights_of_a_bucket_are_brought_and_hashed_in_bounded_memory
     def bring_and_hash() -> None:
         folder = fetch_weights(settings, tmp_path / "work")
         assert folder
-        digest_of_weights(folder)
+        digest_of_pretrained(folder)
 
     assert_bounded(objects, "model.safetensors", bring_and_hash)
     assert (tmp_path / "work" / "model.safetensors").read_bytes() == LARGE

@@ -70,7 +70,7 @@ def test_the_seed_decides_and_nothing_else(text: np.ndarray) -> None:
 @BOTH
 def test_a_model_begins_as_good_as_bigrams_are(text: np.ndarray, architecture: str) -> None:
     settings = tiny(architecture=architecture, init="bigram", tied_embeddings=False)
-    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=lambda: text)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     rows = torch.from_numpy(text[:1700]).view(100, 17)
     loss = token_loss(model, rows[:, :-1], rows[:, 1:], VOCABULARY).item()
     # One of five can follow each token, and knowing the class is all that can be known.
@@ -83,7 +83,7 @@ def test_a_model_begins_as_good_as_bigrams_are(text: np.ndarray, architecture: s
 @BOTH
 def test_tied_embeddings_begin_with_what_is_alike_and_as_good_as_a_guess(text: np.ndarray, architecture: str) -> None:
     settings = tiny(architecture=architecture, init="bigram")
-    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=lambda: text)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     unit = F.normalize(model.get_input_embeddings().weight[:ABSENT], dim=1)
     assert (unit @ unit.T)[SAME].mean() > (unit @ unit.T)[~SAME].mean() + 0.5
     rows = torch.from_numpy(text[:1700]).view(100, 17)
@@ -96,7 +96,7 @@ def test_tied_embeddings_begin_with_what_is_alike_and_as_good_as_a_guess(text: n
 def test_it_learns_from_there(text: np.ndarray, architecture: str, tied: bool) -> None:
     """No weight is stuck for beginning at zero."""
     settings = tiny(architecture=architecture, init="bigram", tied_embeddings=tied)
-    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, text=lambda: text)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     assert loss_after_learning(model, torch.from_numpy(text[:34]).view(2, 17), VOCABULARY) < 0.2
 
 
@@ -104,12 +104,12 @@ def test_pretrained_weights_stay_as_they_are(text: np.ndarray, tmp_path: Path) -
     pretrained = build_model(tiny(seed=5), vocab_size=VOCABULARY, eos_id=0)
     save_model(pretrained, tmp_path, vocab_size=VOCABULARY, eos_id=0)
     settings = tiny(pretrained=str(tmp_path), init="bigram")
-    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, weights=tmp_path, text=lambda: text)
+    model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, weights=tmp_path, ids=lambda: text)
     kept = load_file(tmp_path / "model.safetensors")["model.embed_tokens.weight"]
     assert torch.equal(model.get_input_embeddings().weight[:VOCABULARY], kept)
 
 
 def test_it_is_an_option_and_needs_a_text(text: np.ndarray) -> None:
-    plain = build_model(tiny(tied_embeddings=False), vocab_size=VOCABULARY, eos_id=0, text=lambda: text)
+    plain = build_model(tiny(tied_embeddings=False), vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     resumed = build_model(tiny(init="bigram", tied_embeddings=False), vocab_size=VOCABULARY, eos_id=0)
     assert torch.equal(plain.get_input_embeddings().weight, resumed.get_input_embeddings().weight)

@@ -1,6 +1,6 @@
-"""Stages: the changes that a command would make, in order. `--plan` prints them, and the command applies them.
+"""The changes that a command would make, in order. `--plan` prints them, and the command applies them.
 
-A command builds one list of stages without changing anything. `descriptions` and `execute` are the only two functions
+A command plans all its changes before it makes any. `descriptions` and `execute` are the only two functions
 that read such a list, so what `--plan` prints is what the command applies.
 """
 
@@ -12,10 +12,10 @@ from typing import Protocol
 
 
 class Refused(Exception):
-    """A stage could not be applied, and the stages after it do not need it. The text says why, as a sentence."""
+    """A change could not be applied, and the changes after it do not need it. The text says why, as a sentence."""
 
 
-class Stage(Protocol):
+class PlannedChange(Protocol):
     """One change to the registry, the store, the home or the server."""
 
     @property
@@ -33,7 +33,7 @@ class Stage(Protocol):
 
 @dataclass(frozen=True)
 class Change:
-    """A stage that is made of a function."""
+    """A planned change that a function makes."""
 
     description: str
     make: Callable[[], object] = field(repr=False, compare=False)
@@ -44,40 +44,40 @@ class Change:
 
 @dataclass(frozen=True)
 class Execution:
-    """The outcome of a list of stages.
+    """The outcome of a list of planned changes.
 
     Attributes:
-        applied: descriptions of the stages that were applied, in order.
-        refused: why other stages were not applied, each reason once.
+        applied: descriptions of the changes that were applied, in order.
+        refused: why other changes were not applied, each reason once.
     """
 
     applied: tuple[str, ...]
     refused: tuple[str, ...]
 
 
-def descriptions(stages: Iterable[Stage]) -> list[str]:
+def descriptions(changes: Iterable[PlannedChange]) -> list[str]:
     """Lists what `execute` would apply, and changes nothing."""
-    return [stage.description for stage in stages]
+    return [change.description for change in changes]
 
 
-def execute(stages: Iterable[Stage], report: Callable[[str], object] = lambda _: None) -> Execution:
-    """Applies the stages in order.
+def execute(changes: Iterable[PlannedChange], report: Callable[[str], object] = lambda _: None) -> Execution:
+    """Applies the changes in order.
 
     Args:
-        stages: the stages of one command.
-        report: a function that is called with the description of each stage after the stage was applied.
+        changes: the planned changes of one command.
+        report: a function that is called with the description of each change after it was applied.
 
     Raises:
-        Failure: a stage failed. The stages before it stay applied.
+        Failure: a change failed. The changes before it stay applied.
     """
     applied: list[str] = []
     refused: dict[str, None] = {}
-    for stage in stages:
+    for change in changes:
         try:
-            stage.apply()
+            change.apply()
         except Refused as refusal:
             refused[str(refusal)] = None
         else:
-            applied.append(stage.description)
-            report(stage.description)
+            applied.append(change.description)
+            report(change.description)
     return Execution(tuple(applied), tuple(refused))
