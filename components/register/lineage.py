@@ -22,13 +22,8 @@ class TrainedModel:
     """A trained model with all facts that its version records.
 
     Attributes:
-<<<<<<< HEAD
         name: the name of the registered model.
-        reuse_key: the reuse key of the model.
-=======
-        name: of the registered model.
         reuse_key: the model key.
->>>>>>> main
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: the metadata of the folders of those steps.

@@ -34,15 +34,9 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
     any point, repeating it gives the same result: one READY version with its tags, card and alias.
 
     Args:
-<<<<<<< HEAD
         step: the context of the step.
-        reuse_key: the reuse key of the model.
-        corpus_dir, model_dir, evaluation_dir: the folders of the earlier steps.
-=======
-        step: what every step is handed.
         reuse_key: the model key.
-        corpus_dir, model_dir, evaluation_dir: folders of the steps before.
->>>>>>> main
+        corpus_dir, model_dir, evaluation_dir: the folders of the earlier steps.
         report_path: the report of the evaluation, HTML.
 
     Returns:

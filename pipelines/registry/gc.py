@@ -84,21 +84,12 @@ class _InUse:
     """What must be kept.
 
     Attributes:
-<<<<<<< HEAD
         names: the names in the store to which versions refer.
         runs: the MLflow runs of versions.
         sources: the addresses of the logged models from which versions were created.
-        busy: the reuse keys, tokens keys and weights digests that live runs work on.
+        busy: the model keys, tokens keys and weights digests that live runs work on.
         live: the pipeline runs that are alive.
         running: the pipeline runs with the status RUNNING in MLflow.
-=======
-        names: what versions name in the store.
-        runs: MLflow runs of versions.
-        sources: addresses of the logged models that versions were made from.
-        busy: model keys, tokens keys and weights digests that live runs work on.
-        live: pipeline runs that are alive.
-        running: pipeline runs that MLflow knows as RUNNING.
->>>>>>> main
     """
 
     names: frozenset[str]

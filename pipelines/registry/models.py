@@ -23,16 +23,10 @@ class ModelRow:
         word_perplexity, token_perplexity, bits_per_byte: the scores on the test split by the protocol `wikitext-word`;
             None if the version has no such score.
         corpus, dataset_digest: the data that it was trained on.
-<<<<<<< HEAD
-        reuse_key: the reuse key of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its
+        reuse_key: the model key of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its
             training.
         weights_digest: the digest of its weights.
-        repeats: the version that has the same reuse key and other weights, or None.
-=======
-        reuse_key: of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its training.
-        weights_digest: identifies its weights.
         repeats: the version that has the same model key and other weights, or None.
->>>>>>> main
         run_id: its MLflow run.
         pipeline_run: the run that created it.
     """
