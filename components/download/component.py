@@ -20,7 +20,7 @@ def download(
         pipeline_run: the id of the pipeline run.
         corpus: train.txt, validation.txt, test.txt and their manifest.
         tokens_key: the reuse key of the tokens.
-        reuse_key: the reuse key of the model.
+        reuse_key: the model key.
 
     Returns:
         `train` or `skip`.

@@ -18,7 +18,7 @@ def register(
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the id of the pipeline run.
-        reuse_key: the reuse key of the model.
+        reuse_key: the model key.
         corpus: the corpus that it was trained on.
         model: the trained model.
         evaluation: its numbers.

@@ -35,7 +35,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 
     Args:
         step: what every step is handed.
-        reuse_key: the reuse key of the model.
+        reuse_key: the model key.
         corpus_dir, model_dir, evaluation_dir: folders of the steps before.
         report_path: the report of the evaluation, HTML.
 

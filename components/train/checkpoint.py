@@ -71,7 +71,7 @@ def write_state(state: State, folder: Path, training: str) -> None:
     Args:
         state: the state of the training.
         folder: the folder.
-        training: the reuse key. Every file contains it with the step, so that no two checkpoints share a blob in the
+        training: the model key. Every file contains it with the step, so that no two checkpoints share a blob in the
             store and a damaged blob affects one checkpoint only.
 
     Raises:

@@ -11,12 +11,12 @@ def train(
     tokens: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
 ):
-    """Trains the model, from scratch or from pretrained weights; resumes from the last checkpoint of the reuse key.
+    """Trains the model, from scratch or from pretrained weights; resumes from the last checkpoint of the model key.
 
     Args:
         settings: the settings of the run, as JSON.
         pipeline_run: the id of the pipeline run.
-        reuse_key: the reuse key of the model.
+        reuse_key: the model key.
         tokens: the token ids of the splits, and their tokenizer.
         model: a Hugging Face folder with the best weights and the loss curve of the training.
     """
