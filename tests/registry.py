@@ -26,7 +26,7 @@ EVALUATION = {"margin": 0.005, "confidence": 0.95, "resamples": 200, "seed": 0, 
 
 @dataclass(frozen=True)
 class Folders:
-    """The inputs of the step, with the reuse key that the model was asked for by."""
+    """The inputs of the step, with the model key."""
 
     reuse_key: str
     corpus: Path
@@ -201,7 +201,7 @@ def register(step: Step, folders: Folders) -> str:
 def another_model(
     folders: Folders, root: Path, reuse_key: str, nll_per_word: float, *, weights: int | None = None
 ) -> Folders:
-    """A model of the same corpus with its evaluation; its weights are those of its reuse key, unless others are asked
+    """A model of the same corpus with its evaluation; its weights are those of its model key, unless others are asked
     for, as by a training that is repeated on another machine."""
     model = root / "model"
     shutil.copytree(folders.model, model)

@@ -23,7 +23,7 @@ class TrainedModel:
 
     Attributes:
         name: of the registered model.
-        reuse_key: the reuse key of the model.
+        reuse_key: the model key.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
         corpus, model, evaluation: metadata of the folders of those steps.

@@ -29,7 +29,7 @@ class CheckpointManager:
 
     Args:
         store: the store.
-        reuse_key: the model key of the training.
+        reuse_key: the model key.
         settings: how often checkpoints are saved and how many are kept.
         metadata: the metadata of every checkpoint: identity, numerics, run.
         check_lock: raises an exception if another run has taken over the training.
@@ -140,7 +140,7 @@ def load_latest(store: Store, reuse_key: str, key_parts: dict[str, Any], folder:
 
     Args:
         store: the store.
-        reuse_key: the model key of the training.
+        reuse_key: the model key.
         key_parts: the parts of the model key that the checkpoint must have, in its metadata as `identity`.
         folder: the parent of the folder that is written.
 

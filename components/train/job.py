@@ -42,7 +42,7 @@ class Job:
     Attributes:
         run, sections: the id of the pipeline run and its settings by section.
         lock: the number of the training lock that this attempt holds.
-        reuse_key, key_parts: the model key of the training and the values that it is computed from.
+        reuse_key, key_parts: the model key and the values that it is computed from.
         tokens: the metadata of the folder of tokens.
         tokens_dir, model_dir: the folder that is read and the folder that is written.
         weights: a folder with pretrained weights.

@@ -29,7 +29,7 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
 
     Args:
         step: the step, with the settings, the store and the MLflow run.
-        reuse_key: the model key, which names the checkpoints.
+        reuse_key: the model key; it names the checkpoints.
         tokens_dir: a folder of kind tokens.
         model_dir: the folder of kind model that is written.
 

@@ -87,7 +87,7 @@ class _InUse:
         names: what versions name in the store.
         runs: MLflow runs of versions.
         sources: addresses of the logged models that versions were made from.
-        busy: reuse keys, tokens keys and weights digests that live runs work on.
+        busy: model keys, tokens keys and weights digests that live runs work on.
         live: pipeline runs that are alive.
         running: pipeline runs that MLflow knows as RUNNING.
     """

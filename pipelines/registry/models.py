@@ -25,7 +25,7 @@ class ModelRow:
         corpus, dataset_digest: the data that it was trained on.
         reuse_key: of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its training.
         weights_digest: identifies its weights.
-        repeats: the version that has the same reuse key and other weights, or None.
+        repeats: the version that has the same model key and other weights, or None.
         run_id: its MLflow run.
         pipeline_run: the run that created it.
     """

@@ -140,7 +140,7 @@ def test_wrong_credentials_are_tried_once_and_never_shown(real, monkeypatch, wro
 
     with proxy(env["AWS_ENDPOINT_URL_S3"], plan) as watched:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", watched)
-        with pytest.raises(Failure, match=f"refused the credentials: {code}.*the Secret that holds them") as caught:
+        with pytest.raises(Failure, match=f"refused the credentials: {code}.*the Secret that contains them") as caught:
             open_store(uri)
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
     assert len(asked) == 1

@@ -1,4 +1,4 @@
-"""The failure type of the project: what went wrong, where, and what to do about it.
+"""The failure type of the project: the problem, its place and the remedy.
 
 A failure is passed from the process of a step to the command line, the notification and MLflow with its exit code.
 """
@@ -28,9 +28,9 @@ class Failure(Exception):
     """An error that a person can act on.
 
     Args:
-        what: what is wrong, with the value seen, as the start of a sentence without a full stop.
+        what: the problem with the value seen, as the start of a sentence without a full stop.
         where: the file, address, setting or step that the failure concerns.
-        remedy: what to do next, without a full stop.
+        remedy: the next action for the reader, without a full stop.
         exit_code: the exit code of the process that the failure ends.
     """
 

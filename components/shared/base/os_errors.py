@@ -40,7 +40,7 @@ def os_failure(
     Args:
         error: the error; an errno without a remedy of its own is treated as a full disk.
         path: the file.
-        what: what could not be done, as the start of the sentence.
+        what: the start of the message, such as "Could not write".
         exit_code: the exit code of the command that the failure ends.
     """
     remedy = _REMEDIES.get(error.errno or 0, _SPACE)

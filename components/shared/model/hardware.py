@@ -144,7 +144,7 @@ def cores_granted() -> int:
 
 @cache
 def cpu_model() -> str:
-    """The name, family, model and stepping of the CPU from /proc/cpuinfo; on a virtual machine the name says little."""
+    """The name, family, model and stepping of the CPU from /proc/cpuinfo; a virtual machine may give a general name."""
     cpuinfo = _cpuinfo()
     keys = ("model name", "cpu family", "model", "stepping", "CPU part")
     known = [cpuinfo[key] for key in keys if key in cpuinfo]

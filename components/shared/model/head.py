@@ -1,4 +1,4 @@
-"""The output layer of a model: whether it is linear, and how to compute it in float32."""
+"""The output layer of a model: whether it is linear, and its computation in float32."""
 
 from __future__ import annotations
 

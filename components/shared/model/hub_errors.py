@@ -20,7 +20,7 @@ def hub_failure(error: Exception, what: str, where: str, otherwise: str) -> Fail
 
     Args:
         error: an exception of `huggingface_hub` or `requests`.
-        what: what could not be downloaded, as the start of a sentence.
+        what: the start of the message, such as "The tokenizer cannot be downloaded".
         where: the address on the Hub.
         otherwise: the remedy on a machine without access to the Hub.
     """

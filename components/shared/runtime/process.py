@@ -38,7 +38,7 @@ _CGROUPS = (
 
 @dataclass(frozen=True)
 class Death:
-    """How the process of a step ended.
+    """The end of the process of a step.
 
     Attributes:
         code: its exit code, or None if a signal ended it.
@@ -55,7 +55,7 @@ class Death:
     log: str
 
     def describe(self) -> str:
-        """What ended the process, as the start of a sentence."""
+        """The cause of the end, as the start of a sentence."""
         if self.out_of_memory:
             limit = f": its limit is {self.memory_limit / 2**30:.1f} GiB" if self.memory_limit else ""
             return f"The kernel killed the step because it ran out of memory{limit}"
@@ -189,7 +189,7 @@ def _kill_when_parent_dies(parent: int) -> None:
 
 
 def _oom_kills() -> int:
-    """How often the kernel has killed a process of this cgroup because memory ran out; 0 without a cgroup."""
+    """The number of processes of this cgroup that the kernel killed because memory ran out; 0 without a cgroup."""
     for events, _ in _CGROUPS:
         for line in _lines(events):
             name, _, count = line.partition(" ")

@@ -1,4 +1,4 @@
-"""The record of a pipeline run in the store: when each step began, what it reported, and why it failed.
+"""The record of a pipeline run in the store: the start, the findings and the failure of each step.
 
 The outcome of a run is derived from this record. The status of an orchestrator is only a hint, since it may know a run
 only by its pods.
@@ -41,12 +41,12 @@ def record_start(store: Store, run: str, step: str) -> None:
 
 
 def record_finish(store: Store, run: str, step: str, findings: dict[str, Any]) -> None:
-    """Records that a step finished and what it reported."""
+    """Records that a step finished, with its findings."""
     _write(store, run, step, {**_began(store, run, step), "state": "finished", "published": findings})
 
 
 def record_failure(store: Store, run: str, step: str, failure: Failure, findings: dict[str, Any]) -> None:
-    """Records why a step failed and what it reported until then."""
+    """Records the failure of a step, with its findings until then."""
     record = {"state": "failed", "failure": failure.to_dict(), "published": findings}
     _write(store, run, step, {**_began(store, run, step), **record})
 

@@ -149,7 +149,7 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _recorded(here: Step) -> Iterator[None]:
-    """Records that an attempt of a step began, and what it reported when it finished."""
+    """Records the start of an attempt of a step, and its findings when it finishes."""
     with heartbeat(here.store, here.run):
         if stop_requested():
             raise Interrupted("The run was asked to stop before this step began", where=f"step {here.name}")

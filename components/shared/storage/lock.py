@@ -39,7 +39,7 @@ class Record:
         number: the number of the record.
         owner: the pipeline run that created it.
         nonce: identifies the attempt that created it.
-        renewed: how often the owner has renewed the lock.
+        renewed: the number of times that the owner has renewed the lock.
         released: whether the owner has released the lock.
     """
 
@@ -62,7 +62,7 @@ class Lock:
         name: the name of the lock, with `/` between parts.
         alive: returns whether a run is alive, or None if that is unknown. An owner whose state is unknown counts as
             dead after it has not renewed the lock for `stale_after` seconds by the clock of the waiting run.
-        doing: what the owner is doing, for messages: "The run X is …".
+        doing: the activity of the owner, for messages: "The run X is …".
         remedy: the remedy in the failure of a run that does not acquire the lock.
         stale_after: see `alive`.
         sleep, clock: replaced in tests.
@@ -230,7 +230,7 @@ class Held:
 
 
 class _Waiting:
-    """What a waiting run has observed of the owner of a lock."""
+    """The observations of a waiting run about the owner of a lock."""
 
     def __init__(self, lock: Lock):
         self.lock, self.seen, self.since = lock, None, 0.0

@@ -44,7 +44,7 @@ _DENIED = {"AccessDenied", "Forbidden", "403", "Unauthorized", "401", "AllAccess
 
 @contextmanager
 def translate_s3_errors(where: str) -> Iterator[None]:
-    """Translates what botocore raises inside the block into a `Failure` about an address."""
+    """Translates errors that botocore raises inside the block into a `Failure` about an address."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 

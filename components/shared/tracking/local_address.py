@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-# SQLAlchemy percent-decodes what follows `sqlite:///` up to a question mark; other parsers end it at a `#`.
+# SQLAlchemy percent-decodes the text after `sqlite:///` up to a question mark; other parsers end it at a `#`.
 _PLAIN = re.compile(r"[^%?#\x00-\x1f\x7f]*")
 _SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?P<path>[^?]*)(?P<query>\?.*)?", re.DOTALL)
 _FILE = re.compile(r"file:(?://(?:localhost)?)?(?P<path>/.*)", re.DOTALL)

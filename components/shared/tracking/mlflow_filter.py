@@ -17,5 +17,5 @@ def equals(field: str, value: str) -> str | None:
 
 
 def all_of(*conditions: str | None) -> str | None:
-    """The conditions joined by `and`; None if there is none."""
+    """The conditions joined by `and`; None if all are None."""
     return " and ".join(condition for condition in conditions if condition) or None

@@ -1,4 +1,4 @@
-"""The schema of MLflow's database: the revision that the installed MLflow needs, and how a new file gets it.
+"""The schema of MLflow's database: the revision that the installed MLflow needs, and its creation in a new file.
 
 MLflow builds its schema by some sixty migrations, which take seconds. The project ships their result as
 `mlflow_schema.sql`; if the installed MLflow needs another schema, the migrations run.

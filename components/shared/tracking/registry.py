@@ -140,7 +140,7 @@ def _exists(client: MlflowClient, model: str) -> bool:
 
 
 def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
-    """The evaluation by which the gate judged a version, or None if it was deleted."""
+    """The evaluation that the gate used for a version, or None if it was deleted."""
     run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
     weights = version.tags.get(WEIGHTS_DIGEST, "")
     # In schema 1 all models of a run share one folder, so a caller must check the weights digest in the evaluation.

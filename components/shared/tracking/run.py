@@ -340,7 +340,7 @@ def _probe(uri: str) -> None:
 
 
 def _probe_database(uri: str) -> None:
-    """Asks the server of a database once; MLflow would ask a dead one for two minutes."""
+    """Connects to the server of a database once; MLflow would retry a dead one for two minutes."""
     from sqlalchemy import create_engine
 
     with _connecting(uri):

@@ -1,4 +1,4 @@
-"""What addresses are."""
+"""The classification of addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events survive the trip through a pipe that merges them with other output."""
+"""Events are read back from a pipe that merges them with other output."""
 
 import json
 import math
@@ -18,7 +18,7 @@ def test_an_event_comes_back_as_it_was(capsys):
     assert event == {"event": "train-step", "step": 3, "loss": 4.25, "text": 'a "quoted"\nline  '}
 
 
-def test_an_event_is_told_from_other_output_also_when_it_is_indented(capsys):
+def test_an_event_is_recognised_among_other_output_even_if_it_is_indented(capsys):
     emit("note", text="x")
     line = capsys.readouterr().out
     assert parse("    " + line)["text"] == "x"
@@ -33,7 +33,7 @@ def test_numbers_of_numpy_stay_numbers_and_paths_become_text(capsys, tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_loss_that_is_not_finite_can_be_told(capsys, value):
+def test_a_loss_that_is_not_finite_can_be_emitted(capsys, value):
     emit("x", loss=value)
     assert repr(parse(capsys.readouterr().out)["loss"]) == repr(value)
 
@@ -53,14 +53,14 @@ def test_threads_do_not_mix_their_lines(capsys):
     assert all(len(json.loads(line)["pad"]) == 500 for line in lines)
 
 
-def test_a_command_says_notes_as_sentences_and_nothing_else(capsys):
+def test_a_command_prints_notes_as_sentences_and_nothing_else(capsys):
     with notes_on_stderr():
         emit("reused", what="corpus")
         emit("note", text="Nothing vouches for it")
     assert capsys.readouterr() == ("", "Nothing vouches for it\n")
 
 
-def test_notes_are_said_though_the_work_failed(capsys):
+def test_notes_are_printed_even_if_the_work_failed(capsys):
     with pytest.raises(ZeroDivisionError), notes_on_stderr():
         emit("note", text="The Hub is slow")
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""One failure says what, where and what to do, and survives every boundary."""
+"""A failure has a problem, a place and a remedy, and is passed between processes."""
 
 import json
 import pickle
@@ -15,14 +15,14 @@ def test_a_failure_reads_as_one_sentence():
 
 
 @pytest.mark.parametrize("carry", [lambda d: d, lambda d: json.loads(json.dumps(d))], ids=["plain", "json"])
-def test_a_failure_travels_as_plain_values(carry):
+def test_a_failure_is_converted_to_plain_values_and_back(carry):
     failure = Failure("No answer", where="http://mlflow", remedy="start it", exit_code=ExitCode.UNREACHABLE)
     again = Failure.from_dict(carry(failure.to_dict()))
     assert str(again) == str(failure)
     assert again.exit_code is ExitCode.UNREACHABLE
 
 
-def test_a_failure_crosses_a_process_boundary():
+def test_a_failure_is_pickled():
     failure = Failure("No answer", where="http://mlflow", remedy="start it", exit_code=ExitCode.UNREACHABLE)
     again = pickle.loads(pickle.dumps(failure))
     assert str(again) == str(failure)
@@ -38,6 +38,6 @@ def test_an_interruption_can_be_resumed():
     assert again.to_dict() == interrupted.to_dict()
 
 
-def test_a_code_that_is_none_is_refused():
+def test_an_invalid_exit_code_is_refused():
     with pytest.raises(ValueError, match="99"):
         Failure("x", where="y", remedy="z", exit_code=99)

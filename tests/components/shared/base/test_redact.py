@@ -1,4 +1,4 @@
-"""What is taken out of a text, and what stays since it identifies data."""
+"""Credentials are removed from text, and the parts that identify data are kept."""
 
 import random
 import string
@@ -36,7 +36,7 @@ SIGNED = "https://b.s3.amazonaws.com/a.zip?versionId=7&X-Amz-Credential=AK&X-Amz
         ("token hf_abcdefghijklmnopqrst", f"token {HIDDEN}"),
     ],
 )  # fmt: skip
-def test_credentials_are_taken_out(text: str, without_secrets: str) -> None:
+def test_credentials_are_removed(text: str, without_secrets: str) -> None:
     assert redact(text) == without_secrets
     assert redact(without_secrets) == without_secrets
     assert find_secret(text) or "with url" in text
@@ -57,12 +57,12 @@ def test_credentials_are_taken_out(text: str, without_secrets: str) -> None:
         "",
     ],
 )
-def test_what_identifies_data_stays(text: str) -> None:
+def test_parts_that_identify_data_are_kept(text: str) -> None:
     assert redact(text) == text
     assert not find_secret(text)
 
 
-def test_values_of_secret_variables_are_taken_out_wherever_they_are_quoted(monkeypatch) -> None:
+def test_values_of_secret_variables_are_removed_everywhere(monkeypatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG")
     monkeypatch.setenv("WIKIGPT_WEBHOOK", "https://chat.example/9f8e7d")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "abc")
@@ -71,7 +71,7 @@ def test_values_of_secret_variables_are_taken_out_wherever_they_are_quoted(monke
 
 
 def test_no_random_password_survives_in_any_address() -> None:
-    """Passwords hold what addresses use as marks; the random ones are the same in every run."""
+    """Passwords contain the delimiters of addresses; the random ones are equal in every run."""
     draw = random.Random(0)
     marks = string.ascii_letters + string.digits + "!$&*+,;=:@%-._~()"
     for _ in range(2000):
@@ -82,7 +82,7 @@ def test_no_random_password_survives_in_any_address() -> None:
             assert "S3CRET" not in redact(f"cannot reach {address}: refused")
 
 
-def test_a_failure_and_an_event_cannot_carry_one(capsys) -> None:
+def test_a_failure_and_an_event_contain_no_secret(capsys) -> None:
     failure = Failure(f"503 of {SIGNED}", where="http://a:b1b2b3@h", remedy=f"try {SIGNED}")
     assert "5f3c" not in str(failure) and "b1b2b3" not in repr(failure)
     assert "5f3c" not in str(Failure.from_dict({**failure.to_dict(), "what": SIGNED}))
@@ -93,7 +93,7 @@ def test_a_failure_and_an_event_cannot_carry_one(capsys) -> None:
     )
 
 
-def test_settings_that_travel_only_refer_to_secrets(monkeypatch) -> None:
+def test_settings_contain_only_references_to_secrets(monkeypatch) -> None:
     settings = {
         "profile": "quick",
         "download": {"corpus": SIGNED, "force": False},
@@ -110,7 +110,7 @@ def test_settings_that_travel_only_refer_to_secrets(monkeypatch) -> None:
     }
 
 
-def test_a_reference_without_its_variable_is_one_sentence(monkeypatch) -> None:
+def test_a_reference_without_its_variable_is_reported_in_one_sentence(monkeypatch) -> None:
     monkeypatch.delenv("WIKIGPT_SECRET_DOWNLOAD_CORPUS", raising=False)
     with pytest.raises(Failure, match="refer to WIKIGPT_SECRET_DOWNLOAD_CORPUS, which is not set"):
         fill_in_secrets({"corpus": "${WIKIGPT_SECRET_DOWNLOAD_CORPUS}"})

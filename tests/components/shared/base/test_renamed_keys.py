@@ -41,6 +41,6 @@ def test_both_names_of_a_setting_are_refused() -> None:
     assert caught.value.exit_code == ExitCode.USAGE
 
 
-def test_what_an_older_version_recorded_is_read_by_its_new_name() -> None:
+def test_records_of_an_older_version_are_read_by_their_new_names() -> None:
     recorded = {"dataset": "d", "train.block": 32, "train.steps": 5}
     assert with_new_names(recorded) == {"dataset": "d", "train.sequence_length": 32, "train.steps": 5}

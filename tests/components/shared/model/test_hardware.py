@@ -5,7 +5,7 @@ import sys
 from components.shared.model.hardware import cores_granted
 
 
-def test_threads_are_those_that_were_granted() -> None:
+def test_the_cores_are_limited_by_affinity_and_quota() -> None:
     program = "from components.shared.model.hardware import cores_granted; print(cores_granted())"
     one = {next(iter(os.sched_getaffinity(0)))}
     kept = os.sched_getaffinity(0)

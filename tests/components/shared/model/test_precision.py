@@ -1,4 +1,4 @@
-"""In which precision a processor is fast: by what it says of itself, or measured."""
+"""The precision in which a processor is fast, by its capability or by a measurement."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def nothing_remembered() -> Iterator[None]:
 
 
 def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[str, tuple[int, int]]) -> None:
-    """Has torch see GPUs of these names and compute capabilities."""
+    """Makes torch see GPUs with these names and compute capabilities."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(gpus))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: len(gpus))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda gpu: gpus[gpu][0])
@@ -45,7 +45,7 @@ def with_gpus(monkeypatch: pytest.MonkeyPatch, *gpus: tuple[str, tuple[int, int]
 
 
 def with_cpuinfo(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
-    """Has the kernel say this of the first of two CPUs."""
+    """Makes the kernel report these values for the first of two CPUs."""
     (folder / "cpuinfo").write_text("\n".join(lines) + "\n\nprocessor\t: 1\nflags\t\t: amx_bf16\n")
     monkeypatch.setattr(hardware, "_CPUINFO", folder / "cpuinfo")
 
@@ -79,7 +79,7 @@ def test_the_gpu_that_lacks_the_units_is_named(monkeypatch: pytest.MonkeyPatch) 
         (["processor\t: 0"], ()),
     ],
 )
-def test_a_cpu_says_what_it_has(
+def test_the_bfloat16_instructions_are_read_from_cpuinfo(
     lines: list[str], instructions: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_cpuinfo(monkeypatch, tmp_path, *lines)
@@ -88,7 +88,9 @@ def test_a_cpu_says_what_it_has(
     assert (precision_by_capability("cpu") == "bfloat16") == ("amx_bf16" in instructions)
 
 
-def test_cpus_of_one_name_are_told_apart_by_their_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpus_with_equal_names_are_distinguished_by_their_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = set()
     for model in ("17", "160"):
         with_cpuinfo(

@@ -1,4 +1,4 @@
-"""Reports are safe to open, whole without a network, and readable by machines that read aloud."""
+"""Reports are safe, complete without a network, and accessible to screen readers."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ HOSTILE = '<script>alert("1")</script>'
 
 
 class Elements(HTMLParser):
-    """Every element of a document with its attributes, and a complaint where a tag is not closed."""
+    """Every element of a document with its attributes, and an error for a tag that is not closed."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -77,7 +77,7 @@ def document() -> str:
     )
 
 
-def test_every_place_escapes_what_comes_from_a_corpus():
+def test_text_of_the_corpus_is_escaped_everywhere():
     html = page(
         HOSTILE,
         HOSTILE,

@@ -1,4 +1,4 @@
-"""Code counts by what it means."""
+"""The digest of code depends only on code that can change a result."""
 
 import pytest
 
@@ -65,7 +65,7 @@ def run(values):
         ),
     ],
 )
-def test_what_no_result_depends_on_does_not_count(old, new):
+def test_irrelevant_edits_keep_the_digest(old, new):
     assert old in SOURCE
     assert meaning(SOURCE.replace(old, new)) == meaning(SOURCE)
 
@@ -87,20 +87,20 @@ def test_what_no_result_depends_on_does_not_count(old, new):
         ("        return loss", "        if self.fix(loss):\n            pass\n        return loss"),
     ],
 )
-def test_what_a_result_may_depend_on_counts(old, new):
+def test_relevant_edits_change_the_digest(old, new):
     assert old in SOURCE
     assert meaning(SOURCE.replace(old, new)) != meaning(SOURCE)
 
 
 def test_the_text_is_the_same_in_every_python():
-    """Later releases added fields to nodes, such as `type_params`, and changed what `ast.dump` leaves out."""
+    """Later releases added fields to nodes, such as `type_params`, and changed the output of `ast.dump`."""
     assert meaning("def f(x: int = 1) -> int:\n    'd'\n    return x\n") == (
         "Module(body=[FunctionDef(name='f',args=arguments(args=[arg(arg='x',)]defaults=[Constant(value=1,)])"
         "body=[Return(value=Name(id='x',))])])"
     )
 
 
-def test_names_of_modules_count_and_their_order_does_not(tmp_path):
+def test_the_digest_depends_on_the_names_of_modules_and_not_on_their_order(tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.py").write_text("x = 1\n")
     assert code_of("a.py", "b.py", root=tmp_path) == code_of("b.py", "a.py", root=tmp_path)

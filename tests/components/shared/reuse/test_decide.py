@@ -22,7 +22,7 @@ from components.shared.reuse.decide import decide
         ),
     ],
 )
-def test_the_first_reuse_level_that_holds_decides(force, version, model, checkpoint, action, level):
+def test_the_first_reuse_level_that_applies_decides(force, version, model, checkpoint, action, level):
     decision = decide(force=force, version=version, model=model, checkpoint=checkpoint)
     assert (decision.action, decision.level) == (action, level)
     assert decision.reason

@@ -1,4 +1,4 @@
-"""New bytes at an old address are another training."""
+"""New bytes at an old address give another reuse key."""
 
 import boto3
 import pytest
@@ -18,13 +18,13 @@ def settings(address: str | None) -> dict:
     return {"tokenize": {"tokenizer": "bpe"}, "train": {"pretrained": address}}
 
 
-def test_nothing_is_pointed_to_from_scratch_or_by_a_pinned_name():
+def test_a_training_from_scratch_or_of_a_pinned_name_has_no_external_inputs():
     assert external_input_digests(settings(None)) == {}
     assert external_input_digests(settings("openai-community/gpt2")) == {}
     assert external_input_digests(settings("/nowhere")) == {}
 
 
-def test_a_folder_counts_by_its_bytes(weights, tmp_path):
+def test_the_digest_of_a_folder_depends_on_its_bytes(weights, tmp_path):
     first = external_input_digests(settings(str(weights)))
     assert list(first) == ["content.train.pretrained"]
     moved = weights.rename(tmp_path / "moved")
@@ -33,12 +33,12 @@ def test_a_folder_counts_by_its_bytes(weights, tmp_path):
     assert external_input_digests(settings(str(moved))) != first
 
 
-def test_a_tokenizer_counts_too(weights):
+def test_a_tokenizer_is_an_external_input_too(weights):
     pointed = {"tokenize": {"tokenizer": str(weights)}, "train": {}}
     assert list(external_input_digests(pointed)) == ["content.tokenize.tokenizer"]
 
 
-def test_a_prefix_counts_by_its_listing(s3_emulator, monkeypatch):
+def test_the_digest_of_a_prefix_depends_on_its_listing(s3_emulator, monkeypatch):
     address, env = s3_emulator
     for name, value in env.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""A reuse key follows what decides its result, and nothing else.
+"""A reuse key depends on everything that determines its result, and on nothing else.
 
 The tables below are kept by hand: a setting, a module or a numeric that is new has to be given a line here, or the test
 that the tables are complete fails.
@@ -187,7 +187,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {key for key in before if before[key] != after[key]}
 
 
-def test_every_setting_has_its_line():
+def test_every_setting_is_listed():
     assert {section: set(lines) for section, lines in SETTINGS.items()} == {
         section: {field.name for field in fields(kind)} for section, kind in SECTIONS.items()
     }
@@ -196,7 +196,7 @@ def test_every_setting_has_its_line():
 @pytest.mark.parametrize(
     ("section", "name"), [(section, name) for section, lines in SETTINGS.items() for name in lines]
 )
-def test_a_setting_changes_the_keys_that_it_decides_and_no_others(section, name):
+def test_a_setting_changes_only_the_keys_of_results_that_it_determines(section, name):
     before = settings()
     after = settings()
     after[section][name] = another(section, name, before[section][name])
@@ -204,7 +204,7 @@ def test_a_setting_changes_the_keys_that_it_decides_and_no_others(section, name)
     assert changed(keys(before), keys(after)) == SETTINGS[section][name]
 
 
-def test_a_new_learning_rate_trains_no_tokenizer():
+def test_a_new_learning_rate_keeps_the_tokens_key():
     other = settings()
     other["train"]["learning_rate"] = 1.0
     assert changed(keys(settings()), keys(other)) == {MODEL}
@@ -220,14 +220,14 @@ def test_a_new_learning_rate_trains_no_tokenizer():
         ({"device": "cuda", "init": "bigram", "pretrained": "openai-community/gpt2"}, False),
     ],
 )
-def test_threads_that_are_asked_for_count_where_the_cpu_computes(values, counts):
+def test_the_requested_threads_count_if_the_cpu_computes(values, counts):
     one, two = settings(), settings()
     one["train"] |= {"init": "random", **values, "threads": 4}
     two["train"] |= {"init": "random", **values, "threads": 8}
     assert (MODEL in changed(keys(one), keys(two))) is counts
 
 
-def test_what_is_measured_on_another_device_or_in_another_precision_is_another_evaluation(monkeypatch):
+def test_another_device_or_precision_changes_the_key_of_the_evaluation(monkeypatch):
     seen = set()
     for numerics in (("cpu", "float32"), ("cuda", "float32"), ("cuda", "bfloat16")):
         monkeypatch.setattr(measure, "numerics_of", lambda _, numerics=numerics: numerics)
@@ -235,7 +235,7 @@ def test_what_is_measured_on_another_device_or_in_another_precision_is_another_e
     assert len(seen) == 3
 
 
-def test_another_corpus_and_other_contents_of_what_is_pointed_to_count():
+def test_the_corpus_and_the_content_of_external_inputs_change_the_keys():
     request = request_of(DATASET, settings())
     other = request_of("e" * 64, settings())
     assert (other.tokens_key != request.tokens_key) and (other.model_key != request.model_key)
@@ -258,7 +258,7 @@ def test_another_release_of_a_package_changes_the_keys_of_what_it_computes(monke
     assert changed(before, keys(settings())) == expected | (BOTH if TOKENS in expected else set())
 
 
-def test_the_build_of_a_package_is_left_to_the_numerics(monkeypatch):
+def test_the_build_of_a_package_is_not_in_the_keys(monkeypatch):
     reuse_keys._version.cache_clear()
     monkeypatch.setattr(reuse_keys, "version", lambda name: "2.13.0+cu130")
     try:
@@ -267,13 +267,13 @@ def test_the_build_of_a_package_is_left_to_the_numerics(monkeypatch):
         reuse_keys._version.cache_clear()
 
 
-def test_every_numeric_has_its_line():
+def test_every_numeric_is_listed():
     seen = numerics_of(TrainSettings(steps=1), torch.device("cpu"))
     assert seen.keys() == NUMERICS.keys() == CPU.keys()
 
 
 @pytest.mark.parametrize("name", NUMERICS)
-def test_a_numeric_changes_the_key_with_numerics_where_it_decides(name):
+def test_a_numeric_changes_the_key_with_numerics_if_it_determines_weights(name):
     value, on_cpu, on_gpu = NUMERICS[name]
     gpu = {**CPU, "device": "a GPU", "processor": None}
     for numerics, counts in ((CPU, on_cpu), (gpu, on_gpu)):
@@ -281,7 +281,7 @@ def test_a_numeric_changes_the_key_with_numerics_where_it_decides(name):
     assert with_numerics("another", CPU) != with_numerics("k", CPU)
 
 
-def test_the_processor_is_named_where_it_computes():
+def test_the_numerics_name_the_processor_if_it_computes():
     cpu = torch.device("cpu")
     assert numerics_of(TrainSettings(steps=1), cpu)["processor"]
     with pytest.MonkeyPatch.context() as patch:
@@ -294,7 +294,7 @@ def test_the_processor_is_named_where_it_computes():
     assert {numerics["device"] for numerics in on_gpu} == {"NVIDIA H100"}
 
 
-def test_every_module_has_its_line():
+def test_every_module_is_listed():
     for result, lines in MODULES.items():
         step, *shared = (Path(source) for source in SOURCES[result])
         modules = {path.relative_to(ROOT / step).with_suffix("").as_posix() for path in (ROOT / step).rglob("*.py")}
@@ -310,7 +310,7 @@ def copied(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(("result", "module"), [(result, module) for result in MODULES for module in MODULES[result]])
-def test_an_edit_of_code_counts_where_it_decides_and_one_of_words_never(copied, result, module):
+def test_only_edits_of_code_that_determines_a_result_change_its_key(copied, result, module):
     step = Path(SOURCES[result][0])
     path = copied / (step if "shared/" not in module else "components") / f"{module}.py"
     source = path.read_text()
@@ -330,13 +330,13 @@ def digest(result: str, root: Path) -> str:
 
 
 def redocumented(source: str) -> str:
-    """The source with the first docstring replaced, or the same where there is none."""
+    """The source with the first docstring replaced, if there is one."""
     docstring = ast.get_docstring(ast.parse(source), clean=False)
     return source.replace(docstring, "Another docstring.", 1) if docstring else source
 
 
 @pytest.mark.parametrize("result", SOURCES)
-def test_another_steps_code_does_not_count(copied, result):
+def test_the_code_of_another_step_does_not_change_the_key(copied, result):
     before = digest(result, copied)
     path = copied / "components" / "notify" / "run.py"
     source = path.read_text()
@@ -346,8 +346,8 @@ def test_another_steps_code_does_not_count(copied, result):
 
 
 @pytest.mark.parametrize("result", SOURCES)
-def test_every_shared_module_that_deciding_code_imports_was_weighed(result):
-    """A new import from `components.shared` has to be added to the sources of the key, or to the carriers here."""
+def test_every_shared_module_that_determining_code_imports_is_classified(result):
+    """A new import from `components.shared` must be added to the sources of the key, or to the carriers here."""
     step = ROOT / SOURCES[result][0]
     counted = {source.removeprefix("components/shared/").removesuffix(".py") for source in SOURCES[result][1:]}
     deciding = [
@@ -380,7 +380,7 @@ def test_a_key_is_short_and_stable():
     assert asdict(TrainSettings(steps=1)).keys() == settings()["train"].keys()
 
 
-def test_the_documentation_lists_the_modules_that_count():
+def test_the_documentation_lists_the_modules_in_each_key():
     rows = {}
     for line in (ROOT / "docs" / "reuse.md").read_text().splitlines():
         if line.startswith("| ") and "`components/" in line:
@@ -394,7 +394,7 @@ def test_the_documentation_lists_the_modules_that_count():
         assert rows[key] == {step} | EXCLUDED_MODULES[result] | counted
 
 
-def test_the_documentation_names_the_settings_that_do_not_count():
+def test_the_documentation_names_the_settings_that_are_in_no_key():
     text = (ROOT / "docs" / "reuse.md").read_text()
     for section in ("train", "evaluate"):
         left_out = [name for name, decides in SETTINGS[section].items() if not decides and name != "device"]

@@ -1,4 +1,4 @@
-"""Models under the digest of their weights, and found again by what was asked for."""
+"""Models are stored under the digest of their weights and found by their keys."""
 
 from pathlib import Path
 
@@ -42,12 +42,12 @@ def test_the_digest_is_of_weights_alone(tmp_path: Path) -> None:
     assert weights_digest(one) != weights_digest(make(tmp_path / "c", "other weights"))
 
 
-def test_a_folder_without_weights_has_no_identity() -> None:
+def test_a_folder_without_weights_is_refused() -> None:
     with pytest.raises(Failure, match=r"none of its files ends in \.safetensors"):
         weights_digest(Manifest(KIND, {}))
 
 
-def test_a_repetition_adds_and_replaces_nothing(store: Store, tmp_path: Path) -> None:
+def test_a_repeated_training_adds_a_model_and_replaces_none(store: Store, tmp_path: Path) -> None:
     first = keep(store, tmp_path / "a", "weights", steps=1)
     before = store.find(KIND, first)
     assert keep(store, tmp_path / "b", "weights", steps=2) == first
@@ -58,7 +58,7 @@ def test_a_repetition_adds_and_replaces_nothing(store: Store, tmp_path: Path) ->
     assert found and weights_digest(found) == second
 
 
-def test_a_model_is_found_by_request_and_numerics(store: Store, tmp_path: Path) -> None:
+def test_a_model_is_found_by_its_model_key_and_numerics(store: Store, tmp_path: Path) -> None:
     digest = keep(store, tmp_path / "a", "weights")
     assert fetch_result(store, "k", CPU, tmp_path / "x") == store.find(KIND, digest)
     assert fetch_result(store, "k", {**CPU, "threads": 4}, tmp_path / "y") is None
@@ -68,20 +68,22 @@ def test_a_model_is_found_by_request_and_numerics(store: Store, tmp_path: Path) 
     assert fetch_result(store, "k", CPU, tmp_path / "gone") is None
 
 
-def test_keys_that_begin_alike_are_kept_apart(store: Store, tmp_path: Path) -> None:
+def test_keys_with_equal_beginnings_are_distinguished(store: Store, tmp_path: Path) -> None:
     keep(store, tmp_path / "a", "weights", model_key="kk")
     assert list(training_results(store, "k")) == []
 
 
-def test_what_was_resumed_under_other_numerics_is_found_by_its_weights_only(store: Store, tmp_path: Path) -> None:
+def test_a_model_that_was_resumed_with_other_numerics_is_found_by_its_weights_only(
+    store: Store, tmp_path: Path
+) -> None:
     digest = keep(store, tmp_path / "a", "weights", numerics_changed=True)
     assert fetch_result(store, "k", CPU, tmp_path / "x") is None
     assert list(training_results(store, "k")) == [TrainingResult("k", f"mixed-{digest}", digest)]
     assert fetch_model(store, digest, tmp_path / "y")
 
 
-def test_other_weights_under_a_name_are_not_handed_out(store: Store, tmp_path: Path) -> None:
-    """An earlier wikigpt replaced the model of a fingerprint by that of a forced training."""
+def test_other_weights_under_a_name_are_not_fetched(store: Store, tmp_path: Path) -> None:
+    """An earlier version replaced the model of a fingerprint by that of a forced training."""
     wanted = weights_digest(make(tmp_path / "a", "weights"))
     make(tmp_path / "b", "other weights")
     store.publish(tmp_path / "b", KIND, "f" * 32)

@@ -1,4 +1,4 @@
-"""Runs that died are ended by the next one, live ones never."""
+"""The next run ends the MLflow runs of dead runs, and never those of live ones."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
     store.put_record(f"heartbeats/{pipeline_run}", beat)
 
 
-def test_only_dead_runs_of_ours_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:  # noqa: F811
+def test_only_dead_runs_of_this_project_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:  # noqa: F811
     client, store = MlflowClient(tracking_uri), open_store(str(tmp_path / "store"))
     subprocess.run([sys.executable, "-c", DIE_WHILE_BEATING, store.uri], cwd=Path(__file__).parents[4], check=False)
     elsewhere(store, "silent-elsewhere", STALE_AFTER + 60)

@@ -1,4 +1,4 @@
-"""A run that lives is told from one that died, also where the kernel gave its number to another process."""
+"""A live run is distinguished from a dead one, even if the kernel reused its pid."""
 
 import os
 import subprocess
@@ -34,14 +34,14 @@ def sleeper():
     process.communicate()
 
 
-def test_a_run_that_beats_lives_and_one_that_never_did_does_not(store):
+def test_a_run_with_a_heartbeat_is_alive_and_one_without_is_dead(store):
     assert not alive(heartbeat_of(store, "run"))
     with heartbeat(store, "run"):
         assert alive(heartbeat_of(store, "run"))
     assert alive(heartbeat_of(store, "run")), "between two steps a run lives as long as its command"
 
 
-def test_a_run_that_ended_does_not_live(store):
+def test_a_run_that_ended_is_not_alive(store):
     with heartbeat(store, "run"):
         pass
     end_heartbeat(store, "run")
@@ -50,13 +50,13 @@ def test_a_run_that_ended_does_not_live(store):
 
 @pytest.mark.parametrize("variable", ["WIKIGPT_OWNER_PID", "WIKIGPT_RUN_DEADLINE_SECONDS"])
 @pytest.mark.parametrize("value", ["soon", "-1", "1e99", "nan", "1" * 30])
-def test_a_variable_that_is_no_number_is_named(store, monkeypatch, variable, value):
+def test_a_variable_that_is_not_a_number_is_named(store, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(Failure, match=f"{variable} must be a whole number, got '{value}'"), heartbeat(store, "run"):
         pass
 
 
-def test_the_command_is_asked_not_the_step(store, sleeper, monkeypatch):
+def test_the_process_of_the_command_decides_and_not_that_of_the_step(store, sleeper, monkeypatch):
     monkeypatch.setenv("WIKIGPT_OWNER_PID", str(sleeper.pid))
     with heartbeat(store, "run"):
         pass
@@ -78,14 +78,14 @@ def test_a_command_that_was_killed_but_not_yet_waited_for_is_dead(store, sleeper
     assert not alive(heartbeat_of(store, "run"))
 
 
-def test_a_recycled_process_number_is_no_life(store):
+def test_a_reused_pid_does_not_keep_a_run_alive(store):
     with heartbeat(store, "run"):
         record = heartbeat_of(store, "run")
     assert alive(record)
     assert not alive({**record, "process_started": str(int(record["process_started"]) - 1)})
 
 
-def test_a_number_that_means_nothing_here_is_replaced_by_the_step_s_own(store, sleeper, monkeypatch):
+def test_an_owner_pid_that_does_not_exist_is_replaced_by_that_of_the_step(store, sleeper, monkeypatch):
     # In a container the number of the command belongs to nobody, or to somebody else.
     sleeper.kill()
     sleeper.communicate()
@@ -99,7 +99,7 @@ HOUR = 3600
 
 
 def elsewhere(store, run, **fields):
-    """Rewrites the heartbeat of a run as one of another machine, where no process can be asked."""
+    """Rewrites the heartbeat of a run as one of another machine, whose processes cannot be examined."""
     record = {**heartbeat_of(store, run), "host": "pod-1/boot/pid:[1]", **fields}
     store.put_record(f"heartbeats/{run}", record)
     return record
@@ -115,7 +115,7 @@ def test_on_another_machine_a_heartbeat_that_stops_within_a_step_is_stale_after_
 
 @pytest.mark.parametrize(("age", "lives"), [(1 * HOUR, True), (19 * HOUR, True), (21 * HOUR, False)])
 def test_a_run_that_waits_between_two_steps_is_alive_until_its_deadline(store, monkeypatch, age, lives):
-    """A pod may wait for a GPU for hours: a long queue is no death."""
+    """A pod may wait for a GPU for hours: a long queue does not mean that the run is dead."""
     monkeypatch.setenv("WIKIGPT_RUN_DEADLINE_SECONDS", str(20 * HOUR))
     with heartbeat(store, "run"):
         pass
@@ -133,7 +133,7 @@ def test_the_deadline_counts_from_the_first_step(store, monkeypatch):
 
 
 def test_a_step_that_fails_does_not_leave_its_run_waiting(store):
-    """After a cancel no step follows, and nobody records the end."""
+    """After a cancellation no step follows, and the end is not recorded."""
     with pytest.raises(RuntimeError), heartbeat(store, "run"):
         raise RuntimeError
     record = elsewhere(store, "run")
@@ -152,7 +152,7 @@ class Clock:
         self.acts(self.now)
 
 
-def test_a_run_whose_next_heartbeat_comes_is_alive_for_certain(store, monkeypatch):
+def test_a_run_whose_next_heartbeat_arrives_is_alive(store, monkeypatch):
     with heartbeat(store, "run"):
         begun = elsewhere(store, "run")["beat"]
         clock = Clock(monkeypatch, begun + 1)
@@ -161,7 +161,7 @@ def test_a_run_whose_next_heartbeat_comes_is_alive_for_certain(store, monkeypatc
     assert clock.now < begun + 2 * BEAT_EVERY
 
 
-def test_a_run_that_was_cancelled_is_dead_within_minutes(store, monkeypatch):
+def test_a_cancelled_run_is_dead_within_minutes(store, monkeypatch):
     with heartbeat(store, "run"):
         begun = elsewhere(store, "run")["beat"]
         clock = Clock(monkeypatch, begun + 1)

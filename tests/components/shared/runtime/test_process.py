@@ -1,4 +1,4 @@
-"""The process of a step, killed in every way; its parent says how, and loses nothing that it printed."""
+"""The process of a step is killed in every way; its parent reports how, and keeps all of its output."""
 
 import os
 import signal
@@ -66,7 +66,7 @@ def test_output_exit_code_and_record_are_those_of_the_step(store):
 @pytest.mark.parametrize(
     ("number", "name"), [(signal.SIGKILL, "SIGKILL"), (signal.SIGSEGV, "SIGSEGV"), (signal.SIGABRT, "SIGABRT")]
 )
-def test_a_step_that_is_killed_is_recorded_by_its_signal_and_its_last_words(store, number, name):
+def test_a_killed_step_is_recorded_with_its_signal_and_its_last_lines(store, number, name):
     body = f"print('reading shard 7', flush=True); os.kill(os.getpid(), {int(number)})"
     code, out, err = finish(start(store, body))
     assert code == 128 + number
@@ -78,7 +78,7 @@ def test_a_step_that_is_killed_is_recorded_by_its_signal_and_its_last_words(stor
 
 
 @pytest.mark.parametrize("events", ["oom_kill {}", "oom_kill_disable 0\nunder_oom 0\noom_kill {}"], ids=["v2", "v1"])
-def test_a_step_that_the_kernel_killed_for_memory_is_told_as_such(store, tmp_path, events, monkeypatch):
+def test_a_step_that_ran_out_of_memory_is_reported_as_such(store, tmp_path, events, monkeypatch):
     """The files are those that the kernel documents for control groups, version 2 and 1; the kill is a real one."""
     counter, limit = tmp_path / "events", tmp_path / "limit"
     counter.write_text(events.format(4))
@@ -95,12 +95,12 @@ def test_a_step_that_the_kernel_killed_for_memory_is_told_as_such(store, tmp_pat
     assert "cluster.train.memory_limit" in failure.remedy
 
 
-def test_another_process_that_ran_out_of_memory_is_not_taken_for_this_one():
+def test_another_process_that_ran_out_of_memory_is_ignored():
     assert "memory" not in Death(1, None, False, 1 << 30, "").describe()
 
 
-def test_bytes_that_are_no_utf_8_are_passed_on_escaped(store):
-    """kfp.local reads what a step prints as UTF-8, and would end the whole run on another byte."""
+def test_bytes_that_are_not_utf_8_are_escaped(store):
+    """kfp.local decodes the output of a step as UTF-8, and would fail the whole run on another byte."""
     _, out, _ = finish(start(store, "sys.stdout.buffer.write('é 語 '.encode() + b'\\xff\\n'); sys.stdout.flush()"))
     assert "é 語 \\xff" in out
 
@@ -113,7 +113,7 @@ def test_sigterm_reaches_the_step(store):
     assert read_record(store, "kfp-run")["train"].failure.exit_code == 75
 
 
-def test_a_library_that_prints_after_the_reader_is_gone_fails_no_step(store):
+def test_a_library_that_prints_after_the_reader_is_gone_does_not_fail_the_step(store):
     started = start(store, "print('ready', flush=True); time.sleep(0.5); print('x' * 100_000, flush=True)")
     wait_for(started, "ready")
     started.stdout.close()
@@ -121,7 +121,7 @@ def test_a_library_that_prints_after_the_reader_is_gone_fails_no_step(store):
     assert read_record(store, "kfp-run")["train"].state == "finished"
 
 
-def test_a_parent_that_is_killed_takes_the_step_with_it(store):
+def test_the_step_ends_if_its_parent_is_killed(store):
     started = start(store, "print('ready', flush=True); time.sleep(60)")
     wait_for(started, "ready")
     (child,) = children(started.pid)
@@ -145,7 +145,7 @@ def test_a_long_log_keeps_its_beginning_and_its_end(monkeypatch):
     assert len(log.text()) < 50
 
 
-def test_a_store_that_is_away_at_the_end_changes_no_exit_code(store):
+def test_an_unreachable_store_at_the_end_keeps_the_exit_code(store):
     body = "os.environ['WIKIGPT_STORE'] = ''; sys.exit(3)"
     assert finish(start(store, body))[0] == 3
 

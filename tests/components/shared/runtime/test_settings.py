@@ -1,4 +1,4 @@
-"""Settings that do not fit are named, with the value seen and the nearest right name."""
+"""Invalid settings are named, with the value seen and the nearest valid name."""
 
 import math
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def test_values_become_settings():
     assert parse(learning_rate=1, betas=[0.8, 0.9], pretrained="gpt2").betas == (0.8, 0.9)
 
 
-def test_what_json_and_yaml_do_to_numbers_is_undone():
+def test_numbers_that_json_and_yaml_changed_are_restored():
     # KFP hands an integer on as a float; YAML 1.1 reads 3e-4 as text.
     settings = parse(sequence_length=512.0, learning_rate="3e-4")
     assert settings == ExampleSettings(sequence_length=512, learning_rate=3e-4)
@@ -61,7 +61,7 @@ def test_what_json_and_yaml_do_to_numbers_is_undone():
         ({"betas": [0.9]}, "train.betas"),
     ],
 )
-def test_a_value_that_does_not_fit_is_one_sentence(values, sentence):
+def test_an_invalid_value_is_reported_in_one_sentence(values, sentence):
     with pytest.raises(Failure, match=sentence) as caught:
         parse(**values)
     assert caught.value.exit_code is ExitCode.USAGE
@@ -71,7 +71,7 @@ def test_a_value_that_does_not_fit_is_one_sentence(values, sentence):
 @pytest.mark.parametrize(
     ("key", "nearest"), [("learning_rat", "learning_rate"), ("rate", "learning_rate"), ("compile", "compiled")]
 )
-def test_an_unknown_key_is_answered_by_the_nearest(key, nearest):
+def test_an_unknown_key_is_reported_with_the_nearest_one(key, nearest):
     with pytest.raises(Failure, match=f"There is no setting train.{key}.*did you mean train.{nearest}\\?"):
         parse(**{key: 1})
 

@@ -1,4 +1,4 @@
-"""The boundary of a step, seen from outside its process."""
+"""The context of a step, tested from outside its process."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def run(store, body, **more):
     return finish(start(store, body, **more))
 
 
-def test_a_step_that_goes_well_says_so_and_leaves_its_heartbeat(store):
+def test_a_step_that_succeeds_emits_its_end_and_leaves_its_heartbeat(store):
     code, events, _ = run(store, "here.store.claim('x', {'seed': here.section(TrainSettings).seed})")
     assert code == 0
     assert [event["event"] for event in events] == ["step-started", "step-finished"]
@@ -65,12 +65,12 @@ def test_a_step_that_goes_well_says_so_and_leaves_its_heartbeat(store):
     assert not alive(heartbeat_of(store, "kfp-run"))
 
 
-def test_the_identity_that_a_command_gave_wins(store):
+def test_the_run_id_of_a_command_overrides_that_of_the_orchestrator(store):
     _, events, _ = run(store, "pass", WIKIGPT_RUN="laptop-run")
     assert events[0]["run"] == "laptop-run"
 
 
-def test_a_failure_ends_the_process_with_its_code_and_stands_in_the_store(store):
+def test_a_failure_ends_the_process_with_its_exit_code_and_is_recorded(store):
     body = "raise Failure('The token expired', where='hub', remedy='log in', exit_code=ExitCode.UNAUTHORISED)"
     code, events, err = run(store, body)
     assert code == 6
@@ -86,7 +86,7 @@ def test_a_wrong_setting_is_wrong_usage(store):
     assert "did you mean train.seed?" in err
 
 
-def test_an_unforeseen_error_is_a_failure_that_points_to_its_traceback(store):
+def test_an_unexpected_error_becomes_a_failure_that_points_to_the_traceback(store):
     code, events, err = run(store, "{}['gone']")
     assert code == 1
     assert events[-1]["what"] == "KeyError: 'gone'"
@@ -117,7 +117,7 @@ def test_a_library_that_catches_every_error_does_not_swallow_sigterm(store):
     assert finish(process)[0] == 75
 
 
-def test_what_a_step_published_is_recorded_also_where_it_fails(store):
+def test_the_findings_of_a_step_are_recorded_even_if_it_fails(store):
     run(store, "here.findings.update(version='7')")
     assert read_record(store, "kfp-run")["train"].findings == {"version": "7"}
     run(store, "here.findings.update(report='runs:/1/report.html'); {}['gone']")
@@ -151,7 +151,7 @@ def test_a_step_whose_reader_is_gone_keeps_its_reason_and_its_exit_code(store):
     assert (seen.state, seen.failure.exit_code) == ("failed", 75)
 
 
-def test_a_step_whose_reader_is_gone_succeeds_all_the_same(store):
+def test_a_step_whose_reader_is_gone_succeeds(store):
     body = (
         "from components.shared.base.events import emit\n    time.sleep(0.5)\n"
         "    for number in range(3):\n        emit('progress', done=number)\n        print(number, flush=True)"
@@ -163,7 +163,7 @@ def test_a_step_whose_reader_is_gone_succeeds_all_the_same(store):
     assert read_record(store, "kfp-run")["train"].state == "finished"
 
 
-def test_sigterm_comes_twice_from_a_parent_and_a_process_group(store):
+def test_a_second_sigterm_is_ignored(store):
     body = "print('ready', flush=True)\n    try:\n        time.sleep(60)\n    finally:\n        time.sleep(0.5)"
     process = start(store, body)
     while process.stdout.readline() != "ready\n":
@@ -176,7 +176,7 @@ def test_sigterm_comes_twice_from_a_parent_and_a_process_group(store):
     assert read_record(store, "kfp-run")["train"].failure.exit_code == 75
 
 
-def test_a_run_that_was_told_to_stop_begins_no_further_step(store, tmp_path):
+def test_a_run_that_was_asked_to_stop_starts_no_further_step(store, tmp_path):
     (tmp_path / "stop").touch()
     code, _, err = run(store, "here.store.claim('x', {})", WIKIGPT_STOP=str(tmp_path / "stop"))
     assert code == 75
@@ -184,14 +184,14 @@ def test_a_run_that_was_told_to_stop_begins_no_further_step(store, tmp_path):
     assert store.claimed("x") is None
 
 
-def test_a_step_without_a_store_says_which_variable_is_missing():
+def test_a_step_without_a_store_names_the_missing_variable():
     code, events, err = run(None, "pass")
     assert code == 2
     assert "WIKIGPT_STORE is not set" in err
     assert events[-1]["event"] == "step-failed"
 
 
-def test_a_store_that_cannot_be_reached_is_waited_for_once():
+def test_an_unreachable_store_is_tried_only_once():
     variables = {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
     code, events, err = run(None, "pass", WIKIGPT_STORE="s3://bucket/x", AWS_MAX_ATTEMPTS="1", **variables)
     assert code == 3
@@ -200,7 +200,7 @@ def test_a_store_that_cannot_be_reached_is_waited_for_once():
     assert len(err.strip().splitlines()) == 1
 
 
-def test_settings_travel_as_json(store):
+def test_settings_are_passed_as_json(store):
     code, _, _ = run(store, "here.store.claim('x', here.settings)", settings=json.dumps({"train": {"seed": 3}}))
     assert code == 0
     assert store.claimed("x") == {"train": {"seed": 3}}

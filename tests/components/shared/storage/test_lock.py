@@ -1,4 +1,4 @@
-"""The lock, by examples. Its interleavings are explored in tests/components/register/test_interleavings.py."""
+"""Examples of the lock. Its interleavings are explored in tests/components/register/test_interleavings.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 
 @dataclass
 class Runs:
-    """Which runs are alive; of those that are not named it is unknown. Sleeping advances the clock."""
+    """Which runs are alive; the state of other runs is unknown. Sleeping advances the clock."""
 
     alive: dict[str, bool] = field(default_factory=dict)
     now: float = 0.0
@@ -44,7 +44,7 @@ class Runs:
         self.meanwhile()
 
 
-def test_it_is_held_for_the_block_and_then_free(store: Store) -> None:
+def test_the_lock_is_released_at_the_end_of_the_block(store: Store) -> None:
     lock = Runs({"one": True, "two": True}).lock(store)
     assert lock.last() is None
     with lock.held("one") as held:
@@ -63,14 +63,14 @@ def test_it_is_held_for_the_block_and_then_free(store: Store) -> None:
         assert held.before is None
 
 
-def test_it_is_free_after_a_failure_under_it(store: Store) -> None:
+def test_the_lock_is_released_after_a_failure(store: Store) -> None:
     lock = Runs().lock(store)
     with pytest.raises(ZeroDivisionError), lock.held("one"):
         raise ZeroDivisionError
     assert lock.acquire("two").before is None
 
 
-def test_one_record_is_left_and_numbers_only_grow(store: Store) -> None:
+def test_one_record_remains_and_its_number_only_grows(store: Store) -> None:
     lock = Runs().lock(store)
     for number in range(4):
         with lock.held("one") as held:
@@ -78,7 +78,7 @@ def test_one_record_is_left_and_numbers_only_grow(store: Store) -> None:
     assert store.claims("locks/") == ["locks/a/b/00000003"]
 
 
-def test_a_living_holder_is_waited_for(store: Store) -> None:
+def test_a_run_waits_for_an_owner_that_is_alive(store: Store) -> None:
     runs = Runs({"one": True, "two": True})
     lock = runs.lock(store)
     held = lock.acquire("one")
@@ -87,7 +87,7 @@ def test_a_living_holder_is_waited_for(store: Store) -> None:
     assert 5 < runs.now < 10
 
 
-def test_patience_ends(store: Store) -> None:
+def test_waiting_for_the_lock_times_out(store: Store) -> None:
     runs = Runs({"one": True, "two": True})
     lock = runs.lock(store)
     lock.acquire("one")
@@ -97,7 +97,7 @@ def test_patience_ends(store: Store) -> None:
     assert 10 <= runs.now < 11
 
 
-def test_a_dead_run_is_taken_over_and_learns_it_if_it_lives(store: Store) -> None:
+def test_the_lock_of_a_dead_run_is_taken_over(store: Store) -> None:
     runs = Runs({"one": True})
     lock = runs.lock(store)
     paused = lock.acquire("one")
@@ -113,7 +113,7 @@ def test_a_dead_run_is_taken_over_and_learns_it_if_it_lives(store: Store) -> Non
         paused.check()
 
 
-def test_a_retry_of_the_same_run_takes_over_from_the_attempt_before(store: Store) -> None:
+def test_a_retry_of_a_run_takes_the_lock_over_from_the_earlier_attempt(store: Store) -> None:
     lock = Runs({"one": True}).lock(store)
     attempt = lock.acquire("one")
     again = lock.acquire("one")
@@ -123,7 +123,7 @@ def test_a_retry_of_the_same_run_takes_over_from_the_attempt_before(store: Store
         attempt.check()
 
 
-def test_a_holder_of_whom_nothing_is_known_is_dead_when_it_has_not_renewed_for_long(store: Store) -> None:
+def test_an_owner_of_unknown_state_is_dead_if_it_does_not_renew_the_lock(store: Store) -> None:
     runs = Runs()
     lock = runs.lock(store)
     held = lock.acquire("a person")
@@ -135,7 +135,9 @@ def test_a_holder_of_whom_nothing_is_known_is_dead_when_it_has_not_renewed_for_l
     assert 100 + 59 < runs.now < 100 + 61, started
 
 
-def test_of_many_that_find_a_holder_dead_one_takes_over(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_one_of_many_runs_takes_over_the_lock_of_a_dead_owner(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runs = [f"run-{number}" for number in range(8)]
     lock = Runs(dict.fromkeys(runs, True) | {"dead": False}).lock(store)
     lock.acquire("dead")
@@ -164,8 +166,8 @@ def test_of_many_that_find_a_holder_dead_one_takes_over(store: Store, monkeypatc
     assert len(lost) == 7 and all(f"The run {won[0]} is busy" in sentence for sentence in lost)
 
 
-def test_a_lost_answer_makes_no_loser_of_the_winner(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The write arrives, the answer does not, and the repeated request finds the record there."""
+def test_a_lost_response_does_not_lose_the_lock(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write arrives, its response is lost, and the retry finds the record."""
     put = store.objects.put
 
     def lost(key: str, data: bytes, *, if_absent: bool = False) -> bool:
@@ -177,8 +179,8 @@ def test_a_lost_answer_makes_no_loser_of_the_winner(store: Store, monkeypatch: p
     assert lock.acquire("one").number == 0
 
 
-def test_one_that_is_slow_to_act_on_what_it_saw_does_not_get_the_lock(store: Store) -> None:
-    """It saw record 0 released; records 1 and 2 came and went before it makes its own, and 1 was removed again."""
+def test_a_run_that_acts_late_on_an_old_record_does_not_get_the_lock(store: Store) -> None:
+    """It saw record 0 released. Before it creates its own, records 1 and 2 were created and 1 was deleted again."""
     runs = Runs({"slow": True, "one": True})
     lock = runs.lock(store)
     lock.acquire("one").release()
@@ -197,7 +199,7 @@ def test_one_that_is_slow_to_act_on_what_it_saw_does_not_get_the_lock(store: Sto
     assert lock.last().owner == "one"  # type: ignore[union-attr]
 
 
-def test_locks_of_other_names_are_others(store: Store) -> None:
+def test_locks_with_other_names_are_independent(store: Store) -> None:
     runs = Runs({"one": True})
     with runs.lock(store, "a/b").held("one"), runs.lock(store, "a/bc").held("two"), runs.lock(store, "a").held("three"):
         assert sorted(locks(store)) == [("a", "three"), ("a/b", "one"), ("a/bc", "two")]

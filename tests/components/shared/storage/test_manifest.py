@@ -1,4 +1,4 @@
-"""A folder is read whole and unchanged, or not at all."""
+"""A folder is read only if it is complete and unchanged."""
 
 import json
 import resource
@@ -68,7 +68,7 @@ def test_another_kind_is_refused(folder):
     [b"<html>", b"[]", b"{}", b'{"kind": "tokens", "files": {"a": {"size": 1}}, "facts": {}}', b"\xff\xfe"],
     ids=["html", "list", "no keys", "half a fact", "binary"],
 )
-def test_a_manifest_that_is_none_is_one_sentence(folder, content):
+def test_an_invalid_manifest_is_reported_in_one_sentence(folder, content):
     (folder / MANIFEST).write_bytes(content)
     with pytest.raises(Failure, match="The manifest cannot be read"):
         read_manifest(folder, "tokens")
@@ -81,7 +81,7 @@ def test_a_manifest_cannot_name_a_file_outside_its_folder(name):
         Manifest.from_json(data)
 
 
-def test_what_is_still_being_written_is_no_part_of_a_folder(folder):
+def test_a_partial_file_is_not_part_of_a_folder(folder):
     (folder / ".train.bin.x1.part").write_bytes(b"half")
     assert ".train.bin.x1.part" not in write_manifest(folder, "tokens").files
 
@@ -136,7 +136,7 @@ write_atomically(Path(sys.argv[1]), content)
 """
 
 
-def test_sigkill_while_writing_leaves_no_half_file(tmp_path):
+def test_sigkill_while_writing_leaves_no_partial_file(tmp_path):
     (tmp_path / "file").write_text("old")
     writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path / "file")], stdout=subprocess.PIPE)
     assert writer.stdout.readline() == b"writing\n"
@@ -146,7 +146,7 @@ def test_sigkill_while_writing_leaves_no_half_file(tmp_path):
     assert set(write_manifest(tmp_path, "corpus").files) == {"file"}
 
 
-def test_a_full_disk_is_one_sentence_and_keeps_the_old_bytes(tmp_path):
+def test_a_full_disk_is_reported_and_keeps_the_old_bytes(tmp_path):
     write_atomically(tmp_path / "file", "old")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))  # the kernel then refuses as on a full disk
@@ -173,7 +173,7 @@ except Failure as failure:
 """
 
 
-def test_a_folder_that_may_not_be_written_is_one_sentence(tmp_path):
+def test_a_read_only_folder_is_reported_in_one_sentence(tmp_path):
     locked = tmp_path / "locked"
     locked.mkdir(mode=0o555)
     done = subprocess.run([sys.executable, "-c", _AS_NOBODY, str(locked / "file")], capture_output=True, text=True)

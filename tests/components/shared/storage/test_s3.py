@@ -1,4 +1,4 @@
-"""The store on S3, against an emulated server: what must hold of every server, and each fault as one sentence."""
+"""The store on an emulated S3 server: the behaviour that every server must have, and the message of each fault."""
 
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler
 
@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def large(tmp_path):
-    """The same with weights of one piece and a bit."""
+    """The same, with weights that are larger than one part."""
     return make_folder(tmp_path / "large", bytes(range(256)) * (PART_SIZE // 256) + b"tail")
 
 
@@ -53,7 +53,7 @@ def key_of(manifest, name):
 
 
 def calls(store):
-    """Records the operations that a store asks of the server from now on."""
+    """Records the operations that a store requests from now on."""
     made: list[str] = []
     store.objects.client.meta.events.register("before-call.s3", lambda model, **_: made.append(model.name))
     return made
@@ -70,7 +70,7 @@ def test_a_published_folder_comes_back(uri, large, tmp_path):
     assert {path.name for path in (tmp_path / "back").iterdir()} == {path.name for path in large.iterdir()}
 
 
-def test_publishing_again_sends_nothing_twice(uri, folder):
+def test_publishing_again_uploads_nothing(uri, folder):
     store = open_store(uri)
     first = store.publish(folder, "model", "one")
     made = calls(store)
@@ -78,7 +78,7 @@ def test_publishing_again_sends_nothing_twice(uri, folder):
     assert sorted(made) == ["GetObject", *["HeadObject"] * 4, "PutObject"]
 
 
-def test_fetching_a_small_folder_is_one_call_a_file(uri, folder, tmp_path):
+def test_fetching_a_small_folder_takes_one_request_per_file(uri, folder, tmp_path):
     store = open_store(uri)
     store.publish(folder, "model", "one")
     made = calls(store)
@@ -86,7 +86,7 @@ def test_fetching_a_small_folder_is_one_call_a_file(uri, folder, tmp_path):
     assert sorted(made) == [*["GetObject"] * 4, "HeadObject"]
 
 
-def test_opening_a_store_that_was_used_before_is_one_call(uri):
+def test_opening_a_used_store_takes_one_request(uri):
     open_store(uri)
     objects = S3Objects(uri)
     made: list[str] = []
@@ -103,7 +103,7 @@ def test_a_claim_has_one_owner(uri):
     assert store.claimed("x") is None
 
 
-def test_blobs_that_no_manifest_names_are_found(uri, folder):
+def test_blobs_without_a_manifest_are_found(uri, folder):
     store = open_store(uri)
     manifest = store.publish(folder, "model", "f00d")
     assert store.unused(spare=-60) == []
@@ -126,7 +126,7 @@ def test_a_damaged_blob_is_refused_by_its_key(uri, folder, tmp_path):
 
 
 @pytest.mark.parametrize("length", [3, 300], ids=["shorter", "longer"])
-def test_a_blob_of_another_size_is_damaged_and_heals_when_it_is_published_again(uri, folder, tmp_path, length):
+def test_a_blob_of_another_size_is_damaged_until_it_is_published_again(uri, folder, tmp_path, length):
     store = open_store(uri)
     manifest = store.publish(folder, "model", "f00d")
     store.objects.put(key_of(manifest, "model.safetensors"), b"x" * length)
@@ -137,7 +137,7 @@ def test_a_blob_of_another_size_is_damaged_and_heals_when_it_is_published_again(
     assert store.fetch("model", "f00d", tmp_path / "back") == manifest
 
 
-def test_a_missing_blob_means_that_the_thing_does_not_exist(uri, folder, tmp_path):
+def test_a_folder_with_a_missing_blob_does_not_exist(uri, folder, tmp_path):
     store = open_store(uri)
     manifest = store.publish(folder, "model", "f00d")
     store.objects.delete(key_of(manifest, "model.safetensors"))
@@ -155,7 +155,7 @@ def test_a_file_that_changes_while_it_is_sent_leaves_no_object(uri, large):
     assert store.objects.size("blobs/aa/aa") is None
 
 
-def test_a_download_that_was_cut_goes_on_where_it_ended(uri, large, tmp_path, monkeypatch, endpoint):
+def test_an_interrupted_download_is_resumed(uri, large, tmp_path, monkeypatch, endpoint):
     manifest = open_store(uri).publish(large, "model", "f00d")
     key, fact = key_of(manifest, "model.safetensors"), manifest.files["model.safetensors"]
     target, seen = tmp_path / "model.safetensors", []
@@ -178,7 +178,7 @@ def test_a_download_that_was_cut_goes_on_where_it_ended(uri, large, tmp_path, mo
     assert seen[seen_before:] == [f"bytes={PART_SIZE}-{fact.size - 1}"]
 
 
-def test_a_part_file_with_wrong_bytes_is_thrown_away_once(uri, folder, tmp_path):
+def test_a_partial_file_with_wrong_bytes_is_deleted_once(uri, folder, tmp_path):
     store = open_store(uri)
     manifest = store.publish(folder, "model", "f00d")
     fact = manifest.files["model.safetensors"]
@@ -188,7 +188,7 @@ def test_a_part_file_with_wrong_bytes_is_thrown_away_once(uri, folder, tmp_path)
 
 
 class Page(BaseHTTPRequestHandler):
-    """A console that answers everything with its front page."""
+    """A console that answers every request with its front page."""
 
     def do_PUT(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -202,14 +202,14 @@ class Page(BaseHTTPRequestHandler):
 
 
 class Silent(SimpleHTTPRequestHandler):
-    """A web server that knows no PUT."""
+    """A web server that does not support PUT."""
 
     def log_message(self, *args):
         return
 
 
 @pytest.mark.parametrize("handler", [Page, Silent])
-def test_an_endpoint_that_is_a_web_page(uri, monkeypatch, handler):
+def test_a_web_page_as_endpoint_is_reported(uri, monkeypatch, handler):
     with serving(handler) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
         with pytest.raises(Failure, match=f"not S3, such as a web page.*{address}.*AWS_ENDPOINT_URL_S3") as caught:
@@ -218,7 +218,7 @@ def test_an_endpoint_that_is_a_web_page(uri, monkeypatch, handler):
 
 
 class Unconditional(Page):
-    """A server that takes every write and ignores its condition."""
+    """A server that accepts every write and ignores its condition."""
 
     def do_PUT(self):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -235,12 +235,12 @@ def test_a_server_that_ignores_conditions_is_refused_at_the_start(uri, monkeypat
             open_store(uri)
 
 
-def test_a_bucket_that_does_not_exist(uri):
+def test_a_missing_bucket_is_reported(uri):
     with pytest.raises(Failure, match=r"The bucket does not exist \(s3://no-such-bucket/x.*: create it"):
         open_store("s3://no-such-bucket/x")
 
 
-def test_an_endpoint_where_nothing_listens_is_named(uri, monkeypatch):
+def test_an_unreachable_endpoint_is_named(uri, monkeypatch):
     address = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", address)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
@@ -249,7 +249,7 @@ def test_an_endpoint_where_nothing_listens_is_named(uri, monkeypatch):
     assert caught.value.exit_code is ExitCode.UNREACHABLE
 
 
-def test_no_credentials(uri, monkeypatch):
+def test_missing_credentials_are_reported(uri, monkeypatch):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(Failure, match="There are no credentials") as caught:
@@ -290,7 +290,7 @@ def test_the_style_of_addresses_is_a_setting(uri, monkeypatch, style, url):
 
 
 @pytest.mark.parametrize(("setting", "trailing"), [("when_supported", True), ("when_required", False)])
-def test_checksums_are_a_setting_and_every_piece_has_one(uri, monkeypatch, large, setting, trailing):
+def test_checksums_are_a_setting_and_every_part_has_one(uri, monkeypatch, large, setting, trailing):
     monkeypatch.setenv("WIKIGPT_S3_CHECKSUMS", setting)
     store = open_store(uri)
     sent = []

@@ -1,4 +1,4 @@
-"""Answers of S3 that are lost, cut or badly timed: on the emulator daily, on a real server with the slow tests.
+"""Responses of S3 that are lost, truncated or badly timed, on the emulator; the slow tests use a real server.
 
 More of them, which take longer, are in tests/integration/test_s3_faults.py.
 """
@@ -14,7 +14,7 @@ from tests.s3_servers import CONFLICT, CUT_ANSWER, LOST, NO_SUCH_UPLOAD, PASS, p
 
 @pytest.fixture(params=["s3_emulator", pytest.param("s3_server", marks=pytest.mark.slow)])
 def served(request, monkeypatch):
-    """A store address, and the endpoint that leads there, which is set."""
+    """The address of a store; its endpoint is set in the environment."""
     uri, env = request.getfixturevalue(request.param)
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -29,7 +29,7 @@ def make_folder(folder, weights):
 
 
 class Plan:
-    """Faults for the first requests that fit, one each, and what was asked for."""
+    """One fault for each of the first requests that match, and the requests."""
 
     def __init__(self, fits, *faults):
         self.fits, self.faults, self.asked = fits, list(faults), []
@@ -83,7 +83,7 @@ def test_a_conflict_with_a_writer_who_gives_up_leaves_the_manifest_to_us(served,
     assert [request.conditional for request in plan.asked] == [True, True]
 
 
-def test_a_conflict_without_an_end_is_one_sentence(served, monkeypatch):
+def test_an_endless_conflict_is_reported_in_one_sentence(served, monkeypatch):
     uri, endpoint = served
     monkeypatch.setattr("components.shared.storage.store._PAUSES", (0.01, 0.01))
     plan = Plan(lambda request: "/claims/" in request.path and request.method == "PUT", *[CONFLICT] * 9)
@@ -96,8 +96,8 @@ def test_a_conflict_without_an_end_is_one_sentence(served, monkeypatch):
 
 
 @pytest.mark.parametrize("again", [PASS, NO_SUCH_UPLOAD], ids=["the server remembers", "the upload is gone"])
-def test_the_lost_answer_to_a_completed_upload(served, tmp_path, monkeypatch, again):
-    """Ceph and AWS answer a repeated completion as they did the first; the protocol allows NoSuchUpload as well."""
+def test_a_lost_response_to_a_completed_upload_is_not_a_failure(served, tmp_path, monkeypatch, again):
+    """Ceph and AWS answer a repeated completion like the first one; the protocol also allows NoSuchUpload."""
     uri, endpoint = served
     direct = open_store(uri)
     folder = make_folder(tmp_path / "made", bytes(range(256)) * (PART_SIZE // 256) + b"tail")
@@ -119,7 +119,7 @@ def test_an_upload_that_is_gone_before_it_was_completed_is_a_failure(served, tmp
     assert direct.names("model") == []
 
 
-def test_the_lost_answer_to_a_manifest_does_not_make_its_writer_a_loser(served, tmp_path, monkeypatch):
+def test_a_lost_response_to_a_manifest_keeps_its_writer(served, tmp_path, monkeypatch):
     uri, endpoint = served
     folder = make_folder(tmp_path / "made", b"weights")
     plan = Plan(writes_manifest, LOST)
@@ -140,7 +140,7 @@ def test_the_lost_answer_to_a_manifest_does_not_make_its_writer_a_loser(served, 
     ],
     ids=["record", "listing", "blob", "manifest"],
 )
-def test_an_answer_that_is_cut_in_the_middle_is_asked_for_again(served, tmp_path, monkeypatch, part, read):
+def test_a_truncated_response_is_requested_again(served, tmp_path, monkeypatch, part, read):
     uri, endpoint = served
     direct = open_store(uri)
     direct.claim("x", {"run": "a" * 1000})
@@ -154,7 +154,7 @@ def test_an_answer_that_is_cut_in_the_middle_is_asked_for_again(served, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", ["/claims/x.json", "prefix="], ids=["record", "listing"])
-def test_answers_that_are_cut_again_and_again_are_one_sentence(served, monkeypatch, part):
+def test_repeatedly_truncated_responses_are_reported_in_one_sentence(served, monkeypatch, part):
     uri, endpoint = served
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     open_store(uri).claim("x", {"run": "a" * 1000})

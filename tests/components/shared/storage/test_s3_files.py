@@ -1,4 +1,4 @@
-"""Objects that come to files whole, and never whole into memory; the server is a process of its own."""
+"""Objects are downloaded to files in bounded memory; the server runs in another process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def objects(s3_emulator: tuple[str, dict[str, str]], monkeypatch: pytest.MonkeyP
 
 
 def peak_of(work: Callable[[], object]) -> int:
-    """The most memory that Python's objects took meanwhile, bytes."""
+    """The peak memory of Python's objects within the block, in bytes."""
     tracemalloc.start()
     try:
         work()
@@ -39,7 +39,7 @@ def peak_of(work: Callable[[], object]) -> int:
 
 
 def assert_bounded(objects: S3Objects, name: str, work: Callable[[], object]) -> None:
-    """A large object takes little more memory than a small one; boto3 itself takes more than both."""
+    """A large object needs little more memory than a small one; boto3 itself needs more than both."""
     objects.put(name, SMALL)
     work()  # the first time, much is imported
     small = peak_of(work)
@@ -48,9 +48,7 @@ def assert_bounded(objects: S3Objects, name: str, work: Callable[[], object]) ->
 
 
 @pytest.mark.slow
-def test_pretrained_weights_of_a_bucket_are_brought_and_hashed_in_bounded_memory(
-    objects: S3Objects, tmp_path: Path
-) -> None:
+def test_pretrained_weights_are_downloaded_and_hashed_in_bounded_memory(objects: S3Objects, tmp_path: Path) -> None:
     objects.put("config.json", SMALL)
     settings = TrainSettings(steps=1, pretrained=objects.uri)
 
@@ -63,19 +61,19 @@ def test_pretrained_weights_of_a_bucket_are_brought_and_hashed_in_bounded_memory
     assert (tmp_path / "work" / "model.safetensors").read_bytes() == LARGE
 
 
-def test_a_corpus_of_a_bucket_is_brought_in_bounded_memory(objects: S3Objects, tmp_path: Path) -> None:
+def test_a_corpus_is_downloaded_from_a_bucket_in_bounded_memory(objects: S3Objects, tmp_path: Path) -> None:
     assert_bounded(objects, "train.txt", lambda: download_prefix(objects.uri, tmp_path))
     assert (tmp_path / "train.txt").read_bytes() == LARGE
 
 
-def test_only_what_belongs_to_the_part_is_brought(objects: S3Objects, tmp_path: Path) -> None:
+def test_only_the_files_of_the_part_are_downloaded(objects: S3Objects, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors", "pytorch_model.bin", "deeper/model.safetensors"):
         objects.put(name, b"bytes")
     fetch_pretrained("weights", objects.uri, "", tmp_path / "work")
     assert {path.name for path in (tmp_path / "work").rglob("*")} == {"config.json", "model.safetensors"}
 
 
-def test_an_object_that_is_not_there_is_no_failure(objects: S3Objects, tmp_path: Path) -> None:
+def test_a_missing_object_is_not_a_failure(objects: S3Objects, tmp_path: Path) -> None:
     assert not download_file(objects, "absent", tmp_path / "file")
     assert not list(tmp_path.iterdir())
 
@@ -86,7 +84,7 @@ def test_an_empty_object_is_an_empty_file(objects: S3Objects, tmp_path: Path) ->
     assert (tmp_path / "deep" / "file").read_bytes() == b""
 
 
-def test_a_storage_that_is_away_is_named(objects: S3Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_storage_is_named(objects: S3Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(Failure, match="Object storage cannot be reached") as caught:

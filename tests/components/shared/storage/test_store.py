@@ -1,4 +1,4 @@
-"""What holds for a store wherever it is kept, tried on a local folder."""
+"""The behaviour of a store that does not depend on the storage, on a local folder."""
 
 import json
 import subprocess
@@ -43,14 +43,14 @@ def test_a_published_folder_comes_back(store, folder, tmp_path):
         assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_what_was_never_published_does_not_exist(store, tmp_path):
+def test_an_unpublished_folder_does_not_exist(store, tmp_path):
     assert store.find("model", "nothing") is None
     assert store.fetch("model", "nothing", tmp_path / "back") is None
     assert store.names("model") == []
     assert not (tmp_path / "back").exists()
 
 
-def test_equal_bytes_are_kept_once(store, folder, tmp_path):
+def test_equal_bytes_are_stored_once(store, folder, tmp_path):
     store.publish(folder, "model", "one")
     before = blobs(store)
     store.publish(make_folder(tmp_path / "again", b"weights"), "model", "two")
@@ -58,7 +58,7 @@ def test_equal_bytes_are_kept_once(store, folder, tmp_path):
     assert store.names("model") == ["one", "two"]
 
 
-def test_the_first_manifest_under_a_name_stands_unless_it_is_replaced(store, folder, tmp_path):
+def test_the_first_manifest_under_a_name_is_kept_unless_it_is_replaced(store, folder, tmp_path):
     first = store.publish(folder, "model", "f00d")
     other = make_folder(tmp_path / "other", b"other weights")
     assert store.publish(other, "model", "f00d") == first
@@ -75,7 +75,7 @@ def test_a_folder_that_changed_after_its_manifest_is_not_published(store, folder
     assert blobs(store) == []
 
 
-def test_a_file_that_changes_while_it_is_stored_gets_no_blob(store, tmp_path):
+def test_a_file_that_changes_during_the_upload_gets_no_blob(store, tmp_path):
     (tmp_path / "file").write_bytes(b"now this")
     with pytest.raises(Failure, match="changed while it was uploaded"):
         store.objects.upload("blobs/aa/aa", tmp_path / "file", FileFact(size=8, sha256="aa"))
@@ -91,7 +91,7 @@ def test_names_are_found_by_kind_and_prefix(store, folder):
 
 
 @pytest.mark.parametrize("harm", [b"other bytes", b"weightz", b""], ids=["longer", "same size", "empty"])
-def test_a_damaged_blob_is_refused_by_its_key_and_gets_no_name(store, folder, tmp_path, harm):
+def test_a_damaged_blob_is_refused_by_its_key_and_writes_no_file(store, folder, tmp_path, harm):
     manifest = store.publish(folder, "model", "f00d")
     key = f"blobs/{manifest.files['model.safetensors'].sha256[:2]}/{manifest.files['model.safetensors'].sha256}"
     (store.objects.root / key).write_bytes(harm)
@@ -101,7 +101,7 @@ def test_a_damaged_blob_is_refused_by_its_key_and_gets_no_name(store, folder, tm
     assert not (tmp_path / "back" / "manifest.json").exists()
 
 
-def test_a_blob_of_the_wrong_size_is_not_found_and_heals_when_it_is_published_again(store, folder, tmp_path):
+def test_a_blob_of_the_wrong_size_is_not_found_until_it_is_published_again(store, folder, tmp_path):
     manifest = store.publish(folder, "model", "f00d")
     digest = manifest.files["model.safetensors"].sha256
     (store.objects.root / "blobs" / digest[:2] / digest).write_bytes(b"half")
@@ -110,7 +110,7 @@ def test_a_blob_of_the_wrong_size_is_not_found_and_heals_when_it_is_published_ag
     assert store.fetch("model", "f00d", tmp_path / "back") == manifest
 
 
-def test_a_missing_blob_means_that_the_thing_does_not_exist(store, folder, tmp_path):
+def test_a_folder_with_a_missing_blob_does_not_exist(store, folder, tmp_path):
     manifest = store.publish(folder, "model", "f00d")
     digest = manifest.files["model.safetensors"].sha256
     store.objects.delete(f"blobs/{digest[:2]}/{digest}")
@@ -119,14 +119,14 @@ def test_a_missing_blob_means_that_the_thing_does_not_exist(store, folder, tmp_p
     assert not (tmp_path / "back" / "manifest.json").exists()
 
 
-def test_a_damaged_manifest_is_one_sentence(store, folder):
+def test_a_damaged_manifest_is_reported_in_one_sentence(store, folder):
     store.publish(folder, "model", "f00d")
     store.objects.put("manifests/model/f00d.json", b"<html>")
     with pytest.raises(Failure, match=r"damaged.*manifests/model/f00d\.json"):
         store.find("model", "f00d")
 
 
-def test_fetching_again_mends_what_differs(store, folder, tmp_path):
+def test_fetching_again_replaces_files_that_differ(store, folder, tmp_path):
     manifest = store.publish(folder, "model", "f00d")
     store.fetch("model", "f00d", tmp_path / "back")
     (tmp_path / "back" / "model.safetensors").write_bytes(b"weightz")
@@ -167,7 +167,7 @@ def test_eight_processes_agree_on_the_owner_of_a_claim(store):
     assert owners == {store.claimed("training/f00d")["run"]}
 
 
-def test_unused_blobs_are_those_that_no_manifest_names(store, folder, tmp_path):
+def test_unused_blobs_are_those_without_a_manifest(store, folder, tmp_path):
     store.publish(folder, "model", "kept")
     store.publish(make_folder(tmp_path / "other", b"other weights"), "model", "gone")
     assert store.unused(spare=-1) == []
@@ -210,19 +210,19 @@ def test_sigkill_while_publishing_leaves_no_manifest_and_a_rerun_succeeds(store,
 
 
 @pytest.mark.parametrize("uri", ["ftp://host/x", "http://host/x", "s3:/bucket/x", "s3:bucket", "file:///tmp/x"])
-def test_an_address_that_cannot_hold_a_store_is_refused(uri):
+def test_an_address_that_cannot_be_a_store_is_refused(uri):
     with pytest.raises(Failure, match="cannot be kept") as caught:
         open_store(uri)
     assert caught.value.exit_code is ExitCode.USAGE
 
 
-def test_a_store_below_a_file_is_one_sentence(tmp_path, folder):
+def test_a_store_below_a_file_is_reported_in_one_sentence(tmp_path, folder):
     (tmp_path / "file").touch()
     with pytest.raises(Failure, match=r"Could not (write|read)"):
         open_store(str(tmp_path / "file" / "store")).publish(folder, "model", "f00d")
 
 
-def test_a_local_store_costs_no_import_of_boto3(tmp_path):
+def test_a_local_store_does_not_import_boto3(tmp_path):
     code = (
         "import sys; from components.shared.storage.store import open_store; import components.shared.runtime.step;"
         f" open_store({str(tmp_path)!r}).names('model'); print('boto3' in sys.modules, 'botocore' in sys.modules)"
@@ -231,14 +231,14 @@ def test_a_local_store_costs_no_import_of_boto3(tmp_path):
     assert done.stdout.strip() == "False False"
 
 
-def test_a_manifest_survives_the_store_as_it_is(store, folder):
+def test_the_store_does_not_change_a_manifest(store, folder):
     store.publish(folder, "model", "a/b")
     data = store.objects.get("manifests/model/a/b.json")
     assert Manifest.from_json(data) == store.find("model", "a/b")
     assert store.address("model", "a/b") == f"{store.uri}/manifests/model/a/b.json"
 
 
-def test_a_folder_that_lost_a_blob_heals_by_being_made_again_with_other_bytes(store, folder, tmp_path):
+def test_a_folder_with_a_missing_blob_is_replaced_by_one_with_other_bytes(store, folder, tmp_path):
     store.publish(folder, "model", "f00d")
     digest = store.find("model", "f00d").files["model.safetensors"].sha256
     store.objects.delete(f"blobs/{digest[:2]}/{digest}")
@@ -247,14 +247,14 @@ def test_a_folder_that_lost_a_blob_heals_by_being_made_again_with_other_bytes(st
     assert (tmp_path / "back" / "model.safetensors").read_bytes() == b"other weights"
 
 
-def test_a_removed_folder_takes_its_blobs(store, folder):
+def test_removing_a_folder_deletes_its_blobs(store, folder):
     store.publish(folder, "model", "step-1")
     assert blobs(store)
     store.remove("model", "step-1")
     assert (store.names("model"), blobs(store)) == ([], [])
 
 
-def test_a_folder_with_a_damaged_manifest_is_removed_and_its_blobs_are_left_to_the_sweep(store, folder):
+def test_removing_a_folder_with_a_damaged_manifest_keeps_its_blobs(store, folder):
     store.publish(folder, "model", "step-1")
     before = blobs(store)
     store.objects.put("manifests/model/step-1.json", b"{")

@@ -1,4 +1,4 @@
-"""A bucket that keeps versions: what the store leaves behind there, and what it can free."""
+"""The noncurrent versions that the store leaves in a bucket with versioning, and those that it can delete."""
 
 import json
 import time
@@ -26,12 +26,12 @@ def uri(request, monkeypatch):
 
 @pytest.fixture
 def store(uri):
-    """Not opened by `open_store`, which refuses Ceph 16 here: with versioning on, that ignores If-None-Match."""
+    """Opened without `open_store`, which refuses Ceph 16: with versioning, it ignores If-None-Match."""
     return Store(S3Objects(uri))
 
 
 def versions(store):
-    """Every version and every mark of a deletion below the prefix, by key."""
+    """Every version and every delete marker below the prefix, by key."""
     client, bucket, prefix = store.objects.client, store.objects.bucket, store.objects.prefix
     answer = client.list_object_versions(Bucket=bucket, Prefix=prefix)
     kept = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
@@ -39,7 +39,7 @@ def versions(store):
 
 
 def deny(store, action):
-    """Lets a fault stand in for a policy that the emulator does not enforce: the operation answers 403."""
+    """Replaces a policy that the emulator does not enforce by a fault: the operation answers 403."""
     from botocore.exceptions import ClientError
 
     def refuse(params, model, **_):
@@ -57,7 +57,7 @@ def test_a_record_that_is_written_often_leaves_one_version(store):
     assert not store.keeps_versions
 
 
-def test_the_next_process_takes_away_what_the_one_before_wrote_last(store, uri):
+def test_the_next_process_deletes_the_last_version_of_the_previous_one(store, uri):
     store.put_record("heartbeats/run", {"beat": 1})
     other = Store(S3Objects(uri))
     for beat in (2, 3):
@@ -66,7 +66,7 @@ def test_the_next_process_takes_away_what_the_one_before_wrote_last(store, uri):
     assert store.claimed("heartbeats/run") == {"beat": 3}
 
 
-def test_a_record_costs_one_request_where_no_versions_are_kept(s3_emulator, monkeypatch):
+def test_a_record_takes_one_request_without_versioning(s3_emulator, monkeypatch):
     address, env = s3_emulator
     for name, value in env.items():
         monkeypatch.setenv(name, value)
@@ -78,7 +78,7 @@ def test_a_record_costs_one_request_where_no_versions_are_kept(s3_emulator, monk
     assert made == ["PutObject", "DeleteObject"]
 
 
-def test_what_the_store_removes_is_gone_for_good(store, tmp_path):
+def test_deleted_objects_leave_no_version(store, tmp_path):
     folder = tmp_path / "made"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"weights")
@@ -91,8 +91,8 @@ def test_what_the_store_removes_is_gone_for_good(store, tmp_path):
     assert versions(store) == []
 
 
-def test_deleting_does_not_bring_an_older_version_back_while_another_writes(store):
-    """Between the mark of the deletion and the removal of what it hides, somebody makes the record anew."""
+def test_deleting_during_another_write_does_not_restore_an_older_version(store):
+    """Another process writes the record between the delete marker and the deletion of the old versions."""
     store.put_record("x", {"by": "us"})
     old_versions = store.objects.old_versions
 
@@ -107,7 +107,7 @@ def test_deleting_does_not_bring_an_older_version_back_while_another_writes(stor
 
 
 @pytest.mark.parametrize("action", ["DeleteObject", "ListObjectVersions"])
-def test_without_the_permission_records_are_written_and_removed_all_the_same(store, action):
+def test_records_are_written_and_removed_without_the_permission_to_delete_versions(store, action):
     deny(store, action)
     for beat in range(3):
         store.put_record("x", {"beat": beat})
@@ -152,7 +152,7 @@ def test_a_version_became_old_when_it_was_replaced_not_when_it_was_written(store
     assert abs(old.since - current.changed) < 1.1
 
 
-def test_versions_that_may_not_be_listed_are_one_sentence(store):
+def test_a_refused_listing_of_versions_is_reported_in_one_sentence(store):
     deny(store, "ListObjectVersions")
     with pytest.raises(Failure, match="cannot be read with these credentials: AccessDenied") as caught:
         store.old_versions()

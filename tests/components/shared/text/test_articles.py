@@ -1,4 +1,4 @@
-"""Lines, words and articles as WikiText's references count them."""
+"""Lines, words and articles are counted as in WikiText's references."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_articles_follow_each_other_without_a_gap():
     assert first.text.endswith(" more \n \n")
 
 
-def test_a_section_and_a_line_of_data_are_no_titles():
+def test_headings_of_sections_and_lines_of_data_are_not_titles():
     text = " = One = \n \n = = Part = = \n \n a = b = c \n = inside a paragraph = \n text \n"
     assert [article.title for article in split_articles(text)] == ["One"]
 
@@ -57,6 +57,6 @@ def test_only_a_newline_ends_a_line():
 
 
 @pytest.mark.parametrize(("text", "lines", "words"), [("", 0, 0), ("a b", 1, 3), ("a b\n", 1, 3), ("\n \n", 2, 2)])
-def test_a_line_counts_one_eos(text, lines, words):
+def test_every_line_end_counts_as_a_word(text, lines, words):
     assert count_lines(text) == lines
     assert count_words(text) == words

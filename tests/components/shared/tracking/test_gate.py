@@ -1,4 +1,4 @@
-"""The gate, outcome by outcome."""
+"""Every outcome of the gate."""
 
 from __future__ import annotations
 
@@ -128,8 +128,8 @@ def test_outcomes_by_bytes(name, challenger, champion, word, alias, says):
     assert says in verdict.reason
 
 
-def test_words_beyond_all_numbers_are_sound_where_the_bits_are():
-    """The word perplexity of a text without spaces has 130 digits, or none that a float can hold."""
+def test_an_infinite_word_perplexity_is_valid_if_the_bits_per_byte_are():
+    """The word perplexity of a text without spaces has 130 digits, or is too large for a float."""
     long_words = {"articles": tuple((900.0 * words, words) for _, words in CHAMPION.articles), "bits_per_byte": 4.4}
     verdict = gate(scores(**long_words), CHAMPION, RULE)
     assert verdict.word == "keep"
@@ -158,7 +158,7 @@ def test_policies(policy, better, worse):
     assert gate(spoilt(math.nan), CHAMPION, rule).alias is None
 
 
-def test_the_difference_is_per_word_and_the_interval_holds_it():
+def test_the_difference_is_per_word_and_lies_in_the_interval():
     verdict = gate(scores(0.05, 0.1), CHAMPION, RULE)
     total = sum(nll for nll, _ in scores(0.05, 0.1).articles) - sum(nll for nll, _ in CHAMPION.articles)
     assert verdict.difference == pytest.approx(total / sum(_LENGTHS))
@@ -166,8 +166,8 @@ def test_the_difference_is_per_word_and_the_interval_holds_it():
     assert low < verdict.difference < high < 0
 
 
-def test_pairing_finds_what_the_spread_between_articles_would_hide():
-    """Articles differ by a nat from each other, the models by 0.02: unpaired, the interval would hold zero."""
+def test_pairing_detects_a_difference_smaller_than_the_spread_between_articles():
+    """Articles differ by a nat from each other, the models by 0.02: unpaired, the interval would contain zero."""
     difference, (low, high) = bootstrap(scores(0.02), CHAMPION, confidence=0.95, resamples=500, seed=0)
     assert low == pytest.approx(difference) == high
     assert gate(scores(0.02), CHAMPION, RULE).word == "promote"
@@ -179,8 +179,8 @@ def test_equal_arguments_give_an_equal_verdict():
     assert other.interval != gate(scores(0.02, 0.3), CHAMPION, RULE).interval
 
 
-def test_confidence_is_the_share_of_intervals_that_hold_the_truth():
-    """Over many samples of articles from one population, about 90 % of the 90 % intervals hold its mean."""
+def test_confidence_is_the_share_of_intervals_that_contain_the_mean():
+    """Over many samples of articles from one population, about 90 % of the 90 % intervals contain its mean."""
     import numpy as np
 
     random, held = np.random.default_rng(5), 0
@@ -210,15 +210,15 @@ def test_scores_by_bytes_are_read_from_an_evaluation():
     assert (read.articles, read.unit, read.bits_per_byte) == (((12.5, 90),), "byte", 4.4)
 
 
-def test_null_in_an_evaluation_is_no_number():
+def test_null_in_an_evaluation_is_not_a_number():
     articles = [{"title": "A", "nll": None, "words": 3, "bytes": 9, "tokens": 4}]
     validation = {"text_sha256": "a" * 64, "articles": articles, "unit": "word", "bits_per_byte": None}
     evaluation = {"weights_digest": "w", "protocols": {PROTOCOL: {"validation": validation}}}
     assert "article 1 has nan nats over 3 words" in gate(Scores.from_evaluation(evaluation, "w"), None, RULE).reason
 
 
-def test_scores_of_before_there_were_units_are_compared_with_those_of_now():
-    """A text with enough articles is cut as it was."""
+def test_scores_without_a_unit_are_compared_with_current_ones():
+    """A text with enough articles is split as before."""
     then = {"text_sha256": "a" * 64, "articles": [{"nll": n, "words": w} for n, w in CHAMPION.articles]}
     now = {
         "text_sha256": "a" * 64,

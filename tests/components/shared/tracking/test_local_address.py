@@ -1,4 +1,4 @@
-"""The address of a file gives its path back."""
+"""The path of a file is read back from its address."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_path_comes_back_from_its_addresses(name: str) -> None:
     assert folder_path(folder_address(path)) == path
 
 
-def test_a_plain_path_has_the_address_that_everybody_writes() -> None:
+def test_a_plain_path_has_the_usual_address() -> None:
     assert sqlite_address(Path("/home/me/.wikigpt/mlflow.db")) == "sqlite:////home/me/.wikigpt/mlflow.db"
     assert folder_address(Path("/home/me/.wikigpt")) == Path("/home/me/.wikigpt").as_uri()
 
@@ -44,11 +44,11 @@ def test_a_plain_path_has_the_address_that_everybody_writes() -> None:
     "address",
     ["sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "http://host/x", "postgresql://host/mlflow"],
 )
-def test_an_address_of_no_file_has_no_path(address: str) -> None:
+def test_the_address_of_a_server_has_no_path(address: str) -> None:
     assert sqlite_path(address) is None
 
 
-def test_addresses_that_others_wrote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_addresses_in_other_forms_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert sqlite_path("sqlite:///mlflow.db") == tmp_path / "mlflow.db"
     assert folder_path("file:/a/b%20c") == folder_path("/a/b c") == Path("/a/b c")

@@ -1,4 +1,4 @@
-"""One MLflow run per pipeline run, whatever is injected; a server that stumbles; a user who is no administrator."""
+"""One MLflow run per pipeline run, whatever is injected; faults of the server; a user who is not an administrator."""
 
 import json
 import threading
@@ -28,7 +28,7 @@ RECORDED = json.loads((Path(__file__).parent / "recorded_mlflow.json").read_text
 
 
 class Server:
-    """Answers requests with what is scripted, the last answer for ever; counts them by path."""
+    """Answers requests with scripted responses, of which the last one repeats; counts the requests by path."""
 
     def __init__(self) -> None:
         self.scripts: dict[str, list[dict]] = {}
@@ -116,13 +116,13 @@ def test_a_model_that_exists_and_that_the_user_may_not_read_is_refused_with_a_re
     assert caught.value.exit_code is ExitCode.UNAUTHORISED
 
 
-def test_a_wrong_password_is_told_as_such(server):
+def test_a_wrong_password_is_reported_as_such(server):
     server.script("probe", RECORDED["wrong-password"])
     with pytest.raises(Failure, match="MLflow refused the credentials"):
         connect(server.url)
 
 
-def test_the_answers_above_are_those_of_a_real_server(real_data):
+def test_the_recorded_responses_equal_those_of_a_real_server(real_data):
     for name, answer in RECORDED.items():
         recorded = (real_data / "kfp-recorded" / "mlflow" / f"{name}.http").read_bytes().decode()
         head, _, body = recorded.replace("\r\n", "\n").partition("\n\n")
@@ -135,13 +135,13 @@ def test_the_answers_above_are_those_of_a_real_server(real_data):
 
 
 @pytest.mark.parametrize("stumbles", [[DROPPED], [UNAVAILABLE, DROPPED, UNAVAILABLE]])
-def test_a_step_waits_for_a_server_that_stumbles(server, stumbles):
+def test_a_step_waits_for_a_server_that_fails_temporarily(server, stumbles):
     server.script("probe", *stumbles, ok("{}"))
     connect(server.url, patience=30)
     assert server.asked == ["probe"] * (len(stumbles) + 1)
 
 
-def test_a_command_does_not_wait_for_a_server_that_is_away(server):
+def test_a_command_does_not_wait_for_an_unreachable_server(server):
     server.script("probe", DROPPED)
     with pytest.raises(Failure, match="MLflow does not answer") as caught:
         connect(server.url)
@@ -149,7 +149,7 @@ def test_a_command_does_not_wait_for_a_server_that_is_away(server):
     assert server.asked == ["probe"]
 
 
-def test_wrong_credentials_are_not_tried_again(server):
+def test_wrong_credentials_are_not_retried(server):
     server.script("probe", RECORDED["wrong-password"])
     with pytest.raises(Failure):
         connect(server.url, patience=30)
@@ -167,7 +167,7 @@ def test_neither_user_nor_password_of_an_address_is_shown(monkeypatch):
 
 @pytest.fixture
 def plugin(tracking_uri, monkeypatch):  # noqa: F811
-    """What the plugin does: a run for the pipeline run, one below it for each task, and the variables of a task."""
+    """Acts like the plugin: creates a run for the pipeline run and one below it per task, and sets the variables."""
     client = MlflowClient(tracking_uri)
 
     def plugin(experiment="wikigpt"):
