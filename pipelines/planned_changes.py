@@ -65,7 +65,7 @@ def execute(changes: Iterable[PlannedChange], report: Callable[[str], object] = 
 
     Args:
         changes: the planned changes of one command.
-        report: is called with the description of each change once it was applied.
+        report: a function that is called with the description of each change after it was applied.
 
     Raises:
         Failure: a change failed. The changes before it stay applied.

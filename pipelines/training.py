@@ -33,7 +33,7 @@ def build(
 
     Args:
         default_settings: JSON, used by a run that is started without settings.
-        placement: is called with each task and the name of its step, and sets image, resources and secrets on it.
+        placement: a function that sets image, resources and secrets on a task, given the name of its step.
         config: the deadline and the retention of a whole run.
     """
 
@@ -47,7 +47,7 @@ def build(
         4. train: from scratch or from pretrained weights, resumably
         5. evaluate: perplexity, bits per byte and BLEU, compared with the champion
         6. register: one version per digest of weights, champion or challenger
-        7. notify: report the outcome, whatever happened
+        7. notify: report the outcome, after success and failure
 
         Args:
             settings: the settings of the run as one JSON string, since KFP turns the integers of a dict into floats.

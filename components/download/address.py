@@ -26,17 +26,16 @@ def is_data_set(corpus: str) -> bool:
 
 
 def data_set_of(corpus: str) -> tuple[str, str | None]:
-    """The repository of `hf://owner/name[@revision]`, and its revision if there is one."""
+    """Returns the repository of `hf://owner/name[@revision]`, and the revision if there is one."""
     repository, _, revision = corpus.removeprefix(HUB).partition("@")
     return repository, revision or None
 
 
 def identity_of(address: str) -> str:
-    """The address without credentials and without a signature, so that it is the same for every download of a text.
+    """Returns the address without credentials and signature, so that every download of a text has the same address.
 
-    The revision of a data set is left out, as a text may change at its address.
-
-    Everything else is kept, query and fragment too. In `s3://` addresses `?` and `#` are characters of a key.
+    The revision of a data set is removed, since the text at an address may change. Everything else is kept, including
+    query and fragment. In `s3://` addresses `?` and `#` are characters of a key.
     """
     shown = redact(address)
     if is_data_set(shown):

@@ -1,6 +1,6 @@
 """Unpacks the splits from an untrusted zip or tar archive.
 
-The decompressed size is limited to what text can have, whatever size the archive declares.
+The decompressed size is limited by the compression ratio of text, independent of the size that the archive declares.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _RATIO, _SMALL = 200, 64 << 20
 _CHUNK = 1 << 20
 # zipfile decompresses these methods in bounded pieces; a piece of another method may expand without limit.
 _PACKED_BY = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# A zip that is packed in an unknown way is a RuntimeError.
+# zipfile raises RuntimeError for an unknown compression method.
 _DAMAGE = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -43,12 +43,12 @@ class _Member:
     """An entry of an archive.
 
     Attributes:
-        name: as the archive has it.
-        size: unpacked bytes, as declared.
+        name: the name in the archive.
+        size: the declared size in bytes.
         kind: "file", "folder" or "other" (a link, a device).
-        open: gives its bytes.
-        bounded: whether reading it decompresses no more than is read.
-        encrypted: whether it takes a password to open it.
+        open: a function that opens the content.
+        bounded: whether reading decompresses only the requested bytes.
+        encrypted: whether a password is needed.
     """
 
     name: str
@@ -60,18 +60,18 @@ class _Member:
 
 
 def unpack(archive: Path, folder: Path, address: str) -> Path:
-    """Unpacks the files of splits after every entry was checked.
+    """Checks every entry and then unpacks the split files.
 
     Args:
-        archive: the file.
+        archive: the archive file.
         folder: an empty folder.
-        address: where the archive came from, for messages.
+        address: the address of the archive, for messages.
 
     Returns:
-        The folder that holds the splits.
+        The folder with the splits.
 
     Raises:
-        Failure: it is not an archive, is damaged, or holds an entry that an archive of text does not need.
+        Failure: the file is not an archive, is damaged, or contains an entry that an archive of text does not need.
     """
     try:
         with _members(archive, address) as members:
@@ -99,7 +99,7 @@ def unpack(archive: Path, folder: Path, address: str) -> Path:
 
 
 class _Gunzipped:
-    """A gzip file for tarfile that is refused if it decompresses to more than its limit."""
+    """A gzip stream for tarfile that raises a failure if it decompresses to more than its limit."""
 
     def __init__(self, stream: gzip.GzipFile, limit: int, refusal: Callable[[], Failure]):
         self.stream, self.limit, self.refusal = stream, limit, refusal
@@ -139,7 +139,7 @@ def _members(archive: Path, address: str) -> Iterator[list[_Member]]:
                 )
             with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as opened_tar:
                 members = [_tarred(opened_tar, info) for info in opened_tar.getmembers()]
-                while stream.read(_CHUNK):  # tarfile stops before the end, where gzip checks its checksum
+                while stream.read(_CHUNK):  # tarfile stops before the end, and gzip checks its checksum there
                     pass
                 yield members
     else:
@@ -163,14 +163,14 @@ def _begins_as_tar(stream: _Gunzipped) -> bool:
 
 
 def _unpacked_limit(archive: Path) -> int:
-    """What an archive of text may unpack to."""
+    """Returns the number of bytes that an archive of text may unpack to."""
     return min(_LIMIT, max(_SMALL, _RATIO * archive.stat().st_size))
 
 
 def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     link = (info.external_attr >> 16) & 0o170000 == 0o120000
     kind = "folder" if info.is_dir() else "other" if link else "file"
-    # The whole name: zipfile cuts the other one off at a NUL.
+    # `filename` would end at a NUL.
     name, bounded = info.orig_filename, info.compress_type in _PACKED_BY
     encrypted = bool(info.flag_bits & 1)
     return _Member(name, info.file_size, kind, lambda: archive.open(info), bounded, encrypted)
@@ -209,11 +209,11 @@ def _unsafe_reason(member: _Member) -> str | None:
 
 
 def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
-    """Why another program could unpack an entry to another file, or keep the other one of two entries.
+    """Returns why other programs could unpack an entry to another file, or keep another one of two entries.
 
     Args:
         member: the entry.
-        first: the first one of the same key; the entry itself where it is the first.
+        first: the first entry with the same key, which may be the entry itself.
     """
     for mark, name in {"\\": "a backslash", "\0": "a NUL"}.items():
         if mark in member.name:
@@ -227,7 +227,7 @@ def _ambiguous_reason(member: _Member, first: _Member) -> str | None:
 
 
 def _key(name: str) -> str:
-    """Equal for names that some file system treats as one: case, Unicode composition and trailing dots are ignored."""
+    """Maps names that some file system treats as equal to one key: case, Unicode form and trailing dots are ignored."""
     parts = (part.rstrip(" .") or part for part in PurePosixPath(name).parts)
     return unicodedata.normalize("NFC", "/".join(parts)).casefold()
 

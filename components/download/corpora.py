@@ -1,4 +1,4 @@
-"""The corpora that have a name, with the bytes that they must have."""
+"""The published corpora, with the sizes and digests of their files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class PublishedCorpus:
     """A published corpus.
 
     Attributes:
-        name: of the release, which is also its configuration on the Hub.
-        model_name: under which models of it are registered.
-        released_as: the ending of its files.
-        files: size and sha256 of each split, as released.
+        name: the name of the release, which is also its configuration on the Hub.
+        model_name: the name of the registered model for this corpus.
+        released_as: the ending of its file names.
+        files: the size and the SHA-256 of each released split.
     """
 
     name: str
@@ -63,10 +63,10 @@ RESERVED = (*KNOWN, SAMPLE)
 
 
 def dataset_digest(files: dict[str, FileFact]) -> str:
-    """The digest of a corpus: the roles of its splits and their bytes, never names or paths."""
+    """Computes the digest of a corpus from the roles and bytes of its splits, independent of file names."""
     return digest_of({split: files[split].sha256 for split in SPLITS})
 
 
 def find_published(files: dict[str, FileFact]) -> PublishedCorpus | None:
-    """The published corpus that has exactly these splits, or None."""
+    """Returns the published corpus that has exactly these splits, or None."""
     return next((known for known in KNOWN.values() if known.files == files), None)

@@ -1,4 +1,4 @@
-"""A fetched corpus: it is checked, named and written to the folder that the next steps read."""
+"""Checks and names a fetched corpus, and writes it to the folder that the next steps read."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from components.shared.storage.files import FileFact, disk_failure, file_fact, w
 from components.shared.storage.manifest import Manifest, write_manifest
 from components.shared.text.articles import SPLIT_FILE
 
-# Gives the address of another text whose models have this name, by model name and dataset digest.
+# Maps a model name and a dataset digest to the address of another text whose models have that name, if any.
 NameOwner = Callable[[str, str], str | None]
 
 
 def no_other_owner(model_name: str, dataset_digest: str) -> str | None:
-    """Used where no registry is available."""
+    """Stands for a registry if none is available."""
     return None
 
 
@@ -43,12 +43,12 @@ class CorpusFacts:
     """The metadata of a corpus for later steps.
 
     Attributes:
-        name: of the corpus.
-        model_name: under which its models are registered.
-        dataset_digest: see `components.download.corpora.dataset_digest`.
-        licence: of the text.
+        name: the name of the corpus.
+        model_name: the name of the registered model.
+        dataset_digest: the digest of the splits, see `components.download.corpora.dataset_digest`.
+        licence: the licence of the text.
         attribution: the authors that the licence requires to be named.
-        source: where it came from, without secrets.
+        source: the address of the corpus, without secrets.
         published: whether the bytes are those of a published release.
         changes: descriptions of the changes that were made to the given text.
     """
@@ -78,12 +78,12 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
     """Checks the splits of a corpus.
 
     Args:
-        files: a file for each split.
-        source: where they came from, for messages.
-        wanted: the published corpus that they must be.
+        files: the file of each split.
+        source: the address of the corpus, for messages.
+        wanted: the name of the required published corpus, if any.
 
     Returns:
-        The facts of a published corpus, or None for another text.
+        The metadata of a published corpus, or None for another text.
 
     Raises:
         Failure: a split is not text, or differs from the release that its name or `wanted` requires.
@@ -102,7 +102,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
 
 
 def published_facts(known: PublishedCorpus, source: str) -> CorpusFacts:
-    """The facts of a published corpus."""
+    """Returns the metadata of a published corpus."""
     return CorpusFacts(
         name=known.name,
         model_name=known.model_name,
@@ -115,15 +115,15 @@ def published_facts(known: PublishedCorpus, source: str) -> CorpusFacts:
 
 
 def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner) -> CorpusFacts:
-    """The metadata of a user's own text.
+    """Returns the metadata of a user's own text.
 
     Args:
-        files: a file for each split.
-        settings: a name given there is used as it is.
-        owner: is asked whether a name made from the address is used for another text.
+        files: the file of each split.
+        settings: the settings of the step; a name in them is used unchanged.
+        owner: a function that finds another text whose models have the name that the address gives.
 
     Raises:
-        Failure: its name is that of a published corpus or of the sample.
+        Failure: the name is reserved for a published corpus or the sample.
     """
     name = settings.name or name_from(settings.corpus)
     if name in RESERVED:
@@ -153,7 +153,7 @@ def own_facts(files: dict[str, Path], settings: DownloadSettings, owner: NameOwn
 
 
 def sample_facts(files: dict[str, Path], licence: str, attribution: str) -> CorpusFacts:
-    """The facts of the sample corpus."""
+    """Returns the metadata of the sample corpus."""
     return CorpusFacts(
         name=SAMPLE,
         model_name=f"{MODEL}-{SAMPLE}",

@@ -12,7 +12,7 @@ from components.shared.base.failure import Failure
 
 _MARK = codecs.BOM_UTF8
 _SAMPLE = 1 << 16  # bytes
-# The longer marks first: that of UTF-32 begins like that of UTF-16.
+# The longer marks come first, since the mark of UTF-32 begins like that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
@@ -34,16 +34,16 @@ _BREAKS = {
     "\u2028": "U+2028 (line separator)",
     "\u2029": "U+2029 (paragraph separator)",
 }
-# Lines in a thousand that may end in CRLF, as in a text that was gathered from many sources.
+# The lines per thousand that may end in CRLF, as in a text from many sources.
 _STRAY = 1
-# A text of which more bytes than this are not ASCII is not in the Latin alphabet.
+# A text with a larger share of bytes that are not ASCII is not in the Latin alphabet.
 _DENSE = 0.4
-# The names of iconv for encodings whose Python names it does not know.
+# The iconv names of encodings whose Python names iconv does not know.
 _ICONV = {"euc_jis_2004": "EUC-JP", "euc_jisx0213": "EUC-JP"}
 
 
 def without_byte_order_marks(data: bytes) -> bytes:
-    """The bytes without the byte-order marks at their beginning and at the beginning of lines.
+    """Removes byte-order marks at the beginning of the text and of lines.
 
     Marks within lines are kept: they are characters of the text, as in WikiText-2.
     """
@@ -58,13 +58,13 @@ def check_text(split: str, data: bytes, where: str, name: str) -> None:
     """Refuses a split that is not plain UTF-8 text.
 
     Args:
-        split: of the corpus.
-        data: its bytes, without marks.
+        split: the name of the split.
+        data: the bytes of the split, without byte-order marks.
         where: the file, for messages.
-        name: of the file, for the command that converts it.
+        name: the name of the file, for the command that converts it.
 
     Raises:
-        Failure: it is empty, is not UTF-8, holds NUL bytes, or does not end its lines with newlines.
+        Failure: the split is empty, is not UTF-8, contains NUL bytes, or does not end its lines with newlines.
     """
     if not data.strip():
         raise Failure(f"The {split} split is empty", where=where, remedy="add text to it")
@@ -74,7 +74,7 @@ def check_text(split: str, data: bytes, where: str, name: str) -> None:
 
 
 def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
-    """The rest of the sentence that names the fault, and the remedy; None if there is none."""
+    """Returns the predicate of the message and the remedy, or None if the encoding is right."""
     nul, wrong = data.find(b"\0"), _first_wrong(data)
     if nul < 0 and wrong is None:
         return None
@@ -92,7 +92,7 @@ def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
 
 
 def _first_wrong(data: bytes) -> int | None:
-    """The position of the first byte that is not UTF-8."""
+    """Returns the position of the first byte that is not UTF-8, or None."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -101,7 +101,7 @@ def _first_wrong(data: bytes) -> int | None:
 
 
 def _reads_as(encoding: str, data: bytes) -> bool:
-    """Whether bytes are lines of letters in an encoding of two or four bytes a letter."""
+    """Whether the bytes are lines of text in an encoding with two or four bytes per character."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data[:_SAMPLE])
     except UnicodeDecodeError:
@@ -145,5 +145,5 @@ def _converted(encoding: str, name: str) -> str:
 
 
 def _through(command: str, name: str) -> str:
-    """A command that replaces the file by the output of another command."""
+    """Returns a command that replaces the file by the output of another command."""
     return f"`{command} > {name}.new && mv {name}.new {name}`"

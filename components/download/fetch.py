@@ -1,4 +1,4 @@
-"""From the setting `corpus` to three checked files in a folder of the run."""
+"""Fetches the corpus that the settings name, and writes three checked files to a folder of the run."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ Fetched = tuple[dict[str, Path], CorpusFacts]
 def fetch_corpus(settings: DownloadSettings, folder: Path, store: Store, owner: NameOwner = no_other_owner) -> Manifest:
     """Fetches the corpus, from the store if its source cannot have changed, and publishes it there.
 
-    The folder is not touched before everything is checked.
+    The folder is written only after all checks.
 
     Args:
-        settings: of the step.
-        folder: is written.
-        store: asked before the source is.
+        settings: the settings of the step.
+        folder: the output folder.
+        store: the store, which is read before the source.
         owner: see `own_facts`.
 
     Raises:
@@ -77,13 +77,13 @@ def _fetch(settings: DownloadSettings, work: Path, store: Store, owner: NameOwne
 def read_own(
     files: dict[str, Path], settings: DownloadSettings, owner: NameOwner = no_other_owner, source: str = ""
 ) -> CorpusFacts:
-    """The metadata of the files that the settings name, after byte-order marks were removed from them.
+    """Removes byte-order marks from the files that the settings name, checks them and returns their metadata.
 
     Args:
-        files: a text file for each split.
-        settings: of the step.
+        files: the text file of each split.
+        settings: the settings of the step.
         owner: see `own_facts`.
-        source: is recorded as the address of the text if it is more exact than that in the settings.
+        source: a more exact address than that in the settings, which is recorded instead.
 
     Raises:
         Failure: see `check` and `own_facts`.
@@ -122,7 +122,7 @@ def _release(settings: DownloadSettings, work: Path, store: Store) -> Fetched:
 
 
 def _own(settings: DownloadSettings, work: Path, store: Store) -> tuple[dict[str, Path], str]:
-    """The text files of the splits, and their address if it is more exact than that in the settings."""
+    """Returns the text files of the splits, and their address if it is more exact than that in the settings."""
     if is_data_set(settings.corpus):
         return hub.download_data_set(settings.corpus, settings.text_column, work)
     if is_archive(settings.corpus):

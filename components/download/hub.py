@@ -20,17 +20,17 @@ REPOSITORY = "Salesforce/wikitext"
 REVISION = "b08601e04326c79dfdd32d625aee71d232d685c3"
 # The formats that `datasets` reads as tables of text, and the card, which may assign the files to splits.
 _DATA_FILES = ["README.md", "*.parquet", "*.json", "*.jsonl", "*.csv", "*.txt", "*.jsonl.gz", "*.jsonl.zst"]
-_PATIENCE = 5.0  # seconds
+_TIMEOUT = 5.0  # seconds
 _PAUSE = 1.0  # seconds between two attempts
 
 
 def address(name: str) -> str:
-    """The address of a release, for messages."""
+    """Returns the address of a release, for messages."""
     return f"https://huggingface.co/datasets/{REPOSITORY} ({name}, revision {REVISION[:12]})"
 
 
 def rebuild(rows: Iterable[str]) -> bytes:
-    """The bytes of a split from its rows: the Hub stores a line of one blank as an empty row."""
+    """Rebuilds the bytes of a split from its rows: the Hub stores a line of one space as an empty row."""
     return "".join(row or " \n" for row in rows).encode()
 
 
@@ -41,14 +41,14 @@ def download_release(name: str, folder: Path) -> dict[str, Path]:
     the working directory.
 
     Args:
-        name: of the configuration.
-        folder: where a file for each split is written.
+        name: the name of the configuration.
+        folder: the output folder for the split files.
 
     Returns:
         The files by split.
 
     Raises:
-        Failure: the Hub cannot be reached, which takes seconds without a network; it refuses; or the cache cannot be
+        Failure: the Hub cannot be reached (without a network this takes seconds) or refuses, or the cache cannot be
             written or is damaged.
     """
     snapshot = _snapshot(f"The corpus {name}", address(name), REPOSITORY, REVISION, [f"{name}/*.parquet"])
@@ -64,8 +64,8 @@ def download_data_set(corpus: str, column: str, folder: Path) -> tuple[dict[str,
 
     Args:
         corpus: `hf://owner/name[@revision]`.
-        column: that holds the text.
-        folder: where a file for each split is written.
+        column: the name of the column with the text.
+        folder: the output folder for the split files.
 
     Returns:
         The files by split, and the address with the commit that was downloaded.
@@ -91,7 +91,7 @@ def _snapshot(what: str, where: str, repository: str, revision: str | None, patt
                 repo_type="dataset",
                 revision=revision,
                 allow_patterns=patterns,
-                etag_timeout=_PATIENCE,
+                etag_timeout=_TIMEOUT,
             )
         )
     except Exception as error:
@@ -105,7 +105,7 @@ def _snapshot(what: str, where: str, repository: str, revision: str | None, patt
 
 
 def _rows(folder: Path, split: str) -> list[str]:
-    """The rows of a split, from its parquet files in the order of their names."""
+    """Returns the rows of a split from its Parquet files, in the order of their names."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -128,17 +128,17 @@ def _check_reachable() -> None:
     A dropped connection is retried; a failed name resolution, as without a network, is not.
 
     Raises:
-        Exception: what kept the Hub from answering.
+        Exception: the Hub did not answer; it is the error of the last attempt.
     """
-    trouble: list[Exception] = [TimeoutError(f"no answer in {_PATIENCE:g} s")]
+    trouble: list[Exception] = [TimeoutError(f"no answer in {_TIMEOUT:g} s")]
 
     def ask() -> None:
         import requests
 
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _TIMEOUT
         while trouble:
             try:
-                requests.head(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout=_PATIENCE)
+                requests.head(os.environ.get("HF_ENDPOINT") or "https://huggingface.co", timeout=_TIMEOUT)
                 trouble.clear()
             except requests.RequestException as error:
                 trouble[0] = error
@@ -150,7 +150,7 @@ def _check_reachable() -> None:
     # In a thread, since looking up a name has no time limit of its own.
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(2 * _PATIENCE)
+    asking.join(2 * _TIMEOUT)
     if trouble:
         raise trouble[0]
 

@@ -1,4 +1,4 @@
-"""The name of the models of a user's own text, and whether that name is already used for another text."""
+"""Derives the name of the models of a user's own text, and checks whether it is used for another text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.shared.tracking import registry
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# A name is a part of paths, with a few letters around it, and a file system takes 255 bytes for a part.
+# A name is part of file names, which file systems limit to 255 bytes.
 LONGEST, _MOST_BYTES = 61, 180
 _DIGEST = 8  # hex digits
 _ENDING = re.compile(r"\.(zip|tar\.gz|tgz)$")
@@ -24,10 +24,10 @@ _NO_NAME = "corpus"
 
 
 def name_from(address: str) -> str:
-    """A name for models made of the last part of an address, in lower case, without endings of archives.
+    """Derives a name from the last part of an address, in lower case and without endings of archives.
 
-    MLflow takes the letters of any script, so they stay, and a blank becomes a dash. Where something else is lost, a
-    digest of the part says which one it was.
+    MLflow accepts the letters of any script, so they are kept, and spaces become dashes. If other characters are lost,
+    a digest of the part makes the name unique.
     """
     part = _ENDING.sub("", _in_lower_case(_last_part(address)))
     name = re.sub("\0+", "-", "".join(letter if _is_kept(letter) else "\0" for letter in part)).strip("-._")
@@ -38,7 +38,7 @@ def name_from(address: str) -> str:
 
 
 def with_digest(name: str, of: str) -> str:
-    """The name, shortened if it is too long, followed by a digest of `of`."""
+    """Appends a digest of `of` to a name, which is shortened if it is too long."""
     name = (name or _NO_NAME)[: LONGEST - _DIGEST - 1]
     while len(name.encode()) > _MOST_BYTES - _DIGEST - 1:
         name = name[:-1]
@@ -46,21 +46,21 @@ def with_digest(name: str, of: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a corpus: letters of any script, none of them a capital, digits, dots, dashes."""
+    """Whether a text can name a corpus: it has only lower case letters of any script, digits, dots and dashes."""
     return text == _in_lower_case(text) and text[:1].isalnum() and all(map(_is_kept, text)) and _fits(text)
 
 
 def other_source_of_name(client: MlflowClient, model_name: str, address: str, dataset_digest: str) -> str | None:
-    """The address of another text whose models already have this name; None if there is none.
+    """Returns the address of another text whose models already have this name, or None.
 
-    It is ours where a version was made of the same bytes or of a text from the same address, which may have changed
-    since; or if no version has the tag of the address, which versions of earlier releases lack.
+    The text is the same if a version was trained on the same bytes or on a text from the same address, which may have
+    changed since. Versions of earlier releases have no tag for the address and count as the same text.
 
     Args:
-        client: of the registry.
-        model_name: that our models would have.
-        address: of our text.
-        dataset_digest: of our text.
+        client: a client of the registry.
+        model_name: the name for the models of this text.
+        address: the address of this text.
+        dataset_digest: the digest of this text.
     """
     theirs = None
     for version in registry.versions(client, model_name):
@@ -81,7 +81,7 @@ def _last_part(address: str) -> str:
 
 
 def _in_lower_case(text: str) -> str:
-    """The same letters in one form, whatever a file system makes of them."""
+    """Normalizes letters to lower case and one Unicode form, since file systems use different forms."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
 
 

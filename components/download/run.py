@@ -83,7 +83,7 @@ def _end_dead_runs(step: Step) -> None:
     client = step.tracking.client
     experiment = client.get_run(step.tracking.run_id).info.experiment_id
     if killed := kill_orphaned_runs(client, step.store, experiment, by=step.run):
-        emit("note", text=f"MLflow runs that a killed process left RUNNING were marked KILLED: {', '.join(killed)}")
+        emit("note", text=f"MLflow runs that killed processes left RUNNING were marked KILLED: {', '.join(killed)}")
 
 
 def _record(
@@ -94,7 +94,7 @@ def _record(
     decision: Decision,
     prior: PriorArtifacts,
 ) -> None:
-    # The section with its secrets filled in: the redacted address is recorded, and not a reference to a secret.
+    # The section has its secrets resolved, so that the redacted address is recorded and not a reference to a secret.
     step.tracking.params(_described({**step.settings, "download": asdict(settings)}))
     tags = {
         registry.DECISION: decision.action,
@@ -111,6 +111,6 @@ def _record(
 
 
 def _described(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings as parameters of the MLflow run."""
+    """Returns the settings as parameters of the MLflow run."""
     sections = {name: values for name, values in loggable_settings(settings).items() if isinstance(values, dict)}
     return {f"{name}.{key}": value for name, values in sections.items() for key, value in values.items()}

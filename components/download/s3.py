@@ -1,4 +1,4 @@
-"""A corpus under a prefix of a bucket."""
+"""Downloads a corpus from a prefix of a bucket."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from components.shared.storage.s3 import S3Objects
 
 
 def download_prefix(address: str, folder: Path) -> Path:
-    """Downloads the files of splits directly below a prefix. It only needs the right to read objects, not to list them.
+    """Downloads the split files directly below a prefix. It needs permission to read objects, not to list them.
 
     Raises:
-        Failure: there are none, or the storage cannot be used.
+        Failure: the prefix has no split files, or the storage cannot be used.
     """
     from components.shared.storage.s3_files import download_file
 

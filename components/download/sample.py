@@ -15,6 +15,6 @@ ATTRIBUTION = "Sample text made by Wiki-GPT's own generator; every name in it is
 
 
 def sample_corpus() -> dict[str, bytes]:
-    """The text of each split."""
+    """Returns the text of each split."""
     folder = files("components.download") / "sample_corpus"
     return {split: lzma.decompress((folder / f"{name}.xz").read_bytes()) for split, name in SPLIT_FILE.items()}

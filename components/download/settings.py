@@ -1,4 +1,4 @@
-"""Settings of the step that fetches the corpus and decides what the run does."""
+"""Settings of the download step."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _SCHEMES = ("https", "http", "s3", "hf")
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSettings:
-    """What to train on.
+    """The corpus, and whether the run trains in any case.
 
     Attributes:
         corpus: `wikitext-2-raw-v1`, `wikitext-2-v1` or `sample`; a local folder; an `https://` address of a zip or
             tar.gz archive; an `s3://` prefix; a data set on the Hub as `hf://owner/name[@revision]`.
-        name: of a user's own text; its models are called `wikigpt-<name>`. The default is the last part of its
+        name: the name of a user's own text; its models are called `wikigpt-<name>`. The default is the last part of its
             address, followed by a digest if models of another text have that name.
-        sha256: of an archive (64 hex digits); a pinned archive is downloaded once and then reused.
-        text_column: of Parquet and JSON Lines files and of data sets on the Hub, the column that holds the text.
-        force: train even if a version, a model or a checkpoint exists.
-        fall_back_to_sample: train on `sample` if the Hub cannot be reached.
+        sha256: the digest of an archive (64 hex digits); a pinned archive is downloaded once and then reused.
+        text_column: the column with the text in Parquet and JSON Lines files and in data sets on the Hub.
+        force: whether the run trains even if a version, a model or a checkpoint exists.
+        fall_back_to_sample: whether the run trains on `sample` if the Hub cannot be reached.
     """
 
     corpus: str = "wikitext-2-raw-v1"

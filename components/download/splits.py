@@ -1,4 +1,4 @@
-"""Three split files of a folder, found by name."""
+"""Finds the three split files of a folder by name."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ _WANTED = "wiki.{train,valid,test}.tokens, wiki.{train,valid,test}.raw or {train
 
 
 def find_splits(folder: Path, address: str) -> dict[str, Path]:
-    """The files of the three splits: with WikiText's names, or `train`, `validation` and `test` with one of the
-    endings `.txt`, `.parquet` and `.jsonl`.
+    """Finds the files of the three splits.
+
+    They have WikiText's names, or are called `train`, `validation` and `test` with one of the endings `.txt`,
+    `.parquet` and `.jsonl`.
 
     Raises:
-        Failure: the folder does not exist, holds no split, lacks one, or holds two complete corpora.
+        Failure: the folder does not exist, contains no split, lacks a split, or contains two complete corpora.
     """
     if not folder.is_dir():
         what = "The corpus is a file where a folder was expected" if folder.exists() else "There is no such folder"

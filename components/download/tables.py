@@ -1,4 +1,4 @@
-"""Text in a column of a table: Parquet and JSON Lines files, and data sets of the Hugging Face Hub."""
+"""Reads text from a column of Parquet files, JSON Lines files and data sets of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ TABLE_FILE = [{split: f"{split}{ending}" for split in SPLITS} for ending in _FOR
 
 
 def text_files(files: dict[str, Path], column: str, where: str) -> dict[str, Path]:
-    """The files as text: the rows of Parquet and JSON Lines files are written to text files beside them.
+    """Writes the rows of Parquet and JSON Lines files to text files in the same folder. Text files stay as they are.
 
     Args:
-        files: a file for each split, all of one format.
-        column: of the tables, which holds the text.
+        files: the file of each split, all in one format.
+        column: the name of the column with the text.
         where: the address of the corpus, for messages.
 
     Raises:
-        Failure: a file is damaged, or the column is missing or holds something else than text.
+        Failure: a file is damaged, or the column is missing or contains other values than text.
     """
     [suffix] = {path.suffix for path in files.values()}
     if suffix not in _FORMATS:
         return files
     folder = files[SPLITS[0]].parent
-    # One by one: `datasets` would convert the later splits to the types of the first.
+    # The splits are loaded one by one, because `datasets` would convert the later ones to the types of the first.
     tables = {
         split: _load(folder, where, _FORMATS[suffix], data_files=str(path), split="train")
         for split, path in files.items()
@@ -39,17 +39,17 @@ def text_files(files: dict[str, Path], column: str, where: str) -> dict[str, Pat
 
 
 def data_set_files(snapshot: Path, column: str, folder: Path, where: str) -> dict[str, Path]:
-    """The splits of a downloaded data set as text files.
+    """Writes the splits of a downloaded data set to text files.
 
     Args:
         snapshot: the folder of the data set, as on the Hub.
-        column: which holds the text.
-        folder: where the files are written.
+        column: the name of the column with the text.
+        folder: the output folder.
         where: the address of the data set, for messages.
 
     Raises:
-        Failure: the data set cannot be read or lacks a split, or the column is missing or holds something else than
-            text.
+        Failure: the data set cannot be read or lacks a split, or the column is missing or contains other
+            values than text.
     """
     return write_rows(_load(folder, where, str(snapshot)), column, folder, where)
 
@@ -92,7 +92,7 @@ def _lines(rows: Iterable[Any], split: str, column: str, where: str) -> Iterable
 
 
 def _load(folder: Path, where: str, path: str, **options: Any) -> Any:
-    """A table, or all by split, by `datasets`, with its cache below a temporary folder."""
+    """Loads a table, or all tables by split, with `datasets`, whose cache is in a temporary folder."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tenacity.wait import wait_base
 
 ATTEMPTS = 5
-# Seconds to connect, and between two pieces of an answer.
-_PATIENCE = (5.0, 30.0)
+# The seconds to connect, and between two parts of an answer.
+_TIMEOUT = (5.0, 30.0)
 _CHUNK = 1 << 18
 _PROGRESS_EVERY = 1 << 20
 _log = logging.getLogger(__name__)
@@ -51,12 +51,12 @@ def download(address: str, target: Path, *, wait: wait_base | None = None) -> No
     """Streams an address to a file, with progress events.
 
     An interrupted download is resumed if the server supports ranges. A busy server, a timeout and an interrupted
-    connection are retried, in all five attempts.
+    connection are retried, up to five attempts in total.
 
     Args:
         address: `https://…`.
         target: the file; it is written as the bytes arrive, so it must be in a temporary folder.
-        wait: between attempts; by default random, below half a second at first and eight at last.
+        wait: the wait between attempts; by default random, below half a second at first and eight seconds at last.
 
     Raises:
         Failure: the server refuses, cannot be reached, or closes the connection each time; the disk is full.
@@ -84,7 +84,7 @@ def _stream(address: str, partial: _Partial) -> None:
     import requests
     from urllib3.exceptions import ProtocolError
 
-    with requests.get(address, headers=partial.headers(), stream=True, timeout=_PATIENCE) as answer:
+    with requests.get(address, headers=partial.headers(), stream=True, timeout=_TIMEOUT) as answer:
         answer.raise_for_status()
         resumed = answer.status_code == 206
         partial.etag = answer.headers.get("ETag", "")
@@ -102,7 +102,7 @@ def _stream(address: str, partial: _Partial) -> None:
 
 
 def _pieces(answer: Response) -> Iterator[bytes]:
-    """The body as the server sends it.
+    """Yields the body as the server sends it.
 
     A content encoding that was not requested is not decoded: a few bytes could decode to more than the disk holds,
     and a truncated body could not be resumed at a position of the decoded bytes.

@@ -1,4 +1,4 @@
-"""What a perplexity is held against: unigram models of the train split, and published results."""
+"""The baselines that a perplexity is compared with: unigram models of the train split, and published results."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class PublishedResult:
     """A published result on the test split of WikiText-2.
 
     Attributes:
-        name: of the model.
+        name: the name of the model.
         value: its perplexity.
-        protocol: of ours that gives a number to set beside it.
-        measure: which of our numbers that is.
-        corpus: of ours on which it was measured.
-        note: what sets it apart.
-        source: where it was published.
+        protocol: the protocol whose result can be compared with this value.
+        measure: the measure of that protocol that can be compared with it.
+        corpus: the corpus on which it was measured.
+        note: differences in training that a reader must know.
+        source: the publication.
     """
 
     name: str
@@ -56,11 +56,11 @@ REFERENCES = (
 
 @dataclass(frozen=True)
 class Unigram:
-    """Word frequencies of a text with add-one smoothing: all words never seen share one type.
+    """A unigram model of words with add-one smoothing, in which all unseen words share one type.
 
     Attributes:
-        counts: of each word; the end of a line counts as a word.
-        total: of all counts.
+        counts: the count of each word; the end of a line counts as a word.
+        total: the sum of all counts.
     """
 
     counts: Counter[str]
@@ -72,7 +72,7 @@ class Unigram:
         return cls(counts, counts.total())
 
     def perplexity(self, text: str) -> float:
-        """Perplexity a word, the ends of lines among them."""
+        """Returns the perplexity per word; the end of a line counts as a word."""
         words, smoothed = _words(text), math.log(self.total + len(self.counts) + 1)
         nll = math.fsum(count * (smoothed - math.log(self.counts[word] + 1)) for word, count in words.items())
         return math.exp(nll / words.total()) if words else math.nan
@@ -80,10 +80,10 @@ class Unigram:
 
 @dataclass(frozen=True)
 class ByteUnigram:
-    """Frequencies of bytes with add-one smoothing, for a text whose words mean nothing.
+    """A unigram model of bytes with add-one smoothing, for a text that is not divided into words.
 
     Attributes:
-        counts: int64 [256].
+        counts: the count of each byte, int64 [256].
     """
 
     counts: np.ndarray
@@ -93,14 +93,14 @@ class ByteUnigram:
         return cls(_bytes(text))
 
     def bits_per_byte(self, text: str) -> float:
-        """Bits that a byte of a text takes on average."""
+        """Returns the average number of bits per byte of a text."""
         seen = _bytes(text)
         bits = np.log2(self.counts.sum() + 256) - np.log2(self.counts + 1)
         return float((seen * bits).sum() / seen.sum()) if seen.sum() else math.nan
 
 
 def baselines(train: str, validation: str, test: str) -> dict[str, Any]:
-    """The word perplexities of a unigram, as protocol `wikitext-word` counts words, and the bits of one of bytes."""
+    """Computes the perplexities of the word unigram, with the words of `wikitext-word`, and the byte unigram."""
     unigram, of_bytes = Unigram.of(train), ByteUnigram.of(train)
     return {
         "unigram": {

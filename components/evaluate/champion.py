@@ -1,6 +1,6 @@
-"""The champion's scores on our validation text: those that were published, or else new ones from its model.
+"""Finds the champion's scores on the validation text: stored scores if there are any, else new scores of its model.
 
-Scores and model are those of the weights that the champion's version names, wherever they are found.
+Scores and model are looked up by the weights digest of the champion's version.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Champion:
 
     Attributes:
         version: its number.
-        weights_digest: of its weights, "" where the version does not say.
-        evaluation: what an evaluation.json holds, with validation at least; None where it cannot be had.
-        origin: where the scores come from, or why there are none; a phrase.
-        tags: of the version.
+        weights_digest: the digest of its weights; "" if the version does not have that tag.
+        evaluation: the content of an evaluation.json, with at least the validation split; None if it is not available.
+        origin: a phrase that says where the scores come from, or why there are none.
+        tags: the tags of the version.
     """
 
     version: str
@@ -48,13 +48,14 @@ class Champion:
 
 
 def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Champion | None:
-    """The champion of a registered model, or None where there is none.
+    """Returns the champion of a registered model, or None if there is none.
 
     Args:
-        step: what the step was handed.
-        model_name: of the registered model.
-        key: of this evaluation, see `evaluation_key`.
-        measure: scores the validation text with the model in a folder, given the metadata of its manifest.
+        step: the context of the step.
+        model_name: the name of the registered model.
+        key: the key of this evaluation, see `evaluation_key`.
+        measure: a function that scores the validation text with the model in a folder, given the metadata of its
+            manifest.
     """
     client = step.tracking.client
     with translate_mlflow_errors(client):
@@ -67,7 +68,7 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
 
 
 def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[str, Any] | None:
-    """The evaluation of some weights as the store holds it, or None; its verdict may be about an earlier champion."""
+    """Returns the stored evaluation of these weights, or None. Its verdict may refer to an earlier champion."""
     manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
     if manifest is None or manifest.metadata.get("weights_digest") != weights_digest:
         return None

@@ -20,9 +20,9 @@ def evaluate(
         pipeline_run: the id of the pipeline run.
         corpus: the corpus.
         model: the trained model.
-        evaluation: every number by protocol, split and article, JSON.
+        evaluation: all scores by protocol, split and article, JSON.
         metrics: the headline numbers.
-        report: the same as one HTML page.
+        report: the HTML report.
 
     Returns:
         `promote`, `keep`, `incomparable` or `invalid`.

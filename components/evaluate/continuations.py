@@ -14,10 +14,10 @@ from components.evaluate.texts import scored_units
 from components.shared.text.articles import split_lines
 from components.shared.text.units import Unit
 
-# What lengths are counted in: words, or characters where blanks do not part words.
+# The units in which lengths are counted: words, or characters in a text without spaces between words.
 _PARTS: dict[Unit, re.Pattern[str]] = {"word": re.compile(r"\S+"), "byte": re.compile(r"\S")}
-# Tokens allowed for each: byte-level vocabularies of 4,000 and more need 1.5 for a word; a character has four bytes at
-# most.
+# The token budget per unit: byte-level vocabularies of 4,000 entries and more need about 1.5 tokens per word, and a
+# character has at most four bytes.
 _TOKENS: dict[Unit, int] = {"word": 2, "byte": 4}
 
 
@@ -44,10 +44,10 @@ class Continuation:
 def choose_prompts(
     text: str, count: int, prompt_words: int, continuation_words: int, unit: Unit = "word"
 ) -> list[Prompt]:
-    """The first long enough paragraph of each article, from articles spread evenly over the split.
+    """Chooses the first long enough paragraph of articles that are spread evenly over the split.
 
-    Words, not tokens, set the lengths, so that models with other tokenizers continue the same prompts; of a text whose
-    words mean nothing, characters do.
+    Lengths are counted in words, not tokens, so that models with other tokenizers continue the same prompts. They are
+    counted in characters if the text has no spaces between words.
     """
     found = []
     for piece in scored_units(text):
@@ -94,10 +94,10 @@ def continue_prompts(
 
 
 def generation_metrics(continuations: Sequence[Continuation], unit: Unit = "word") -> dict[str, Any]:
-    """BLEU by sacrebleu with its signature, and the diversity of the text, with the same numbers of the reference text.
+    """Computes BLEU with sacrebleu, and the diversity of the continuations and of the reference text.
 
-    `distinct_n` is the share of different n-grams among all of them (Li et al. 2016); `repetition` is the mean
-    share of four-grams of a continuation that occur earlier in it.
+    `distinct_n` is the number of distinct n-grams divided by the number of all n-grams (Li et al. 2016);
+    `repetition` is the mean share of the four-grams of a continuation that occur earlier in it.
     """
     from sacrebleu.metrics import BLEU
 
@@ -115,7 +115,7 @@ def generation_metrics(continuations: Sequence[Continuation], unit: Unit = "word
 
 
 def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
-    """distinct_1, distinct_2 and repetition of some texts."""
+    """Computes distinct_1, distinct_2 and repetition of some texts."""
     words = [_PARTS[unit].findall(text) for text in texts]
     return {
         "distinct_1": _distinct(part for each in words for part in each),
@@ -125,7 +125,7 @@ def variety(texts: Sequence[str], unit: Unit = "word") -> dict[str, float]:
 
 
 def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[str, str]]:
-    """The first few, as plain values; `continuation` is the sampled one."""
+    """Returns the first continuations as dictionaries; `continuation` is the sampled one."""
     names = {
         "title": "title",
         "prompt": "prompt",
@@ -137,7 +137,7 @@ def samples_of(continuations: Sequence[Continuation], count: int) -> list[dict[s
 
 
 def first_words(text: str, count: int, unit: Unit = "word") -> str:
-    """The text up to and with its `count`-th word, white space as it is."""
+    """Returns the text up to and including its `count`-th word, with its original white space."""
     words = list(_PARTS[unit].finditer(text))
     return text if len(words) <= count else text[: words[count - 1].end()]
 

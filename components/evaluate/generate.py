@@ -1,4 +1,4 @@
-"""Text from a model: a plain decoding loop, batched, that never leaves the model's context."""
+"""Generates text with a batched decoding loop that never exceeds the model's context."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def generate(
     Args:
         model: a causal language model of transformers.
         tokenizer: its fast tokenizer.
-        prompt: what to continue; nothing starts a new text. If it is too long, its end counts.
-        max_new_tokens: at most so many, and never more than the context holds; the end-of-text token ends it earlier.
-        temperature: 0 takes the likeliest token each time.
-        top_k: likeliest tokens to draw from; None: all.
-        seed: of the draw.
-        context: tokens that prompt and continuation may take; None: what the model's config allows.
-        use_cache: keep keys and values between tokens; the text is the same without, only slower.
+        prompt: the text to continue; an empty prompt starts a new text. Only the end of a too long prompt is used.
+        max_new_tokens: the maximum number of new tokens, which the context also limits. Generation ends earlier at the
+            end-of-text token.
+        temperature: the sampling temperature; 0 chooses the most probable token each time.
+        top_k: the number of most probable tokens that are sampled from; None samples from all tokens.
+        seed: the seed of the sampling.
+        context: the maximum number of tokens of prompt and continuation; None uses the limit of the model's config.
+        use_cache: whether keys and values are kept between tokens. The text is the same without the cache.
 
     Returns:
         The continuation, without the prompt.
@@ -59,15 +60,15 @@ def continue_batch(
     context: int | None = None,
     use_cache: bool = True,
 ) -> list[list[int]]:
-    """Continues several prompts at once, shorter ones padded on the left.
+    """Continues several prompts at once. Shorter prompts are padded on the left.
 
     Args:
-        prompts: token ids, at least one each.
-        choose: takes logits (prompts x vocabulary) to the next token of each prompt.
-        context: tokens that prompt and continuation may take; None: what the model's config allows.
+        prompts: the token ids of each prompt, at least one per prompt.
+        choose: a function from logits (prompts x vocabulary) to the next token of each prompt.
+        context: the maximum number of tokens of prompt and continuation; None uses the limit of the model's config.
 
     Returns:
-        The new tokens of each prompt, up to and without the end-of-text token.
+        The new tokens of each prompt, without the end-of-text token.
     """
     import torch
 
@@ -76,7 +77,7 @@ def continue_batch(
     kept = [list(prompt)[-(context - new_tokens) :] for prompt in prompts]
     end, longest = tokenizer.eos_token_id, max(map(len, kept))
     ids = torch.tensor([[end] * (longest - len(prompt)) + prompt for prompt in kept], device=model.device)
-    # The mask comes from the lengths: a prompt may hold the very token that it is padded with.
+    # The mask comes from the lengths because a prompt may contain the padding token.
     mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in kept], device=model.device)
     past, ended = None, torch.zeros(len(kept), dtype=torch.bool)
     with torch.inference_mode():
@@ -92,7 +93,7 @@ def continue_batch(
                 logits_to_keep=1,
             )
             past = output.past_key_values if use_cache else None
-            # The output layer may be padded beyond the vocabulary; nothing decodes those.
+            # The output layer may be padded beyond the vocabulary, and those ids cannot be decoded.
             chosen = choose(output.logits[:, -1, : len(tokenizer)].float().cpu())
             ended |= chosen == end
             ids = torch.cat([ids, chosen[:, None].to(ids.device)], dim=1)
@@ -103,12 +104,12 @@ def continue_batch(
 
 
 def greedy(logits: torch.Tensor) -> torch.Tensor:
-    """The likeliest token of each row."""
+    """Chooses the most probable token of each row."""
     return logits.argmax(dim=-1)
 
 
 def sampling(*, temperature: float, top_k: int | None, seed: int) -> Choice:
-    """Draws from the `top_k` likeliest tokens, on the CPU, so that a seed gives one text on every device."""
+    """Samples from the `top_k` most probable tokens, on the CPU, so that a seed gives the same text on every device."""
     import torch
 
     random = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Every number that belongs to a model alone: perplexities by protocol and split, BLEU, samples."""
+"""Computes the scores of one model: perplexities by protocol and split, BLEU, and samples."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Progress = Callable[[str, str, int, int], None]
 
 @dataclass(frozen=True)
 class ModelScores:
-    """What a model scores.
+    """The scores of a model.
 
     Attributes:
-        protocols: by name and split.
-        tokenizer_digest: of the model's tokenizer.
-        bleu: see `generation_metrics`; empty where it was left out.
-        samples: see `samples_of`.
+        protocols: the score by protocol and split.
+        tokenizer_digest: the digest of the model's tokenizer.
+        bleu: the result of `generation_metrics`; empty if it was not computed.
+        samples: the result of `samples_of`.
     """
 
     protocols: dict[str, dict[str, Score]]
@@ -44,9 +44,10 @@ def perplexities(
 
     Args:
         loaded: the model.
-        texts: by the name of the split.
-        protocols: by which to score.
-        progress: is called with protocol, split, the number of scored tokens and of all tokens.
+        texts: the text of each split.
+        protocols: the names of the protocols.
+        progress: a function that is called with the protocol, the split, the number of scored tokens and the number
+            of all tokens.
     """
     return {
         protocol: {
@@ -67,18 +68,18 @@ def perplexities(
 def score_model(
     loaded: LoadedModel, texts: Mapping[str, str], settings: EvaluateSettings, progress: Progress
 ) -> ModelScores:
-    """All scores of one model.
+    """Computes all scores of one model.
 
     Args:
         loaded: the model.
-        texts: `validation` and `test`.
-        settings: of the step.
+        texts: the texts of `validation` and `test`.
+        settings: the settings of the step.
         progress: see `perplexities`.
     """
     protocols = dict.fromkeys((PROTOCOL, *settings.protocols))
     scores = perplexities(loaded, texts, protocols, progress)
     finite = all(math.isfinite(score.nll) for splits in scores.values() for score in splits.values())
-    count = max(settings.bleu_prompts, settings.samples) if finite else 0  # nothing can be drawn from NaN
+    count = max(settings.bleu_prompts, settings.samples) if finite else 0  # NaN logits cannot be sampled from
     unit = scores[PROTOCOL]["test"].unit
     prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words, unit)
     made = continue_prompts(
@@ -101,13 +102,13 @@ def score_model(
 
 
 def evaluation_key(settings: EvaluateSettings, dataset_digest: str) -> str:
-    """The reuse key of an evaluation of some weights: what decides its numbers beside those weights.
+    """Returns the reuse key of an evaluation: it covers everything except the weights that affects the scores.
 
-    Scores in bfloat16 of a GPU have another key than those of a CPU.
+    Scores in bfloat16 on a GPU and scores on a CPU have different keys.
 
     Args:
-        settings: of the step.
-        dataset_digest: of the corpus whose text is scored.
+        settings: the settings of the step.
+        dataset_digest: the digest of the corpus whose text is scored.
     """
     device, dtype = numerics_of(settings)
     chosen = asdict(settings) | {"device": device, "dtype": dtype}

@@ -1,4 +1,4 @@
-"""The trained model as the evaluation uses it: loaded from its folder, on a device, with threads pinned."""
+"""Loads the trained model for the evaluation, on a device and with a fixed number of threads."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class LoadedModel:
     """A model with its tokenizer.
 
     Attributes:
-        scorer: the model in the way that it is scored.
+        scorer: the model together with its scoring parameters.
         tokenizer: a fast tokenizer of transformers.
-        trained_bos: the token that separated texts in training, None if none did.
-        tokenizer_digest: of the tokenizer, from the model's manifest.
+        trained_bos: the token that separated texts in training; None if there was no such token.
+        tokenizer_digest: the digest of the tokenizer, from the model's manifest.
     """
 
     scorer: Scorer
@@ -41,7 +41,7 @@ class LoadedModel:
 
 
 def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSettings) -> LoadedModel:
-    """Loads a Hugging Face folder that training left.
+    """Loads the Hugging Face folder of a trained model.
 
     Raises:
         Failure: the tokenizer is missing, a GPU is required and absent, or the window exceeds the context.
@@ -58,7 +58,7 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
         keep_freed_memory()
     if not (folder / "tokenizer.json").is_file():
         raise Failure(
-            "The model has no tokenizer.json beside it",
+            "The folder of the model has no tokenizer.json",
             where=str(folder),
             remedy="train again; the training step saves both together",
         )
@@ -74,7 +74,7 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
         model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
     window = _window(settings, context_of(model), trained_reach(model, metadata))
-    # Each worker holds a batch in memory; more workers than cores would not be faster.
+    # Each worker keeps a batch in memory, and more workers than cores would not be faster.
     workers = min(threads, cores_granted()) if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
     plain_head = not prefixed and has_linear_lm_head(model)
@@ -83,9 +83,9 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
 
 
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
-    """Device and dtype on this machine, nothing of it `auto`.
+    """Resolves the device and the dtype of the settings on this machine.
 
-    On a CPU `auto` is float32 whatever the CPU supports, so that scores remain comparable with earlier ones.
+    On a CPU `auto` is always float32, so that scores remain comparable with earlier ones.
 
     Raises:
         Failure: the settings require a GPU and torch finds none.
@@ -97,7 +97,7 @@ def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
 
 
 def trained_reach(model: Any, metadata: dict[str, Any]) -> int:
-    """The context that the model was trained with, in tokens.
+    """Returns the length of the context that the model was trained with, in tokens.
 
     A model trained from scratch has not seen positions beyond its training sequences, whatever its config allows.
     """

@@ -1,4 +1,4 @@
-"""Perplexity of a split by a protocol, from one float64 sum of negative log-likelihood."""
+"""Computes the perplexity of a split by a protocol from one float64 sum of negative log-likelihood."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from components.shared.text.units import Unit, exp_mean
 
 @dataclass(frozen=True)
 class ArticleScore:
-    """What one article, or another piece of the text, contributes.
+    """The score of one article, or of another piece of the text.
 
     Attributes:
-        title: see `Piece`.
-        nll: nats over its tokens.
-        words: by the protocol.
-        tokens: that were scored.
-        bytes: of the original text.
+        title: the title of the piece, see `Piece`.
+        nll: the negative log-likelihood of its tokens, in nats.
+        words: the number of words, as the protocol counts them.
+        tokens: the number of scored tokens.
+        bytes: the number of bytes of the original text.
     """
 
     title: str
@@ -36,21 +36,21 @@ class ArticleScore:
 
 @dataclass(frozen=True)
 class Score:
-    """A split by a protocol.
+    """The score of a split by a protocol.
 
     Attributes:
-        nll: nats over all scored tokens.
-        tokens: of the text.
-        scored_tokens: tokens that the sum is over: all, or less the few that have no context.
-        words: None where the protocol counts none.
-        bytes: of the original text.
+        nll: the negative log-likelihood of all scored tokens, in nats.
+        tokens: the number of tokens of the text.
+        scored_tokens: the number of tokens in the sum; tokens without context are not scored.
+        words: the number of words; None if the protocol does not count words.
+        bytes: the number of bytes of the original text.
         token_perplexity: exp(nll / scored tokens); comparable for the same tokenizer only.
-        word_perplexity: exp(nll / words); None where words mean nothing, see `unit`.
+        word_perplexity: exp(nll / words); None for a text without spaces between words, see `unit`.
         bits_per_byte: nll / (ln 2 * bytes).
-        text_sha256: of the split as released.
-        bos: id of the unscored token before each sequence, or None.
-        unit: what the gate compares by, words or bytes.
-        cut: how `articles` were made.
+        text_sha256: the SHA-256 of the split as released.
+        bos: the id of the unscored token before each sequence, or None.
+        unit: the unit of the gate's comparison, word or byte.
+        cut: the kind of pieces in `articles`.
     """
 
     nll: float
@@ -83,14 +83,14 @@ def score_text(
     trained_bos: int | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Score:
-    """Scores a split, every token of it once.
+    """Scores each token of a split once.
 
     Args:
         text: the split as released.
         protocol: a name among `PROTOCOLS`.
         scorer: the model.
         tokenizer: the fast tokenizer of transformers that it was trained with.
-        trained_bos: the token that separated texts in the model's training, None if there was none.
+        trained_bos: the token that separated texts in training; None if there was no such token.
         progress: see `Scorer.score`.
     """
     plan = PROTOCOLS[protocol](text)
@@ -134,7 +134,7 @@ def _bos(plan: ProtocolText, tokenizer: Any, trained_bos: int | None) -> int | N
 
 
 def _encode_all(tokenizer: Any, plan: ProtocolText) -> tuple[list[np.ndarray], list[int]]:
-    """The tokens of each document, and how many of all of them belong to each piece."""
+    """Returns the tokens of each document, and the number of tokens of each piece."""
     if not plan.blocks:
         ids = [_encode(tokenizer, document.parts) for document in plan.documents]
         return ids, [len(part) for part in ids]
@@ -150,7 +150,7 @@ def _encode(tokenizer: Any, parts: Sequence[str]) -> np.ndarray:
 
 
 def _encode_with_starts(tokenizer: Any, parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """The same tokens, each with the character of the text at which it begins."""
+    """Returns the same tokens, each with the offset of its first character in the text."""
     encoded = tokenizer.backend_tokenizer.encode_batch(list(parts), add_special_tokens=False)
     before = np.cumsum([0, *map(len, parts)])
     ids = np.array([token for part in encoded for token in part.ids], dtype=np.int64)

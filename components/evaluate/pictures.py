@@ -1,4 +1,4 @@
-"""The pictures of the report."""
+"""The figures of the evaluation report."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class ComparedModel:
     """A model in the comparison chart.
 
     Attributes:
-        name: of the model.
-        value: its measure.
-        kind: decides how it is drawn.
+        name: the name of the model.
+        value: its word perplexity or bits per byte.
+        kind: the kind of model, which decides how it is drawn.
     """
 
     name: str
@@ -46,9 +46,9 @@ class ComparedModel:
 
 
 def comparison_chart(models: Sequence[ComparedModel], unit: Unit) -> Html:
-    """Word perplexities, or bits per byte, one below the other; the lowest is at the bottom.
+    """Draws word perplexities, or bits per byte, one below the other, with the lowest at the bottom.
 
-    Perplexities are on a logarithmic axis, as bits are logarithms already.
+    Only perplexities need a logarithmic axis, because bits are logarithms already.
     """
     colours = {"this": SERIES[0], "champion": SERIES[1], "baseline": MUTED, "published": MUTED}
     ordered = sorted(models, key=lambda model: model.value)
@@ -73,10 +73,10 @@ def comparison_chart(models: Sequence[ComparedModel], unit: Unit) -> Html:
 
 
 def training_curves(history: Sequence[Row], candidates: int | None = None) -> Html | None:
-    """Loss of training and of validation by step, and validation perplexity; None without a history.
+    """Draws training loss, validation loss and validation perplexity by step; returns None without a history.
 
     Args:
-        history: rows of the model's history.jsonl.
+        history: the rows of the model's history.jsonl.
         candidates: the number of sampled-softmax candidates per step; None if the loss is over the whole vocabulary.
     """
     losses = [(row["step"], row["loss"]) for row in history if _finite(row.get("loss"))]
@@ -109,7 +109,7 @@ def training_curves(history: Sequence[Row], candidates: int | None = None) -> Ht
 
 
 def by_article(articles: Sequence[Row], unit: Unit) -> Html:
-    """The measure of each article, sorted, the easiest and hardest named."""
+    """Draws the measure of each article in sorted order, and names the easiest and hardest articles."""
     scored = sorted(articles, key=lambda article: article_measure(article, unit))
     values = [article_measure(article, unit) for article in scored]
     with plots("", height=3.4) as [axes]:
@@ -129,7 +129,7 @@ def by_article(articles: Sequence[Row], unit: Unit) -> Html:
 
 
 def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -> Html:
-    """The difference of each validation article, sorted, with the interval of the mean."""
+    """Draws the sorted differences of the validation articles, with the confidence interval of the mean."""
     pairs, size = zip(ours, theirs, strict=True), f"{verdict['unit']}s"
     gains = sorted((our["nll"] - their["nll"]) / our[size] for our, their in pairs if our[size])
     low, high = verdict["interval"]
@@ -142,14 +142,14 @@ def against_champion(ours: Sequence[Row], theirs: Sequence[Row], verdict: Row) -
         axes.set_ylabel(f"nats per {verdict['unit']}")
     better = sum(gain < 0 for gain in gains)
     caption = (
-        f"Article by article on validation: below zero it is better than the champion ({better} of {len(gains)})."
-        " The band is the interval of the mean difference that the gate decides by."
+        "Article by article on validation: below zero this model is better than the champion"
+        f" ({better} of {len(gains)}). The band is the confidence interval of the mean difference, which the gate uses."
     )
     return figure(axes, caption, alt=f"Mean difference {verdict['difference']:+.4f}, from {low:+.4f} to {high:+.4f}")
 
 
 def article_measure(article: Row, unit: Unit) -> float:
-    """Word perplexity or bits per byte of one article."""
+    """Computes the word perplexity or the bits per byte of one article."""
     if not article[f"{unit}s"]:
         return math.nan
     nats = article["nll"] / article[f"{unit}s"]
@@ -157,7 +157,7 @@ def article_measure(article: Row, unit: Unit) -> float:
 
 
 def _name(axes: Any, place: int, value: float, title: str, colour: str, at: tuple[float, float], align: str) -> None:
-    """Names a point by a text at a place of the axes (0 to 1), where the names of neighbours do not cover it."""
+    """Labels a point with a text at a given position of the axes (0 to 1), so that labels do not overlap."""
     short = title if len(title) <= _TITLE_LENGTH else title[: _TITLE_LENGTH - 1].rstrip() + "…"
     axes.scatter([place], [value], s=26, color=colour, zorder=4)
     axes.annotate(

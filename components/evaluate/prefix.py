@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 
 class Prefixed(nn.Module):
-    """A causal language model that is called like the plain one; the prefix takes part of the context.
+    """A causal language model with the interface of the plain one. The prefix occupies part of the context.
 
     Args:
         model: the pretrained model.
-        folder: of the adapter, as peft wrote it.
+        folder: the folder of the adapter, as peft saved it.
     """
 
     def __init__(self, model: Any, folder: Path):
@@ -43,7 +43,7 @@ class Prefixed(nn.Module):
         past_key_values: Any = None,
         **options: Any,
     ) -> Any:
-        """As the model's own; masks and positions are of the text alone."""
+        """Calls the model like its own `forward`. Masks and positions refer to the text without the prefix."""
         count = len(input_ids)
         past = past_key_values or self.adapted.get_prompt(batch_size=count)
         if attention_mask is None:

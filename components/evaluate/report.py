@@ -1,4 +1,4 @@
-"""The report of an evaluation: what a person wants to see before deciding about a model."""
+"""The HTML report of an evaluation."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def evaluation_page(
     model: Mapping[str, Any],
     history: Sequence[Mapping[str, Any]],
 ) -> str:
-    """The document, HTML.
+    """Returns the report as an HTML page.
 
     Args:
         evaluation: the content of evaluation.json.
-        corpus, model: facts of their manifests.
-        history: rows of the model's history.jsonl.
+        corpus, model: the metadata of their manifests.
+        history: the rows of the model's history.jsonl.
     """
     verdict = evaluation["verdict"]
     test = evaluation["protocols"][PROTOCOL]["test"]
@@ -117,7 +117,7 @@ def _comparison(evaluation: Mapping[str, Any], corpus: Mapping[str, Any], *, sou
 
 
 def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[tuple[Kind, list[Any]]]:
-    """This model, the champion, the unigram, and results published on the same text; each with its kind."""
+    """Yields this model, the champion, the unigram and the results published on the same text, each with its kind."""
     test, baselines = evaluation["protocols"][PROTOCOL]["test"], evaluation["baselines"]
     of_words = test["unit"] == "word"
     name = "word_perplexity" if of_words else "bits_per_byte"
@@ -128,10 +128,13 @@ def _rows(evaluation: Mapping[str, Any], corpus: Mapping[str, Any]) -> Iterator[
             [f"champion, version {champion['version']}", champion[f"test_{name}"], champion["origin"], "MLflow"],
         )
     if of_words:
-        note = f"word frequencies of train, add one, {baselines['unigram']['types']:,} words"
+        note = f"unigram of the train split, add-one smoothing, {baselines['unigram']['types']:,} words"
         yield "baseline", ["unigram", baselines["unigram"]["test"], note, "this run"]
     else:
-        yield "baseline", ["unigram", baselines["byte_unigram"]["test"], "frequencies of bytes in train", "this run"]
+        yield (
+            "baseline",
+            ["unigram", baselines["byte_unigram"]["test"], "byte frequencies of the train split", "this run"],
+        )
     for each in REFERENCES:
         if each.protocol == PROTOCOL and corpus["name"].startswith("wikitext-2"):
             same = "" if each.corpus == corpus["name"] else f"; on {each.corpus}, so not the same text"
@@ -190,10 +193,12 @@ def _method(evaluation: Mapping[str, Any]) -> Html:
     text = (
         "Each number comes from one sum of negative log-likelihood in float64, to which each token contributes once."
         " Word perplexity is exp(nats / words) and can be compared between models with different tokenizers; token"
-        " perplexity is exp(nats / tokens) and cannot. Of a text without blanks, whose words are lines, bits per byte"
-        " are compared in its place."
+        " perplexity is exp(nats / tokens) and cannot. For a text without spaces between words, bits per byte are"
+        " compared instead."
     )
-    return section("How it was measured", prose(text), table(["", *(name for name, _ in scored)], rows, "All of it"))
+    return section(
+        "How it was measured", prose(text), table(["", *(name for name, _ in scored)], rows, "All measurements")
+    )
 
 
 def _value(value: Any) -> Any:

@@ -29,30 +29,30 @@ from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gat
 
 
 @dataclass(frozen=True)
-class Evaluated:
-    """The outputs of the step beside its folder.
+class EvaluateOutput:
+    """The outputs of the step besides its folder.
 
     Attributes:
         recommendation: `promote`, `keep`, `incomparable` or `invalid`.
-        metrics: the headline numbers, by flat names.
+        metrics: the headline numbers by name.
     """
 
     recommendation: str
     metrics: dict[str, float]
 
     def write_metrics(self, path: Path) -> None:
-        """Writes the file of KFP's artifact, which is uploaded beside the numbers that go into ML Metadata."""
+        """Writes the file of the KFP artifact, which is uploaded in addition to the metrics in ML Metadata."""
         write_atomically(path, json.dumps(self.metrics, indent=1))
 
 
-def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> Evaluated:
-    """Scores the model, or takes the scores of its weights from the store, and compares them with the champion's.
+def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> EvaluateOutput:
+    """Scores the model, or reuses stored scores of its weights, and compares them with the champion's scores.
 
     Args:
-        step: what every step is handed.
-        corpus_dir, model_dir: folders of the steps before.
-        evaluation_dir: is written: `evaluation.json` and `evaluation.html`.
-        report_path: is written: the report again.
+        step: the context of the step.
+        corpus_dir, model_dir: the folders of the earlier steps.
+        evaluation_dir: the output folder, for `evaluation.json` and `evaluation.html`.
+        report_path: the output file for a copy of the report.
 
     Raises:
         Failure: a folder is damaged, or the model cannot be scored with these settings.
@@ -90,7 +90,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     step.tracking.metrics(metrics)
     step.tracking.artifact(evaluation_dir / "evaluation.html", "reports")
     step.findings.update(report=step.tracking.address("reports/evaluation.html"))
-    return Evaluated(verdict.word, metrics)
+    return EvaluateOutput(verdict.word, metrics)
 
 
 def _evaluate(
@@ -119,7 +119,7 @@ def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion 
 
 
 def _described(champion: Champion | None) -> dict[str, Any] | None:
-    """The champion as evaluation.json keeps it: with the scores on validation that it was compared by."""
+    """Returns the champion's entry in evaluation.json, with the validation scores that were compared."""
     if champion is None:
         return None
     known = champion.evaluation or {}
@@ -139,7 +139,7 @@ def _described(champion: Champion | None) -> dict[str, Any] | None:
 
 
 def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
-    """The finite numbers for MLflow and the pipeline's metrics; another protocol than the first carries its name."""
+    """Returns the finite metrics for MLflow and KFP. Only the names of the headline protocol have no suffix."""
     metrics: dict[str, Any] = {}
     for protocol, splits in evaluation["protocols"].items():
         suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"

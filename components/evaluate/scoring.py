@@ -1,4 +1,4 @@
-"""The one evaluator: negative log-likelihood of every token, batched over windows."""
+"""Computes the negative log-likelihood of every token, in batches of windows. All protocols use this code."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ from components.shared.model.head import head_in_float32
 if TYPE_CHECKING:
     import torch
 
-# Rows of logits computed at once on a CPU: so many stay in its cache, which is faster than all of a batch.
+# The rows of logits that are computed at once. On a CPU this many stay in its cache.
 _CPU_ROWS = 128
 _GPU_ROWS = 8192
-
-
-# Windows with the sequence that each lies in, and its index.
+# Each window with its sequence and the index of that sequence.
 Batch = list[tuple[np.ndarray, int, Window]]
 
 
 @dataclass(frozen=True)
 class SequenceScore:
-    """A sequence of tokens.
+    """The scores of a sequence of tokens.
 
     Attributes:
-        nll: nats of each token, float64, 0 where it was not scored; NaN is what a broken model gave.
-        scored: which tokens were, bool.
+        nll: the negative log-likelihood of each token in nats, float64; 0 for tokens that were not scored, and NaN if
+            the model computed NaN.
+        scored: whether each token was scored, bool.
     """
 
     nll: np.ndarray
@@ -41,18 +40,18 @@ class SequenceScore:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model with the way it is run.
+    """A model with its scoring parameters.
 
     Attributes:
         model: a causal language model of transformers, in evaluation mode, on its device.
-        window: tokens that it reads at once.
-        stride: tokens by which the window moves.
+        window: the number of tokens that it reads at once.
+        stride: the number of tokens by which the window moves.
         dtype: `float32`, or `bfloat16` for autocast; output layer and likelihood are always in float32.
-        batch_tokens: tokens computed at once.
-        workers: batches computed side by side, each by one thread of a CPU: for small models faster than giving all
-            threads to one batch, and the numbers do not depend on it. 1 leaves torch's own threads as they are.
-        plain_head: whether logits are the output layer of the last hidden state and nothing else, see
-            `components.shared.model.head`; then they are computed in parts, and only where a token is scored.
+        batch_tokens: the number of tokens that are computed at once.
+        workers: the number of batches that are computed in parallel on a CPU, each by one thread. For small models this
+            is faster than all threads on one batch. The scores do not depend on it; 1 uses torch's own threads.
+        plain_head: whether the logits are only the output layer applied to the last hidden state, see
+            `components.shared.model.head`. If so, they are computed in parts, and only for tokens that are scored.
     """
 
     model: Any
@@ -70,15 +69,15 @@ class Scorer:
         rolling: bool = True,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> list[SequenceScore]:
-        """Negative log-likelihood of each token of each sequence, in nats.
+        """Computes the negative log-likelihood of each token of each sequence, in nats.
 
         Args:
-            sequences: token ids; a token that is read but not scored (a BOS) comes first.
-            rolling: let neighbouring windows share a token, so that each of them gives its first target a context,
-                and let the last reach back as far as it can: the windows of lm-evaluation-harness. Without it they
-                are those of the Hugging Face documentation, which lose their first token where the stride is a whole
-                window.
-            progress: is called with the number of scored tokens and of all tokens after each batch.
+            sequences: the token ids of each sequence, of which the first (a BOS) is read and not scored.
+            rolling: whether to use the windows of lm-evaluation-harness: neighbouring windows share a token, so that
+                the first target of each window has a context, and the last window reaches back as far as possible.
+                Otherwise the windows are those of the Hugging Face documentation, whose first token is not scored if
+                the stride is a whole window.
+            progress: a function that is called after each batch with the number of scored tokens and of all tokens.
 
         Returns:
             The scores of each sequence; its first token is never scored.
@@ -123,7 +122,7 @@ class Scorer:
         import torch
 
         longest = max(window.end - window.begin for *_, window in batch)
-        # Padding is on the right, where a causal model cannot see it from any token that is scored.
+        # Padding is on the right, where a causal model does not attend to it from any scored token.
         padded = np.zeros((len(batch), longest), dtype=np.int64)
         scored = np.zeros((len(batch), longest - 1), dtype=bool)
         for row, (sequence, _, window) in enumerate(batch):
@@ -158,23 +157,24 @@ class Scorer:
 
 
 def context_of(model: Any) -> int:
-    """Tokens that a model can read at once, by its config.
+    """Returns the context length of a model from its config, in tokens.
 
     Raises:
-        Failure: the config does not say.
+        Failure: the config has no context length.
     """
     for name in ("max_position_embeddings", "n_positions"):
         if value := getattr(model.config, name, None):
             return int(value)
     raise Failure(
-        "The config of the model does not say how long its context is",
+        "The config of the model has no context length",
         where="config.json of the model",
         remedy="set max_position_embeddings there, or evaluate.window",
     )
 
 
 def _batches(jobs: list[tuple[int, Window]], batch_tokens: int) -> Iterator[list[tuple[int, Window]]]:
-    """Windows of like length together, longest first, so that little is padded and memory runs out at once or never."""
+    """Batches windows of similar length, which need little padding. The longest come first, so that a lack of memory
+    shows at once."""
     ordered = sorted(jobs, key=lambda job: job[1].begin - job[1].end)
     start = 0
     while start < len(ordered):

@@ -1,4 +1,4 @@
-"""Settings of the step that scores the model and recommends."""
+"""Settings of the evaluate step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PROMPTS = Range(0, 1_000_000)
 _WORDS = Range(1, 1_000_000)
 Protocol = Literal["wikitext-word", "hf-doc", "lm-eval"]
 
-# They decide what is done with the scores and do not change them, so the evaluation's key does not contain them.
+# These settings apply to finished scores and do not change them, so they are not part of the evaluation's key.
 GATE_FIELDS = tuple(field.name for field in fields(Rule) if field.name != "seed")
 
 
@@ -21,29 +21,31 @@ class EvaluateSettings:
     """How a model is scored and when it replaces the champion.
 
     Attributes:
-        protocols: how perplexity is measured, see docs/evaluation.md; the gate needs `wikitext-word`, which is always
+        protocols: the protocols of perplexity, see docs/evaluation.md; the gate needs `wikitext-word`, which is always
             measured.
-        window: tokens that the model reads at once; None: as many as it was trained on.
-        stride: tokens by which the window moves; None: a whole window, the cheapest. Half a window gives each token
-            more context, a lower perplexity, and costs twice the time.
-        bos: whether an unscored end-of-text token precedes the text; `auto`: if the model was trained on texts that
-            it separates.
-        device: where to compute; `auto` takes a GPU if there is one.
-        dtype: `auto` is bfloat16 autocast on a GPU that has units for it, and float32 on others and on a CPU.
-        threads: of the CPU; None: the cores that the process was granted.
-        batch_tokens: tokens computed at once; None: 2,048 on a CPU, whose cache they fit, 65,536 on a GPU.
-        bleu_prompts: articles of the test split that the model continues; 0 leaves BLEU out.
-        prompt_words: words of a prompt, or characters of a text without blanks.
-        continuation_words: words of a continuation.
-        samples: continuations shown in the report and kept.
-        temperature: of the samples that are drawn rather than greedy.
-        top_k: most likely tokens among which a sample is drawn.
-        seed: of samples and of the gate's resampling.
-        margin: nats per word by which a challenger must be better than the champion; 0.005 is 0.5 % of perplexity. Of
-            a text without blanks it is a fifth of that per byte.
-        confidence: of the gate's interval.
-        resamples: of the gate's bootstrap.
-        policy: `auto` lets the gate name the champion, `manual` only ever a challenger, `never` leaves aliases alone.
+        window: the number of tokens that the model reads at once; None uses the context that it was trained with.
+        stride: the number of tokens by which the window moves; None moves it by a whole window, which is the fastest.
+            Half a window gives each token more context, so that perplexity is lower, and takes twice the time.
+        bos: whether an unscored end-of-text token precedes the text; `auto` adds it if the model was trained with one.
+        device: the device of the computation; `auto` uses a GPU if there is one.
+        dtype: the precision; `auto` is bfloat16 autocast on a GPU that supports it, and float32 on other GPUs and on a
+            CPU.
+        threads: the number of CPU threads; None uses the cores that the process may use.
+        batch_tokens: the number of tokens that are computed at once; None uses 2,048 on a CPU, whose cache they fit,
+            and 65,536 on a GPU.
+        bleu_prompts: the number of articles of the test split that the model continues; 0 skips BLEU.
+        prompt_words: the number of words of a prompt, or of characters for a text without spaces between words.
+        continuation_words: the number of words, or characters, of a continuation.
+        samples: the number of sampled continuations in the report.
+        temperature: the temperature of the sampled continuations.
+        top_k: the number of most probable tokens that are sampled from.
+        seed: the seed of the sampling and of the gate's bootstrap.
+        margin: nats per word by which a challenger must be better than the champion; 0.005 is 0.5 % of perplexity. For
+            a text without spaces between words, the margin per byte is a fifth of it.
+        confidence: the confidence level of the gate's interval.
+        resamples: the number of resamples of the gate's bootstrap.
+        policy: `auto` lets the gate move the alias champion, `manual` lets it set only challenger, and `never` leaves
+            aliases unchanged.
     """
 
     protocols: tuple[Protocol, ...] = ("wikitext-word",)
@@ -72,5 +74,5 @@ class EvaluateSettings:
             raise ValueError(f"protocols must name each protocol once, got {', '.join(self.protocols)}")
         if self.window is not None and self.stride is not None and self.stride > self.window:
             raise ValueError(
-                f"stride must not exceed the window ({self.window}), or tokens go unscored, got {self.stride}"
+                f"stride must not exceed the window ({self.window}), or tokens are not scored, got {self.stride}"
             )

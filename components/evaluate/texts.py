@@ -1,4 +1,4 @@
-"""Protocols of perplexity: which strings of a split are scored, in which context, and what the sum is divided by."""
+"""Protocols of perplexity: the strings of a split that are scored, their context, and the divisor of the sum."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from components.shared.text.units import Unit, unit_of
 
 Cut = Literal["articles", "lines", "blocks", "documents", "whole"]
 
-# With fewer articles than this a bootstrap over them says little, so a text is cut into pieces instead.
+# A bootstrap over fewer articles is unreliable, so a text with fewer articles is cut into pieces instead.
 _FEW_ARTICLES = 10
 _PIECES = 40
-_LARGEST_SHARE = 0.25  # of a text in one piece of whole lines; with more, the interval is that of one piece
+# If one piece of whole lines is a larger share of the text, that piece decides the interval.
+_LARGEST_SHARE = 0.25
 _SMALLEST_BLOCK = 20  # characters
 _BLANK = re.compile(r"\s")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What is reported, and paired in the gate.
+    """The unit of the report by article, and of the paired comparison in the gate.
 
     Attributes:
-        title: of the article, or what it spans.
-        words: by the protocol's way to count.
-        bytes: of the original text.
+        title: the title of the article, or the range of lines or characters.
+        words: the number of words, as the protocol counts them.
+        bytes: the number of bytes of the original text.
     """
 
     title: str
@@ -38,10 +39,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Document(Piece):
-    """A piece that is encoded by itself.
+    """A piece that is encoded separately.
 
     Attributes:
-        parts: the strings that are encoded, each by itself.
+        parts: the strings of the piece, each of which is encoded separately.
     """
 
     parts: tuple[str, ...]
@@ -49,10 +50,10 @@ class Document(Piece):
 
 @dataclass(frozen=True)
 class Block(Piece):
-    """A piece that may begin and end within a line, which is encoded as a whole.
+    """A piece that may begin and end within a line, although each line is encoded as a whole.
 
     Attributes:
-        start: where it begins, in characters of the text; a token belongs to the block in which it begins.
+        start: the offset of its first character in the text; a token belongs to the block in which it begins.
     """
 
     start: int
@@ -63,15 +64,15 @@ class ProtocolText:
     """A split as a protocol reads it.
 
     Attributes:
-        documents: in order.
-        joined: whether they form one sequence of tokens, so that context reaches across them.
+        documents: the documents in the order of the text.
+        joined: whether the documents form one sequence of tokens, so that context reaches across them.
         bos: whether an end-of-text token precedes each sequence; `trained`: if the model was trained with it.
-        rolling: see `Scorer.score`.
-        bytes: of the text that bits per byte refer to.
-        words: that word perplexity refers to; None if the protocol does not count words.
-        strides: whether the settings' stride applies; the harness has only whole windows.
-        cut: how the pieces were made.
-        blocks: the pieces, where they are blocks of the only document.
+        rolling: whether windows share a token, see `Scorer.score`.
+        bytes: the number of bytes by which bits per byte are divided.
+        words: the number of words by which word perplexity is divided; None if the protocol does not count words.
+        strides: whether the stride of the settings applies; the harness has only whole windows.
+        cut: the kind of the pieces.
+        blocks: the pieces, if they are blocks of the only document.
     """
 
     documents: tuple[Document, ...]
@@ -90,14 +91,14 @@ class ProtocolText:
 
     @property
     def unit(self) -> Unit:
-        """What the measures refer to."""
+        """The unit of the measures."""
         return unit_of(self.words or 0, self.bytes)
 
 
 def wikitext_word(text: str) -> ProtocolText:
-    """The text as released, one sequence, divided by words and one eos a line, as the AWD-LSTM family does.
+    """Scores the released text as one sequence, per word and one eos per line, like the AWD-LSTM family.
 
-    Lines are encoded one by one, which is how the model was trained to read them.
+    Lines are encoded separately, as in training.
     """
     cut, units = cut_text(text)
     documents = tuple(_document(unit.title, unit.text) for unit in units)
@@ -115,9 +116,9 @@ def wikitext_word(text: str) -> ProtocolText:
 
 
 def hf_doc(text: str) -> ProtocolText:
-    """Rows of the Hub's dataset joined by two newlines, one string, as the Hugging Face documentation scores GPT-2.
+    """Scores the rows of the Hub's dataset, joined by two newlines, as the Hugging Face documentation scores GPT-2.
 
-    Source: https://huggingface.co/docs/transformers/perplexity. On the Hub a blank line is an empty row.
+    Source: https://huggingface.co/docs/transformers/perplexity. On the Hub an empty line is an empty row.
     """
     rows = [line if line.strip() else "" for line in split_lines(text)]
     size = len(text.encode())
@@ -126,7 +127,7 @@ def hf_doc(text: str) -> ProtocolText:
 
 
 def lm_eval(text: str) -> ProtocolText:
-    """Each document by itself, detokenised, divided by words of the original, as task `wikitext` of lm-eval does.
+    """Scores each detokenised document separately, per word of the original, like the task `wikitext` of lm-eval.
 
     Source: EleutherAI/lm-evaluation-harness, lm_eval/tasks/wikitext, and the dataset that it reads.
     """
@@ -154,15 +155,15 @@ PROTOCOLS: dict[str, Callable[[str], ProtocolText]] = {
 
 
 def scored_units(text: str) -> list[Article]:
-    """Articles; of a text with few or none, pieces of about equal length in their place."""
+    """Returns the articles, or pieces of about equal length for a text with few articles."""
     return cut_text(text)[1]
 
 
 def cut_text(text: str) -> tuple[Cut, list[Article]]:
-    """The pieces of a text that are paired in the gate, and how it was cut; the text alone decides.
+    """Cuts a text into the pieces that the gate compares, and names their kind. The result depends only on the text.
 
-    Articles, where there are enough; else pieces of whole lines; where lines are few, or one of them is most of the
-    text, blocks that end within lines.
+    The pieces are articles if there are enough, else groups of whole lines. If there are few lines, or one line is
+    most of the text, they are blocks that end within lines.
     """
     articles = split_articles(text)
     if len(articles) >= _FEW_ARTICLES:
@@ -185,7 +186,7 @@ def _of_lines(text: str) -> list[Article]:
 
 
 def _of_blocks(text: str) -> list[Article]:
-    """Blocks of about equal length, cut before a blank where there is one near, else between two characters."""
+    """Cuts blocks of about equal length, before white space if it is near, else between two characters."""
     count = min(_PIECES, len(text) // _SMALLEST_BLOCK)
     length = len(text) / max(count, 1)
     bounds = [0]
@@ -199,7 +200,7 @@ def _of_blocks(text: str) -> list[Article]:
 
 
 def _blocks(units: list[Article]) -> Iterator[Block]:
-    """A word that is cut counts where it begins, so that the words of all blocks are those of the text."""
+    """A word counts in the block in which it begins, so that the words of all blocks add up to those of the text."""
     start, inside = 0, False
     for index, unit in enumerate(units):
         last = index + 1 == len(units)
@@ -214,9 +215,9 @@ def _document(title: str, text: str) -> Document:
 
 
 def harness_documents(text: str) -> Iterator[str]:
-    """Documents by the rule of the harness's dataset: every line that looks like `= title =` begins one.
+    """Splits a text by the rule of the harness's dataset: every line like `= title =` begins a document.
 
-    Two lines of data in WikiText-2's test split look like that, hence 62 documents where it has 60 articles.
+    Two data lines in the test split of WikiText-2 look like that, so its 60 articles become 62 documents.
     """
     page: list[str] = []
     for line in text.split("\n"):
@@ -229,7 +230,7 @@ def harness_documents(text: str) -> Iterator[str]:
     yield "\n".join(page)
 
 
-# The harness's own order and patterns, oddities included: the second never matches, and the quotes pair greedily.
+# The order and the patterns are those of the harness. Its second pattern never matches, and its quotes pair greedily.
 _DETOKENISER: tuple[tuple[str, str, bool], ...] = (
     ("s '", "s'", False),
     (r"/' [0-9]/", r"/'[0-9]/", True),
@@ -259,7 +260,7 @@ _DETOKENISER: tuple[tuple[str, str, bool], ...] = (
 
 
 def detokenise(page: str) -> str:
-    """The text as it was before WikiText's tokenizer, as near as the harness gets."""
+    """Approximates the text before WikiText's tokenization with the rules of the harness."""
     for pattern, replacement, is_regex in _DETOKENISER:
         page = re.sub(pattern, replacement, page) if is_regex else page.replace(pattern, replacement)
     return page

@@ -1,4 +1,4 @@
-"""Where windows over a sequence of tokens begin and end, so that each token is scored once at most."""
+"""Computes windows over a sequence of tokens, so that each token is scored at most once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens `begin` to `end` of a sequence, of which those from `scored` on are scored, given all before them."""
+    """Tokens `begin` to `end` of a sequence. The tokens from `scored` on are scored, given the earlier ones."""
 
     begin: int
     end: int
@@ -16,17 +16,17 @@ class Window:
 
 
 def sliding_windows(length: int, span: int, stride: int, *, fill_last: bool = False) -> Iterator[Window]:
-    """Windows of at most `span` tokens that begin `stride` tokens apart and end with the sequence.
+    """Yields windows of at most `span` tokens that begin `stride` tokens apart and end with the sequence.
 
-    A token is scored in the first window that holds it, unless it is the first of that window, where it has no
-    context. With `stride` below `span` only the first token of the sequence goes unscored; with `stride` equal to
-    `span` the first of each window does.
+    A token is scored in the first window that contains it, unless it is the first token of that window and has no
+    context. If `stride` is below `span`, only the first token of the sequence is not scored; if they are equal, the
+    first token of each window is not scored.
 
     Args:
-        length: tokens of the sequence.
-        span: tokens of a window, context and targets together, at least 2.
-        stride: between the beginnings of windows, at most `span`.
-        fill_last: let the last window begin earlier, so that it is as long as the others.
+        length: the number of tokens of the sequence.
+        span: the number of tokens of a window, context and targets together, at least 2.
+        stride: the distance between the beginnings of windows, at most `span`.
+        fill_last: whether the last window begins earlier, so that it is as long as the others.
     """
     if not 1 <= stride <= span or span < 2:
         raise ValueError(f"stride must be from 1 to the span of the window ({span}), got {stride}")

@@ -5,12 +5,12 @@ from components import BASE_IMAGE
 
 @dsl.component(base_image=BASE_IMAGE, install_kfp_package=False)
 def notify(settings: str, pipeline_run: str, status: dsl.PipelineTaskFinalStatus):
-    """Reports how the run ended, in the log, in MLflow and to a webhook if there is one; it runs whatever happened.
+    """Reports the outcome of every run in the log, in MLflow and to a webhook if there is one.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the id of the pipeline run.
-        status: how the rest of the pipeline ended, from KFP.
+        status: the final status of the other tasks, from KFP.
     """
     from components.notify.run import run
     from components.shared.runtime.step import step

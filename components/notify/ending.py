@@ -1,4 +1,4 @@
-"""The outcome of a run, and the sentence that describes it."""
+"""Determines the outcome of a run, and describes it in a sentence."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ Hint = Literal["succeeded", "failed", "canceled", "none"]
 _MLFLOW = {"succeeded": "FINISHED", "skipped": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LAST_STEP = "register"
 
-# Every state that Kubeflow Pipelines can hand to an exit handler. Kubeflow Pipelines 2.17 hands over the state of the
-# DAG in ML Metadata, which stays RUNNING where no launcher lived to report an end: after a skip too. Its API and
-# kfp.local have words of their own.
+# All states that an exit handler can get. Kubeflow Pipelines 2.17 passes the state of the DAG in ML Metadata, which
+# stays RUNNING if no launcher reported an end, for example after a skip. Its API and kfp.local use other names.
 HINTS: dict[str, Hint] = {
     # ML Metadata, Execution.State
     "UNKNOWN": "none",
@@ -27,7 +26,7 @@ HINTS: dict[str, Hint] = {
     "FAILED": "failed",
     "CACHED": "succeeded",
     "CANCELED": "canceled",
-    # the API, v2beta1RuntimeState, and kfp.local: those that are not above
+    # the other states of the API, v2beta1RuntimeState, and of kfp.local
     "RUNTIME_STATE_UNSPECIFIED": "none",
     "PENDING": "none",
     "SUCCEEDED": "succeeded",
@@ -43,8 +42,8 @@ class Ending:
 
     Attributes:
         outcome: succeeded, skipped (there was nothing to train), failed, or interrupted (canceled, killed, evicted).
-        step: that failed or was interrupted, where it is known.
-        failure: the reason, where it is known.
+        step: the step that failed or was interrupted, if it is known.
+        failure: the reason, if it is known.
     """
 
     outcome: Outcome
@@ -53,7 +52,7 @@ class Ending:
 
     @property
     def mlflow_status(self) -> str:
-        """The status that the MLflow run is given."""
+        """The final status of the MLflow run."""
         return _MLFLOW[self.outcome]
 
 
@@ -62,12 +61,12 @@ class RunResult:
     """The result of a run, as recorded by its steps and its MLflow run.
 
     Attributes:
-        decision, reason: of the first step.
-        model, version: of the registry; also where the run found them made already.
-        aliases: of the version.
-        word_perplexity: on the test split; None where words mean nothing.
-        verdict: of the gate.
-        bits_per_byte: on the test split.
+        decision, reason: the decision of the download step and its reason.
+        model, version: the registered model and version, which may already have existed before the run.
+        aliases: the aliases of the version.
+        word_perplexity: the word perplexity on the test split; None for a text without spaces between words.
+        verdict: the verdict of the gate.
+        bits_per_byte: the bits per byte on the test split.
     """
 
     decision: str = ""
@@ -81,18 +80,19 @@ class RunResult:
 
 
 def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str = "", version: str = "") -> Ending:
-    """How a run ended, by its own record first and the orchestrator's word second.
+    """Determines how a run ended. Its own record has precedence over the state from the orchestrator.
 
     Args:
-        state: what the orchestrator says, see `HINTS`; a word that is not there says nothing.
-        record: of the steps, see `components.shared.runtime.run_record`; None where the store is away.
-        decision, version: what the MLflow run knows, for a record that is missing.
+        state: the state from the orchestrator, see `HINTS`; an unknown state is ignored.
+        record: the record of the steps, see `components.shared.runtime.run_record`; None if the store cannot be
+            reached.
+        decision, version: the values from the MLflow run, which are used if there is no record.
     """
     hint, record = HINTS.get(state, "none"), record or {}
     started = record.get("download")
     decision = started.findings.get("decision", decision) if started else decision
     last = record.get(LAST_STEP)
-    # What a retry repaired is overwritten, so a step that is not finished is where the run ended.
+    # A successful retry overwrites its record, so the run ended in a step that is not finished.
     name, unfinished = max(
         ((name, step) for name, step in record.items() if step.state != "finished"),
         key=lambda item: item[1].began,
@@ -111,7 +111,7 @@ def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str 
 
 
 def _killed(hint: Hint, step: str | None) -> Ending:
-    """A step began and its end was not recorded; a launcher that reports a failure saw its process die."""
+    """A step began and its end was not recorded. If the launcher reports a failure, it saw the process end."""
     if hint == "failed":
         what = "The process of the step was killed before it could record why, most often because memory ran out"
         remedy = "see `wikigpt status RUN` and `wikigpt logs RUN`, which ask Kubernetes for the reason"
@@ -121,7 +121,7 @@ def _killed(hint: Hint, step: str | None) -> Ending:
 
 
 def _ended_between_steps(hint: Hint, record: Mapping[str, StepRecord]) -> Ending:
-    """No step of the record is unfinished; or there is no record, where the store is away."""
+    """No step of the record is unfinished, or there is no record because the store cannot be reached."""
     if hint != "failed":
         return Ending("interrupted")
     if not record:
@@ -132,7 +132,7 @@ def _ended_between_steps(hint: Hint, record: Mapping[str, StepRecord]) -> Ending
 
 
 def sentence(run: str, ending: Ending, result: RunResult) -> str:
-    """What a person reads, one or two sentences."""
+    """Describes the outcome in one or two sentences."""
     where = f" in {ending.step}" if ending.step else ""
     if ending.outcome == "failed":
         return f"Run {run} failed{where}: {ending.failure or 'no step recorded a failure; see the log of the run.'}"

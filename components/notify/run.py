@@ -1,4 +1,4 @@
-"""The exit handler: reports how the run ended in the log, in MLflow and to a webhook, whatever happened."""
+"""The exit handler: reports the outcome of every run in the log, in MLflow and to a webhook."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Record = Mapping[str, StepRecord]
 
 
 def run(step: Step, status: Mapping[str, Any]) -> None:
-    """Announces the end of a run and closes what the run holds open: its MLflow run and its heartbeat.
+    """Reports the end of a run, and closes its MLflow run and its heartbeat.
 
-    Every error is only a warning, because a notice must not fail a run. What the run holds open is closed before the
-    webhook is called, which may be slow.
+    Every error is only a warning, because a notice must not fail a run. The MLflow run and the heartbeat are closed
+    before the call of the webhook, which may be slow.
 
     Args:
-        step: what every step is handed.
-        status: `state`, `error_code` and `error_message`, as KFP's PipelineTaskFinalStatus has them; a command that
-            ended a run says CANCELED.
+        step: the context of the step.
+        status: `state`, `error_code` and `error_message` of KFP's PipelineTaskFinalStatus; a command that cancels a
+            run passes the state CANCELED.
     """
     record, tracking = _record(step), _tracking(step)
     result = _result(record or {}, tracking)
@@ -53,7 +53,7 @@ def run(step: Step, status: Mapping[str, Any]) -> None:
 
 @contextmanager
 def _warned(consequence: str) -> Iterator[None]:
-    """Turns whatever is raised inside the block into a warning."""
+    """Turns every exception inside the block into a warning."""
     try:
         yield
     except Exception as error:
@@ -62,21 +62,21 @@ def _warned(consequence: str) -> Iterator[None]:
 
 
 def _tracking(step: Step) -> Tracking | None:
-    """The MLflow run, or None if MLflow cannot be reached: the rest of the notice does not depend on it."""
+    """Returns the MLflow run, or None if MLflow cannot be reached: the rest of the notice does not need it."""
     with _warned("The end of the run is not recorded in MLflow"):
         return step.tracking
     return None
 
 
 def _record(step: Step) -> Record | None:
-    """What the steps recorded, or None if the store cannot be reached."""
+    """Returns the record of the steps, or None if the store cannot be reached."""
     with _warned("The record of the steps cannot be read"):
         return read_record(step.store, step.run)
     return None
 
 
 def _result(record: Record, tracking: Tracking | None) -> RunResult:
-    """The result of the run: from the record of its steps, else from the tags of its MLflow run."""
+    """Returns the result of the run from the record of its steps, else from the tags of its MLflow run."""
     findings: dict[str, Any] = {}
     for step in record.values():
         findings |= step.findings
@@ -96,7 +96,7 @@ def _result(record: Record, tracking: Tracking | None) -> RunResult:
 
 
 def _in_mlflow(tracking: Tracking | None, findings: dict[str, Any]) -> tuple[dict[str, str], Any]:
-    """The tags of the MLflow run, and the version that the run registered or found; empty where MLflow is away."""
+    """Returns the tags of the MLflow run and the version of the run, or nothing if MLflow cannot be reached."""
     tags: dict[str, str] = {}
     if tracking is None:
         return tags, None
@@ -111,7 +111,7 @@ def _in_mlflow(tracking: Tracking | None, findings: dict[str, Any]) -> tuple[dic
 def _document(
     run: str, ending: Ending, result: RunResult, text: str, record: Record, tracking: Tracking | None
 ) -> dict[str, Any]:
-    """What the event and the webhook carry; `text` is what chat services show."""
+    """Returns the document for the event and the webhook. Chat services show its `text`."""
     return {
         "text": text,
         "run": run,
@@ -132,7 +132,7 @@ def _document(
 
 
 def _close(step: Step, record: Record, tracking: Tracking | None, ending: Ending, text: str) -> None:
-    """Ends the MLflow run, with the logs of its steps as artifacts: they outlive the pods there."""
+    """Ends the MLflow run, with the logs of its steps as artifacts, which are kept longer than the pods."""
     if tracking is None:
         return
     with _warned("The MLflow run stays open"), translate_mlflow_errors(tracking.client):

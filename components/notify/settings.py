@@ -1,4 +1,4 @@
-"""Settings of the step that reports how a run ended."""
+"""Settings of the notify step."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class NotifySettings:
     """Where the end of a run is reported, besides the log and MLflow.
 
     Attributes:
-        webhook: an address that takes a JSON document by POST; it is visible to everybody who can read the settings.
+        webhook: an address that accepts a JSON document by POST; it is visible to everybody who can read the settings.
         webhook_variable: the environment variable that holds the address instead, if it is a secret.
-        timeout: seconds that one delivery may take.
+        timeout: the seconds for connecting and for each read of one attempt.
     """
 
     webhook: str | None = None

@@ -14,12 +14,13 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
     """Posts a document. Every error is only a warning, because a notice must not fail a run.
 
     Args:
-        address: of the webhook, which may be none; only its host is ever shown, since the rest may be a secret.
+        address: the address of the webhook, which may be invalid. Messages show only its host, since the rest may be a
+            secret.
         document: JSON values.
-        timeout: seconds for connecting and for each read of one of three attempts.
+        timeout: the seconds for connecting and for each read of one of three attempts.
 
     Returns:
-        Whether the other side took it.
+        Whether the server accepted the document.
     """
     from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -31,7 +32,7 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
     )
     try:
         attempts(_post, address, document, timeout)
-    except Exception as error:  # of an address that is none, requests lets through what its own libraries raise
+    except Exception as error:  # for an invalid address, requests also raises exceptions of its dependencies
         _log.warning("The webhook at %s %s: the notice was not delivered", _host(address), _reason(error))
         return False
     return True
@@ -40,7 +41,7 @@ def deliver(address: str, document: dict[str, Any], *, timeout: float) -> bool:
 def _host(address: str) -> str:
     try:
         host = urlsplit(address).hostname or "no host"
-        return host.encode("utf-8", "backslashreplace").decode()  # a log is UTF-8, an argument need not be
+        return host.encode("utf-8", "backslashreplace").decode()  # a log must be UTF-8, unlike an argument
     except ValueError:
         return "no host"
 
@@ -50,8 +51,8 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"answered {error.response.status_code}"
-    away = isinstance(error, requests.ConnectionError | requests.Timeout)
-    return f"cannot be {'reached' if away else 'used'} ({type(error).__name__})"
+    unreachable = isinstance(error, requests.ConnectionError | requests.Timeout)
+    return f"cannot be {'reached' if unreachable else 'used'} ({type(error).__name__})"
 
 
 def _post(address: str, document: dict[str, Any], timeout: float) -> None:

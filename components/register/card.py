@@ -1,4 +1,4 @@
-"""The card of a version: the markdown that MLflow shows on the page of the version."""
+"""Writes the card of a version: the markdown that MLflow shows on the page of the version."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def card(
     champion: Mapping[str, str] | None,
     tags: Mapping[str, str],
 ) -> str:
-    """The card of a version, markdown.
+    """Returns the card of a version as markdown.
 
     Args:
-        trained: the model and what is known of it.
-        version: its number.
-        decision: the verdict of the gate and the alias that followed.
+        trained: the trained model.
+        version: the number of the version.
+        decision: the verdict of the gate and the resulting alias.
         champion: the tags of the version that it was compared with, or None.
-        tags: of the version itself.
+        tags: the tags of the version.
     """
     parts = [
         f"# {trained.name} version {version}",
@@ -84,7 +84,7 @@ def _samples(samples: list[dict]) -> Iterable[str]:
 
 
 def _inert(text: str) -> str:
-    """Text of a corpus or a model as one line of markdown that is shown literally."""
+    """Escapes text of a corpus or a model, so that markdown shows it literally on one line."""
     escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<()#+-!|~" else mark for mark in text)
     return " ".join(escaped.split())
 
@@ -100,7 +100,7 @@ def _promotion(name: str, version: str) -> str:
     return (
         "## Promote and roll back\n\n"
         f"On this page: *Aliases*, add `{registry.CHAMPION}`, save. By command:"
-        f' `wikigpt promote {version} --model {name} --reason "…"`. Back to the champion before:'
+        f' `wikigpt promote {version} --model {name} --reason "…"`. To return to the previous champion:'
         f' `wikigpt rollback --model {name} --reason "…"`.'
     )
 

@@ -13,7 +13,7 @@ def register(
     evaluation: dsl.Input[dsl.Artifact],
     report: dsl.Input[dsl.HTML],
 ) -> str:
-    """Logs the model to MLflow, registers it once per digest of its weights and moves the alias that the gate decides.
+    """Logs the model to MLflow, registers it once per digest of its weights and moves the alias by the gate's verdict.
 
     Args:
         settings: the settings of the run, JSON.
@@ -21,7 +21,7 @@ def register(
         reuse_key: the model key.
         corpus: the corpus that it was trained on.
         model: the trained model.
-        evaluation: its numbers.
+        evaluation: its scores.
         report: the report of the evaluation.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The lineage and the scores of a version, as its tags."""
+"""The tags of a version that record its lineage and its scores."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model with everything that its version records.
+    """A trained model with all facts that its version records.
 
     Attributes:
-        name: of the registered model.
+        name: the name of the registered model.
         reuse_key: the model key.
         pipeline_run: the identity of the pipeline run.
         run_id: the MLflow run of that pipeline run.
-        corpus, model, evaluation: metadata of the folders of those steps.
-        weights_digest: of the model; the evaluation is of these weights.
+        corpus, model, evaluation: the metadata of the folders of those steps.
+        weights_digest: the digest of the weights of the model, which the evaluation has scored.
         scores: the content of evaluation.json.
     """
 
@@ -53,17 +53,17 @@ class TrainedModel:
         evaluation: Manifest,
         scores: dict[str, Any],
     ) -> TrainedModel:
-        """What the folders of the steps hold together.
+        """Combines the contents of the folders of the steps.
 
         Raises:
-            Failure: the evaluation is of other weights.
+            Failure: the evaluation has scored other weights.
         """
         digest, scored = weights_digest(model), evaluation.metadata["weights_digest"]
         if not digest == scored == scores.get("weights_digest"):
             raise Failure(
-                f"The evaluation is of weights {scored[:12]}…, the model has {digest[:12]}…",
+                f"The evaluation scored the weights {scored[:12]}…, but the model has {digest[:12]}…",
                 where=f"run {pipeline_run}",
-                remedy="run again; a version has the numbers of its own weights and no others",
+                remedy="run again, so that the version gets the scores of its own weights",
             )
         return cls(
             name=corpus.metadata["model_name"],
@@ -78,17 +78,17 @@ class TrainedModel:
         )
 
     def measure(self, split: str, name: str) -> float | None:
-        """One number of the headline protocol; None where the text has no such measure, or it is not finite."""
+        """Returns a measure of the headline protocol, or None if the text does not have it or it is not finite."""
         return finite(self.scores["protocols"][PROTOCOL][split][name])
 
     def measures(self) -> dict[tuple[str, str], float]:
-        """Those that there are, by split and name."""
+        """Returns the available measures by split and name."""
         names = ((split, name) for split in HELD_OUT for name in registry.MEASURES)
         return {each: value for each in names if (value := self.measure(*each)) is not None}
 
 
 def lineage_tags(trained: TrainedModel) -> dict[str, str]:
-    """What a version was made of. Commit and image come from the environment of the step."""
+    """Returns the tags for the origin of a version. Commit and image come from the environment of the step."""
     tags = {
         registry.SCHEMA: registry.SCHEMA_VERSION,
         registry.REUSE_KEY: trained.reuse_key,
@@ -110,7 +110,7 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
 
 
 def evaluation_tags(trained: TrainedModel) -> dict[str, str]:
-    """What a version scored, and by which evaluation."""
+    """Returns the tags for the scores of a version, and for the evaluation that measured them."""
     tags = {registry.score_tag(*each): f"{value:.8g}" for each, value in trained.measures().items()}
     return tags | {
         registry.EVALUATION_RUN: trained.run_id,

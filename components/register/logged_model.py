@@ -1,4 +1,4 @@
-"""The model as MLflow's transformers flavor logs it: safetensors, a signature with parameters, pinned requirements."""
+"""Logs the model with MLflow's transformers flavor: safetensors, a signature with parameters, pinned requirements."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 _REQUIREMENTS = ("mlflow", "torch", "transformers", "tokenizers", "safetensors")
 _PROMPT, _CONTINUED = ["The castle was built in"], ["The castle was built in 1212 by"]
-# The parameters that a caller may set, with their defaults: MLflow silently drops all others.
+# The parameters that a caller may set, with their defaults. MLflow silently drops all others.
 _PARAMETERS = {"max_new_tokens": 40, "do_sample": False, "temperature": 1.0, "top_k": 50, "top_p": 1.0}
-# Without a bound in the example generation runs past the context, and MLflow keeps a signature without parameters.
+# Without a limit in the example, generation exceeds the context, and MLflow saves a signature without parameters.
 _EXAMPLE = (_PROMPT, {"max_new_tokens": 8, "do_sample": False})
 
 
 def log_model(client: MlflowClient, trained: TrainedModel, folder: Path) -> str:
-    """Logs the model onto the run of the pipeline run, once, whatever is retried.
+    """Logs the model to the MLflow run of the pipeline run. A retry does not log it again.
 
     Args:
-        client: of the tracking server.
-        trained: the model and what is known of it.
+        client: a client of the tracking server.
+        trained: the trained model.
         folder: the Hugging Face folder.
 
     Returns:
-        The id of a logged model that is READY.
+        The id of a logged model with the status READY.
 
     Raises:
         Failure: the folder has no tokenizer, or MLflow did not finish the model.
@@ -58,7 +58,7 @@ def _log_new(client: MlflowClient, experiment: str, trained: TrainedModel, folde
     status = client.get_logged_model(model_id).status
     if str(status) != "READY":
         raise Failure(
-            f"MLflow keeps the model as {status}, so it is not registered",
+            f"The status of the model in MLflow is {status}, so it is not registered",
             where=f"{client.tracking_uri}, logged model {model_id}",
             remedy="run again; the model is in the store and is not trained again",
         )
@@ -66,7 +66,7 @@ def _log_new(client: MlflowClient, experiment: str, trained: TrainedModel, folde
 
 
 def _from_earlier_attempt(client: MlflowClient, experiment: str, trained: TrainedModel) -> str | None:
-    """The READY model of these weights that an attempt of this run left; what is not finished of others is removed."""
+    """Returns the READY model of these weights from an earlier attempt of this run, and deletes unfinished ones."""
     theirs = f"tags.`{registry.WEIGHTS_DIGEST}` = '{trained.weights_digest}'"
     filter_ = f"{theirs} and tags.`{PIPELINE_RUN_TAG}` = '{trained.pipeline_run}'"
     taken = None
@@ -95,31 +95,31 @@ def _upload(client: MlflowClient, trained: TrainedModel, folder: Path, model_id:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The model and the tokenizer of a Hugging Face folder, by the names of the flavor's components.
+    """Loads the model and the tokenizer of a Hugging Face folder, by the names of the flavor's components.
 
     Raises:
         Failure: the folder has no tokenizer.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    # transformers makes an empty tokenizer of a folder that has none.
+    # transformers creates an empty tokenizer if the folder has none.
     if not (folder / "tokenizer.json").is_file():
         raise Failure(
             "The model has no tokenizer: there is no tokenizer.json",
             where=str(folder),
-            remedy="run again; training saves the tokenizer beside the weights",
+            remedy="run again; training saves the tokenizer with the weights",
         )
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
     return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder, local_files_only=True)}
 
 
 def requirements() -> list[str]:
-    """What serving the model needs, pinned to what is installed; a local build such as +cpu is not on the index."""
+    """Returns the requirements for serving, pinned to the installed versions without local parts such as +cpu."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in _REQUIREMENTS]
 
 
 def _attach(client: MlflowClient, trained: TrainedModel, model_id: str) -> None:
-    """Makes the model an output of its run and gives it the numbers of its evaluation; repeating it changes nothing."""
+    """Makes the model an output of its run and logs its scores. Repeating it changes nothing."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     run = client.get_run(trained.run_id)
@@ -137,7 +137,7 @@ def _attach(client: MlflowClient, trained: TrainedModel, model_id: str) -> None:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """No look-up on the Hub: the flavor would ask it for a model card and a licence."""
+    """Prevents requests to the Hub: the flavor would ask it for a model card and a licence."""
     before = os.environ.get("HF_HUB_OFFLINE")
     os.environ["HF_HUB_OFFLINE"] = "1"
     try:

@@ -1,7 +1,7 @@
-"""The lock on one registered model: its versions are made and its aliases moved by one run or command at a time.
+"""The lock on one registered model: only one run or command at a time creates its versions and moves its aliases.
 
-MLflow neither refuses a second version of one model nor moves an alias on a condition. So a process that does either
-holds the lock, and checks before each write that it still holds it.
+MLflow does not refuse a second version of the same weights, and cannot move an alias on a condition. So a process that
+does either holds the lock, and checks before each write that it still holds it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _WRITES = ("copy_", "create_", "delete_", "log_", "rename_", "set_", "update_")
 
 
 def model_lock(store: Store, model: str) -> Lock:
-    """The lock on a registered model. It is held for seconds: whatever takes long is done before."""
+    """Returns the lock on a registered model. It is held for seconds only: everything slow is done before."""
     return Lock(
         store,
         f"registry/{model}",
@@ -35,30 +35,30 @@ def model_lock(store: Store, model: str) -> Lock:
 
 
 def owner_of_command(command: str, user: str) -> str:
-    """The name under which a person's command holds the lock; it has no heartbeat, so a killed one is waited for."""
+    """Returns the owner name of a command. It has no heartbeat, so others wait for the lock of a killed command."""
     return f"{_COMMAND}{command} ({user}, {secrets.token_hex(3)})"
 
 
 def fenced(client: MlflowClient, check: Callable[[], None]) -> MlflowClient:
-    """The same client, which calls `check` (or `renew`) of the lock that is held before everything that writes."""
+    """Returns the client wrapped so that it calls `check` before every write."""
     return cast("MlflowClient", _Fenced(client, check))
 
 
 def register_once(
     client: MlflowClient, check: Callable[[], None], model: str, weights_digest: str, make: Callable[[], str]
 ) -> str:
-    """The version that has these weights, or a new one.
+    """Returns the version that has these weights, or creates one.
 
-    A run that pauses while it creates a version, and is considered dead, leaves a second version of the same weights.
-    That version is ignored, since it is incomplete and its number is higher, and it is deleted here: by that run when
-    it continues, or by the next one.
+    A run that pauses while it creates a version may lose the lock, and then leaves a second version of the same
+    weights. That version is ignored, since it is incomplete and has a higher number. It is deleted here, by that run
+    when it continues or by the next run.
 
     Args:
-        client: of the registry, not fenced.
-        check: whether the lock on the model is held still.
+        client: a client of the registry, not fenced.
+        check: a function that raises a failure unless the lock on the model is still held.
         model: the name of the registered model.
-        weights_digest: of the version.
-        make: registers a new one and gives its number.
+        weights_digest: the digest of the weights.
+        make: a function that registers a new version and returns its number.
 
     Returns:
         The number of the version.
@@ -69,16 +69,16 @@ def register_once(
     found = registry.versions_of(client, model, weights_digest)
     if not found:
         check()
-        trained = make()
-        counts = registry.version_of(client, model, weights_digest)
-        if counts is None or str(counts.version) == trained:
-            return trained
-        client.delete_model_version(model, trained)
-        return str(counts.version)
-    for double in found[1:]:
-        if not registry.is_complete(double) and not client.get_model_version(model, double.version).aliases:
+        created = make()
+        existing = registry.version_of(client, model, weights_digest)
+        if existing is None or str(existing.version) == created:
+            return created
+        client.delete_model_version(model, created)
+        return str(existing.version)
+    for duplicate in found[1:]:
+        if not registry.is_complete(duplicate) and not client.get_model_version(model, duplicate.version).aliases:
             check()
-            client.delete_model_version(model, double.version)
+            client.delete_model_version(model, duplicate.version)
     return str(found[0].version)
 
 

@@ -1,9 +1,9 @@
-"""The alias of a new version: the verdict of the gate, and the aliases that follow from it.
+"""Moves the aliases of a registered model by the verdict of the gate.
 
-Everything here runs under the lock on the registered model, see `model_lock`, so that no other run or command is in
-between; a person's click in the MLflow UI may be. A move of the alias is announced before it is made, by a tag of the
-registered model. The next holder of the lock finishes a move whose process died, unless a person has moved the
-alias since.
+Everything here runs under the lock on the registered model, see `model_lock`, so that no other run or command
+interferes. A person in the MLflow UI may interfere. A tag of the registered model announces each move of the alias
+before the move. If a process was killed during a move, the next holder of the lock finishes it, unless a person has
+moved the alias since.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Of a version: it has had the alias, so the gate is not asked again.
+# A tag of versions that have had the alias champion, for which the gate is not evaluated again.
 APPROVAL, SETTLED = "wikigpt.approval", "settled"
-# Of a registered model: a move of the alias champion that was decided and may not be finished, as "<from>:<to>".
+# A tag of registered models: a decided move of the alias champion that may be unfinished, as "<from>:<to>".
 ANNOUNCED = "wikigpt.champion_move"
 _ROUNDS = 20
 
@@ -31,7 +31,7 @@ GateAgainst = Callable[["ModelVersion | None"], Verdict]
 
 @dataclass(frozen=True)
 class Move:
-    """A move of the alias champion, by numbers of versions; `before` is empty where there was no champion."""
+    """A move of the alias champion between two version numbers; `before` is empty if there was no champion."""
 
     before: str
     version: str
@@ -42,10 +42,10 @@ class AliasDecision:
     """The outcome for one version.
 
     Attributes:
-        verdict: of the gate.
-        reason: a sentence for people.
-        alias: that the version has because of it, or None.
-        rival: the version it was compared with, or None.
+        verdict: the verdict of the gate.
+        reason: the reason of the verdict, as a sentence.
+        alias: the alias that the version gets, or None.
+        rival: the version that it was compared with, or None.
     """
 
     verdict: str
@@ -55,25 +55,25 @@ class AliasDecision:
 
 
 def decide_alias(client: MlflowClient, model: str, version: str, gate_against: GateAgainst) -> AliasDecision:
-    """Compares a version with the champion by the gate, and moves the alias that follows; it is safe to repeat.
+    """Compares a version with the champion by the gate, and moves the alias accordingly. It can be repeated safely.
 
     Args:
-        client: of the registry, fenced by the lock on the model.
+        client: a client of the registry, fenced by the lock on the model.
         model: the name of the registered model.
-        version: registered and READY.
-        gate_against: the gate for this version against the champion, or against nothing.
+        version: the number of a version with the status READY.
+        gate_against: a function that applies the gate to this version and the champion, or None.
 
     Raises:
-        Failure: the lock was lost, or somebody moves the alias again and again.
+        Failure: the lock was lost, or other users keep moving the alias.
     """
     finish_move(client, model)
     tags = client.get_model_version(model, version).tags
     champion = registry.version_with_alias(client, model, registry.CHAMPION)
     if registry.ROLLED_BACK in tags and _number(champion) != version:
-        reason = f"Version {version} was champion and was rolled back, so only a person promotes it."
+        reason = f"Version {version} was champion and was rolled back, so only a person can promote it."
         return _challenge(client, model, version, Verdict("keep", reason, alias="challenger"), champion)
     if _number(champion) == version or tags.get(APPROVAL) == SETTLED:
-        reason = tags.get(registry.REASON, "A person made it champion before it was judged.")
+        reason = tags.get(registry.REASON, "A person made it champion before the gate compared it.")
         alias = registry.CHAMPION if _number(champion) == version else None
         return AliasDecision(tags.get(registry.VERDICT, "promote"), reason, alias, tags.get(registry.CHAMPION_BEFORE))
     for _ in range(_ROUNDS):
@@ -89,15 +89,15 @@ def decide_alias(client: MlflowClient, model: str, version: str, gate_against: G
 
 
 def move_champion(client: MlflowClient, model: str, version: str) -> None:
-    """Moves the alias champion to a version that a person has named.
+    """Moves the alias champion to a version that a person has chosen.
 
     Args:
-        client: of the registry, fenced by the lock on the model.
+        client: a client of the registry, fenced by the lock on the model.
         model: the name of the registered model.
-        version: its number.
+        version: the number of the version.
 
     Raises:
-        Failure: the lock was lost, or somebody moves the alias again and again.
+        Failure: the lock was lost, or other users keep moving the alias.
     """
     for _ in range(_ROUNDS):
         _announce_move(client, model, _number(registry.version_with_alias(client, model, registry.CHAMPION)), version)
@@ -107,14 +107,14 @@ def move_champion(client: MlflowClient, model: str, version: str) -> None:
 
 
 def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
-    """Reads the move of the alias that was announced last, and whether `finish_move` would make it.
+    """Reads the announced move of the alias, and whether `finish_move` would make it.
 
     Args:
-        client: of the registry.
+        client: a client of the registry.
         model: the name of the registered model.
 
     Returns:
-        None where no move is announced.
+        The move and whether it would be made, or None if no move is announced.
     """
     tags = client.get_registered_model(model).tags
     if ANNOUNCED not in tags:
@@ -125,27 +125,27 @@ def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
 
 
 def finish_move(client: MlflowClient, model: str) -> Move | None:
-    """Makes the move of the alias that was announced last, or what is missing of it.
+    """Makes the announced move of the alias, or completes it.
 
     Args:
-        client: of the registry, fenced by the lock on the model.
+        client: a client of the registry, fenced by the lock on the model.
         model: the name of the registered model.
 
     Returns:
-        The move; None where none was announced, or where a person has moved the alias or deleted the version since.
+        The move, or None if no move was announced, or if a person has moved the alias or deleted the version since.
     """
     tags = client.get_registered_model(model).tags
     if ANNOUNCED not in tags:
         return None
     before, _, version = tags[ANNOUNCED].partition(":")
     move = Move(before, version)
-    trained = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
-    if trained:
+    made = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
+    if made:
         client.set_model_version_tag(model, version, APPROVAL, SETTLED)
         if _number(registry.version_with_alias(client, model, registry.CHALLENGER)) == version:
             client.delete_registered_model_alias(model, registry.CHALLENGER)
     client.delete_registered_model_tag(model, ANNOUNCED)
-    return move if trained else None
+    return move if made else None
 
 
 def _can_make(client: MlflowClient, model: str, move: Move) -> bool:
@@ -157,14 +157,14 @@ def _can_make(client: MlflowClient, model: str, move: Move) -> bool:
 def _make(client: MlflowClient, model: str, move: Move) -> bool:
     if not _can_make(client, model, move):
         return False
-    # What a person does with the alias in this instant is overwritten.
+    # A change of the alias by a person at this moment is overwritten.
     client.set_registered_model_alias(model, registry.CHAMPION, move.version)
     client.set_registered_model_tag(model, registry.LAST_CHAMPION, move.version)
     return True
 
 
 def _announce_move(client: MlflowClient, model: str, before: str, version: str) -> None:
-    """Records the version that has the alias ("" for none), and then the version that it is moved to."""
+    """Records the version that has the alias ("" for none), and then the version that will get it."""
     if before:
         client.set_registered_model_tag(model, registry.LAST_CHAMPION, before)
     else:
@@ -175,7 +175,7 @@ def _announce_move(client: MlflowClient, model: str, before: str, version: str) 
 def _challenge(
     client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None
 ) -> AliasDecision:
-    """The version stays below the champion, with the alias challenger unless the gate gives none."""
+    """Records that the version does not become champion, and sets the alias challenger if the verdict names one."""
     _record(client, model, version, verdict, champion)
     if verdict.alias:
         client.set_registered_model_alias(model, registry.CHALLENGER, version)
@@ -198,7 +198,7 @@ def _number(version: ModelVersion | None) -> str:
 
 def _moved_by_others(client: MlflowClient, model: str) -> Failure:
     return Failure(
-        f"The alias {registry.CHAMPION} was moved {_ROUNDS} times by others in the same moment",
+        f"Other users moved the alias {registry.CHAMPION} at the same time, {_ROUNDS} times in a row",
         where=f"{client.tracking_uri}, model {model}",
-        remedy="leave the alias alone for a minute, then run again",
+        remedy="run again when nobody moves the alias in the MLflow UI",
     )

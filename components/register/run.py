@@ -1,4 +1,4 @@
-"""The step that registers the model, whatever the gate says of it, and moves the alias that the gate decides."""
+"""The step that registers every trained model, and moves the alias by the verdict of the gate."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, report_path: Path) -> str:
-    """Registers the weights once, whatever run trained them, and decides the alias of the version.
+    """Registers the weights once, even if several runs trained them, and decides the alias of the version.
 
-    If a complete version of these weights exists, it is the result and is not changed.
-    Repeating the step after it died anywhere ends in the same: one version, READY, with its tags, card and alias.
+    If a complete version of these weights exists, the step returns it and does not change it. If the step was killed at
+    any point, repeating it gives the same result: one READY version with its tags, card and alias.
 
     Args:
-        step: what every step is handed.
+        step: the context of the step.
         reuse_key: the model key.
-        corpus_dir, model_dir, evaluation_dir: folders of the steps before.
+        corpus_dir, model_dir, evaluation_dir: the folders of the earlier steps.
         report_path: the report of the evaluation, HTML.
 
     Returns:
         The number of the model version.
 
     Raises:
-        Failure: a folder is damaged, the model has no tokenizer, the evaluation is of other weights, MLflow refuses, or
-            another run does not release the lock on the registered model.
+        Failure: a folder is damaged, the model has no tokenizer, the evaluation scored other weights, MLflow refuses,
+            or another run does not release the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
     trained = _trained_model(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
@@ -55,20 +55,19 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
         if known and registry.is_complete(known):
             return _reuse_version(step, client, trained, known, files)
         _log_evaluation(step, client, trained, files)
-        # It uploads the weights: not under the lock, for which others wait.
+        # The upload of the weights is slow, so it is done without the lock, for which others wait.
         model_id = "" if known else log_model(client, trained, model_dir)
         with model_lock(step.store, trained.name).held(step.run, patience=settings.patience) as held:
             version = _register(client, held, trained, lambda: model_id or log_model(client, trained, model_dir))
             if registry.is_complete(known := client.get_model_version(trained.name, version)):
-                return _reuse_version(
-                    step, client, trained, known, files
-                )  # another run has registered these weights meanwhile
+                # Another run has registered these weights meanwhile.
+                return _reuse_version(step, client, trained, known, files)
             _complete_version(step, fenced(client, held.check), trained, known)
     return version
 
 
 def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
-    """Adds everything that belongs to a version; the tag that marks it as complete comes last."""
+    """Adds tags, alias and card to a version. The tag that marks it as complete comes last."""
     number = str(version.version)
     _update_evaluation_tags(client, trained, version)
     decision = decide_alias(client, trained.name, number, _gate_against(client, trained))
@@ -103,7 +102,7 @@ def _reuse_version(
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
         _log_evaluation(step, client, trained, files)
     number = str(version.version)
-    reason = f"Version {number} has these weights already: it is not changed."
+    reason = f"Version {number} already has these weights and is not changed."
     word = version.tags.get(registry.VERDICT, "keep")
     _report_version(step, trained, number, AliasDecision(word, reason, alias=None, rival=None))
     return number
@@ -124,17 +123,17 @@ def _register(client: MlflowClient, held: Held, trained: TrainedModel, log: Call
 
 
 def _update_evaluation_tags(client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
-    """A version that a run left unfinished may have been scored by another evaluation; of the same weights in any case.
+    """Updates the scores of an unfinished version, which another evaluation of the same weights may have written.
 
     Raises:
-        Failure: it has other weights.
+        Failure: the version has other weights.
     """
     tags, number = version.tags, str(version.version)
     if tags.get(registry.WEIGHTS_DIGEST) != trained.weights_digest:
         raise Failure(
             f"Version {number} of {trained.name} does not have the weights that are to be registered",
             where=client.tracking_uri,
-            remedy="run again; if that does not help, delete the version that was left unfinished",
+            remedy="run again; if that does not help, delete the unfinished version",
         )
     for name, value in evaluation_tags(trained).items():
         if tags.get(name) != value:
@@ -157,7 +156,7 @@ def _gate_against(client: MlflowClient, trained: TrainedModel) -> GateAgainst:
 def _scores_of(
     client: MlflowClient, trained: TrainedModel, champion: ModelVersion, weights: str
 ) -> dict[str, Any] | None:
-    """The scores of the champion's weights as this evaluation measured them, or as the same evaluation did before."""
+    """Returns the champion's scores from this evaluation, or from an earlier one with the same key."""
     seen = trained.scores.get("champion")
     if seen and weights and seen.get("weights_digest") == weights:
         return seen

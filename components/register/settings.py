@@ -1,4 +1,4 @@
-"""Settings of the step that registers the model."""
+"""Settings of the register step."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from components.shared.base.ranges import Range, check_ranges
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterSettings:
-    """How a model is registered. What moves the alias is among the settings of the evaluation.
+    """How a model is registered. The settings of the gate belong to the evaluate step.
 
     Attributes:
-        patience: seconds to wait for another run or command that changes the same registered model.
+        patience: the seconds to wait for another run or command that changes the same registered model.
     """
 
     patience: Annotated[float, Range(0, 86_400)] = 600.0

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer that is trained on the train split alone."""
+"""Trains a byte-level BPE tokenizer on the train split alone."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
-    """Trains a tokenizer. The same text and numbers give the same tokenizer, byte for byte.
+    """Trains a tokenizer. The same text and settings give the same tokenizer, byte for byte.
 
-    It cuts after each newline before anything else, so that encoding line by line gives what encoding the whole text
-    gives. Every byte is in its vocabulary, so nothing is unknown to it and decoding is exact.
+    It first splits after each newline, so that encoding line by line gives the same tokens as encoding the whole text.
+    Every byte is in its vocabulary, so there are no unknown tokens and decoding is exact.
 
     Args:
         text: the train split.
-        vocab_size: entries, the end of text (id 0) among them; fewer where the text has no more pairs.
-        min_frequency: how often a pair must occur to be merged.
+        vocab_size: the number of entries, including the end of text (id 0). There are fewer if the text has no more
+            pairs.
+        min_frequency: the number of occurrences that a pair needs to be merged.
     """
     tokenizer = Tokenizer(models.BPE())
     cut = pre_tokenizers.Split("\n", "merged_with_previous")
@@ -43,7 +44,7 @@ def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
 
 
 def as_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """The tokenizer as transformers uses it. It has no padding token: one that equals the end of text would hide it."""
+    """Wraps the tokenizer for transformers. A padding token would mask the end of text, so there is none."""
     from transformers import PreTrainedTokenizerFast
 
     return PreTrainedTokenizerFast(
@@ -55,5 +56,5 @@ def as_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 
 def save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Writes a Hugging Face folder."""
+    """Saves the tokenizer as a Hugging Face folder."""
     tokenizer.save_pretrained(str(folder))

@@ -18,7 +18,7 @@ def tokenize(
         pipeline_run: the id of the pipeline run.
         tokens_key: the reuse key of the tokens.
         corpus: the corpus.
-        tokens: for each split an array and the offsets of its articles; and the tokenizer.
+        tokens: an array and the offsets of the articles for each split, and the tokenizer.
     """
     from pathlib import Path
 

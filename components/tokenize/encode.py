@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from components.shared.base.failure import Failure
 from components.shared.text.articles import count_lines, split_articles, split_lines
 
-# Lines a call: enough to keep all cores busy, few enough for their caches; see tests/benchmarks/tokenize_speed.py.
+# The lines per call keep all cores busy and fit into their caches, see tests/benchmarks/tokenize_speed.py.
 CHUNK = 1024
 
 
@@ -21,8 +21,8 @@ class Encoded:
     """A split as token ids.
 
     Attributes:
-        ids: the tokens of the text in order, [tokens], and nothing else.
-        articles: offsets of the starts of the articles, int64 [articles + 1]; the last is the number of tokens.
+        ids: the token ids of the text in order, [tokens], without special tokens.
+        articles: the offsets of the starts of the articles, int64 [articles + 1]; the last is the number of tokens.
     """
 
     ids: np.ndarray
@@ -30,12 +30,12 @@ class Encoded:
 
 
 def dtype_for(vocab_size: int) -> np.dtype:
-    """Little-endian, two bytes where the vocabulary allows."""
+    """Returns a little-endian type of two bytes if the vocabulary fits, else of four bytes."""
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def encode(tokenizer: Tokenizer, text: str, dtype: np.dtype) -> Encoded:
-    """Encodes a text line by line; one that spells a special token is encoded as the text that it is.
+    """Encodes a text line by line. Text that looks like a special token is encoded as ordinary text.
 
     Raises:
         Failure: decoding the tokens does not give back the text.
@@ -67,13 +67,13 @@ def _check(tokenizer: Tokenizer, lines: list[str], ids: list[list[int]]) -> None
     for line, decoded in zip(lines, tokenizer.decode_batch(ids, skip_special_tokens=False), strict=True):
         if decoded != line:
             raise Failure(
-                f"The tokenizer loses text: {_around(line, decoded)} comes back as {_around(decoded, line)}",
+                f"The tokenizer loses text: {_around(line, decoded)} is decoded as {_around(decoded, line)}",
                 where="tokenize.tokenizer",
-                remedy="take a byte-level tokenizer that changes nothing, such as bpe or openai-community/gpt2",
+                remedy="use a byte-level tokenizer that decodes exactly, such as bpe or openai-community/gpt2",
             )
 
 
 def _around(text: str, other: str) -> str:
-    """The text where it first differs from the other."""
+    """Returns the part of the text around the first difference from the other text."""
     at = next((i for i, (ours, theirs) in enumerate(zip(text, other, strict=False)) if ours != theirs), len(other))
     return repr(text[max(0, at - 10) : at + 20])

@@ -1,4 +1,4 @@
-"""A pretrained tokenizer from the Hub, a folder or object storage. No code that comes with it is run."""
+"""Loads a pretrained tokenizer from the Hub, a folder or object storage, without running code from there."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
     """Loads a tokenizer.
 
     Args:
-        name: its name on the Hub, a folder (begins with `/`, `./`, `../` or `~`), or an `s3://` prefix.
-        revision: the commit, where it comes from the Hub.
-        work: a scratch folder.
-        store: asked before the Hub is.
+        name: a name on the Hub, a folder (begins with `/`, `./`, `../` or `~`), or an `s3://` prefix.
+        revision: the commit of a tokenizer from the Hub.
+        work: a temporary folder.
+        store: the store, which is read before the Hub.
 
     Raises:
         Failure: it cannot be fetched, its revision is not pinned, or its kind cannot be loaded.
@@ -54,10 +54,10 @@ def load_pretrained(name: str, revision: str | None, work: Path, store: Store | 
 
 
 def pinned(name: str, revision: str | None) -> str:
-    """The commit at which a tokenizer of the Hub is taken; "" for one that is not of the Hub.
+    """Returns the pinned commit of a tokenizer on the Hub, or "" for a tokenizer from elsewhere.
 
     Raises:
-        Failure: none is given, and it is not one whose commit is known here.
+        Failure: no revision is given, and `PINNED` does not have the tokenizer.
     """
     if not is_on_hub(name):
         return ""
@@ -72,7 +72,7 @@ def pinned(name: str, revision: str | None) -> str:
 
 
 def _from_merges(folder: Path):
-    """GPT-2's own two files, which transformers 5 reads as an empty vocabulary."""
+    """Loads GPT-2's original two files, which transformers 5 reads as an empty vocabulary."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))

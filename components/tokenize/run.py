@@ -1,4 +1,4 @@
-"""The step: train or load a tokenizer and write every split as an array of token ids."""
+"""The step that trains or loads a tokenizer and writes every split as an array of token ids."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 
 def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None:
-    """Writes the tokens of a corpus to a folder, or takes them from the store if they exist there.
+    """Writes the tokens of a corpus to a folder, or reuses stored tokens.
 
     Args:
-        step: settings and store of the run.
+        step: the context of the step.
         tokens_key: the reuse key of the tokens.
-        corpus_dir: a folder of kind corpus.
-        tokens_dir: where the folder of kind tokens is written.
+        corpus_dir: the folder of the corpus.
+        tokens_dir: the output folder for the tokens.
 
     Raises:
         Failure: the tokenizer cannot be fetched or loses text; the disk is full.
@@ -99,7 +99,7 @@ def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> P
 
 
 def _save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
-    """Saves the tokenizer and returns the digest of what decides its ids."""
+    """Saves the tokenizer and returns the digest of the file that determines its ids."""
     shutil.rmtree(folder, ignore_errors=True)
     bpe.save(tokenizer, folder)
     return file_fact(folder / "tokenizer.json").sha256

@@ -1,4 +1,4 @@
-"""Settings of the tokenizer; all of them are part of the reuse key of the tokens."""
+"""Settings of the tokenize step. All of them are part of the reuse key of the tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from components.shared.base.address import is_bucket, is_on_hub, is_repository, 
 from components.shared.base.ranges import Range, check_ranges, safe_repr
 
 OWN = "bpe"
-# The 256 bytes, the end of text, and room for merges.
+# The 256 bytes, the end of text, and a few merges.
 SMALLEST_VOCABULARY = 260
 
 
@@ -19,11 +19,11 @@ class TokenizeSettings:
     """How text becomes tokens.
 
     Attributes:
-        tokenizer: `bpe` to train one on the train split; else a pretrained one: a folder (begins with `/`, `./`,
-            `../` or `~`), an `s3://` prefix, or its name on the Hub.
-        revision: the commit of a tokenizer from the Hub, 40 hex digits; may be left out for GPT-2.
-        vocab_size: entries of a trained vocabulary, the end of text among them.
-        min_frequency: how often a pair must occur to be merged.
+        tokenizer: `bpe` to train one on the train split, or a pretrained one: a folder (begins with `/`, `./`, `../` or
+            `~`), an `s3://` prefix, or a name on the Hub.
+        revision: the commit of a tokenizer from the Hub, 40 hex digits; optional for GPT-2.
+        vocab_size: the number of entries of a trained vocabulary, including the end of text.
+        min_frequency: the number of occurrences that a pair needs to be merged.
     """
 
     tokenizer: str = OWN

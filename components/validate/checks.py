@@ -1,4 +1,4 @@
-"""The expectations of a corpus as data: a number of a table, its limits, and the severity if it is beyond them."""
+"""The expectations of a corpus as data: a measure of a table, its limits, and the severity of a violation."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Check:
     """One expectation of one split.
 
     Attributes:
-        name: what is expected, in words.
-        split: of the corpus.
-        table: of measurements that it is about.
-        measure: of the table: its columns or its number of rows; of `column`: sum, mean or greatest value, or
-            `share`: of the marks that are there, how many are set.
-        column: of the table, or all of them, with blanks between, where these are what is expected.
+        name: the expectation in words.
+        split: the split of the corpus.
+        table: the table of measurements.
+        measure: the columns or the number of rows of the table; the sum, mean or maximum of `column`; or `share`, the
+            fraction of the marks in `column` that are set.
+        column: the column of the table; for the measure `columns`, the expected columns with spaces between them.
         low: the lower limit, if there is one.
         high: the upper limit, if there is one.
-        unit: what is counted, in the plural.
+        unit: the unit of the measure, in the plural.
         setting: the field of the settings that sets the limit, if one does.
         severity: an error stops the run, a warning is reported.
     """
@@ -51,7 +51,7 @@ class Check:
 _LINES = "line words unreadable damaged invisible odd broken_heading skipped_level repeated shared"
 _ARTICLES = "title words unk_rate untitled short repeated copied overlap near_duplicate twin"
 
-# Name, table, measure, column, unit, the upper limit or the setting that holds it, severity.
+# Name, table, measure, column, unit, the upper limit or the name of its setting, severity.
 Rule = tuple[str, Table, Measure, str, str, str | float, Severity]
 _ALWAYS: tuple[Rule, ...] = (
     ("text in UTF-8", "lines", "sum", "unreadable", "places that are not UTF-8", 0, "error"),
@@ -80,12 +80,13 @@ _HELD_OUT: tuple[Rule, ...] = (
 
 
 def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | None) -> list[Check]:
-    """Every expectation of a corpus, those first whose failure explains others.
+    """Lists the expectations of a corpus. Those whose failure explains other failures come first.
 
     Args:
-        corpus: a published one is held to its exact counts; headings are looked at only where there are titles.
+        corpus: the corpus. A published corpus must have its exact counts; headings are checked only if there are
+            titles.
         settings: the limits.
-        reference: what the champion's corpus is like, where there is one and it is another.
+        reference: the measurements of the champion's corpus, if that is another corpus.
     """
     known = PUBLISHED_COUNTS.get(str(corpus.metadata.get("name")), {})
     found: list[Check] = []

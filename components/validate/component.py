@@ -11,14 +11,14 @@ def validate(
     results: dsl.Output[dsl.Artifact],
     report: dsl.Output[dsl.HTML],
 ):
-    """Checks the expectations of the corpus; a failed one ends the run before any training.
+    """Checks the expectations of the corpus. A failed expectation ends the run before any training.
 
     Args:
         settings: the settings of the run, JSON.
         pipeline_run: the id of the pipeline run.
         corpus: the corpus.
         results: every expectation with the observed and the required value, JSON.
-        report: the same as one HTML page.
+        report: the HTML report.
     """
     from pathlib import Path
 

@@ -1,7 +1,7 @@
-"""The corpus as the checks use it: for each split the text, its words as numbers, and the bounds of lines and articles.
+"""Reads the corpus for the checks: the text of each split, its word ids, and the bounds of lines and articles.
 
-In a text that is written without blanks, the parts between blanks are lines or phrases that do not repeat. There a
-character counts as a word, so that repetition, leakage and another language are still found.
+In a text without spaces between words, the parts between white space are lines or phrases that do not repeat. There
+each character counts as a word, so that repetition, leakage and another language are still found.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class SplitText:
 
     Attributes:
         name: train, validation or test.
-        text: decoded as UTF-8, with U+FFFD where that failed.
-        unreadable: line numbers, from 1, to the number of places on that line that are not UTF-8.
-        words: (words,) int64, the words of the text in order as numbers into `Corpus.vocabulary`.
-        unit: of the corpus, see `Corpus`.
+        text: the text, decoded as UTF-8 with U+FFFD for invalid bytes.
+        unreadable: the number of invalid places by line number, which starts at 1.
+        words: the words of the text in order, as indices into `Corpus.vocabulary`, int64 (words,).
+        unit: the unit of the corpus, see `Corpus`.
     """
 
     name: str
@@ -57,12 +57,12 @@ class SplitText:
 
     @cached_property
     def line_words(self) -> np.ndarray:
-        """(lines,) the number of words on each line."""
+        """The number of words on each line, (lines,)."""
         return np.array([count_parts(line, self.unit) for line in self.lines], dtype=np.int64)
 
     @cached_property
     def article_bounds(self) -> np.ndarray:
-        """(articles + 1,) offsets into `words`."""
+        """The offsets of the articles in `words`, (articles + 1,)."""
         ends = np.cumsum([0, *(count_lines(article.text) for article in self.articles)])
         return np.concatenate([[0], np.cumsum(self.line_words)])[ends]
 
@@ -72,10 +72,10 @@ class Corpus:
     """All splits, with one vocabulary.
 
     Attributes:
-        metadata: what the step that fetched it found out.
-        splits: by name, in the order of `SPLITS`.
-        vocabulary: every word of the corpus.
-        unit: "byte" where a character counts as a word, by the train split.
+        metadata: the metadata from the download step.
+        splits: the splits by name, in the order of `SPLITS`.
+        vocabulary: all distinct words of the corpus.
+        unit: "byte" if each character counts as a word, which the train split decides.
     """
 
     metadata: dict[str, Any]
@@ -85,17 +85,17 @@ class Corpus:
 
     @property
     def words_are(self) -> str:
-        """The unit that is counted, as messages name it."""
+        """The name of the counted unit in messages."""
         return "words" if self.unit == "word" else "characters"
 
     @property
     def has_titles(self) -> bool:
-        """Whether this is text in WikiText's format: some split begins with a title, so all of them should."""
+        """Whether the text is in WikiText's format: if one split begins with a title, all splits should."""
         return any(split.articles[0].title for split in self.splits.values() if split.articles)
 
     @cached_property
     def unknown(self) -> int:
-        """The number of `<unk>` in the vocabulary, or one that no word has."""
+        """The index of `<unk>` in the vocabulary, or an index that no word has."""
         return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else len(self.vocabulary)
 
 
@@ -124,12 +124,12 @@ def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
 
 
 def count_parts(text: str, unit: Unit) -> int:
-    """The words of a text, or its characters that are no blanks."""
+    """Counts the words of a text, or its characters without white space."""
     return len(text.split()) if unit == "word" else sum(map(len, text.split()))
 
 
 def _words(text: str, number: dict[str, int]) -> np.ndarray:
-    """The words of a text as numbers; new ones are given the next."""
+    """Converts the words of a text to indices. New words get the next index."""
     words = text.split()
     for word in dict.fromkeys(words):
         number.setdefault(word, len(number))
@@ -137,7 +137,7 @@ def _words(text: str, number: dict[str, int]) -> np.ndarray:
 
 
 def _characters(text: str, number: dict[str, int]) -> np.ndarray:
-    """The same of its characters, without an object for each."""
+    """Converts the characters of a text to indices, without a Python object for each character."""
     codes = np.frombuffer("".join(text.split()).encode("utf-32-le"), np.uint32)
     known, inverse = np.unique(codes, return_inverse=True)
     numbers = [number.setdefault(chr(code), len(number)) for code in known]
@@ -145,7 +145,7 @@ def _characters(text: str, number: dict[str, int]) -> np.ndarray:
 
 
 def _decode(data: bytes) -> tuple[str, dict[int, int]]:
-    """The text, and how many places a line holds that are not UTF-8, by number of the line."""
+    """Returns the text, and the number of places that are not UTF-8 by line number."""
     text = data.decode("utf-8", errors="replace")
     if text.count(_UNREADABLE) == data.count(_UNREADABLE.encode()):
         return text, {}

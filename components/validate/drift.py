@@ -1,4 +1,4 @@
-"""The corpus of the champion, to compare a new one with."""
+"""Finds the measurements of the champion's corpus, with which a new corpus is compared."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ RESULTS = "results.json"
 
 @dataclass(frozen=True)
 class Reference:
-    """What the train split of the champion's corpus is like.
+    """The measurements of the train split of the champion's corpus.
 
     Attributes:
-        version: of the champion, for people.
-        dataset_digest: of its corpus.
-        statistics: as `text_statistics` gives them.
-        words: as `word_shares` gives them.
-        unit: what counts as a word in both, see `Corpus`.
+        version: the version of the champion, for messages.
+        dataset_digest: the digest of its corpus.
+        statistics: the result of `text_statistics`.
+        words: the result of `word_shares`.
+        unit: the unit that counts as a word, see `Corpus`.
     """
 
     version: str
@@ -42,12 +42,13 @@ class Reference:
     unit: Unit = "word"
 
     def compare(self, statistics: dict[str, float], words: dict[str, float]) -> dict[str, float]:
-        """Our statistics, and how far our words diverge from the champion's."""
+        """Adds the divergence of the words from those of the champion to the statistics."""
         return {**statistics, DIVERGENCE: divergence(words, self.words)}
 
 
 def champion_reference(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
-    """The corpus of the champion; None if it is this corpus, is unknown, or there is no champion.
+    """Returns the measurements of the champion's corpus, or None if it is this corpus, or is unknown, or there is no
+    champion.
 
     Raises:
         Failure: MLflow refuses.
@@ -61,12 +62,12 @@ def champion_reference(client: MlflowClient, store: Store, model_name: str, data
     if results is None or set(results["statistics"]) != set(STATISTICS):
         _say_unmeasured(str(champion.version))
         return None
-    unit = results.get("unit", "word")  # earlier results knew words only
+    unit = results.get("unit", "word")  # earlier results have no unit
     return Reference(str(champion.version), digest, results["statistics"], results["frequent_words"], unit)
 
 
 def comparable(reference: Reference | None, unit: Unit) -> Reference | None:
-    """The reference, where it was measured in the same unit as our corpus."""
+    """Returns the reference if it was measured in the unit of this corpus, else None."""
     if reference and reference.unit != unit:
         _say_unmeasured(reference.version)
         return None
@@ -74,7 +75,7 @@ def comparable(reference: Reference | None, unit: Unit) -> Reference | None:
 
 
 def _say_unmeasured(version: str) -> None:
-    emit("note", text=f"the corpus of champion {version} was not measured in this way, so drift is not checked")
+    emit("note", text=f"the corpus of champion {version} was measured differently, so drift is not checked")
 
 
 def _results(store: Store, dataset_digest: str) -> dict[str, Any] | None:

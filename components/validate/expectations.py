@@ -1,4 +1,4 @@
-"""The checks as a suite of Great Expectations, run over the tables, and its answers in plain words."""
+"""Runs the checks as suites of Great Expectations over the tables, and describes the results in plain words."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def run_checks(checks: Sequence[Check], tables: Mapping[tuple[str, str], pd.Data
     """Runs the checks, one suite for each table, and returns their results in the order of the checks.
 
     Args:
-        checks: what is expected.
-        tables: by split and name of the table; what is expected of one whose columns are not as expected is left out,
-            but for that expectation itself.
+        checks: the expectations.
+        tables: the tables by split and name. If the columns of a table are not the expected ones, only that expectation
+            is checked.
     """
     with _quiet():
         import great_expectations as gx
@@ -55,7 +55,7 @@ def _table_of(check: Check) -> tuple[str, str]:
 
 
 def _measurable(checks: list[Check], table: pd.DataFrame) -> list[Check]:
-    """The checks of a table, or only those of its columns where these fail: others would end in a traceback."""
+    """Returns the checks of a table, or only those of its columns if these fail: others would raise an exception."""
     of_columns = [check for check in checks if check.measure == "columns"]
     good = all(list(table.columns) == check.column.split() for check in of_columns)
     return checks if good else of_columns
@@ -88,10 +88,10 @@ def _run_suite(context: Any, name: str, table: pd.DataFrame, checks: list[Check]
 
 
 def _raise_if_unanswered(check: Check, answer: Any) -> None:
-    """An expectation that could not be computed, for example because memory ran out, has not failed.
+    """Raises a failure if an expectation could not be computed, for example because memory ran out.
 
     Raises:
-        Failure: Great Expectations caught an exception; it reports one, or one for each metric.
+        Failure: Great Expectations caught an exception. It reports one exception, or one for each metric.
     """
     caught = answer.exception_info or {}
     for each in [caught] if "raised_exception" in caught else caught.values():
@@ -154,7 +154,7 @@ def _seen(check: Check, answer: Mapping[str, Any]) -> tuple[float | None, str]:
 
 
 def wanted(check: Check) -> str:
-    """The required value, in words."""
+    """Describes the required value."""
     if check.measure == "columns":
         return f"{len(check.column.split())} columns: {check.column}"
     if check.low == check.high:

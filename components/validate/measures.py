@@ -1,6 +1,6 @@
-"""What is measured of every line and every article: the tables that the expectations are about.
+"""Measures every line and every article, and builds the tables for the expectations.
 
-A mark is 1 where something is wrong, 0 where it is not, and empty where the question does not arise.
+A mark is 1 for a fault, 0 for no fault, and NaN if the question does not apply.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _HEADING = re.compile(r"((?:= )+)(?!=).+?((?: =)+)")
 def build_tables(
     corpus: Corpus, settings: ValidateSettings, reference: Reference | None = None
 ) -> dict[tuple[str, str], pd.DataFrame]:
-    """Every table, by split and name: `lines`, `articles` and, where there is a reference, `statistics` of train.
+    """Builds all tables by split and name: `lines`, `articles` and, if there is a reference, `statistics` of train.
 
-    The last has one row, and a column for each statistic of the text.
+    The table `statistics` has one row, and a column for each statistic of the text.
     """
     import pandas as pd
 
@@ -46,7 +46,10 @@ def build_tables(
 
 
 def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
-    """By split a row a line; `odd` names its damaged and invisible characters, `shared` looks at the splits before."""
+    """Builds a table with one row per line for each split.
+
+    `odd` names damaged and invisible characters; `shared` marks lines that an earlier split contains.
+    """
     import pandas as pd
 
     tables, before = {}, set[str]()
@@ -75,7 +78,10 @@ def measure_lines(corpus: Corpus) -> dict[str, pd.DataFrame]:
 
 
 def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd.DataFrame]:
-    """By split a row an article; `copied`, `overlap` and `twin` look at the splits before."""
+    """Builds a table with one row per article for each split.
+
+    `copied`, `overlap` and `twin` refer to earlier splits.
+    """
     import pandas as pd
 
     tables, before = {}, set[str]()
@@ -103,19 +109,19 @@ def measure_articles(corpus: Corpus, settings: ValidateSettings) -> dict[str, pd
 
 
 def _code_points(line: str) -> str:
-    """The characters of a line that cannot be seen, such as "U+0085", each once."""
+    """Names the damaged and invisible characters of a line, such as "U+0085", each once."""
     found = [*_DAMAGED.findall(line), *_INVISIBLE.findall(line)] if not line.isascii() or _DAMAGED.search(line) else []
     return " ".join(f"U+{ord(character):04X}" for character in dict.fromkeys(found))
 
 
 def _body(article: Article, unit: Unit) -> str | None:
-    """The words of an article below its title, in small letters; None where they are too few to say anything."""
+    """Returns the words of an article below its title in lower case, or None if there are too few to compare."""
     body = article.body.casefold()
     return " ".join(body.split()) if count_parts(body, unit) >= RUN[unit] else None
 
 
 def _headings(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Marks of lines that begin like a heading and do not end like it, and of headings that skip a level."""
+    """Marks lines that begin like a heading and do not end like one, and headings that skip a level."""
     broken: list[bool | None] = []
     skipped: list[bool | None] = []
     last = 1

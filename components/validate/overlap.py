@@ -1,4 +1,4 @@
-"""The overlap of splits: whole articles, and runs of eight words."""
+"""Measures the overlap of splits by runs of eight words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from components.shared.text.units import Unit
 from components.validate.corpus import SplitText
 
-# Words of a run; a word of Chinese has one character and a half.
+# The number of words in a run; a word of Chinese has 1.5 characters on average.
 RUN: dict[Unit, int] = {"word": 8, "byte": 16}
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _NONE = np.empty(0, np.uint64)
@@ -22,8 +22,8 @@ class Overlap:
     """The overlap of an article with other splits.
 
     Attributes:
-        share: of its distinct runs of eight words, from 0 to 1.
-        twin: the split and the title of the article that contains most of them; None if none does.
+        share: the share of its distinct runs that other splits contain, from 0 to 1.
+        twin: the split and the title of the article that contains most of these runs; None if there is none.
     """
 
     share: float
@@ -31,10 +31,10 @@ class Overlap:
 
 
 def overlaps(splits: Sequence[SplitText]) -> dict[str, list[Overlap]]:
-    """The overlap of each article with the earlier splits, near-duplicates included.
+    """Measures the overlap of each article with the earlier splits.
 
-    A copy with a word changed here and there keeps most of its runs of eight words, while two articles about one
-    thing share few. Runs are compared by 64-bit hashes; one that spans two articles does not count.
+    A copy with a few changed words keeps most of its runs of eight words, while two articles on the same subject share
+    few. Runs are compared by 64-bit hashes; one that spans two articles does not count.
     """
     earlier: list[_Index] = []
     found = {}
@@ -51,7 +51,7 @@ def overlaps(splits: Sequence[SplitText]) -> dict[str, list[Overlap]]:
 
 @dataclass(frozen=True)
 class _Index:
-    """The distinct runs of a split, sorted, each with the first article that holds it, and the titles of articles."""
+    """The sorted distinct runs of a split, the first article that contains each run, and the titles of articles."""
 
     runs: np.ndarray
     article_of: np.ndarray
@@ -75,7 +75,7 @@ def _overlap(runs: np.ndarray, earlier: list[_Index]) -> Overlap:
 
 
 def _runs(split: SplitText) -> tuple[np.ndarray, np.ndarray]:
-    """The hash of every run of words that lies in one article, and the index of that article, in order."""
+    """Returns the hash of every run of words within one article, and the index of that article, in order."""
     length = RUN[split.unit]
     count = len(split.words) - length + 1
     if count <= 0:

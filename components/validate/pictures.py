@@ -1,4 +1,4 @@
-"""The pictures of the report: lengths, vocabulary, overlap, drift."""
+"""The figures of the validation report: lengths, vocabulary, overlap, drift."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _GOLDEN = 0.6180339887  # its multiples spread evenly over the unit interval, ho
 
 
 def lengths(tables: Tables, word: str) -> Html:
-    """Words per line and per article, by split; `word` is what counts as one, in the plural."""
+    """Draws the words per line and per article, by split; `word` is the name of the unit in the plural."""
     longest = max(tables[split, "lines"]["words"].max() for split in SPLITS)
     bins = np.unique(np.geomspace(1, max(longest, 2), 40).round())
-    with plots(f"{word.title()} per line that is not blank", f"{word.title()} per article", height=2.8) as (
+    with plots(f"{word.title()} per line that is not empty", f"{word.title()} per article", height=2.8) as (
         lines,
         articles,
     ):
@@ -49,7 +49,7 @@ def lengths(tables: Tables, word: str) -> Html:
 
 
 def vocabulary(corpus: Corpus) -> Html:
-    """How the vocabulary grows, and the words that the train split does not contain."""
+    """Draws the growth of the vocabulary, and the share of words that the train split does not contain."""
     words = corpus.words_are
     titles = (f"Distinct {words} by {words} read", f"{words.title()} not in train")
     with plots(*titles, height=2.6) as (growth, rates):
@@ -75,7 +75,7 @@ def vocabulary(corpus: Corpus) -> Html:
 
 
 def overlap(tables: Tables, settings: ValidateSettings) -> Html:
-    """The overlap of each held-out article with the earlier splits."""
+    """Draws the overlap of each held-out article with the earlier splits."""
     with plots("", height=1.7) as [axes]:
         for row, split in enumerate(SPLITS[1:]):
             articles = tables[split, "articles"]
@@ -96,17 +96,17 @@ def overlap(tables: Tables, settings: ValidateSettings) -> Html:
     return figure(
         axes,
         "A dot for each article: the share of its runs of words that an earlier split contains.",
-        alt="Overlap of each article of validation and test with the splits before, and the limits",
+        alt="Overlap of each article of validation and test with the earlier splits, and the limits",
     )
 
 
 def drift(results: Sequence[Result]) -> Html:
-    """How far each statistic of the train split is from that of the champion's corpus."""
+    """Draws the relative difference of each statistic of the train split from the champion's corpus."""
     names: list[str] = []
     with plots("", height=2.4) as [axes]:
         for each in results:
             if not each.low or not each.high or each.observed is None:
-                continue  # nothing to be relative to
+                continue  # a relative difference needs positive limits
             row, middle = len(names), (each.low + each.high) / 2
             axes.plot([each.low / middle - 1, each.high / middle - 1], [row, row], color=MUTED, linewidth=6, alpha=0.3)
             axes.plot([each.observed / middle - 1], [row], "o", color=SERIES[0] if each.success else WARN)
@@ -116,7 +116,7 @@ def drift(results: Sequence[Result]) -> Html:
         axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f} %" if value else "equal")
     return figure(
         axes,
-        "Each statistic of the train split relative to the champion's corpus; the bars are what is tolerated.",
+        "Each statistic of the train split relative to the champion's corpus; the bars are the tolerated range.",
         alt="Relative change of the statistics of the train split against the champion's corpus",
     )
 

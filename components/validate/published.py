@@ -1,4 +1,4 @@
-"""What the published corpora hold, counted."""
+"""The line, article and word counts of the published corpora."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Counts:
-    """Lines, articles and words (the least and the most) of a split."""
+    """The counts of lines and articles of a split, and the minimum and maximum count of words."""
 
     lines: int
     articles: int
@@ -24,7 +24,7 @@ PUBLISHED_COUNTS: dict[str, dict[str, Counts]] = {
         "test": _TEST,
     },
     "wikitext-2-raw-v1": {
-        # A word that the other release calls <unk> may hold a blank of Unicode here, and so count for two.
+        # A word that is <unk> in the other release may contain a Unicode space here, and then counts as two words.
         "train": Counts(lines=36_718, articles=600, words=(2_051_910, 2_062_000)),
         "validation": _VALIDATION,
         "test": _TEST,

@@ -1,4 +1,4 @@
-"""The report on a corpus, for people: the verdict, what the text is like, and every expectation."""
+"""The HTML report of a validation: the verdict, a description of the text, and every expectation."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CLOSEST = 5
 
 
 def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame], validation: Validation) -> str:
-    """The whole page.
+    """Returns the report as an HTML page.
 
     Args:
-        corpus: the text.
-        tables: as `measure` gives them.
-        validation: how it was judged.
+        corpus: the corpus.
+        tables: the result of `build_tables`.
+        validation: the results of the checks.
     """
     settings = ValidateSettings(**validation.settings)
     parts = [_facts(validation), *_complaints(validation), _text(corpus)]
@@ -76,7 +76,7 @@ def _facts(validation: Validation) -> Html:
 
 
 def _complaints(validation: Validation) -> list[Html]:
-    """What is wrong, if anything is: the errors, then the warnings."""
+    """Lists the failed expectations: first the errors, then the warnings."""
     found = [*validation.errors, *validation.warnings]
     if not found:
         return []
@@ -103,11 +103,11 @@ def _text(corpus: Corpus) -> Html:
     words = corpus.words_are
     columns = ["split", "lines", "articles", words, f"distinct {words}", "<unk>", "not in train"]
     openings = (opening for split in corpus.splits.values() for opening in _opening(split))
-    return section("The text", table(columns, rows, "What each split holds."), *openings)
+    return section("The text", table(columns, rows, "The content of each split."), *openings)
 
 
 def _opening(split: SplitText) -> list[Html]:
-    """How the article in the middle of a split begins."""
+    """Returns the beginning of the article in the middle of a split."""
     if not len(split.words):
         return []
     article = split.articles[len(split.articles) // 2]
@@ -133,8 +133,8 @@ def _leakage(corpus: Corpus, tables: pictures.Tables, settings: ValidateSettings
     return section(
         "What the splits have in common",
         prose(
-            "A model that was trained on the test text scores better than it should. A copy that was edited here and"
-            f" there keeps most of its runs of {run}; two articles about one thing share few."
+            "A model that was trained on the test text scores better than it should. A slightly edited copy"
+            f" keeps most of its runs of {run}, while two articles on the same subject share few."
         ),
         pictures.overlap(tables, settings),
         *([closest] if rows else []),
@@ -154,24 +154,24 @@ def _drift(validation: Validation) -> Html:
 
 
 def _expectations(results: Iterable[Result]) -> Html:
-    """A row for each expectation, a column for each split."""
+    """Builds a table with a row for each expectation and a column for each split."""
     by_name: dict[str, dict[str, Result]] = {}
     for each in results:
         by_name.setdefault(each.name, {})[each.split] = each
     rows = [[name, *(_cell(of.get(split)) for split in SPLITS), _wanted(of)] for name, of in by_name.items()]
     columns = ["expectation", *SPLITS, "wanted"]
-    return section("All expectations", table(columns, rows, "What was seen, by split, and what was wanted."))
+    return section("All expectations", table(columns, rows, "The observed values by split, and the required values."))
 
 
 def _cell(result: Result | None) -> Html | None:
     if result is None:
         return None
-    seen = Html.escape(result.seen.partition(": ")[0])  # how many columns, not which
+    seen = Html.escape(result.seen.partition(": ")[0])  # the number of columns without their names
     return seen if result.success else seen + " " + _mark(result)
 
 
 def _wanted(of: Mapping[str, Result]) -> str:
-    """What was wanted, once where it is the same for every split."""
+    """Returns the required values of all splits, without repetitions."""
     return "; ".join(dict.fromkeys(each.wanted.partition(": ")[0] for each in of.values()))
 
 

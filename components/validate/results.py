@@ -1,4 +1,4 @@
-"""How the checks of a corpus ended, as it is kept, logged and shown."""
+"""The results of the checks of a corpus, for storage, logs and the report."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from components.shared.text.units import Unit
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """How one check ended.
+    """The result of one check.
 
     Attributes:
-        split, name, table, column, severity, setting: as in the check.
-        expectation: the class of Great Expectations that looked.
-        success: whether it holds.
-        observed: the number seen; None where it could not be had.
-        low, high: the least and the most that is good; None where there is no such limit.
-        seen: what was seen, in words.
-        wanted: what would have been good, in words.
-        examples: where it fails, a few lines or titles.
+        split, name, table, column, severity, setting: the fields of the check.
+        expectation: the class of Great Expectations that evaluated the check.
+        success: whether the expectation holds.
+        observed: the observed value; None if it could not be measured.
+        low, high: the limits; None if there is no such limit.
+        seen: the observed value in words.
+        wanted: the required value in words.
+        examples: a few lines or titles for which the expectation fails.
     """
 
     split: str
@@ -41,23 +41,23 @@ class Result:
 
     @property
     def sentence(self) -> str:
-        """The result in one line."""
+        """The result as one line of text."""
         examples = f" ({'; '.join(self.examples[:2])})" if self.examples else ""
         return f"'{self.name}' failed in {self.split}: saw {self.seen}{examples}, wanted {self.wanted}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Validation:
-    """A corpus and how it was judged.
+    """A corpus with the results of its validation.
 
     Attributes:
         corpus: the metadata of the corpus.
-        settings: the limits, by name.
-        expectations: in the order in which they were looked at.
-        statistics: of the train split, as `text_statistics` gives them.
-        frequent_words: of the train split, as `word_shares` gives them.
-        champion: version and dataset digest of what it was compared with, or None.
-        unit: "byte" where a character counts as a word.
+        settings: the limits by name.
+        expectations: the results in the order of the checks.
+        statistics: the result of `text_statistics` for the train split.
+        frequent_words: the result of `word_shares` for the train split.
+        champion: the version and the dataset digest of the champion that it was compared with, or None.
+        unit: "byte" if each character counts as a word.
     """
 
     corpus: dict[str, Any]

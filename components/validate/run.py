@@ -1,4 +1,4 @@
-"""The step: check the expectations of the corpus, write a report, and stop the run if one fails."""
+"""The step that checks the expectations of the corpus, writes a report, and stops the run if one fails."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ REPORT = "report.html"
 
 
 def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> None:
-    """Validates a corpus, or takes the results of the same validation from the store.
+    """Validates a corpus, or reuses the stored results of the same validation.
 
-    Writes `results.json` and `report.html` to the results, the report to its own path too, and logs both to MLflow,
-    whatever the verdict. The results are in the store under the dataset digest and a key of the expectations, and
+    The step writes `results.json` and `report.html` to the results, copies the report to its own path, and logs both to
+    MLflow, for every verdict. The results are in the store under the dataset digest and a key of the expectations, and
     also under the dataset digest alone, for later comparisons with this corpus.
 
     Raises:
-        Failure: an expectation failed whose severity is error.
+        Failure: an expectation with the severity error failed.
     """
     started = time.monotonic()
     settings = step.section(ValidateSettings)
@@ -52,7 +52,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
         passed = _validate(corpus_dir, results_dir, metadata, settings, reference)
         write_manifest(results_dir, KIND, {"dataset_digest": digest, "passed": passed})
         step.store.publish(results_dir, KIND, digest, replace=True)
-        step.store.publish(results_dir, KIND, name)  # last, since with it nothing is done again
+        step.store.publish(results_dir, KIND, name)  # last, because a run that finds it does not validate again
     report_path.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(results_dir / REPORT, report_path)
     with translate_mlflow_errors(step.tracking.client):
@@ -90,12 +90,12 @@ def _validate(
 
 
 def validation_key(settings: ValidateSettings, metadata: dict[str, Any], reference: Reference | None) -> str:
-    """The reuse key of the results for a corpus: what decides verdict and report beside the text.
+    """Returns the reuse key of the results: it covers everything except the text that affects verdict and report.
 
     Args:
         settings: the limits.
-        metadata: of the corpus, which the report shows.
-        reference: what it is compared with.
+        metadata: the metadata of the corpus, which the report shows.
+        reference: the measurements that the corpus is compared with.
     """
     templates = {path.name: file_fact(path).sha256 for path in TEMPLATES.iterdir()}
     compared = reference and [reference.version, reference.dataset_digest]

@@ -1,6 +1,6 @@
-"""Settings of the step that judges the corpus: the limits of its expectations.
+"""Settings of the validate step: the limits of its expectations.
 
-Both releases of WikiText-2 pass with the defaults; the descriptions give the values measured there.
+Both releases of WikiText-2 pass with the defaults; the descriptions give their measured values.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ValidateSettings:
         max_damaged_lines: error; share of lines with replacement or control characters; none in the `<unk>` release.
         max_invisible_lines: warning; share of lines with zero-width and other invisible characters; 0.001.
         max_line_words: warning; the longest line has 699.
-        max_broken_headings: error, in WikiText's format; share of lines that begin like a heading and are none; 0.003.
+        max_broken_headings: error, in WikiText's format; share of lines that only begin like a heading; 0.003.
         max_skipped_levels: warning, in WikiText's format; share of headings more than a level below the last; 0.0014.
         min_article_words: an article of fewer words is short; the shortest has 281.
         max_short_articles: warning; share of short articles; 0.
@@ -34,12 +34,13 @@ class ValidateSettings:
         max_repeated_lines: error; share of long lines (ten words and more) that repeat an earlier line; 0.008.
         max_shared_lines: error; share of long lines that an earlier split contains; 0.002.
         max_overlap: error; share of an article's runs of eight words that an earlier split contains; 0.30.
-        near_duplicate: from this overlap on an article counts as a near-duplicate.
+        near_duplicate: the overlap from which an article counts as a near-duplicate.
         max_near_duplicates: warning; share of near-duplicates; 0.
         max_word_divergence: error; Jensen-Shannon divergence, in bits, between the words of the train split and those
             of the champion's; validation against train has 0.07.
         warn_word_divergence: the same, as a warning.
-        drift_tolerance: warning; how far a statistic of the train split may be from the champion's, relatively.
+        drift_tolerance: warning; the tolerated relative difference between statistics of the train split and the
+            champion's.
     """
 
     min_train_words: Annotated[int, _WORDS] = 1_000

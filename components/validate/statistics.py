@@ -1,4 +1,4 @@
-"""Statistics of a text that are compared with those of another corpus."""
+"""Computes statistics of a text, which are compared with those of another corpus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OTHER = ""
 
 
 def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """The values of `STATISTICS` for one split.
+    """Computes the values of `STATISTICS` for one split.
 
     `distinct words` is the share of words that are new among the first 50,000, so that corpora of different sizes can
     be compared.
@@ -46,7 +46,7 @@ def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
 
 
 def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """The share of each of the most frequent words among all words of a split; the rest is under the key ""."""
+    """Computes the shares of the most frequent words of a split. The key "" has the share of all other words."""
     counts = np.bincount(corpus.splits[split].words, minlength=len(corpus.vocabulary))
     total = max(int(counts.sum()), 1)
     top = [int(word) for word in np.argsort(-counts, kind="stable")[:FREQUENT] if counts[word]]
@@ -55,10 +55,10 @@ def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:
 
 
 def divergence(ours: Mapping[str, float], theirs: Mapping[str, float]) -> float:
-    """Jensen-Shannon divergence of two distributions of words, in bits: 0 where they are equal, at most 1.
+    """Computes the Jensen-Shannon divergence of two word distributions in bits: 0 if they are equal, at most 1.
 
-    A word that only one side names has a share of 0 on the other, so the value is somewhat too high for texts whose
-    less frequent words differ.
+    A word that is in only one distribution has a share of 0 in the other, so the value is slightly too high for texts
+    whose less frequent words differ.
     """
     named = list(ours.keys() | theirs.keys())
     p = np.array([ours.get(word, 0.0) for word in named])
@@ -73,7 +73,7 @@ def _relative(p: np.ndarray, q: np.ndarray) -> float:
 
 
 def distinct_words(corpus: Corpus, split: str, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
-    """The number of distinct words among the first n words of a split, at evenly spaced values of n."""
+    """Counts the distinct words among the first n words of a split, for evenly spaced values of n."""
     words = corpus.splits[split].words
     first = np.sort(np.unique(words, return_index=True)[1])
     read = np.linspace(0, len(words), points).astype(np.int64)
@@ -81,13 +81,13 @@ def distinct_words(corpus: Corpus, split: str, points: int = 100) -> tuple[np.nd
 
 
 def unknown_rate(corpus: Corpus, split: str) -> float:
-    """The share of the words of a split that are `<unk>`."""
+    """Computes the share of the words of a split that are `<unk>`."""
     words = corpus.splits[split].words
     return float((words == corpus.unknown).mean()) if len(words) else 0.0
 
 
 def unseen_rate(corpus: Corpus, split: str) -> float:
-    """The share of the words of a split that the train split does not contain."""
+    """Computes the share of the words of a split that the train split does not contain."""
     words = corpus.splits[split].words
     taught = np.zeros(len(corpus.vocabulary), dtype=bool)
     taught[corpus.splits["train"].words] = True

@@ -72,7 +72,7 @@ def ui(
     _refuse_taken(port)
     database = sqlite_path(recorded)
     if database is not None:
-        prepare_database(database)  # MLflow's server would create it too, but not safely beside other processes
+        prepare_database(database)  # MLflow's server would create it too, but not safely with other processes
     artifacts = (database.parent if database else absolute(home, "--home")) / ARTIFACTS
     typer.echo(f"MLflow on {redact(recorded)}: http://127.0.0.1:{port}/#/models", err=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]

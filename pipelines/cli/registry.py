@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pipelines.registry.models import ModelRow
 
 Model = Annotated[
-    str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one there is.")
+    str | None, typer.Option("--model", help="The registered model; by default `wikigpt`, or the only one that exists.")
 ]
 Reference = Annotated[str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")]
 _TOKENS = Range(1, 10_000_000)
@@ -81,7 +81,11 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
             return open_store(address)
         except Failure as failure:
             why = str(failure)
-    typer.echo(f"Done without the lock, so a run that registers right now may overwrite it: {why}", err=True)
+    typer.echo(
+        "The command continues without the lock, so a run that registers at the same time may overwrite its change:"
+        f" {why}",
+        err=True,
+    )
     return None
 
 
@@ -93,7 +97,7 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
     with registry_of(home) as client:
         rows = rows_of(client, model)
         if model is not None and not rows:
-            model_name(client, model)  # names the models that there are
+            model_name(client, model)  # raises a failure that names the existing models
     if as_json:
         print_json(rows)
         return
@@ -103,7 +107,7 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
 
 
 def _print_models(rows: list[ModelRow]) -> None:
-    """A heading for each model with its corpus, and its versions below: so a name has a line to itself."""
+    """Prints each model and its corpus as a heading above its versions, so that a long name has its own line."""
     by_model: dict[tuple[str, str], list[ModelRow]] = {}
     for row in rows:
         by_model.setdefault((row.name, row.corpus), []).append(row)
@@ -151,8 +155,8 @@ def promote(
         moved = promotion.promote(
             client, reference, reason=reason, model=model, to=to, store=locks, report=_print_to_stderr
         )
-    before = "" if moved.before in (None, moved.version) else f", and version {moved.before} is not any more"
-    typer.echo(f"Version {moved.version} of {moved.model} is champion{before}.")
+    replaced = "" if moved.before in (None, moved.version) else f"; it replaces version {moved.before}"
+    typer.echo(f"Version {moved.version} of {moved.model} is now the champion{replaced}.")
 
 
 def rollback(
@@ -172,9 +176,7 @@ def rollback(
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
         moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=_print_to_stderr)
-    typer.echo(
-        f"Version {moved.version} of {moved.model} is champion again, and version {moved.before} is not any more."
-    )
+    typer.echo(f"Version {moved.version} of {moved.model} is the champion again; it replaces version {moved.before}.")
 
 
 def _print_to_stderr(line: str) -> None:

@@ -45,6 +45,6 @@ def print_json(document: Any) -> None:
 
 
 def print_plan(changes: Iterable[PlannedChange]) -> None:
-    """Prints the changes that a command would apply, one a line."""
+    """Prints the changes that a command would apply, one per line."""
     for line in descriptions(changes) or ["There is nothing to change."]:
         typer.echo(line)

@@ -27,13 +27,13 @@ class Access:
     """The address and the credentials of Kubeflow Pipelines.
 
     Attributes:
-        endpoint: address of the server; None uses the cluster of this pod, or that of the kubeconfig.
-        namespace: of the runs. A multi-user server needs it.
+        endpoint: the address of the server; None uses the cluster of this pod, or that of the kubeconfig.
+        namespace: the namespace of the runs. A multi-user server needs it.
         token: a bearer token.
-        cookies: of a session, as in `authservice_session=…`.
-        ca_cert: file with the certificate authority of the server.
+        cookies: the cookies of a session, such as `authservice_session=…`.
+        ca_cert: the file with the certificate authority of the server.
         kube_context: the context of the kubeconfig.
-        timeout: of one request, in seconds.
+        timeout: the seconds that one request may take.
     """
 
     endpoint: str | None = None
@@ -109,12 +109,12 @@ def speaks_tls(access: Access, address: str) -> bool:
     parts = urlsplit(address)
     if parts.scheme != "http" or not parts.hostname:
         return False
-    greeting = ssl.create_default_context()
-    greeting.check_hostname, greeting.verify_mode = False, ssl.CERT_NONE
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     seconds = min(access.timeout, 3.0)
     try:
         with socket.create_connection((parts.hostname, parts.port or 80), timeout=seconds) as plain:
-            greeting.wrap_socket(plain, server_hostname=parts.hostname).close()
+            context.wrap_socket(plain, server_hostname=parts.hostname).close()
     except (OSError, ValueError):
         return False
     return True
@@ -140,7 +140,7 @@ def _require_address(access: Access) -> None:
     if not any(known):
         raise Failure(
             "No address of Kubeflow Pipelines is known",
-            where="--endpoint, KF_PIPELINES_ENDPOINT, the cluster around this process, the kubeconfig",
+            where="--endpoint, KF_PIPELINES_ENDPOINT, the environment of the pod, the kubeconfig",
             remedy="give --endpoint, for example http://localhost:8888 behind"
             " `kubectl port-forward -n kubeflow svc/ml-pipeline 8888`",
             exit_code=ExitCode.USAGE,

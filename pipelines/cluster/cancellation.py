@@ -18,7 +18,7 @@ def close_run(run_id: str) -> str | None:
     """Runs the notify step that the exit handler of a cancelled run would have run.
 
     Args:
-        run_id: of the run, which must be over: a step that still runs would write its heartbeat again.
+        run_id: the ID of the run, which must be over: a step that still runs would write its heartbeat again.
 
     Returns:
         Why the heartbeat and the MLflow run stay open and until when, or None if both were ended.
@@ -31,7 +31,7 @@ def close_run(run_id: str) -> str | None:
         handler = Step("notify", run_id, {"notify": {}})
         try:
             with notes_on_stderr():
-                handler.store, handler.tracking  # noqa: B018 -- opened here, so that what is away is known
+                handler.store, handler.tracking  # noqa: B018 -- opened here, so that an unreachable server is known
                 run(handler, {"state": "CANCELED", "error_code": 0, "error_message": ""})
             return None
         except Failure as failure:

@@ -45,7 +45,7 @@ def compile_to(output: Path, settings: RunSettings) -> None:
 
 
 def _write(output: Path, data: bytes) -> None:
-    """Writes a file under its name, and into what is no file: a device or a pipe would be replaced otherwise."""
+    """Writes a regular file atomically. A device or a pipe is opened and written, since it must not be replaced."""
     if output.is_symlink() or not (output.is_file() or output.is_dir() or not output.exists()):
         try:
             output.write_bytes(data)

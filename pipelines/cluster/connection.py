@@ -38,10 +38,10 @@ class Cluster:
 
     Attributes:
         client: kfp's client. Its generated calls are passed to `call_with_retry` and `call_once`.
-        address: of the server, for messages, without credentials.
-        namespace: of the runs, or None on a single-user server.
+        address: the address of the server without credentials, for messages.
+        namespace: the namespace of the runs, or None on a single-user server.
         access: the address and credentials of the connection.
-        version: release and commit of the server, as it reports them; empty if it reports neither.
+        version: the release and commit of the server, as it reports them; empty if it reports neither.
     """
 
     client: Any
@@ -56,7 +56,7 @@ class Cluster:
         Args:
             subject: the object of the call, such as `run 8f3c`, for messages.
             call: a generated call of the client.
-            arguments: of the call.
+            arguments: the arguments of the call.
 
         Raises:
             Failure: there is no answer, or the server refuses.

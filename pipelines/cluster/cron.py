@@ -37,8 +37,8 @@ class Cron:
     """A checked expression.
 
     Attributes:
-        expression: as the file has it.
-        time_zone: of the server, which CRON_SCHEDULE_TIMEZONE sets for all its schedules.
+        expression: the expression as in the file.
+        time_zone: the time zone of the server, which CRON_SCHEDULE_TIMEZONE sets for all its schedules.
     """
 
     expression: str

@@ -39,8 +39,8 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     """Converts an error of the client.
 
     Args:
-        error: one of `CAUGHT`.
-        address: of the server.
+        error: an error of one of the types in `CAUGHT`.
+        address: the address of the server.
         subject: the object of the call, such as `run 8f3c`.
     """
     if isinstance(error, ApiException):

@@ -26,8 +26,8 @@ def status_lines(status: RunStatus, note: str | None) -> Iterator[str]:
     """Formats a run and its steps, one per line.
 
     Args:
-        status: of the run.
-        note: about the pods, or None.
+        status: the status of the run.
+        note: a note about the pods, or None.
     """
     yield f"{status.name}  {status.word}  {duration(status.seconds)}".rstrip()
     if status.error:

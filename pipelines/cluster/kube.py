@@ -25,7 +25,7 @@ class Kubernetes:
 
     Attributes:
         host: the address of its API.
-        namespace: of the runs.
+        namespace: the namespace of the runs.
 
     Raises:
         NotVisible: there is neither a kubeconfig nor a service account.

@@ -54,8 +54,8 @@ def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
     Args:
         cluster: the server.
         run: the answer of the server about the run.
-        step: of the run.
-        pods: of the run.
+        step: the step of the run.
+        pods: the pods of the run.
 
     Raises:
         Failure: the log does not exist or cannot be accessed. The message says where it is.
@@ -73,7 +73,7 @@ def read_log(cluster: Cluster, run: Any, step: StepStatus, pods: Pods) -> str:
     except Failure as failure:
         why = f"the copy in object storage cannot be read: {failure.what}"
     gone = pods.note or (
-        "its pod does not exist any more" if not pods.by_step.get(step.name) else "Kubernetes does not return it"
+        "its pod no longer exists" if not pods.by_step.get(step.name) else "Kubernetes does not return it"
     )
     raise Failure(
         f"The log of step {step.name} cannot be read: {gone}, the server does not have it, and {why}",

@@ -26,13 +26,13 @@ from pipelines.planned_changes import Change
 
 @dataclass(frozen=True)
 class Mirrored:
-    """Something that the store has.
+    """A mirrored object in the store.
 
     Attributes:
         what: the setting that names it, and its value.
         address: its address in the store.
-        settings: what to set so that a run reads it from there; empty where runs with this store do so by themselves.
-        size: bytes.
+        settings: the settings with which a run reads it from there; empty if runs with this store do so by default.
+        size: its size in bytes.
     """
 
     what: str
@@ -43,11 +43,11 @@ class Mirrored:
 
 @dataclass(frozen=True)
 class MirrorPlan:
-    """What a profile needs in the store.
+    """The objects that a profile needs in the store.
 
     Attributes:
-        changes: copy what the store does not have. Each adds to `mirrored`.
-        mirrored: what the store has.
+        changes: the planned changes that copy missing objects. Each adds to `mirrored`.
+        mirrored: the objects that the store has.
     """
 
     changes: list[Change] = field(default_factory=list)

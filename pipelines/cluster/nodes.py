@@ -32,10 +32,10 @@ def node_id(identity: str, suffix: str) -> str | None:
 
 
 def pods_below(node: Any, details: Iterable[Any]) -> Iterator[str]:
-    """IDs of the pods of a step, the newest last.
+    """Yields the IDs of the pods of a step, the newest last.
 
     Args:
-        node: of the step, as the server lists it.
+        node: the node of the step, as the server lists it.
         details: all nodes of the run.
     """
     known = {child for detail in details if detail.display_name == "executor" for child in children(detail)}
@@ -65,8 +65,8 @@ def template_of(step: str, document: dict[str, Any]) -> str | None:
     It depends on whether the task has a retry policy and on how many annotations and labels its pod is given.
 
     Args:
-        step: name of the step.
-        document: of a pipeline version: the pipeline and its platform configuration.
+        step: the name of the step.
+        document: the document of a pipeline version: the pipeline and its platform configuration.
     """
     pipeline = document.get("pipeline_spec", document)
     components = pipeline.get("components", {})

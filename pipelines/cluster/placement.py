@@ -61,10 +61,10 @@ def placement(cluster: ClusterSettings) -> Callable[[dsl.PipelineTask, str], Non
 
 def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
     """Sets image, resources, environment, user, labels and limits of a step on its task."""
-    place = cluster.resources_of(step)
+    resources = cluster.resources_of(step)
     task.set_container_image(cluster.image)
     task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
-    _resources(task, place, cluster)
+    _resources(task, resources, cluster)
     _environment(task, cluster)
     kubernetes.set_security_context(
         task, run_as_user=cluster.run_as_user, run_as_group=cluster.run_as_group, run_as_non_root=True
@@ -74,8 +74,8 @@ def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
     kubernetes.add_pod_label(task, "app.kubernetes.io/name", APP)
     kubernetes.add_pod_label(task, "app.kubernetes.io/component", step)
     _queue(task, step, cluster)
-    kubernetes.set_timeout(task, place.timeout_seconds)
-    task.set_retry(place.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=RETRY_WINDOW)
+    kubernetes.set_timeout(task, resources.timeout_seconds)
+    task.set_retry(resources.retries, backoff_duration="30s", backoff_factor=2.0, backoff_max_duration=RETRY_WINDOW)
 
 
 def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
@@ -87,14 +87,14 @@ def pipeline_config(cluster: ClusterSettings) -> dsl.PipelineConfig:
     )
 
 
-def _resources(task: dsl.PipelineTask, place: StepResources, cluster: ClusterSettings) -> None:
-    task.set_cpu_request(place.cpu_request).set_cpu_limit(place.cpu_limit)
-    task.set_memory_request(place.memory_request).set_memory_limit(place.memory_limit)
-    if place.shared_memory:
-        kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=place.shared_memory)
-    if not place.gpus:
+def _resources(task: dsl.PipelineTask, resources: StepResources, cluster: ClusterSettings) -> None:
+    task.set_cpu_request(resources.cpu_request).set_cpu_limit(resources.cpu_limit)
+    task.set_memory_request(resources.memory_request).set_memory_limit(resources.memory_limit)
+    if resources.shared_memory:
+        kubernetes.empty_dir_mount(task, "dshm", "/dev/shm", medium="Memory", size_limit=resources.shared_memory)
+    if not resources.gpus:
         return
-    task.set_accelerator_type(cluster.gpu_type).set_accelerator_limit(place.gpus)
+    task.set_accelerator_type(cluster.gpu_type).set_accelerator_limit(resources.gpus)
     for key, value in sorted(cluster.gpu_node_selector.items()):
         kubernetes.add_node_selector(task, key, value)
     for taint in cluster.gpu_tolerations:

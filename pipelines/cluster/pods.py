@@ -47,10 +47,10 @@ class Pods:
     """Pods of a run by step, oldest first.
 
     Attributes:
-        run_id: of the run.
-        by_step: the pods.
-        note: why pods cannot be listed, or what a driver of Kubeflow Pipelines waits for; otherwise None.
-        kubernetes: None if it cannot be reached.
+        run_id: the ID of the run.
+        by_step: the pods by step.
+        note: the reason why pods cannot be listed, or why a driver of Kubeflow Pipelines waits; otherwise None.
+        kubernetes: the access to Kubernetes; None if it cannot be reached.
     """
 
     run_id: str

@@ -1,9 +1,9 @@
 """Schedules on the server, which calls them recurring runs.
 
-A recurring run cannot be changed, and a second one of the same name would run beside the first. So each has the digest
-of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new one is
-enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps the
-launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
+A recurring run cannot be changed, and a second one of the same name would run in addition to the first. So each has the
+digest of its content in its description: an unchanged one is left alone, and a changed one is replaced, where the new
+one is enabled before the old one is deleted. The version of the server is part of the content: a recurring run keeps
+the launcher and driver images of the day on which it was created, also after an upgrade (kubeflow/pipelines#13933).
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class SchedulePlan:
     """What applying a schedule changes on the server.
 
     Attributes:
-        name: of the schedule.
+        name: the name of the schedule.
         changes: the planned changes, in order.
-        action: what becomes of the schedule.
-        paused: whether it stays paused, as somebody left it.
-        retired: how many recurring runs are deleted.
+        action: the effect on the schedule.
+        paused: whether it stays paused, because a user has paused it.
+        retired: the number of recurring runs that are deleted.
     """
 
     name: str
@@ -72,7 +72,7 @@ def plan_schedules(cluster: Cluster, wanted: Iterable[tuple[Schedule, Package]])
 
 
 def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[str]) -> SchedulePlan:
-    """The plan for one schedule.
+    """Plans one schedule.
 
     Args:
         cluster, schedule, package: see `plan_schedules`.
@@ -116,7 +116,7 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
 def recurring_runs(cluster: Cluster, name: str | None = None) -> list[Any]:
     """The recurring runs that wikigpt applied, the newest first, of one name or of all.
 
-    A recurring run that somebody created by hand is never one of them, whatever its name.
+    A recurring run that a user created by hand is never one of them, even with the same name.
     """
     if (experiment := find_experiment(cluster, EXPERIMENT)) is None:
         return []

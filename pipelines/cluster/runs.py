@@ -22,11 +22,11 @@ class StepStatus:
     """One step of a run.
 
     Attributes:
-        name: of the step.
+        name: the name of the step.
         state: succeeded, failed, cancelled, running, pending, skipped (there was nothing to train), omitted (an earlier
             step did not succeed), "not started", or "not finished" in a run that is over.
         seconds: its duration, so far if it still runs; None before it started.
-        nodes: IDs of its pods in the Argo workflow, the newest last.
+        nodes: the IDs of its pods in the Argo workflow, the newest last.
         reason: why it waits or failed, if that is known.
     """
 
@@ -56,7 +56,7 @@ class RunStatus:
 
     @property
     def word(self) -> str:
-        """The state as a word for people."""
+        """The state as a word for messages."""
         return {"CANCELED": "cancelled", "CANCELING": "cancelling"}.get(self.state, self.state.lower())
 
     def step(self, name: str) -> StepStatus:

@@ -22,14 +22,14 @@ class ScheduleStatus:
     """A schedule on the server.
 
     Attributes:
-        name: of the schedule.
-        cron: when it is due.
-        profile: of its runs.
+        name: the name of the schedule.
+        cron: the cron expression.
+        profile: the profile of its runs.
         paused: whether it is paused.
         next_times: the next three times; none while it is paused.
-        last_run: ID of its last run, or None.
-        last_state: state of that run.
-        last_time: when that run was created.
+        last_run: the ID of its last run, or None.
+        last_state: the state of that run.
+        last_time: the creation time of that run.
         overdue: a message if a run is overdue, otherwise None.
         outdated: a message if it was created for another version of the server, otherwise None.
     """
@@ -47,7 +47,7 @@ class ScheduleStatus:
 
 
 def schedule_statuses(cluster: Cluster, now: datetime | None = None) -> list[ScheduleStatus]:
-    """The status of every schedule that wikigpt applied, by name.
+    """Returns the status of every schedule that wikigpt applied, sorted by name.
 
     Raises:
         Failure: the server cannot be reached.
@@ -62,13 +62,13 @@ def schedule_statuses(cluster: Cluster, now: datetime | None = None) -> list[Sch
 
 
 def overdue(cron: Cron, since: datetime, last: datetime | None, now: datetime) -> datetime | None:
-    """The time of a scheduled run that did not start, or None.
+    """Returns the time of a scheduled run that did not start, or None.
 
     Args:
-        cron: when runs are due.
-        since: the creation of the schedule.
-        last: when its last run was created.
-        now: a run may start `GRACE` late.
+        cron: the cron expression.
+        since: the creation time of the schedule.
+        last: the creation time of its last run, or None.
+        now: the current time; a run may start `GRACE` late.
     """
     due = cron.last_time(now - GRACE)
     if due <= since or (last is not None and last >= due - _SLACK):

@@ -24,10 +24,10 @@ class Schedule:
     """The schedule in one file.
 
     Attributes:
-        name: of the schedule, lower case letters, digits and dashes.
-        cron: when it is due.
-        profile: of its runs.
-        overrides: settings of its runs, each `section.key=value`.
+        name: the name of the schedule: lower case letters, digits and dashes.
+        cron: the cron expression.
+        profile: the profile of its runs.
+        overrides: the settings of its runs, each `section.key=value`.
     """
 
     name: str
@@ -80,7 +80,7 @@ def read_schedule(path: Path) -> Schedule:
             raise _wrong(f"The schedule has no {key}", str(path), f"give it {', '.join(_REQUIRED)}, each in quotes")
     for key in (*_REQUIRED, "time_zone"):
         if not isinstance(values.get(key, ""), str | None):
-            what = f"The {key.replace('_', ' ')} of the schedule is {safe_repr(values[key])}, which is no text"
+            what = f"The {key.replace('_', ' ')} of the schedule is {safe_repr(values[key])}, which is not text"
             raise _wrong(what, location(key), "put it in quotes")
     if not _NAME.fullmatch(values["name"]):
         remedy = "use lower case letters, digits and dashes, at most 52"

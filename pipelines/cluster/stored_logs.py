@@ -21,13 +21,13 @@ _LOG = re.compile(r".*/executor-logs-\d+")
 
 
 class StoredLogs:
-    """Copies of the logs of one step.
+    """The stored copies of the logs of one step.
 
     Args:
         run: the server's answer about the run.
-        step: name of the step.
+        step: the name of the step.
         document: the compiled pipeline, which has a name and may have a pipeline root.
-        pods: of the run, which give access to the settings of the cluster.
+        pods: the pods of the run, which give access to the settings of the cluster.
     """
 
     def __init__(self, run: Any, step: str, document: dict[str, Any], pods: Pods):

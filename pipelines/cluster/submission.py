@@ -25,13 +25,13 @@ EXPERIMENT = "wikigpt"
 
 @dataclass(frozen=True)
 class Package:
-    """What a run needs, checked before anything is sent.
+    """The checked inputs of a run, before anything is sent.
 
     Attributes:
         ir: the compiled pipeline. It depends only on the profile and the settings of the cluster, so all runs of one
             profile share it.
-        settings: of this run, as JSON: the one parameter of the pipeline.
-        service_account: of the pods, or None for the default of the server.
+        settings: the settings of this run as JSON, which are the only parameter of the pipeline.
+        service_account: the service account of the pods, or None for the default of the server.
         profile: the name of the profile.
     """
 

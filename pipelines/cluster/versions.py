@@ -18,8 +18,8 @@ class Version:
     """A version of the pipeline on the server.
 
     Attributes:
-        pipeline_id: of the pipeline.
-        version_id: of the version.
+        pipeline_id: the ID of the pipeline.
+        version_id: the ID of the version.
         name: `ir-` and the first 16 hex digits of the digest.
         uploaded: whether it was uploaded now; False if the server had it.
     """

@@ -29,11 +29,11 @@ def wait(
 
     Args:
         cluster: the server.
-        run_id: of the run.
-        limit: maximum number of seconds to wait. The run continues after them.
-        poll_seconds: seconds between two requests.
-        patience: seconds for which the server may be unreachable meanwhile.
-        on_status: is called with each status.
+        run_id: the ID of the run.
+        limit: the maximum number of seconds to wait. The run continues after them.
+        poll_seconds: the seconds between two requests.
+        patience: the seconds for which the server may be unreachable.
+        on_status: a function that is called with each status.
 
     Raises:
         Failure: the limit was reached, the run does not exist, or the server remains unreachable.

@@ -32,7 +32,7 @@ _KEY = Form(
 _VALUE = Form(
     r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?", "a value of a label of Kubernetes: letters, digits and dashes"
 )
-_IMAGE = Form(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without blanks")
+_IMAGE = Form(r"[^\s\x00-\x1f]{0,512}", "the name of an image, without spaces")
 _ID = 2**31 - 1  # the largest user or group ID that Kubernetes accepts
 # The name is also a label value, which has at most 63 characters.
 _LABELLED = Form(
@@ -49,7 +49,7 @@ def is_immutable(image: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Toleration:
-    """A taint of a node that a pod tolerates, in the terms of Kubernetes."""
+    """A toleration of a pod for a taint of a node, with the fields of Kubernetes."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "coerce_numbers_to_str": True}
 
@@ -73,27 +73,32 @@ class ClusterSettings:
     """The section `cluster` of a profile.
 
     Attributes:
-        image: of every step, by digest: `registry/wikigpt@sha256:…`. KFP, the store and the reader of a run must mean
-            the same bytes.
-        allow_mutable_image: accept an image by tag.
-        image_pull_secrets: names of Secrets with the registry's credentials.
-        service_account: of the pods. `infra/base/runs` creates it; None uses the default of Kubeflow Pipelines.
-        config_map: holds WIKIGPT_STORE and MLFLOW_TRACKING_URI, and may hold the other variables of `OPTIONAL_KEYS`.
-        s3_secret: holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None if the service account has the permission.
-        mlflow_secret: holds MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None without authentication.
-        notify_secret: may hold WIKIGPT_WEBHOOK, the address to which notify posts; None if there is none.
+        image: the image of every step, by digest: `registry/wikigpt@sha256:…`. KFP, the store and the reader of a run
+            must refer to the same image.
+        allow_mutable_image: whether an image that is named by a tag is accepted.
+        image_pull_secrets: the names of Secrets with the registry's credentials.
+        service_account: the service account of the pods. `infra/base/runs` creates it; None uses the default of
+            Kubeflow Pipelines.
+        config_map: the config map with WIKIGPT_STORE and MLFLOW_TRACKING_URI, and optionally the other variables of
+            `OPTIONAL_KEYS`.
+        s3_secret: the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; None if the service account has the
+            permission.
+        mlflow_secret: the Secret with MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; None without
+            authentication.
+        notify_secret: the Secret that may contain WIKIGPT_WEBHOOK, the address to which notify posts; None if there is
+            no webhook.
         gpu_type: the resource name of the device plugin.
-        gpu_node_selector: labels of the nodes of the GPU pool.
-        gpu_tolerations: taints of the GPU pool.
+        gpu_node_selector: the labels of the nodes of the GPU pool.
+        gpu_tolerations: the taints of the GPU pool.
         queue: a LocalQueue of Kueue in the namespace of the runs, in which the pods of train and evaluate wait for
             their quota; None if there is no Kueue.
         priority: a WorkloadPriorityClass of Kueue, which orders these pods in the queue. It needs a queue, since
             kfp-kubernetes 2.17 sets no priorityClassName on a pod.
-        run_as_user: numeric user of the containers; None uses that of the image, which is not root.
-        run_as_group: likewise.
-        run_deadline_seconds: of the whole run, queueing included.
-        keep_success_seconds: how long the pods of a run that succeeded, and their logs, are kept.
-        keep_failure_seconds: likewise of one that failed.
+        run_as_user: the numeric user of the containers; None uses that of the image, which is not root.
+        run_as_group: the numeric group of the containers; None uses that of the image.
+        run_deadline_seconds: the seconds that a whole run may take, including its time in queues.
+        keep_success_seconds: the seconds that the pods of a successful run, and their logs, are kept.
+        keep_failure_seconds: the seconds that the pods of a failed run, and their logs, are kept.
         download, validate, tokenize, train, evaluate, register, notify: the resources of each step.
     """
 

@@ -17,16 +17,16 @@ def absolute(path: Path | str, option: str) -> Path:
     """Resolves `~`, links and relative parts. The path need not exist.
 
     Args:
-        path: as the user wrote it.
-        option: names the path in messages.
+        path: the path as the user wrote it.
+        option: the name of the option, for messages.
 
     Raises:
-        Failure: it has no absolute form that all libraries read in the same way.
+        Failure: the path has no absolute form that all libraries read in the same way.
     """
     path = Path(path)
     if re.fullmatch(_SCHEME, path.parts[0] if path.parts else ""):
         raise _usage(
-            f"{option} names no folder, and an address has two slashes after its scheme",
+            f"{option} is not a path: an address needs two slashes after its scheme",
             path,
             "write s3://bucket/prefix where an address is taken, or the path of a folder in full",
         )
@@ -42,8 +42,10 @@ def absolute(path: Path | str, option: str) -> Path:
         raise os_failure(error, path, what="The path cannot be used", exit_code=ExitCode.USAGE) from error
     except RuntimeError as error:
         if str(path).startswith("~"):
-            raise _usage("No such user has a folder", path, f"write the path of {option} in full") from error
-        raise _usage("A link on the path leads to itself", path, f"remove it, or choose another {option}") from error
+            raise _usage("The user in the path does not exist", path, f"write the path of {option} in full") from error
+        raise _usage(
+            "The path contains a loop of symbolic links", path, f"remove it, or choose another {option}"
+        ) from error
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -55,7 +57,7 @@ def require_working_folder() -> None:
     """Requires that the working folder exists.
 
     Raises:
-        Failure: it was deleted.
+        Failure: the working folder was deleted.
     """
     try:
         Path.cwd()

@@ -15,25 +15,25 @@ _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
 
 
 def in_bytes(memory: str) -> int:
-    """Bytes of a Kubernetes quantity of memory, as in `8Gi` or `500M`.
+    """Returns the bytes of a Kubernetes quantity of memory, such as `8Gi` or `500M`.
 
     Raises:
-        ValueError: the text is no such quantity.
+        ValueError: the text is not a quantity of memory.
     """
     if not (match := _MEMORY.fullmatch(memory)):
-        raise ValueError(f"{safe_repr(memory)} is no quantity of memory, as 8Gi is")
+        raise ValueError(f"{safe_repr(memory)} is not a quantity of memory, such as 8Gi")
     number, unit = int(match[1]), match[2] or ""
     return number * (1024 if unit.endswith("i") else 1000) ** (_POWERS[unit[0]] if unit else 0)
 
 
 def in_cores(cpu: str) -> float:
-    """Cores of a Kubernetes quantity of CPU, as in `4` or `500m`.
+    """Returns the cores of a Kubernetes quantity of CPU, such as `4` or `500m`.
 
     Raises:
-        ValueError: the text is no such quantity.
+        ValueError: the text is not a quantity of CPU.
     """
     if not _CPU.fullmatch(cpu):
-        raise ValueError(f"{safe_repr(cpu)} is no number of cores, as 500m or 4 is")
+        raise ValueError(f"{safe_repr(cpu)} is not a number of cores, such as 500m or 4")
     return float(cpu[:-1]) / 1000 if cpu.endswith("m") else float(cpu)
 
 
@@ -43,8 +43,8 @@ class Quantity:
 
     Attributes:
         low, high: the limits.
-        read: converts a quantity to a number, or raises ValueError.
-        form: describes a quantity, as in "cores, as in 500m or 4".
+        read: a function that converts a quantity to a number, or raises ValueError.
+        form: a description of a quantity, such as "cores, as in 500m or 4".
     """
 
     low: str
@@ -78,15 +78,15 @@ class StepResources:
     """Resources, time-out and retries of the pod of one step.
 
     Attributes:
-        cpu_request: cores that the scheduler reserves, as in `500m` or `4`.
-        cpu_limit: cores that the kernel grants at most.
-        memory_request: bytes that the scheduler reserves, as in `8Gi`.
-        memory_limit: bytes above which the kernel kills the container; the memory volume at /dev/shm counts too.
+        cpu_request: the cores that the scheduler reserves, such as `500m` or `4`.
+        cpu_limit: the cores that the kernel grants at most.
+        memory_request: the bytes that the scheduler reserves, such as `8Gi`.
+        memory_limit: the bytes above which the kernel kills the container; the memory volume at /dev/shm counts too.
         gpus: the number of GPUs of the cluster's `gpu_type`; a step with GPUs runs in the GPU pool.
         shared_memory: the size limit of /dev/shm, through which NCCL moves data between the processes of one pod. It
             reserves nothing, and its contents count as memory. None keeps the runtime's 64 MiB.
-        timeout_seconds: of one attempt, after which Kubernetes stops its pod.
-        retries: after the first attempt. An attempt continues from what the previous one published.
+        timeout_seconds: the seconds after which Kubernetes stops the pod of one attempt.
+        retries: the number of attempts after the first. An attempt continues from what the previous one published.
     """
 
     # For pydantic, when it parses YAML: a mistyped key is an error, not a default.
@@ -127,10 +127,10 @@ class TokenizeResources(StepResources):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResources(StepResources):
-    """The only step that takes hours; it resumes from its checkpoints, so a retry loses minutes.
+    """Training is the only step that takes hours; it resumes from its checkpoints, so a retry loses minutes.
 
-    With several GPUs it is one process a GPU, and NCCL fails on the runtime's 64 MiB of shared memory: NVIDIA advises
-    1 GiB. Nothing else uses it, since batches are read without worker processes.
+    With several GPUs there is one process per GPU, and NCCL fails on the runtime's 64 MiB of shared memory: NVIDIA
+    advises 1 GiB. Nothing else uses the shared memory, since batches are read without worker processes.
     """
 
     cpu_request: Annotated[str, _CORES] = "4"
@@ -145,7 +145,7 @@ class TrainResources(StepResources):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateResources(StepResources):
-    """Scores two splits and writes samples, in one process: minutes on a GPU."""
+    """The step scores two splits and writes samples in one process, which takes minutes on a GPU."""
 
     cpu_request: Annotated[str, _CORES] = "2"
     cpu_limit: Annotated[str, _CORES] = "4"
@@ -157,7 +157,7 @@ class EvaluateResources(StepResources):
 
 @dataclass(frozen=True, kw_only=True)
 class NotifyResources(StepResources):
-    """Runs whatever happened, so it needs few resources and has a short time-out."""
+    """The step runs whatever the outcome of the run is, so it gets few resources and a short time-out."""
 
     cpu_request: Annotated[str, _CORES] = "100m"
     cpu_limit: Annotated[str, _CORES] = "1"

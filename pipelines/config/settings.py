@@ -96,8 +96,8 @@ def compose(
     """Validates plain values by section. Missing sections and keys get their defaults.
 
     Args:
-        values: by section and key.
-        name: of the profile.
+        values: the values by section and key.
+        name: the name of the profile.
         where: the file and the line of the value at a path of keys, or None.
 
     Raises:

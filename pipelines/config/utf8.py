@@ -1,4 +1,4 @@
-"""Uses UTF-8 in every locale: other machines read the files, and steps read what the command wrote.
+"""Uses UTF-8 in every locale: other machines read the files, and steps read the files of the command.
 
 Python takes the encoding of files, arguments and pipes from the locale, and libraries do not change it.
 """
@@ -22,7 +22,10 @@ def use_utf8() -> None:
     encoding.
     """
     os.environ["PYTHONUTF8"] = CHILDREN["PYTHONUTF8"]
-    if _name(sys.getfilesystemencoding()) != "utf-8" or _name(locale.getpreferredencoding(False)) != "utf-8":
+    if (
+        _normalized(sys.getfilesystemencoding()) != "utf-8"
+        or _normalized(locale.getpreferredencoding(False)) != "utf-8"
+    ):
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
@@ -30,13 +33,13 @@ def use_utf8() -> None:
 
 
 def _encoding_of(stream: TextIOWrapper) -> str:
-    """The encoding of PYTHONIOENCODING, of a terminal, or UTF-8."""
+    """Returns the encoding that PYTHONIOENCODING sets, else that of the terminal, else UTF-8."""
     if os.environ.get("PYTHONIOENCODING"):
         return stream.encoding
-    terminal = _name(locale.getencoding())  # of the locale, also in UTF-8 mode
+    terminal = _normalized(locale.getencoding())  # UTF-8 mode does not change this value
     # Terminals under the locale C show UTF-8 more often than not, and that locale names ASCII only.
     return terminal if stream.isatty() and terminal != "ascii" else "utf-8"
 
 
-def _name(encoding: str) -> str:
+def _normalized(encoding: str) -> str:
     return codecs.lookup(encoding).name

@@ -35,7 +35,7 @@ class Lines(dict[str, Any]):
     """A mapping that knows the line of each key.
 
     Attributes:
-        lines: by key, counted from 1. A key that was set later has no line.
+        lines: the line numbers by key, which start at 1. A key that was set later has no line.
     """
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ def read_yaml(path: Path, what: str) -> Lines:
     try:
         values = parse_yaml(text)
     except InvalidYaml as error:
-        raise _unreadable(f"The {what} is no YAML that can be used: {error}", path, "correct that line") from None
+        raise _unreadable(f"The {what} is not valid YAML: {error}", path, "correct that line") from None
     if not isinstance(values, Lines):
-        raise _unreadable(f"The {what} is no YAML with keys", path, "write each setting as `key: value`")
+        raise _unreadable(f"The {what} is not YAML with keys", path, "write each setting as `key: value`")
     return values
 
 

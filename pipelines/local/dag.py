@@ -56,7 +56,7 @@ def call_this_python(command: list[str], executable: str) -> list[str]:
     settings (kfp 2.17.0).
 
     Args:
-        command: of a step: shell code that ends with a call of the executor, then the arguments of that code.
+        command: the command of a step: shell code that ends with a call of the executor, then arguments of that code.
         executable: the path of the interpreter.
     """
     call = next(i for i, part in enumerate(command) if "kfp.dsl.executor_main" in part)

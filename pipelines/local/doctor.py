@@ -34,10 +34,10 @@ class Finding:
     Attributes:
         name: the thing.
         ok: whether it exists and works.
-        seen: what was found, or the problem with its remedy.
-        prevents: what its absence prevents.
+        seen: the state that was found, or the problem with its remedy.
+        prevents: the commands or features that do not work without it.
         needed: whether the run requires it.
-        exit_code: of a command that fails because of it.
+        exit_code: the exit code of a command that fails because of it.
     """
 
     name: str

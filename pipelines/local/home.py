@@ -1,7 +1,7 @@
 """The home: one folder, `.wikigpt` by default, which holds everything that the command keeps on this machine.
 
 layout            the version of this layout
-mlflow.db         MLflow's database; mlartifacts/ beside it holds what runs and models logged
+mlflow.db         MLflow's database; mlartifacts/ contains what runs and models logged
 .mlflow.db.lock   locked by the process that creates the database
 store/            the store, unless --store names another
 runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (outputs of the steps)
@@ -151,7 +151,7 @@ def existing_tracking_uri(root: Path) -> str:
 
 
 def _named() -> str:
-    """The MLflow that the environment names; a blank names none."""
+    """Returns the MLflow address from the environment; white space counts as no address."""
     return os.environ.get("MLFLOW_TRACKING_URI", "").strip()
 
 

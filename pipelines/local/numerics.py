@@ -68,12 +68,12 @@ def pin_numerics(settings: RunSettings, home: Home) -> RunSettings:
 
 
 def precision_on(device: str, threads: int, home: Home) -> PrecisionChoice:
-    """The precision in which this machine multiplies fast. A CPU is measured once per home.
+    """Returns the precision in which this machine multiplies fast. A CPU is measured once per home.
 
     Args:
         device: `cpu` or `cuda`.
-        threads: of the training.
-        home: stores the measurement, by the model of the CPU and the version of torch.
+        threads: the number of threads of the training.
+        home: the home that stores the measurement by the model of the CPU and the version of torch.
     """
     if device == "cuda":
         return _measure_precision(device, threads)

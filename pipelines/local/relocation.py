@@ -21,7 +21,7 @@ def update_moved_addresses(database: Path) -> Path | None:
     """Corrects the addresses in the database of a home that was moved, in one transaction.
 
     Args:
-        database: of the home, as a resolved path. It need not exist.
+        database: the database of the home, as a resolved path. It need not exist.
 
     Returns:
         The earlier folder of the home, or None if nothing was changed.

@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What is needed to reproduce a version.
+    """The facts that are needed to reproduce a version.
 
     Attributes:
-        model, version: in the registry.
-        settings: of the run that created it, by section, without those of notify.
-        reuse_key: of that run.
-        dataset_digest: of its corpus, which is its name in the store.
-        weights_digest: of its weights, see `components.shared.reuse.trained.weights_digest`.
-        numerics: of its training.
-        commit: of the code; "" if it was not recorded.
+        model, version: the name of the registered model and the version.
+        settings: the settings of the run that created it, by section, without those of notify.
+        reuse_key: the reuse key of that run.
+        dataset_digest: the digest of its corpus, which is its name in the store.
+        weights_digest: the digest of its weights, see `components.shared.reuse.trained.weights_digest`.
+        numerics: the numerics of its training.
+        commit: the commit of the code; "" if it was not recorded.
     """
 
     model: str
@@ -119,9 +119,9 @@ def copy_inputs(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
     """Copies the inputs of a reproduction from the store of the project, but no results.
 
     Args:
-        store: of the project, which is only read.
+        store: the store of the project, which is only read.
         own: the home of the reproduction.
-        lineage: of the version.
+        lineage: the lineage of the version.
 
     Returns:
         The settings of the version's run, by section. A text that is not a release of a known corpus is read from the
@@ -149,7 +149,7 @@ def compare(lineage: Lineage, model: Manifest) -> Comparison:
     """Compares the weights of a run with those of the version.
 
     Args:
-        lineage: of the version.
+        lineage: the lineage of the version.
         model: the manifest of the model of the run.
 
     Raises:

@@ -42,16 +42,16 @@ class Result:
     """The result of a run.
 
     Attributes:
-        run: its name, also of its folder.
+        run: the name of the run and of its folder.
         log: the path of its log; relative to the home in result.json.
-        exit_code: of the command.
+        exit_code: the exit code of the command.
         decision: the event `decision` of the download step with action, level and reason, or None.
         registered: the event of the register step, or None.
-        seconds: duration of each finished step.
-        reused: what each step reused from the store.
-        reports: paths of the reports by step; relative to the home in result.json.
-        failure: what, where, remedy and exit code, or None.
-        started: steps that started.
+        seconds: the duration of each finished step.
+        reused: the objects that each step reused from the store.
+        reports: the paths of the reports by step; relative to the home in result.json.
+        failure: the failure with its message, place, remedy and exit code, or None.
+        started: the steps that started.
         notified: whether the notify step ran.
         interrupted: whether the command received a signal to stop.
     """
@@ -129,10 +129,10 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
     """Runs the DAG until it ends or is interrupted, and leaves no process behind.
 
     Args:
-        settings: with resolved numerics.
-        home: stores the run.
+        settings: the settings, with resolved numerics.
+        home: the home that stores the run.
         store: the address of the store.
-        view: shows progress.
+        view: the view that shows progress.
         runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "reproduction": True
             it trains in a separate home, and nothing is evaluated or registered.
     """
@@ -226,7 +226,7 @@ def _last_lines(log: str) -> str:
 
 
 def _copy_reports(folder: Path) -> dict[str, str]:
-    """Copies the reports of a run beside its log, under names that a browser opens."""
+    """Copies the reports of a run to the folder of its log, under names that a browser opens."""
     reports = {}
     for step, name in _REPORTS.items():
         for made in (folder / "steps").glob(f"*/{step}/report"):

@@ -32,16 +32,17 @@ for folder in pathlib.Path("/proc").glob("[0-9]*"):
 def runner_plan(
     runner: str, image: str | None, home: Home, store: str, settings: RunSettings | None = None
 ) -> dict[str, Any]:
-    """The arguments of the runner for `pipelines.local.dag`, as plain values.
+    """Returns the arguments of the runner for `pipelines.local.dag`, as plain values.
 
     Args:
         runner: `subprocess` or `docker`.
-        image: of the containers; None uses the one that the documentation builds.
-        home, store: of the run. Containers write to both.
-        settings: of the run. Containers read the folders that they name, and get the GPUs if they train on one.
+        image: the image of the containers; None uses the one that the documentation builds.
+        home, store: the home and the store of the run. Containers write to both.
+        settings: the settings of the run. Containers read the folders that they name, and get the GPUs if they train
+            on one.
 
     Raises:
-        Failure: there is no such runner.
+        Failure: the runner does not exist.
     """
     if runner == "subprocess":
         return {"runner": "subprocess"}
@@ -59,7 +60,7 @@ def docker_client(timeout: int = 60) -> Any:
     """Connects to the Docker engine.
 
     Args:
-        timeout: of each call, seconds.
+        timeout: the seconds that each call may take.
 
     Raises:
         Failure: no engine answers.

@@ -25,9 +25,9 @@ def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
     A folder that exists is filled and not replaced: it may be a mount point, or the working folder of a shell.
 
     Args:
-        client: of the registry.
-        version: see `resolve`.
-        folder: must not exist, or must be empty.
+        client: a client of the registry.
+        version: the version, see `resolve`.
+        folder: the output folder, which must not exist or must be empty.
 
     Raises:
         Failure: the folder is not empty, the version has no model or tokenizer, or the disk is full.

@@ -47,9 +47,9 @@ class Removal:
     Attributes:
         kind: the kind of thing.
         name: its name in the store (the key of a blob or an object version), the id of an MLflow run, or a path.
-        size: bytes of the object itself. The bytes of a folder of the store are those of its blobs.
-        reason: why nothing needs it, a phrase.
-        remove: removes it.
+        size: the bytes of the object itself. The bytes of a folder of the store belong to its blobs.
+        reason: a phrase that says why nothing needs it.
+        remove: a function that removes it.
     """
 
     kind: Kind
@@ -72,7 +72,7 @@ class Garbage:
 
     Attributes:
         removals: the changes, in the order in which they are applied.
-        notes: what it keeps although nothing needs it, and why, as sentences.
+        notes: sentences that say which unneeded things are kept, and why.
     """
 
     removals: tuple[Removal, ...]
@@ -84,12 +84,12 @@ class _InUse:
     """What must be kept.
 
     Attributes:
-        names: what versions name in the store.
-        runs: MLflow runs of versions.
-        sources: addresses of the logged models that versions were made from.
-        busy: model keys, tokens keys and weights digests that live runs work on.
-        live: pipeline runs that are alive.
-        running: pipeline runs that MLflow knows as RUNNING.
+        names: the names in the store to which versions refer.
+        runs: the MLflow runs of versions.
+        sources: the addresses of the logged models from which versions were created.
+        busy: the model keys, tokens keys and weights digests that live runs work on.
+        live: the pipeline runs that are alive.
+        running: the pipeline runs with the status RUNNING in MLflow.
     """
 
     names: frozenset[str]
@@ -105,8 +105,8 @@ def plan_gc(store: Store, client: MlflowClient, *, keep_for: float = KEEP_FOR) -
 
     Args:
         store: its checkpoints, folders, records and blobs are examined.
-        client: of the registry that says what is needed. The runs of the store must have registered in it.
-        keep_for: seconds for which even what nothing needs is kept.
+        client: a client of the registry that decides what is needed. The runs of the store must have registered in it.
+        keep_for: the seconds for which unneeded things are kept.
 
     Raises:
         Failure: the registry knows none of the runs that the store knows, so it belongs to another store.
@@ -120,7 +120,7 @@ def plan_gc(store: Store, client: MlflowClient, *, keep_for: float = KEEP_FOR) -
     versions, notes = _object_versions(store, keep_for)
     folders = list(_folders(store, in_use, before))
     removals = [
-        # Removing an object makes a version of it in a bucket with versioning: those that were listed go first.
+        # In a bucket with versioning, removing an object creates a version of it, so the listed versions come first.
         *versions,
         *folders,
         *_trained_records(store, folders),
@@ -222,7 +222,7 @@ def _run_records(store: Store, in_use: _InUse, before: float) -> Iterator[Remova
                 yield _record(store, entry.key, entry.size, "its run is over, and it is old")
     for entry in idle(store, in_use.live | in_use.running):
         if entry.changed < before:
-            yield _record(store, entry.key, entry.size, "nobody holds this lock, and it is old")
+            yield _record(store, entry.key, entry.size, "no process holds this lock, and it is old")
     for entry in (entry for prefix in _FORMER for entry in store.records(prefix)):
         if entry.changed < before:
             yield _record(store, entry.key, entry.size, "an earlier wikigpt wrote it, and it is old")

@@ -20,7 +20,7 @@ class Writer:
     """A loaded version.
 
     Attributes:
-        model, tokenizer: of transformers.
+        model, tokenizer: the objects of transformers.
         context: the number of tokens that the model can process, prompt and continuation together.
     """
 
@@ -58,11 +58,11 @@ def write(
 
     Args:
         writer: the model.
-        prompt: the beginning. Of a long one, the last tokens that fit the context are used.
+        prompt: the beginning of the text. For a long prompt, the last tokens that fit the context are used.
         max_new_tokens: the number of tokens to add; fewer if the text ends.
-        temperature: of sampling; 0 chooses the most probable token each time.
+        temperature: the sampling temperature; 0 chooses the most probable token each time.
         top_k: the number of most probable tokens to sample from.
-        seed: of sampling.
+        seed: the seed of the sampling.
 
     Raises:
         Failure: the context is too small for this many tokens, or the prompt is empty.

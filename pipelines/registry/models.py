@@ -19,12 +19,13 @@ class ModelRow:
     """One version.
 
     Attributes:
-        name, version, aliases: in the registry.
-        word_perplexity, token_perplexity, bits_per_byte: on the test split, by the protocol `wikitext-word`; None if
-            the version has no such number.
+        name, version, aliases: the name of the registered model, the version and its aliases.
+        word_perplexity, token_perplexity, bits_per_byte: the scores on the test split by the protocol `wikitext-word`;
+            None if the version has no such score.
         corpus, dataset_digest: the data that it was trained on.
-        reuse_key: of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its training.
-        weights_digest: identifies its weights.
+        reuse_key: the model key of the run that trained it; for a version of an earlier wikigpt, the fingerprint of its
+            training.
+        weights_digest: the digest of its weights.
         repeats: the version that has the same model key and other weights, or None.
         run_id: its MLflow run.
         pipeline_run: the run that created it.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-# Seconds to wait for a run or a command that changes the same model. A dead one counts as alive for less than that.
+# The seconds to wait for a run or a command that changes the same model. A killed process counts as alive for less.
 _PATIENCE = 240.0
 _COPIED_FROM = "wikigpt.copied_from"
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
@@ -58,14 +58,14 @@ def promote(
     """Makes a version the champion, here or as a copy in another registered model (another environment).
 
     Args:
-        client: of the registry.
-        reference: see `resolve`.
-        reason: is recorded on the version.
+        client: a client of the registry.
+        reference: the version, see `resolve`.
+        reason: the reason that is recorded on the version.
         model: the name of the registered model, see `resolve`.
-        to: the registered model to copy the version to. It is created where it does not exist, and gets one copy of
-            each version.
-        store: in which the runs of this registry lock it; None moves the alias without the lock.
-        report: is called with the description of each change once it was applied.
+        to: the registered model to copy the version to. It is created if it does not exist, and gets one copy
+            of each version.
+        store: the store with the lock on the registered model; None moves the alias without the lock.
+        report: a function that is called with the description of each change after it was applied.
 
     Raises:
         Failure: there is no reason or no such version, the version must not be the champion, or a run does not release
@@ -97,17 +97,17 @@ def rollback(
     store: Store | None = None,
     report: Callable[[str], object] = lambda _: None,
 ) -> Moved:
-    """Gives the alias back to the champion before. The gate never promotes the version that lost it again.
+    """Moves the alias back to the previous champion. The gate never promotes the version that loses it again.
 
     Args:
-        client: of the registry.
-        reason: is recorded on the version that loses the alias.
+        client: a client of the registry.
+        reason: the reason that is recorded on the version that loses the alias.
         model: the name of the registered model, see `model_name`.
         store: see `promote`.
         report: see `promote`.
 
     Raises:
-        Failure: there is no reason, no champion, or no champion before it that still exists, or a run does not release
+        Failure: there is no reason, no champion, or no previous champion that still exists, or a run does not release
             the lock.
     """
     _require_reason(reason)
@@ -273,7 +273,7 @@ def _finish(client: MlflowClient, name: str) -> _Finish:
 
 @contextmanager
 def _locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
-    """A client that writes only while this command holds the lock on the model, if there is a store for locks."""
+    """Yields a client that writes only while this command holds the lock on the model, if `store` is given."""
     if store is None:
         yield client
         return
@@ -283,11 +283,11 @@ def _locked(client: MlflowClient, store: Store | None, model: str, command: str)
 
 
 def _champion_before(client: MlflowClient, champion: ModelVersion, last: str | None) -> str | None:
-    """The champion before, from the record of our own moves, or the last one recorded where a person moved the alias.
+    """Finds the previous champion in the record of our moves, or the last recorded one if a person moved the alias.
 
     Args:
-        client: of the registry.
-        champion: the champion now.
+        client: a client of the registry.
+        champion: the current champion.
         last: the tag LAST_CHAMPION of the registered model.
     """
     name, number = champion.name, str(champion.version)

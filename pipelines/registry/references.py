@@ -17,16 +17,15 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 _URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
-
-
-_DIGITS = 9  # of a version number; a database cannot compare larger ones
+# The databases of MLflow cannot compare version numbers with more digits.
+_DIGITS = 9
 
 
 def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion:
-    """The version that a reference names. An alias is resolved here, once, and the version is used afterwards.
+    """Finds the version that a reference names. An alias is resolved here, once, and the version is used afterwards.
 
     Args:
-        client: of the registry.
+        client: a client of the registry.
         reference: a version number, an alias (with or without `@`), or a `models:/` address.
         model: the name of the registered model; by default `model_name(client)`.
 
@@ -36,7 +35,9 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
     if reference.startswith("models:"):
         parts = _URI.fullmatch(reference)
         if parts is None:
-            raise _usage(f"{reference} names no version", "write models:/NAME/NUMBER or models:/NAME@ALIAS")
+            raise _usage(
+                f"{reference} is not a reference to a version", "write models:/NAME/NUMBER or models:/NAME@ALIAS"
+            )
         if model is not None and parts["model"] != model:
             raise _usage(
                 f"{reference} is a version of {parts['model']}, not of {model}", f"leave out --model, or name {model}'s"
@@ -72,9 +73,9 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
 def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 
-    asked = len(number) <= _DIGITS
+    fits_database = len(number) <= _DIGITS
     try:
-        if asked:
+        if fits_database:
             return client.get_model_version(model, number)
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -83,12 +84,14 @@ def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
     has = f"{model} has {', '.join(reversed(own[:10]))}" if own else f"{model} has no versions"
     others = [
         version.name
-        for version in (client.search_model_versions(f"version_number={number}", max_results=1000) if asked else ())
+        for version in (
+            client.search_model_versions(f"version_number={number}", max_results=1000) if fits_database else ()
+        )
         if version.name != model
     ]
-    hint = f"; version {number} of {others[0]} is named by --model {others[0]}" if others else ""
+    hint = f"; for version {number} of {others[0]}, add --model {others[0]}" if others else ""
     raise _usage(
-        f"{model} has no version {number if asked else safe_repr(number)}", f"name one that exists: {has}{hint}"
+        f"{model} has no version {number if fits_database else safe_repr(number)}", f"name one that exists: {has}{hint}"
     )
 
 

@@ -36,8 +36,8 @@ def test_an_override_is_taken_or_refused_in_one_sentence(key: str) -> None:
     [
         ("SAMPLE", "did you mean sample?"),
         ("x" * 5000, "File name too long"),
-        ("~nobody-of-this-name", "No such user has a folder"),
-        ("~nobody-of-this-name/corpus", "No such user has a folder"),
+        ("~nobody-of-this-name", "The user in the path does not exist"),
+        ("~nobody-of-this-name/corpus", "The user in the path does not exist"),
     ],
 )
 def test_a_corpus_that_is_none(corpus: str, sentence: str) -> None:

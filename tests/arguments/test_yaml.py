@@ -70,9 +70,9 @@ def test_a_text_that_is_no_yaml_of_ours(tmp_path: Path, read, text: str, sentenc
     [
         ("a: 1\ndescription: Grün\n".encode("latin-1"), "is not UTF-8: byte 0xfc in line 2"),
         ("a: 1\n".encode("utf-16"), "is not UTF-8: byte 0xff in line 1"),
-        (b"", "is no YAML with keys"),
-        (b"- a\n- b\n", "is no YAML with keys"),
-        (b"# nothing\n", "is no YAML with keys"),
+        (b"", "is not YAML with keys"),
+        (b"- a\n- b\n", "is not YAML with keys"),
+        (b"# nothing\n", "is not YAML with keys"),
     ],
 )
 def test_bytes_that_are_no_text_and_text_without_keys(tmp_path: Path, read, data: bytes, sentence: str) -> None:
@@ -141,8 +141,8 @@ def test_a_wrong_setting_of_a_file_is_said_with_its_line(tmp_path: Path, text, o
     ("change", "what", "line"),
     [
         (("profile:", "Profile:"), "A schedule has no key 'Profile'", 3),
-        (("nightly", "5"), "The name of the schedule is 5, which is no text", 1),
-        (('"0 0 2 * * *"', "0"), "The cron of the schedule is 0, which is no text", 2),
+        (("nightly", "5"), "The name of the schedule is 5, which is not text", 1),
+        (('"0 0 2 * * *"', "0"), "The cron of the schedule is 0, which is not text", 2),
         (("nightly", "Every Night"), "The schedule cannot be called 'Every Night'", 1),
         (('"0 0 2 * * *"', '"0 0 24 * * *"'), "the hours must be from 0 to 23, got 24; the nearest is 23", 2),
         (("profile: nightly", "profile: nightly\ntime_zone: 1"), "The time zone of the schedule is 1", 4),

@@ -1,11 +1,11 @@
-"""Suggests the word that a person most likely meant."""
+"""Suggests the known word that is nearest to an unknown one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_LONGEST = 100  # characters; comparing longer words takes seconds and finds nothing
+_LONGEST = 100  # characters; a comparison of longer words takes seconds and finds nothing
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.0) -> str | None:

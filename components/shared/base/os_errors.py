@@ -38,7 +38,7 @@ def os_failure(
     """The failure for a file that could not be used, with the remedy for its errno.
 
     Args:
-        error: the error; an errno without a remedy of its own is treated as a full disk.
+        error: the error; an errno without its own remedy is treated as a full disk.
         path: the file.
         what: the start of the message, such as "Could not write".
         exit_code: the exit code of the command that the failure ends.

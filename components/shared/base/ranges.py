@@ -114,7 +114,7 @@ def safe_repr(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= _LARGEST:
         return f"a number of {int(math.log10(abs(value))) + 1} digits"
     try:
-        text = repr(redact_values(value))  # redacted before truncation, since half a credential is not recognised
+        text = repr(redact_values(value))  # before truncation, because half a credential is not recognised
     except ValueError:  # Python refuses to print a number of more than 4,300 digits
         return f"a {type(value).__name__} with a number that is too long to print"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

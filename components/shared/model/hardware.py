@@ -1,9 +1,9 @@
 """The hardware of this machine: CPU cores, CPU model, GPU, and the precision in which matrix products are fast.
 
 No function imports torch before it needs it. `python -m components.shared.model.hardware cpu 2` prints the choice of
-precision as JSON: it is a program of its own, so that its caller need not import torch or change the number of threads.
-A CPU may know bfloat16 without having a unit for it, and then products in bfloat16 take up to twice as long as in
-float32, so the speed is measured.
+precision as JSON: it is a separate program, so that its caller need not import torch or change the number of threads.
+A CPU may support bfloat16 without a unit for it. Products in bfloat16 then take up to twice as long as in float32, so
+the speed is measured.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ _FIRST_WITH_BFLOAT16 = (8, 0)
 # Autocast rounds weights and activations at every use: where products were 2.6 times as fast, a whole training step was
 # 1.7 times as fast. Below this ratio, a step would be slower.
 WORTH_IT = 1.5
-# Seconds of measuring, and the fewest rounds, for a CPU that is so slow that one round takes longer.
+# The seconds of the measurement, and the fewest rounds for a slow CPU.
 _SECONDS, _ROUNDS = 0.3, 3
 _ROWS, _INNER, _COLUMNS = 1024, 512, 512
 
 _QUOTAS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
 _CPUINFO = Path("/proc/cpuinfo")
-# Intel's and AMD's, then ARM's.
+# Instructions of Intel and AMD, then of ARM.
 _BFLOAT16 = {"amx_bf16", "avx512_bf16", "bf16", "svebf16"}
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

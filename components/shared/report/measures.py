@@ -10,7 +10,7 @@ _LARGE = 1e7
 
 
 def finite(value: Any) -> float | None:
-    """A number, also from text; None if the value is not a number or not finite."""
+    """Converts a number or text to a float; None if the value is not a number or not finite."""
     try:
         number = float(value)
     except (TypeError, ValueError):

@@ -1,7 +1,7 @@
 """Reports for people: one HTML file that needs no network and no script, light and dark, on a screen and on paper.
 
 The functions below compose a report. Each returns `Html`, by a macro of templates/report.html, and every other value is
-escaped, since titles and samples come from an unknown corpus.
+escaped, because titles and samples come from an unknown corpus.
 
     with plots("Loss") as [axes]:
         axes.plot(steps, losses)
@@ -38,7 +38,7 @@ INK, MUTED, LINE = _STAND_IN["ink"], _STAND_IN["muted"], _STAND_IN["line"]
 GOOD, WARN, BAD = _STAND_IN["good"], _STAND_IN["warn"], _STAND_IN["bad"]
 SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
 
-_LARGE = 1e9  # from here on a measure is shown by its power of ten
+_LARGE = 1e9  # from this value on, a number is shown with an exponent
 
 TEMPLATES = Path(__file__).parent / "templates"
 # If a text ever gets past the escaping, it cannot load anything or run a script.
@@ -90,7 +90,7 @@ def details(summary: str, *parts: Html) -> Html:
 
 @contextmanager
 def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool = False) -> Iterator[list[Axes]]:
-    """Axes side by side in one figure of matplotlib, to be drawn on inside the block, in the report's style.
+    """Axes side by side in one figure of matplotlib, in the style of the report. Draw on them inside the block.
 
     Sizes are in inches; the page is 9 wide. Use only the colours `SERIES`, `INK`, `MUTED`, `GOOD` and so on, because
     they change with the theme of the page. Pass a text of the corpus through `plain_text`.
@@ -150,7 +150,7 @@ def number(value: float | int) -> str:
 
 
 def whole(value: float) -> str:
-    """A number for the scale of a picture, where there is room for few digits."""
+    """A number for the axis of a picture, with few digits."""
     return f"{value:,.0f}" if abs(value) < _LARGE else f"{value:.0e}".replace("e+", "e")
 
 

@@ -16,7 +16,7 @@ class Decision:
     Attributes:
         action: whether the steps after download run.
         level: the most useful artifact that exists already, or `forced` if it is ignored.
-        reason: a phrase for people.
+        reason: the reason as a phrase for people.
     """
 
     action: Action
@@ -28,7 +28,7 @@ def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -
     """The first level of reuse that applies.
 
     Args:
-        force: ignore earlier artifacts.
+        force: whether to ignore earlier artifacts.
         version: a registered version of this model key, if one exists.
         model: whether the store has a trained model of this key.
         checkpoint: whether the store has a checkpoint of this key.

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PriorArtifacts:
-    """The artifacts of earlier runs with a model key, see `decide`."""
+    """The artifacts of earlier runs with a model key.
+
+    Attributes:
+        version: the number of a complete version, or None.
+        model: whether the store has a trained model.
+        checkpoint: whether the store has a checkpoint.
+    """
 
     version: str | None
     model: bool

@@ -4,7 +4,7 @@ The heartbeat of a run is a record in the store that is renewed while one of its
 
 - On the machine that wrote the heartbeat, the run is alive as long as the process that it names.
 - Elsewhere, a heartbeat that is not renewed within a step is stale after `STALE_AFTER` seconds.
-- Between two steps no process renews it, since a pod may wait for a GPU for hours. There the run is alive until its
+- Between two steps no process renews it, because a pod may wait for a GPU for hours. There the run is alive until its
   deadline, which Kubeflow Pipelines enforces too, or until its end is recorded.
 """
 
@@ -90,7 +90,7 @@ def heartbeat(store: Store, pipeline_run: str) -> Iterator[None]:
 
     def renew() -> None:
         while not over.wait(BEAT_EVERY):
-            with suppress(Exception):  # one lost heartbeat does no harm, since the next one follows soon
+            with suppress(Exception):  # a lost heartbeat does no harm, because the next one follows soon
                 store.put_record(_name(pipeline_run), _heartbeat(deadline))
 
     store.put_record(_name(pipeline_run), _heartbeat(deadline))
@@ -119,7 +119,7 @@ def _deadline(store: Store, pipeline_run: str) -> float:
 
 def _heartbeat(deadline: float) -> dict[str, Any]:
     # On one machine the variable names the command that started the run, which outlives every step. In a container
-    # the number may name no process or another one, and then the step's own process counts.
+    # that pid may not exist or may belong to another process, and then the process of the step counts.
     pid = _whole_number(_OWNER_VARIABLE, os.getpid())
     if process_started(pid) is None:
         pid = os.getpid()

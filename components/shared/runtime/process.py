@@ -180,7 +180,7 @@ class _Log:
 
 
 def _kill_when_parent_dies(parent: int) -> None:
-    """Makes the kernel kill this process when its parent is killed, since no process would watch it any more."""
+    """Makes the kernel kill this process when its parent is killed, because no process would watch it any more."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:
         prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The record of a pipeline run in the store: the start, the findings and the failure of each step.
 
-The outcome of a run is derived from this record. The status of an orchestrator is only a hint, since it may know a run
-only by its pods.
+The outcome of a run is derived from this record. The status of an orchestrator is only a hint, because it may know
+a run only by its pods.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from components.shared.base.address import is_web_address
 from components.shared.base.failure import ExitCode, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
-# Key id and token are sent in a header. The secret key is not, so only spaces at its ends and control characters are
-# wrong.
+# The key id and the token are sent in a header. The secret key is not, so it may contain all characters but control
+# characters, and spaces except at its ends.
 _IN_HEADERS = {
     "AWS_ACCESS_KEY_ID": r"[\x21-\x7e]*",
     "AWS_SESSION_TOKEN": r"[\x21-\x7e]*",

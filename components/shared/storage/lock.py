@@ -1,4 +1,4 @@
-"""A lock in the store: of all runs that want a name, at most one holds it.
+"""A lock in the store: at most one run at a time holds it.
 
 A lock is a sequence of records with ascending numbers, of which the last one counts. Each record is created by a
 conditional write, and the lock needs nothing else of the storage:
@@ -200,7 +200,7 @@ class Held:
         return self.record.number
 
     def check(self) -> None:
-        """Checks that the lock is still held; to be called before each write under it.
+        """Checks that this attempt still has the lock. Call it before each write under the lock.
 
         Raises:
             Failure: another attempt has taken the lock over.

@@ -15,7 +15,7 @@ from components.shared.storage.files import FileFact
 
 @dataclass(frozen=True)
 class Entry:
-    """An object in a listing: its key, its size in bytes, and when it last changed, in seconds since the epoch."""
+    """An object in a listing: its key, its size in bytes, and its last change in seconds since the epoch."""
 
     key: str
     size: int
@@ -30,7 +30,7 @@ class OldVersion:
         key: the key of the object.
         version: the id of the version.
         size: bytes; 0 for a delete marker.
-        since: when the version became noncurrent, in seconds since the epoch.
+        since: the time at which the version became noncurrent, in seconds since the epoch.
     """
 
     key: str

@@ -25,7 +25,7 @@ PART_SIZE = 8 << 20
 MAX_CONCURRENCY = 8
 _MOST_PARTS = 10_000
 _ATTEMPTS = 4
-# Error codes for a part that arrived with other bytes than those that were sent.
+# Error codes for a part that was corrupted on the way.
 _CORRUPTED = {
     "BadDigest",
     "XAmzContentSHA256Mismatch",

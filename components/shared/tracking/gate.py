@@ -262,7 +262,7 @@ def _flaw(scores: Scores) -> str | None:
 
 
 def _excess(challenger: Scores) -> str | None:
-    """Why a challenger is broken although its scores are finite. A champion that is as bad can be replaced."""
+    """The reason why a challenger with finite scores is broken, or None. A champion that is as bad can be replaced."""
     bits = challenger.bits_per_byte
     if bits is None:
         return None if math.isfinite(challenger.measure) else f"word perplexity is {challenger.measure}"

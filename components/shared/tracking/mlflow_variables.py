@@ -16,7 +16,7 @@ from components.shared.base.failure import ExitCode, Failure, variable_failure
 from components.shared.base.ranges import Range, safe_repr
 
 _TEXTS = {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"}
-# They are sent in a header.
+# These variables are sent in a header.
 _CREDENTIALS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _RANGES = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": Range(1, 3600),

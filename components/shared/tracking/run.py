@@ -105,7 +105,7 @@ class Tracking:
 def use_own_variables() -> None:
     """Sets MLflow's variables to the address and credentials that the pipeline was compiled with.
 
-    The pipeline passes them in variables of its own: the MLflow plugin of Kubeflow Pipelines may inject MLflow's
+    The pipeline passes them in its own variables: the MLflow plugin of Kubeflow Pipelines may inject MLflow's
     variables into every step (KEP-12862), and Kubernetes refuses a pod in which both set the same variable. The
     injected run belongs to one task, see `_link_to_injected_run`. `MLFLOW_WORKSPACE` is kept: MLflow itself reads it.
     """

@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.evaluate.model import load_model
-from components.evaluate.run import Evaluated, run
+from components.evaluate.run import EvaluateOutput, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.base.failure import Failure
 from components.shared.reuse.trained import publish_model, weights_digest
@@ -45,7 +45,7 @@ class Bench:
         """A model of its own weights for each seed."""
         return write_model(self.root / f"model-{seed}", make_model(seed=seed), self.tokenizer, **identity)
 
-    def run(self, model: Path, name: str, **settings: Any) -> Evaluated:
+    def run(self, model: Path, name: str, **settings: Any) -> EvaluateOutput:
         step = Step("evaluate", name, {"evaluate": SETTINGS | settings})
         return run(step, self.corpus, model, self.root / name / "evaluation", self.root / name / "report")
 
@@ -293,5 +293,5 @@ def test_a_model_without_its_tokenizer_is_one_sentence(bench):
     model = bench.model()
     (model / "tokenizer.json").unlink()
     write_manifest(model, "model", json.loads((model / "manifest.json").read_text())["facts"])
-    with pytest.raises(Failure, match=r"The model has no tokenizer\.json"):
+    with pytest.raises(Failure, match=r"The folder of the model has no tokenizer\.json"):
         bench.run(model, "one")

@@ -156,7 +156,7 @@ def test_other_weights_get_a_version_of_their_own_which_names_the_one_it_repeats
     assert one.tags[registry.REUSE_KEY] == two.tags[registry.REUSE_KEY] == KEY
     assert one.tags[registry.WEIGHTS_DIGEST] != two.tags[registry.WEIGHTS_DIGEST]
     assert (two.tags[registry.REPEATS], one.tags.get(registry.REPEATS)) == ("1", None)
-    assert "It repeats version 1" in two.description
+    assert "It has the reuse key of version 1" in two.description
     assert word_perplexity(client, "2") == pytest.approx(1096.63, abs=0.01)
     assert two.tags[registry.VERDICT] == "keep"
     assert "1096.63 against 148.41 of the champion" in two.tags[registry.REASON]

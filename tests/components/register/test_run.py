@@ -147,6 +147,6 @@ def test_an_evaluation_of_other_weights_is_refused_before_anything_is_registered
 ) -> None:
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     other = another_model(folders, tmp_path / "b", "2" * 32, 4.0)
-    with pytest.raises(Failure, match=r"The evaluation is of weights .*, the model has "):
+    with pytest.raises(Failure, match=r"The evaluation scored the weights .*, but the model has "):
         register(make_step("night-1"), replace(folders, evaluation=other.evaluation))
     assert registry.versions(client, NAME) == []

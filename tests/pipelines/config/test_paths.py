@@ -14,7 +14,7 @@ from pipelines.config.paths import absolute
     "given", ["s3:/bucket", "s3://bucket/prefix", Path("s3://bucket"), "https:/host/x", "hf:/owner/name", "file:///x"]
 )
 def test_an_address_makes_no_folder_of_its_scheme(given: Path | str) -> None:
-    with pytest.raises(Failure, match="--home names no folder, and an address has two slashes") as caught:
+    with pytest.raises(Failure, match="--home is not a path: an address needs two slashes") as caught:
         absolute(given, "--home")
     assert caught.value.exit_code == ExitCode.USAGE
 

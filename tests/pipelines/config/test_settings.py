@@ -63,7 +63,7 @@ def test_an_unknown_profile_names_the_nearest():
 def test_a_profile_that_is_not_yaml(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("train: [")
-    assert "no YAML that can be used: expected the node content" in refused(profile=str(path))
+    assert "is not valid YAML: expected the node content" in refused(profile=str(path))
     assert "in line 1" in refused(profile=str(path))
 
 

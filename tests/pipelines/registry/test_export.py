@@ -95,7 +95,7 @@ def test_an_export_that_breaks_off_leaves_the_folder_empty(
 
 @pytest.mark.parametrize(
     ("target", "sentence"),
-    [("file", "This is a file"), ("file/out", "Not a directory"), ("loop", "leads to itself")],
+    [("file", "This is a file"), ("file/out", "Not a directory"), ("loop", "loop of symbolic links")],
 )
 def test_where_no_folder_can_be_is_said(filled: MlflowClient, tmp_path: Path, target: str, sentence: str) -> None:
     (tmp_path / "file").write_text("")

@@ -225,8 +225,8 @@ def test_without_a_store_the_commands_do_their_work_and_say_that_nothing_was_loc
         monkeypatch.setenv(name, value)
     commands.promote("2", reason="a", home=tmp_path / "none", store=store)
     said = capsys.readouterr()
-    assert "Version 2 of wikigpt is champion" in said.out
-    assert "Done without the lock" in said.err and why in said.err
+    assert "Version 2 of wikigpt is now the champion" in said.out
+    assert "continues without the lock" in said.err and why in said.err
     assert champion(client) == "2"
 
 

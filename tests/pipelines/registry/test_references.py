@@ -41,11 +41,11 @@ def test_a_version_is_found_however_it_is_named(
     ("reference", "model", "sentence"),
     [
         ("champoin", None, "There is no alias 'champoin' on wikigpt .*name one that exists: wikigpt has champion"),
-        ("3", None, "wikigpt has no version 3 .*wikigpt has 1, 2; version 3 of wikigpt-sample is named by --model"),
+        ("3", None, "wikigpt has no version 3 .*wikigpt has 1, 2; for version 3 of wikigpt-sample, add --model"),
         ("9", None, r"wikigpt has no version 9 .*wikigpt has 1, 2\.$"),
         ("1", "wikigtp", "There is no model 'wikigtp' .*did you mean wikigpt"),
         ("models:/wikigpt-sample/1", "wikigpt", "is a version of wikigpt-sample, not of wikigpt"),
-        ("models:/wikigpt", None, "models:/wikigpt names no version"),
+        ("models:/wikigpt", None, "models:/wikigpt is not a reference to a version"),
     ],
 )
 def test_a_wrong_name_is_one_sentence(
