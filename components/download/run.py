@@ -42,7 +42,7 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
     """Writes the corpus to a folder and decides what the run does.
 
     Raises:
-        Failure: the corpus cannot be fetched or is not the expected one; another run trains this model key.
+        Failure: the corpus cannot be fetched or is not the expected one; another run trains the model of this key.
     """
     settings = step.section(DownloadSettings)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))

@@ -1,4 +1,4 @@
-"""Settings of the training step. docs/reuse.md explains how they enter the reuse key."""
+"""Settings of the training step. docs/reuse.md explains how they enter the model key."""
 
 from __future__ import annotations
 
