@@ -67,7 +67,9 @@ BREAKS = {
     "a lock that was released is not free": ((lock.Lock, "acquire", "last.released or", ""),),
     "a run that was declared dead does not notice": ((lock.Lock, "check", "!= number", "is None"),),
     "versions are not looked for before one is made": ((model_lock, "register_once", "if not found:", "if True:"),),
-    "versions are not looked for after one was made": ((model_lock, "register_once", "existing is None or", "True or"),),
+    "versions are not looked for after one was made": (
+        (model_lock, "register_once", "existing is None or", "True or"),
+    ),
     "a move that somebody died in is not finished": (
         (promotion, "decide_alias", "    finish_move(client, model)\n    tags", "    tags"),
     ),
