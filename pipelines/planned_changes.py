@@ -1,6 +1,6 @@
 """The changes that a command would make, in order. `--plan` prints them, and the command applies them.
 
-A command plans all its changes before it makes any. `descriptions` and `execute` are the only two functions
+A command plans all its changes before it makes any. `descriptions` and `apply_changes` are the only two functions
 that read such a list, so what `--plan` prints is what the command applies.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 
 class Refused(Exception):
@@ -42,25 +42,28 @@ class Change:
         self.make()
 
 
+Planned = TypeVar("Planned", bound=PlannedChange)
+
+
 @dataclass(frozen=True)
-class Execution:
+class Execution(Generic[Planned]):
     """The outcome of a list of planned changes.
 
     Attributes:
-        applied: descriptions of the changes that were applied, in order.
+        applied: the changes that were applied, in order.
         refused: why other changes were not applied, each reason once.
     """
 
-    applied: tuple[str, ...]
+    applied: tuple[Planned, ...]
     refused: tuple[str, ...]
 
 
 def descriptions(changes: Iterable[PlannedChange]) -> list[str]:
-    """Lists what `execute` would apply, and changes nothing."""
+    """Lists what `apply_changes` would apply, and changes nothing."""
     return [change.description for change in changes]
 
 
-def execute(changes: Iterable[PlannedChange], report: Callable[[str], object] = lambda _: None) -> Execution:
+def apply_changes(changes: Iterable[Planned], report: Callable[[str], object] = lambda _: None) -> Execution[Planned]:
     """Applies the changes in order.
 
     Args:
@@ -70,7 +73,7 @@ def execute(changes: Iterable[PlannedChange], report: Callable[[str], object] = 
     Raises:
         Failure: a change failed. The changes before it stay applied.
     """
-    applied: list[str] = []
+    applied: list[Planned] = []
     refused: dict[str, None] = {}
     for change in changes:
         try:
@@ -78,6 +81,6 @@ def execute(changes: Iterable[PlannedChange], report: Callable[[str], object] = 
         except Refused as refusal:
             refused[str(refusal)] = None
         else:
-            applied.append(change.description)
+            applied.append(change)
             report(change.description)
     return Execution(tuple(applied), tuple(refused))

@@ -11,7 +11,7 @@ from pathlib import Path
 from components.download.address import HUB, data_set_of
 from components.download.tables import data_set_files
 from components.shared.base.events import emit
-from components.shared.base.failure import Failure
+from components.shared.base.failure import Failure, first_line
 from components.shared.model.hub_errors import hub_failure, is_offline
 from components.shared.storage.files import write_atomically
 from components.shared.text.articles import SPLIT_FILE, SPLITS
@@ -116,7 +116,7 @@ def _rows(folder: Path, split: str) -> list[str]:
         return [row for path in paths for row in pq.read_table(path, columns=["text"])["text"].to_pylist()]
     except (OSError, pa.ArrowException, KeyError) as error:
         raise Failure(
-            f"The cached files of the {split} split from the Hub are damaged: {_first_line(error)}",
+            f"The cached files of the {split} split from the Hub are damaged: {first_line(error)[:200]}",
             where=str(folder),
             remedy="delete that folder and the files that it links to, or set HF_HOME to another folder, and run again",
         ) from error
@@ -153,7 +153,3 @@ def _check_reachable() -> None:
     asking.join(2 * _TIMEOUT)
     if trouble:
         raise trouble[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0][:200]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from components.download.address import data_set_of, is_archive, is_data_set
 from components.download.corpora import RESERVED
 from components.download.naming import LONGEST, is_name
-from components.shared.base.address import is_bucket, is_repository, is_web_address, names_bucket
+from components.shared.base.address import is_repository, is_web_address, require_bucket_name
 from components.shared.base.ranges import safe_repr
 
 _SCHEMES = ("https", "http", "s3", "hf")
@@ -46,8 +46,7 @@ class DownloadSettings:
             )
         if is_archive(self.corpus) and not is_web_address(self.corpus):
             raise ValueError(f"corpus must have a valid host, got {safe_repr(self.corpus)}")
-        if is_bucket(self.corpus) and not names_bucket(self.corpus):
-            raise ValueError(f"corpus must name a bucket after s3://, got {safe_repr(self.corpus)}")
+        require_bucket_name("corpus", self.corpus)
         if is_data_set(self.corpus):
             repository, revision = data_set_of(self.corpus)
             if repository.count("/") != 1 or not is_repository(repository):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.shared.base.failure import Failure
+from components.shared.base.failure import Failure, first_line
 from components.shared.storage.files import disk_failure
 from components.shared.text.articles import SPLIT_FILE, SPLITS
 
@@ -110,4 +110,4 @@ def _load(folder: Path, where: str, path: str, **options: Any) -> Any:
 def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return first_line(error, type(error).__name__)[:200]

@@ -116,12 +116,10 @@ def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
     Returns:
         The move and whether it would be made, or None if no move is announced.
     """
-    tags = client.get_registered_model(model).tags
-    if ANNOUNCED not in tags:
+    if (announced := _announced(client, model)) is None:
         return None
-    before, _, version = tags[ANNOUNCED].partition(":")
-    move = Move(before, version)
-    return move, tags.get(registry.LAST_CHAMPION) == version or _can_make(client, model, move)
+    move, is_made = announced
+    return move, is_made or _can_make(client, model, move)
 
 
 def finish_move(client: MlflowClient, model: str) -> Move | None:
@@ -134,18 +132,25 @@ def finish_move(client: MlflowClient, model: str) -> Move | None:
     Returns:
         The move, or None if no move was announced, or if a person has moved the alias or deleted the version since.
     """
+    if (announced := _announced(client, model)) is None:
+        return None
+    move, is_made = announced
+    made = is_made or _make(client, model, move)
+    if made:
+        client.set_model_version_tag(model, move.version, APPROVAL, SETTLED)
+        if _number(registry.version_with_alias(client, model, registry.CHALLENGER)) == move.version:
+            client.delete_registered_model_alias(model, registry.CHALLENGER)
+    client.delete_registered_model_tag(model, ANNOUNCED)
+    return move if made else None
+
+
+def _announced(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
+    """The announced move of the alias, and whether the alias was already moved; None if no move is announced."""
     tags = client.get_registered_model(model).tags
     if ANNOUNCED not in tags:
         return None
     before, _, version = tags[ANNOUNCED].partition(":")
-    move = Move(before, version)
-    made = tags.get(registry.LAST_CHAMPION) == version or _make(client, model, move)
-    if made:
-        client.set_model_version_tag(model, version, APPROVAL, SETTLED)
-        if _number(registry.version_with_alias(client, model, registry.CHALLENGER)) == version:
-            client.delete_registered_model_alias(model, registry.CHALLENGER)
-    client.delete_registered_model_tag(model, ANNOUNCED)
-    return move if made else None
+    return Move(before, version), tags.get(registry.LAST_CHAMPION) == version
 
 
 def _can_make(client: MlflowClient, model: str, move: Move) -> bool:

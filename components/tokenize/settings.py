@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
-from components.shared.base.address import is_bucket, is_on_hub, is_repository, names_bucket
+from components.shared.base.address import is_on_hub, is_repository, require_bucket_name
 from components.shared.base.ranges import Range, check_ranges, safe_repr
 
 OWN = "bpe"
@@ -35,8 +35,7 @@ class TokenizeSettings:
         check_ranges(self)
         if not self.tokenizer.strip():
             raise ValueError("tokenizer must be bpe, a name, a folder or an s3:// prefix, got nothing")
-        if is_bucket(self.tokenizer) and not names_bucket(self.tokenizer):
-            raise ValueError(f"tokenizer must name a bucket after s3://, got {safe_repr(self.tokenizer)}")
+        require_bucket_name("tokenizer", self.tokenizer)
         if is_on_hub(self.tokenizer) and not is_repository(self.tokenizer):
             raise ValueError(
                 f"tokenizer must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.tokenizer)}"

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from components.shared.base.failure import Failure, Interrupted
+from components.shared.base.failure import Failure, Interrupted, first_line
 from components.shared.model.head import head_in_float32
 from components.train.checkpoint import Progress, State, read_state
 from components.train.data import TrainBatches, TrainingData, seed_of
@@ -257,5 +257,5 @@ def explain_oom(what: str, *, where: str, remedy: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
             raise
-        reason = str(error).splitlines()[0] if str(error) else "no more is free"
+        reason = first_line(error, "no more is free")
         raise Failure(f"Memory is full with {what}: {reason}", where=where, remedy=remedy) from error

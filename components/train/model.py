@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 -- torch's own name for it
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 from components.shared.model.head import has_linear_lm_head
 from components.train.extras.adapters import AdaLoraController
 from components.train.extras.bigram import init_embeddings_from_bigrams
@@ -180,7 +180,7 @@ def _load(folder: Path, settings: TrainSettings, *, vocab_size: int) -> PreTrain
         )
     except (OSError, ValueError) as error:
         raise Failure(
-            f"The pretrained weights cannot be loaded: {str(error).splitlines()[0]}",
+            f"The pretrained weights cannot be loaded: {first_line(error)}",
             where=str(folder),
             remedy="give a Hugging Face folder with config.json and model.safetensors",
         ) from error

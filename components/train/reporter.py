@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from components.shared.base.events import emit
+from components.shared.base.failure import first_line
 from components.shared.runtime.step import Step
 from components.shared.tracking.run import Tracking
 
@@ -100,7 +101,7 @@ class MetricsReporter:
                 wait = _FIRST_WAIT
             except Exception as error:
                 if wait == _FIRST_WAIT:
-                    emit("note", text=f"warning: metrics wait for MLflow: {str(error).splitlines()[0]}")
+                    emit("note", text=f"warning: metrics wait for MLflow: {first_line(error)}")
                 self.over.wait(wait)
                 wait = min(2 * wait, _LONGEST_WAIT)
             if ending:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from components.shared.base.address import is_bucket, is_on_hub, is_repository, names_bucket
+from components.shared.base.address import is_on_hub, is_repository, require_bucket_name
 from components.shared.base.ranges import Range, check_ranges, nearest_multiple, safe_repr
 
 _COUNT = Range(1, 1_000_000)
@@ -131,8 +131,7 @@ class TrainSettings:
             raise ValueError(
                 f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.pretrained)}"
             )
-        if self.pretrained and is_bucket(self.pretrained) and not names_bucket(self.pretrained):
-            raise ValueError(f"pretrained must name a bucket after s3://, got {safe_repr(self.pretrained)}")
+        require_bucket_name("pretrained", self.pretrained or "")
         if self.pretrained is None:
             self._check_shape()
         elif self.from_hub and not _COMMIT.fullmatch(self.revision or ""):

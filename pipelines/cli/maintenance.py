@@ -37,7 +37,7 @@ def gc(
     """Remove what no version or alias needs: checkpoints, blobs, runs and their folders. Without --apply, print it."""
     from components.shared.storage.store import open_store
     from pipelines.local.run_folders import plan_step_folders
-    from pipelines.planned_changes import execute
+    from pipelines.planned_changes import apply_changes
     from pipelines.registry.gc import DAY, plan_gc, versioning_note
 
     with registry_of(home) as client:
@@ -49,16 +49,17 @@ def gc(
         notes = garbage.notes
         if plan:
             print_plan(changes)
+            counted = changes
         else:
-            execution = execute(changes, typer.echo)
+            execution = apply_changes(changes, typer.echo)
+            counted = list(execution.applied)
             notes = (*notes, *execution.refused, *versioning_note(opened_store))
     for note in notes:
         typer.echo(note)
     if changes:
-        size = sum(change.size for change in changes) / (1 << 20)
+        size = sum(change.size for change in counted) / (1 << 20)
         done = "To be removed by --apply" if plan else "Removed"
-        count = len(changes) if plan else len(execution.applied)
-        typer.echo(f"{done}: {count} things of {size:.1f} MiB.")
+        typer.echo(f"{done}: {len(counted)} things of {size:.1f} MiB.")
 
 
 def reproduce(

@@ -6,7 +6,7 @@ import typer
 
 from pipelines.cli import options
 from pipelines.cli.options import Corpus, HomeFolder, Json, Plan, Profile, Sets, Store
-from pipelines.cli.screen import print_json, print_plan
+from pipelines.cli.screen import print_json, print_plan, print_to_stderr
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -31,7 +31,7 @@ def mirror(
     from components.shared.base.events import notes_on_stderr
     from components.shared.storage.store import open_store
     from pipelines.cluster.mirror import plan_mirror
-    from pipelines.planned_changes import execute
+    from pipelines.planned_changes import apply_changes
 
     settings = options.settings_of(profile, sets, corpus)
     _, address = options.home_and_store(home, store)
@@ -40,7 +40,7 @@ def mirror(
         print_plan(planned.changes)
         return
     with notes_on_stderr():
-        execute(planned.changes, lambda line: typer.echo(line, err=True))
+        apply_changes(planned.changes, print_to_stderr)
     if as_json:
         print_json(planned.mirrored)
         return

@@ -19,7 +19,7 @@ from components.shared.tracking.mlflow_variables import check_mlflow_variables
 from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
-from pipelines.cli.screen import console, print_json, print_plan
+from pipelines.cli.screen import console, print_json, print_plan, print_to_stderr
 from pipelines.local.home import existing_home, existing_tracking_uri
 from pipelines.local.run import QUIET
 
@@ -153,7 +153,7 @@ def promote(
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
         moved = promotion.promote(
-            client, reference, reason=reason, model=model, to=to, store=locks, report=_print_to_stderr
+            client, reference, reason=reason, model=model, to=to, store=locks, report=print_to_stderr
         )
     replaced = "" if moved.before in (None, moved.version) else f"; it replaces version {moved.before}"
     typer.echo(f"Version {moved.version} of {moved.model} is now the champion{replaced}.")
@@ -175,12 +175,8 @@ def rollback(
         return
     locks = _store_with_locks(home, store)
     with registry_of(home) as client:
-        moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=_print_to_stderr)
+        moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=print_to_stderr)
     typer.echo(f"Version {moved.version} of {moved.model} is the champion again; it replaces version {moved.before}.")
-
-
-def _print_to_stderr(line: str) -> None:
-    typer.echo(line, err=True)
 
 
 def export(

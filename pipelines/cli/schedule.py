@@ -20,7 +20,7 @@ from pipelines.cli.cluster_options import (
     open_cluster,
 )
 from pipelines.cli.options import Json, Plan
-from pipelines.cli.screen import print_json, print_plan
+from pipelines.cli.screen import print_json, print_plan, print_to_stderr
 
 schedule = typer.Typer(name="schedule", help="Runs that the server starts at fixed times.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--from", help="The folder with one YAML file per schedule.")]
@@ -42,7 +42,7 @@ def apply(
     from pipelines.cluster.recurring import plan_schedules
     from pipelines.cluster.schedules import read_schedules
     from pipelines.cluster.submission import package
-    from pipelines.planned_changes import execute
+    from pipelines.planned_changes import apply_changes
 
     fixed = image_overrides(image, allow_mutable_image)
     wanted = [(each, package(each.profile, [*fixed, *each.overrides])) for each in read_schedules(folder)]
@@ -51,7 +51,7 @@ def apply(
         print_plan(change for each in plans for change in each.changes)
         return
     for planned, (each, _) in zip(plans, wanted, strict=True):
-        execute(planned.changes, lambda line: typer.echo(line, err=True))
+        apply_changes(planned.changes, print_to_stderr)
         paused = ", and stays paused" if planned.paused else ""
         typer.echo(f"{each.name}: {planned.action}{paused}")
         typer.echo(f"  {cron_line(each.cron, each.cron.next_times(datetime.now(UTC)))}")

@@ -48,3 +48,8 @@ def print_plan(changes: Iterable[PlannedChange]) -> None:
     """Prints the changes that a command would apply, one per line."""
     for line in descriptions(changes) or ["There is nothing to change."]:
         typer.echo(line)
+
+
+def print_to_stderr(line: str) -> None:
+    """Prints a line that is not the result of the command."""
+    typer.echo(line, err=True)

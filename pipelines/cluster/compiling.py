@@ -45,8 +45,9 @@ def compile_to(output: Path, settings: RunSettings) -> None:
 
 
 def _write(output: Path, data: bytes) -> None:
-    """Writes a regular file atomically. A device or a pipe is opened and written, since it must not be replaced."""
-    if output.is_symlink() or not (output.is_file() or output.is_dir() or not output.exists()):
+    """Writes a regular file atomically. It writes through a device, a pipe or a link, which must not be replaced."""
+    is_device_or_pipe = output.exists() and not output.is_file() and not output.is_dir()
+    if is_device_or_pipe or output.is_symlink():
         try:
             output.write_bytes(data)
         except OSError as error:

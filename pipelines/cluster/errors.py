@@ -18,7 +18,7 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 
 CAUGHT = (ApiException, HTTPError)
 _PATH = "give the address below which /apis/v2beta1 is, as https://host/pipeline is on a full Kubeflow"
@@ -48,13 +48,13 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     reason = error.reason if isinstance(error, MaxRetryError) and error.reason else error
     if isinstance(error, (LocationParseError, LocationValueError)) or "InvalidURL" in str(reason):
         return Failure(
-            f"The address cannot be read: {_first_line(str(error))}",
+            f"The address cannot be read: {_phrase(str(error))}",
             where=address,
             remedy="write it as https://host or http://host:port",
             exit_code=ExitCode.USAGE,
         )
     if isinstance(reason, SSLError):
-        what, remedy = _tls_failure(_first_line(str(reason)))
+        what, remedy = _tls_failure(_phrase(str(reason)))
     elif isinstance(reason, NameResolutionError):
         what, remedy = "The host name of Kubeflow Pipelines is unknown", "fix --endpoint or KF_PIPELINES_ENDPOINT"
     elif "refused" in str(reason):
@@ -62,7 +62,7 @@ def failure_of(error: Exception, address: str, subject: str) -> Failure:
     elif isinstance(reason, (ReadTimeoutError, ConnectTimeoutError)):
         what, remedy = "Kubeflow Pipelines did not answer in time", "check the deployment ml-pipeline, then try again"
     else:
-        what, remedy = f"The connection to Kubeflow Pipelines broke: {_first_line(str(reason))}", "try again"
+        what, remedy = f"The connection to Kubeflow Pipelines broke: {_phrase(str(reason))}", "try again"
     return Failure(what, where=address, remedy=remedy, exit_code=ExitCode.UNREACHABLE)
 
 
@@ -161,7 +161,7 @@ def _message(error: ApiException) -> str:
         message: Any = json.loads(error.body or "").get("message")
     except (ValueError, AttributeError):
         message = None
-    return _first_line(str(message or error.reason or f"status {error.status}"))
+    return _phrase(str(message or error.reason or f"status {error.status}"))
 
 
 def is_page(body: str) -> bool:
@@ -169,5 +169,6 @@ def is_page(body: str) -> bool:
     return bool(re.match(r"\s*<(!doctype|html)", body, re.IGNORECASE))
 
 
-def _first_line(text: str) -> str:
-    return text.strip().splitlines()[0].rstrip(".") if text.strip() else "no message"
+def _phrase(text: str) -> str:
+    """The first line without its full stop, because the sentence continues after it."""
+    return first_line(text).rstrip(".")

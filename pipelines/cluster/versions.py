@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -106,13 +107,8 @@ def document_of(cluster: Cluster, run: Any) -> dict[str, Any]:
 
 def find_pipeline(cluster: Cluster, pipeline: str) -> Any | None:
     """The pipeline of a name, or None."""
-    answer = cluster.call_with_retry(
-        f"pipeline {pipeline}",
-        cluster.client.pipelines.pipeline_service_list_pipelines,
-        filter=equals("display_name", pipeline),
-        namespace=cluster.namespace or "",
-    )
-    return answer.pipelines[0] if answer.pipelines else None
+    listing = cluster.client.pipelines.pipeline_service_list_pipelines
+    return _first(cluster, f"pipeline {pipeline}", listing, "pipelines", pipeline)
 
 
 def create_pipeline(cluster: Cluster, pipeline: str) -> str:
@@ -154,13 +150,16 @@ def experiment_id(cluster: Cluster, experiment: str) -> str:
 
 def find_experiment(cluster: Cluster, experiment: str) -> Any | None:
     """The experiment of a name, or None."""
+    listing = cluster.client.experiments.experiment_service_list_experiments
+    return _first(cluster, f"experiment {experiment}", listing, "experiments", experiment)
+
+
+def _first(cluster: Cluster, what: str, listing: Callable[..., Any], items: str, name: str) -> Any | None:
+    """The first item with a display name in the answer of a list method, or None."""
     answer = cluster.call_with_retry(
-        f"experiment {experiment}",
-        cluster.client.experiments.experiment_service_list_experiments,
-        filter=equals("display_name", experiment),
-        namespace=cluster.namespace or "",
+        what, listing, filter=equals("display_name", name), namespace=cluster.namespace or ""
     )
-    return answer.experiments[0] if answer.experiments else None
+    return next(iter(getattr(answer, items) or []), None)
 
 
 def equals(key: str, value: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 from components.shared.base.ranges import is_text, safe_repr
 
 _TAG = "tag:yaml.org,2002:"
@@ -111,7 +111,9 @@ def parse_yaml(text: str) -> Any:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         if problem and problem.startswith("but "):
             problem = f"{error.context} {problem}"  # type: ignore[attr-defined]
-        raise InvalidYaml(f"{problem} in line {mark.line + 1}" if mark and problem else _first_line(error)) from None
+        raise InvalidYaml(
+            f"{problem} in line {mark.line + 1}" if mark and problem else first_line(error, type(error).__name__)
+        ) from None
     except RecursionError:
         raise InvalidYaml("it is nested too deeply") from None
 
@@ -204,10 +206,6 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 def _problem(what: str, at: Any) -> yaml.constructor.ConstructorError:
     return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _unreadable(what: str, path: Path, remedy: str) -> Failure:

@@ -17,7 +17,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.report.measures import finite
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
-from pipelines.planned_changes import Change, execute
+from pipelines.planned_changes import Change, apply_changes
 from pipelines.registry.references import model_name, resolve
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def promote(
     version = _promotable(client, reference, reason, model)
     with _locked(client, store, to or version.name, "promote") as locked:
         promotion = _Promotion(locked, version, reason, to)
-        execute(promotion.changes(), report)
+        apply_changes(promotion.changes(), report)
         return promotion.outcome()
 
 
@@ -114,7 +114,7 @@ def rollback(
     name = model_name(client, model)
     with _locked(client, store, name, "rollback") as locked:
         back = _Rollback(locked, name, reason)
-        execute(back.changes(), report)
+        apply_changes(back.changes(), report)
         return back.outcome()
 
 

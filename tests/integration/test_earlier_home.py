@@ -19,7 +19,7 @@ from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
-from pipelines.planned_changes import execute
+from pipelines.planned_changes import apply_changes
 from pipelines.registry.export import export
 from pipelines.registry.gc import plan_gc
 from pipelines.registry.generation import load_writer, write
@@ -164,6 +164,6 @@ def test_gc_keeps_what_it_names(home: Home) -> None:
     store, client, _ = home
     age(store, days=30)
     before = set(store.names("model")) | set(store.names("tokens")) | set(store.names("evaluation"))
-    execute(plan_gc(store, client).removals)
+    apply_changes(plan_gc(store, client).removals)
     assert set(store.names("model")) | set(store.names("tokens")) | set(store.names("evaluation")) == before
     assert store.claimed(f"versions/{NAME}/{FINGERPRINT}") is None, "locks take the place of such claims"

@@ -76,9 +76,7 @@ BREAKS = {
     "a move that somebody died in is finished whatever a person did": (
         (promotion, "_can_make", "in (move.before, move.version)", "is not None"),
     ),
-    "a move that was made is made again": (
-        (promotion, "finish_move", "tags.get(registry.LAST_CHAMPION) == version or ", ""),
-    ),
+    "a move that was made is made again": ((promotion, "finish_move", "is_made or ", ""),),
     "a move is announced without where it is from": (
         (promotion, "_announce_move", "registry.LAST_CHAMPION, before", "registry.LAST_CHAMPION, version"),
     ),

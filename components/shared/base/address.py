@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from components.shared.base.ranges import safe_repr
+
 # A folder needs one of these prefixes, so that `gpt2` means the Hub even where a folder has that name.
 _FOLDER = ("/", "./", "../", "~")
 
@@ -22,6 +24,16 @@ def is_bucket(address: str) -> bool:
 def names_bucket(address: str) -> bool:
     """Whether an `s3://` address begins with a valid name of a bucket."""
     return bool(re.fullmatch(r"[A-Za-z0-9._-]{1,255}", address.removeprefix("s3://").partition("/")[0]))
+
+
+def require_bucket_name(setting: str, address: str) -> None:
+    """Checks that an `s3://` address names what can be a bucket. Every other address passes.
+
+    Raises:
+        ValueError: it does not; the message begins with the setting.
+    """
+    if is_bucket(address) and not names_bucket(address):
+        raise ValueError(f"{setting} must name a bucket after s3://, got {safe_repr(address)}")
 
 
 def is_on_hub(address: str) -> bool:

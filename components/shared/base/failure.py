@@ -73,6 +73,12 @@ class Damaged(Failure):
     """A stored object is corrupted: it can be deleted and made again. No other failure implies this."""
 
 
+def first_line(message: object, otherwise: str = "no message") -> str:
+    """The first line of the message of an exception or another program; `otherwise` if it is empty."""
+    lines = str(message).strip().splitlines()
+    return lines[0] if lines else otherwise
+
+
 def variable_failure(what: str, remedy: str, exit_code: ExitCode = ExitCode.USAGE) -> Failure:
     """The failure for a variable of the environment that cannot be used."""
     return Failure(what, where="the environment", remedy=remedy, exit_code=exit_code)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 
 _REFUSED = (401, 403)
 _BUSY = (408, 429)
@@ -99,5 +99,4 @@ def _from_cache(chain: list[BaseException]) -> Meaning | None:
 
 
 def _unknown(error: Exception) -> Meaning:
-    said = (str(error).strip().splitlines() or ["no message"])[0][:200]
-    return f"{type(error).__name__}: {said}", "run again", ExitCode.FAILED
+    return f"{type(error).__name__}: {first_line(error)[:200]}", "run again", ExitCode.FAILED

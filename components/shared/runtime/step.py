@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from components.shared.base.events import emit, parse
-from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.base.failure import ExitCode, Failure, Interrupted, first_line
 from components.shared.base.renamed_keys import with_new_keys
 from components.shared.runtime.liveness import heartbeat
 from components.shared.runtime.process import Death, is_step_process, watch_this_process
@@ -177,7 +177,7 @@ def wrap_unexpected(error: Exception, name: str) -> Failure:
     with suppress(OSError):
         traceback.print_exception(error)
     return Failure(
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no message'}",
+        f"{type(error).__name__}: {first_line(error)}",
         where=f"step {name}",
         remedy="see the traceback in the log of the step",
     )

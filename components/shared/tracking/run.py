@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.events import emit
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 from components.shared.base.redact import redact, redact_values
 from components.shared.tracking.database_errors import database_failure
 from components.shared.tracking.local_address import folder_address, sqlite_path
@@ -231,7 +231,7 @@ def loggable_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _error_of(uri: str, error: Exception) -> Failure:
-    message = str(error).splitlines()[0][:300]
+    message = first_line(error)[:300]
     if found := re.search(r"out-of-date database schema \(found version (\w+), but expected \w+\)", message):
         return schema_failure(None if found[1] == "None" else found[1], uri)
     if "Database migration in unexpected state" in message:

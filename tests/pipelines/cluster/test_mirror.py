@@ -21,7 +21,7 @@ from components.train.settings import TrainSettings
 from components.train.weights import fetch_weights
 from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
-from pipelines.planned_changes import descriptions, execute
+from pipelines.planned_changes import apply_changes, descriptions
 from tests.s3_servers import serving
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -88,7 +88,7 @@ class Hub(BaseHTTPRequestHandler):
 def mirror(store, settings):
     """Plans and applies; gives what the store has then."""
     plan = plan_mirror(store, settings)
-    execute(plan.changes)
+    apply_changes(plan.changes)
     return plan.mirrored
 
 
@@ -148,10 +148,10 @@ import sys
 from components.shared.storage.store import open_store
 from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
-from pipelines.planned_changes import execute
+from pipelines.planned_changes import apply_changes
 settings = load("quick", sys.argv[2:]).with_values("download", corpus="sample")
 plan = plan_mirror(open_store(sys.argv[1]), settings)
-execute(plan.changes)
+apply_changes(plan.changes)
 for each in plan.mirrored:
     print(each.settings, each.address)
 """
@@ -237,7 +237,7 @@ def test_what_mirror_plans_is_what_it_copies(store, tmp_path, text, monkeypatch,
     assert keys(store) == before, "planning changes nothing"
     assert planned == descriptions(plan_mirror(store, settings).changes)
     plan = plan_mirror(store, settings)
-    assert list(execute(plan.changes).applied) == planned
+    assert descriptions(apply_changes(plan.changes).applied) == planned
     assert bool(keys(store) - before) == bool(planned)
     of_this_machine = [line for line in planned if str(tmp_path) in line.partition(" to ")[0]]
     assert descriptions(plan_mirror(store, settings).changes) == of_this_machine

@@ -10,7 +10,7 @@ from pipelines.cluster.cron import parse
 from pipelines.cluster.recurring import pause, plan_schedules, recurring_runs
 from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import Package
-from pipelines.planned_changes import descriptions, execute
+from pipelines.planned_changes import apply_changes, descriptions
 
 NAMES = ("nightly", "weekly", "hourly")
 VERBS = ("create", "upload", "enable", "delete")
@@ -36,7 +36,7 @@ def test_what_apply_plans_is_what_it_applies(stand_in, ir, seed):
     draw = random.Random(seed)
     cluster = connect(Access(endpoint=stand_in.url, timeout=5))
     for _ in range(draw.randint(0, 2)):  # what was applied before
-        execute(changes_of(plan_schedules(cluster, drawn(draw, ir))))
+        apply_changes(changes_of(plan_schedules(cluster, drawn(draw, ir))))
     for run in recurring_runs(cluster):
         if draw.random() < 0.3:
             pause(cluster, run.display_name)
@@ -49,7 +49,7 @@ def test_what_apply_plans_is_what_it_applies(stand_in, ir, seed):
     planned = descriptions(changes_of(plan_schedules(cluster, wanted)))
     assert stand_in.changes == before, "planning changes nothing"
     plans = plan_schedules(cluster, wanted)
-    assert list(execute(changes_of(plans)).applied) == planned
+    assert descriptions(apply_changes(changes_of(plans)).applied) == planned
     changes = stand_in.changes[len(before) :]
     # Before a recurring run is deleted it is disabled.
     assert len(changes) == len(planned) + sum(line.startswith("delete") for line in planned)

@@ -17,7 +17,7 @@ from pipelines.cluster.schedule_status import overdue, schedule_statuses
 from pipelines.cluster.schedules import Schedule, read_schedule, read_schedules
 from pipelines.cluster.submission import Package
 from pipelines.cluster.wait import wait
-from pipelines.planned_changes import execute
+from pipelines.planned_changes import apply_changes
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
@@ -29,7 +29,7 @@ LATER = Schedule("nightly", parse("0 0 3 * * *"), "nightly")
 def apply_schedule(cluster, schedule: Schedule, package: Package) -> SchedulePlan:
     """Plans one schedule and applies the plan."""
     (plan,) = plan_schedules(cluster, [(schedule, package)])
-    execute(plan.changes)
+    apply_changes(plan.changes)
     return plan
 
 

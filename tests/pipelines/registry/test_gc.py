@@ -15,8 +15,8 @@ from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
-from pipelines.planned_changes import Execution, execute
-from pipelines.registry.gc import DAY, Garbage, plan_gc, versioning_note
+from pipelines.planned_changes import Execution, apply_changes, descriptions
+from pipelines.registry.gc import DAY, Garbage, Removal, plan_gc, versioning_note
 from tests.s3_servers import make_bucket
 
 VERSION, OTHER, UNFINISHED = "1" * 32, "8" * 32, "9" * 32
@@ -52,10 +52,10 @@ def age(store: Store, days: float) -> None:
             os.utime(path, (then, then))
 
 
-def gc(store: Store, client: MlflowClient, **options: float) -> tuple[Garbage, Execution]:
+def gc(store: Store, client: MlflowClient, **options: float) -> tuple[Garbage, Execution[Removal]]:
     """What gc planned, and what it then did."""
     garbage = plan_gc(store, client, **options)
-    return garbage, execute(garbage.removals)
+    return garbage, apply_changes(garbage.removals)
 
 
 def listed(garbage: Garbage) -> set[tuple[str, str]]:
@@ -85,7 +85,7 @@ def test_planning_removes_nothing_and_executing_removes_what_was_planned(filled:
     assert len(blobs) == 6
     garbage, execution = gc(store, filled)
     assert garbage == planned
-    assert execution.applied == tuple(removal.description for removal in planned.removals)
+    assert descriptions(execution.applied) == descriptions(planned.removals)
     assert folders(store) == {("model", "1"), ("tokens", "1"), ("evaluation", "1"), ("corpus", "d")}
     assert store.find("model", VERSION)
     assert not any((Path(store.uri) / blob).exists() for blob in blobs)
@@ -244,7 +244,7 @@ def test_versions_that_may_not_be_deleted_are_said_to_stay(filled: MlflowClient,
     versioned.objects.client.meta.events.register("before-call.s3", refuse)  # type: ignore[attr-defined]
     garbage, execution = gc(versioned, filled, keep_for=-60)
     assert [removal.kind for removal in garbage.removals] == ["object version", "record"]
-    assert execution.applied == (garbage.removals[1].description,)
+    assert execution.applied == (garbage.removals[1],)
     assert [note.partition(":")[0] for note in (*execution.refused, *versioning_note(versioned))] == [
         "Object versions, if the bucket keeps any, are left to a lifecycle rule",
         "The bucket keeps what was removed as object versions, which these credentials may not delete.",

@@ -17,8 +17,9 @@ from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
-from pipelines.planned_changes import Refused, descriptions, execute
-from pipelines.registry.gc import DAY, plan_gc
+from pipelines.planned_changes import Refused, apply_changes, descriptions
+from pipelines.registry import gc
+from pipelines.registry.gc import DAY, Garbage, Removal, plan_gc
 from pipelines.registry.promotion import plan_promotion, plan_rollback, promote, rollback
 from tests.interleavings.fake_registry import FakeRegistry, _Version
 from tests.pipelines.registry.test_gc import age, publish
@@ -181,7 +182,7 @@ def _plan_and_remove(store: Store, client: MlflowClient) -> None:
     planned = descriptions(garbage.removals)
     assert contents(store, client)[1] == runs and contents(store, client)[0].keys() == objects.keys()
     assert plan_gc(store, client) == garbage, "planning twice gives one plan"
-    assert list(execute(plan_gc(store, client).removals).applied) == planned
+    assert descriptions(apply_changes(plan_gc(store, client).removals).applied) == planned
     left, runs_left = contents(store, client)
     keys = {
         "blob": lambda name: name,
@@ -208,8 +209,8 @@ def test_a_stage_that_is_refused_is_not_recorded_and_does_not_stop_the_others() 
                 raise Refused(self.refusal)
 
     said: list[str] = []
-    done = execute([Planned("a"), Planned("b", "Not b."), Planned("c", "Not b."), Planned("d")], said.append)
-    assert (done.applied, done.refused) == (("a", "d"), ("Not b.",))
+    done = apply_changes([Planned("a"), Planned("b", "Not b."), Planned("c", "Not b."), Planned("d")], said.append)
+    assert (descriptions(done.applied), done.refused) == (["a", "d"], ("Not b.",))
     assert said == ["a", "d"]
 
 
@@ -232,3 +233,18 @@ def test_the_commands_print_the_plan_that_they_then_apply(
     changes = [line for line in planned.splitlines() if line.startswith("remove ")]
     assert [line for line in applied.splitlines() if line.startswith("remove ")] == changes
     assert "There is nothing to change." in command("gc", "--days", "0", *home)[1]
+
+
+def test_gc_counts_only_what_it_removed(
+    filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    def refuse() -> None:
+        raise Refused("It stays.")
+
+    removals = tuple(
+        Removal("blob", name, 1 << 20, "it is old", remove) for name, remove in (("a", str), ("b", refuse))
+    )
+    monkeypatch.setattr(gc, "plan_gc", lambda *_, **__: Garbage(removals, ()))
+    home = ("--home", tmp_path / "home", "--store", tmp_path / "store")
+    assert "To be removed by --apply: 2 things of 2.0 MiB." in command("gc", *home)[1]
+    assert command("gc", "--apply", *home)[1].splitlines()[1:] == ["It stays.", "Removed: 1 things of 1.0 MiB."]

@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from components.shared.base.failure import ExitCode, Failure, Interrupted
+from components.shared.base.failure import ExitCode, Failure, Interrupted, first_line
 
 
 def test_a_failure_reads_as_one_sentence():
@@ -41,3 +41,15 @@ def test_an_interruption_can_be_resumed():
 def test_an_invalid_exit_code_is_refused():
     with pytest.raises(ValueError, match="99"):
         Failure("x", where="y", remedy="z", exit_code=99)
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [(ValueError("\n one\ntwo"), "one"), (OSError(), "no message"), (KeyError(""), "''"), ("  \n ", "no message")],
+)
+def test_the_first_line_of_a_message_is_never_missing(message, line):
+    assert first_line(message) == line
+
+
+def test_an_empty_message_is_replaced_by_what_the_caller_knows():
+    assert first_line(MemoryError(), "no more is free") == "no more is free"
