@@ -1,5 +1,8 @@
 """Fixtures that more than one folder of tests uses."""
 
+import atexit
+import gc
+import inspect
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +14,25 @@ from _pytest.reports import TestReport
 
 from tests.s3_servers import emulator, environment, make_bucket
 
+
+def _stack_without_sources(context: int = 0) -> list[inspect.FrameInfo]:
+    """The frames above the caller. kfp asks for them at each setting of a task, to name the caller in a message, and
+    `inspect.stack` would look for the source of each of pytest's sixty frames."""
+    frames = []
+    frame = sys._getframe(1)
+    while frame is not None:
+        code = frame.f_code
+        frames.append(inspect.FrameInfo(frame, code.co_filename, frame.f_lineno, code.co_name, None, None))
+        frame = frame.f_back
+    return frames
+
+
+inspect.stack = _stack_without_sources
+
+# Collecting garbage while modules are imported finds none.
+gc.disable()
+
+pytest_plugins = ["tests.registry"]
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -60,6 +82,14 @@ def _mlflow_as_it_was() -> Iterator[None]:
     yield
     if utils := sys.modules.get("mlflow.tracking._tracking_service.utils"):
         utils.set_tracking_uri(None)
+
+
+def pytest_collection_finish() -> None:
+    """Garbage is collected seldom: each time the collector would walk through all that MLflow, kfp and torch keep."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    atexit.register(gc.freeze)
+    gc.enable()
 
 
 def pytest_runtest_makereport(item, call):

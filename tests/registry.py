@@ -5,6 +5,8 @@ Fixtures are used by importing them into a conftest.
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,6 +18,7 @@ from components.shared.reuse.trained import weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import digest_of, write_manifest
 from components.shared.tracking.mlflow_database import prepare_database
+from components.shared.tracking.run import EXPERIMENT
 
 TEXT = (
     " = Castle = \n\n The castle was built in 1212 by the king of the valley . \n\n"
@@ -43,22 +46,34 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def database_with_experiment(empty_database: Path) -> Path:
+    """The same with the project's experiment, see `copy_registry`."""
+    from mlflow import MlflowClient
+
+    path = empty_database.with_name("mlflow-with-experiment.db")
+    shutil.copyfile(empty_database, path)
+    MlflowClient(f"sqlite:///{path}").create_experiment(EXPERIMENT)
+    return path
+
+
 @pytest.fixture
-def tracking_uri(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+def tracking_uri(database_with_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A registry of its own, in the folder of the test, known to the process by the usual variable."""
-    shutil.copyfile(empty_database, tmp_path / "mlflow.db")
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = copy_registry(database_with_experiment, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    make_experiment(uri, tmp_path)
     return uri
 
 
-def make_experiment(uri: str, folder: Path) -> None:
-    """The project's experiment, its artifacts below a folder."""
-    from mlflow import MlflowClient
-
-    MlflowClient(uri).create_experiment("wikigpt", artifact_location=str(folder / "mlartifacts"))
+def copy_registry(database_with_experiment: Path, folder: Path) -> str:
+    """Copies the database into a folder, below which the experiment then keeps its artifacts; returns its URI."""
+    path = folder / "mlflow.db"
+    shutil.copyfile(database_with_experiment, path)
+    with closing(sqlite3.connect(path)) as database, database:
+        artifacts = str(folder / "mlartifacts")
+        database.execute("UPDATE experiments SET artifact_location = ? WHERE name = ?", (artifacts, EXPERIMENT))
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture(scope="session")

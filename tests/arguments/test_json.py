@@ -25,13 +25,7 @@ from pipelines.local.doctor import Finding
 from pipelines.local.home import open_home
 from pipelines.local.run import Result
 from tests.pipelines.conftest import Command
-from tests.pipelines.registry.conftest import (  # noqa: F401
-    _filled,
-    empty_database,
-    filled,
-    hugging_face_folder,
-    tracking_uri,
-)
+from tests.pipelines.registry.conftest import _filled, filled  # noqa: F401
 
 INFINITE = [math.inf, -math.inf, math.nan]
 

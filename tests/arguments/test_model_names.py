@@ -15,7 +15,6 @@ from components.shared.tracking.mlflow_filter import all_of, equals
 from pipelines.registry.models import models
 from pipelines.registry.references import resolve
 from tests.pipelines.conftest import Command
-from tests.registry import empty_database  # noqa: F401
 
 ODD = [
     "it's", 'say "hi"', "bo\"th's", "back`tick", "per%cent", "under_score", "ünï-汉字", "back\\slash", "end\\",
@@ -24,7 +23,7 @@ ODD = [
 
 
 @pytest.fixture(scope="module")
-def client(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:  # noqa: F811
+def client(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
     """A registry with a version of each name, which no test changes."""
     database = tmp_path_factory.mktemp("names") / "mlflow.db"
     shutil.copyfile(empty_database, database)

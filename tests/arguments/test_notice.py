@@ -15,7 +15,6 @@ from components.notify.webhook import deliver
 from components.shared.runtime.step import Step
 from tests.components.notify.conftest import receiver  # noqa: F401
 from tests.components.notify.test_run import FAILED, SUCCEEDED, finish, mlflow_run, step, train  # noqa: F401
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 Make = Callable[..., Step]
 MALFORMED = [

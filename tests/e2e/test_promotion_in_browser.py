@@ -18,7 +18,7 @@ from pipelines.registry.generation import load_writer, write
 from pipelines.registry.models import models
 from pipelines.registry.promotion import rollback
 from pipelines.registry.references import resolve
-from tests.registry import another_model, empty_database, hugging_face_folder, make_folders, make_step, register  # noqa: F401
+from tests.registry import another_model, make_folders, make_step, register
 from tests.servers import mlflow_server
 
 CHROMIUM = "/usr/bin/chromium"
@@ -43,8 +43,8 @@ pytestmark = [
 
 @pytest.fixture
 def address(
-    empty_database: Path,  # noqa: F811
-    hugging_face_folder: Path,  # noqa: F811
+    empty_database: Path,
+    hugging_face_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:

@@ -37,7 +37,6 @@ from tests.components.evaluate.conftest import (  # noqa: F401
 from tests.components.evaluate.test_run import SETTINGS
 from tests.earlier import FINGERPRINT, OUTLINE, make_earlier_home, outline
 from tests.pipelines.registry.test_gc import age
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +45,7 @@ Home = tuple[Store, MlflowClient, str]
 
 
 @pytest.fixture
-def client(tracking_uri: str) -> MlflowClient:  # noqa: F811
+def client(tracking_uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.postgres import postgres  # noqa: F401
-from tests.registry import empty_database, judge_of, make_version  # noqa: F401
+from tests.registry import judge_of, make_version
 
 _FORK = multiprocessing.get_context("fork")
 _LEVELS = (4.5, 4.0, 4.25, 5.0)

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
 from tests.postgres import free_port
-from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register, tracking_uri  # noqa: F401
+from tests.registry import make_folders, make_step, register
 from tests.servers import PROGRAMS, serving
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text().replace("\\\n", "")
@@ -41,8 +41,8 @@ def question(path: str) -> Any:
 
 @pytest.fixture
 def client(
-    tracking_uri: str,  # noqa: F811
-    hugging_face_folder: Path,  # noqa: F811
+    tracking_uri: str,
+    hugging_face_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> MlflowClient:

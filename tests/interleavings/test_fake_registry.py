@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from tests.interleavings.fake_registry import FakeRegistry
-from tests.registry import empty_database  # noqa: F401
 
 _NAMES, _VERSIONS, _TAGS = ("wikigpt", "wikigpt-prod"), ("1", "2", "3", "4"), ("a.b", "c")
 _VALUES, _ALIASES = ("x", "y", ""), ("champion", "challenger")
@@ -67,7 +66,7 @@ def shown(version: Any) -> tuple[Any, ...]:
     return str(version.version), tags, sorted(version.aliases), version.description or "", version.source, run
 
 
-def test_the_same_calls_have_the_same_answers(empty_database: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_same_calls_have_the_same_answers(empty_database: Path, tmp_path: Path) -> None:
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     real, fake, draw = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), FakeRegistry(), random.Random(2)
     seen = set()

@@ -14,7 +14,6 @@ from components.shared.storage.store import open_store
 from components.shared.tracking import registry
 from tests.components.download.conftest import own_folder, step, zip_of  # noqa: F401
 from tests.components.download.server import Site, serving
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 from tests.texts.corpora import wikitext
 
 SIGNED = "X-Amz-Date=20261127T070000Z&X-Amz-Signature=0123456789abcdef&X-Amz-Credential=AKIA"

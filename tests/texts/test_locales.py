@@ -12,7 +12,6 @@ import pytest
 from pipelines.local import machine
 from tests.e2e.conftest import TINY
 from tests.pipelines.registry.conftest import _filled, filled  # noqa: F401
-from tests.registry import empty_database, hugging_face_folder  # noqa: F401
 from tests.texts.corpora import write_wikitext
 from tests.texts.locales import NAMES, environment
 

@@ -17,7 +17,6 @@ from components.shared.runtime.settings import parse_section
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
 from tests.components.download.conftest import own_folder, step  # noqa: F401
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 from tests.texts.corpora import wikitext, write
 
 KEPT = {
@@ -81,7 +80,7 @@ def test_a_name_that_cannot_be_one_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ["wikigpt-语料一", "wikigpt-корпус", "wikigpt-คลังข้อความ", "wikigpt-été"])
-def test_the_registry_takes_them(tracking_uri, name):  # noqa: F811
+def test_the_registry_takes_them(tracking_uri, name):
     client = MlflowClient(tracking_uri)
     client.create_registered_model(name)
     version = client.create_model_version(name, "file:///nowhere", tags={registry.WEIGHTS_DIGEST: "w" * 64})

@@ -28,7 +28,7 @@ from pipelines.local.summary import print_summary
 from pipelines.registry.models import models
 from pipelines.registry.promotion import promote
 from tests.components.evaluate.conftest import make_model, texts, tokenizer, write_corpus, write_model  # noqa: F401
-from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register, tracking_uri  # noqa: F401
+from tests.registry import make_folders, make_step, register
 from tests.texts.corpora import without_blanks
 
 NAME = "wikigpt-sample"
@@ -63,7 +63,7 @@ def judged(tmp_path, monkeypatch, tracking_uri, tokenizer):  # noqa: F811
     return judge
 
 
-def test_a_first_model_is_sound_and_a_second_one_is_compared_by_bytes(judged, tracking_uri, tmp_path):  # noqa: F811
+def test_a_first_model_is_sound_and_a_second_one_is_compared_by_bytes(judged, tracking_uri, tmp_path):
     first, report, metrics = judged(1)
     assert first["verdict"]["word"] == "promote"
     assert "bits per byte" in first["verdict"]["reason"]
@@ -108,8 +108,8 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def test_the_registry_and_all_who_read_it_do_without_a_word_perplexity(
-    tracking_uri,  # noqa: F811
-    hugging_face_folder,  # noqa: F811
+    tracking_uri,
+    hugging_face_folder,
     tmp_path,
     monkeypatch,
 ):
@@ -129,8 +129,8 @@ def test_the_registry_and_all_who_read_it_do_without_a_word_perplexity(
 
 
 def test_a_model_that_is_no_number_leaves_no_tag_of_that_kind_and_is_not_promoted(
-    tracking_uri,  # noqa: F811
-    hugging_face_folder,  # noqa: F811
+    tracking_uri,
+    hugging_face_folder,
     tmp_path,
     monkeypatch,
 ):

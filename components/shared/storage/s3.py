@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +218,7 @@ def _old(key: str, versions: list[dict[str, Any]]) -> Iterator[OldVersion]:
 def _client(uri: str) -> Any:
     import boto3
     from botocore.config import Config
+    from botocore.session import get_session
 
     check_aws_variables()
     checksums = os.environ.get("WIKIGPT_S3_CHECKSUMS") or _CHECKSUMS[0]
@@ -243,9 +245,21 @@ def _client(uri: str) -> Any:
     try:
         with translate_s3_errors(uri):
             # A new session, because the default one caches the first credentials. boto3 ignores AWS_REGION.
-            return boto3.Session(region_name=os.environ.get("AWS_REGION")).client("s3", config=config)
+            session = get_session()
+            session.register_component("data_loader", _data_loader(session.get_config_variable("data_path")))
+            return boto3.Session(botocore_session=session, region_name=os.environ.get("AWS_REGION")).client(
+                "s3", config=config
+            )
     except ValueError as error:
         raise misconfigured(error, uri) from error
+
+
+@cache
+def _data_loader(search_path: str | None) -> Any:
+    """The service descriptions of botocore. A session with a loader of its own would parse megabytes of JSON anew."""
+    from botocore.loaders import create_loader
+
+    return create_loader(search_path)
 
 
 def _usage(what: str, uri: str, remedy: str) -> Failure:

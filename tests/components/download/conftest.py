@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from components.shared.runtime.step import Step
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 TEXTS = {
     "train": b" \n = One = \n \n The river runs to the sea . \n \n",
@@ -37,7 +36,7 @@ def own_folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def step(
     tmp_path: Path,
-    tracking_uri: str,  # noqa: F811
+    tracking_uri: str,
     own_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Step]:

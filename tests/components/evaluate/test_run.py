@@ -20,7 +20,6 @@ from components.shared.reuse.trained import publish_model, weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
 from tests.components.evaluate.conftest import make_model, write_corpus, write_model
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 SETTINGS = {
     "bleu_prompts": 4,
@@ -54,14 +53,14 @@ class Bench:
 
 
 @pytest.fixture
-def bench(tmp_path, monkeypatch, texts, tokenizer, tracking_uri) -> Bench:  # noqa: F811
+def bench(tmp_path, monkeypatch, texts, tokenizer, tracking_uri) -> Bench:
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     return Bench(tmp_path, write_corpus(tmp_path / "corpus", texts), tokenizer)
 
 
 @pytest.fixture
-def client(tracking_uri) -> MlflowClient:  # noqa: F811
+def client(tracking_uri) -> MlflowClient:
     return MlflowClient(tracking_uri)
 
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from tests.registry import empty_database, tracking_uri  # noqa: F401
-
 
 @dataclass
 class Receiver:

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.registry import empty_database, hugging_face_folder, tracking_uri  # noqa: F401
-
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

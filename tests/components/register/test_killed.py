@@ -5,7 +5,6 @@ object put into the store.
 """
 
 import os
-import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from mlflow import MlflowClient
 from components.shared.reuse.prior_artifacts import find_prior_artifacts
 from components.shared.storage.store import open_store
 from components.shared.tracking import registry
-from tests.registry import Folders, make_experiment, make_folders, make_step, register
+from tests.registry import Folders, copy_registry, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
 KILLED = 9
@@ -68,10 +67,8 @@ def _die_after_write(number: int) -> None:
 
 def one_version_after_a_kill(number: int, root: Path, database: Path, folders: Folders, *, other_run: bool) -> bool:
     root.mkdir()
-    shutil.copyfile(database, root / "mlflow.db")
-    uri = f"sqlite:///{root / 'mlflow.db'}"
+    uri = copy_registry(database, root)
     os.environ["MLFLOW_TRACKING_URI"], os.environ["WIKIGPT_STORE"] = uri, str(root / "store")
-    make_experiment(uri, root)
     client, store = MlflowClient(uri), open_store(str(root / "store"))
     killed = run_until_write(number, "night-1", folders, root / "log")
     if find_prior_artifacts(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing left to do
@@ -101,16 +98,18 @@ def folders(hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("number", [4, 12])
-def test_killed_early_and_late(number: int, tmp_path: Path, empty_database: Path, folders: Folders) -> None:
-    assert one_version_after_a_kill(number, tmp_path / "killed", empty_database, folders, other_run=False)
+def test_killed_early_and_late(number: int, tmp_path: Path, database_with_experiment: Path, folders: Folders) -> None:
+    assert one_version_after_a_kill(number, tmp_path / "killed", database_with_experiment, folders, other_run=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("other_run", "stride"), [(False, 1), (True, 3)], ids=["retried", "by-another-run"])
 def test_killed_after_every_write(
-    other_run: bool, stride: int, tmp_path: Path, empty_database: Path, folders: Folders
+    other_run: bool, stride: int, tmp_path: Path, database_with_experiment: Path, folders: Folders
 ) -> None:
     number = 1
-    while one_version_after_a_kill(number, tmp_path / f"killed-{number}", empty_database, folders, other_run=other_run):
+    while one_version_after_a_kill(
+        number, tmp_path / f"killed-{number}", database_with_experiment, folders, other_run=other_run
+    ):
         number += stride
     assert number > 20

@@ -2,11 +2,9 @@
 
 import pytest
 
-from tests.registry import empty_database, tracking_uri  # noqa: F401
-
 
 @pytest.fixture
-def surroundings(tracking_uri, tmp_path, monkeypatch):  # noqa: F811
+def surroundings(tracking_uri, tmp_path, monkeypatch):
     """What a step finds around it; the address of the registry."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     return tracking_uri

@@ -8,13 +8,12 @@ from components.shared.runtime.run_record import record_start
 from components.shared.runtime.step import Step
 from components.shared.storage.store import open_store
 from pipelines.cluster.cancellation import close_run
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 RUN = "4e928f31-a2c6-4619-a369-7435c5f19ef7"
 
 
 @pytest.fixture
-def cancelled(tmp_path, tracking_uri, monkeypatch):  # noqa: F811
+def cancelled(tmp_path, tracking_uri, monkeypatch):
     """A run that was killed in its training, on another machine."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     step = Step("train", RUN, {})

@@ -7,40 +7,29 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from tests.registry import (
-    another_model,
-    empty_database,  # noqa: F401
-    hugging_face_folder,  # noqa: F401
-    make_experiment,
-    make_folders,
-    make_step,
-    register,
-    tracking_uri,  # noqa: F401
-)
+from tests.registry import another_model, copy_registry, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
 
 
 @pytest.fixture
-def client(tracking_uri: str) -> MlflowClient:  # noqa: F811
+def client(tracking_uri: str) -> MlflowClient:
     """An empty registry."""
     return MlflowClient(tracking_uri)
 
 
 @pytest.fixture(scope="session")
 def _filled(
-    empty_database: Path,  # noqa: F811
-    hugging_face_folder: Path,  # noqa: F811
+    database_with_experiment: Path,
+    hugging_face_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A home with version 1 as champion and version 2 as challenger; copied, never used."""
     root = tmp_path_factory.mktemp("filled")
-    shutil.copyfile(empty_database, root / "mlflow.db")
     before = dict(os.environ)
-    uri = f"sqlite:///{root / 'mlflow.db'}"
+    uri = copy_registry(database_with_experiment, root)
     os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
     try:
-        make_experiment(uri, root)
         first = make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
         register(make_step("night-1"), first)
         register(make_step("night-2"), another_model(first, root / "b", "2" * 32, 6.0))

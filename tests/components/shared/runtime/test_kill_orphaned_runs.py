@@ -11,7 +11,6 @@ from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.liveness import STALE_AFTER, heartbeat
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking.run import PIPELINE_RUN_TAG
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 DIE_WHILE_BEATING = """
 import os, sys
@@ -33,7 +32,7 @@ def elsewhere(store: Store, pipeline_run: str, age: float) -> None:
     store.put_record(f"heartbeats/{pipeline_run}", beat)
 
 
-def test_only_dead_runs_of_this_project_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:  # noqa: F811
+def test_only_dead_runs_of_this_project_are_marked_killed(tracking_uri: str, tmp_path: Path) -> None:
     client, store = MlflowClient(tracking_uri), open_store(str(tmp_path / "store"))
     subprocess.run([sys.executable, "-c", DIE_WHILE_BEATING, store.uri], cwd=Path(__file__).parents[4], check=False)
     elsewhere(store, "silent-elsewhere", STALE_AFTER + 60)

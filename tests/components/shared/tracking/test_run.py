@@ -21,7 +21,6 @@ from components.shared.tracking.run import (
     translate_mlflow_errors,
     use_own_variables,
 )
-from tests.registry import empty_database, tracking_uri  # noqa: F401
 
 # What a real MLflow with basic auth answered, the whole body of each answer.
 RECORDED = json.loads((Path(__file__).parent / "recorded_mlflow.json").read_text())
@@ -166,7 +165,7 @@ def test_neither_user_nor_password_of_an_address_is_shown(monkeypatch):
 
 
 @pytest.fixture
-def plugin(tracking_uri, monkeypatch):  # noqa: F811
+def plugin(tracking_uri, monkeypatch):
     """Acts like the plugin: creates a run for the pipeline run and one below it per task, and sets the variables."""
     client = MlflowClient(tracking_uri)
 
@@ -191,7 +190,7 @@ def ours(uri, pipeline_run):
     return client.search_runs(every, f"tags.`{tracking.PIPELINE_RUN_TAG}` = '{pipeline_run}'")
 
 
-def test_seven_tasks_write_to_one_run_below_that_of_the_plugin(tracking_uri, plugin):  # noqa: F811
+def test_seven_tasks_write_to_one_run_below_that_of_the_plugin(tracking_uri, plugin):
     parent, start_task = plugin()
     opened = set()
     for _ in range(7):
@@ -202,7 +201,7 @@ def test_seven_tasks_write_to_one_run_below_that_of_the_plugin(tracking_uri, plu
     assert run.data.tags[MLFLOW_PARENT_RUN_ID] == run.data.tags[INJECTED_RUN_TAG] == parent
 
 
-def test_a_run_in_another_experiment_is_linked_and_not_nested(tracking_uri, plugin):  # noqa: F811
+def test_a_run_in_another_experiment_is_linked_and_not_nested(tracking_uri, plugin):
     parent, start_task = plugin("KFP's own")
     start_task()
     Tracking.open("run-1")
@@ -211,7 +210,7 @@ def test_a_run_in_another_experiment_is_linked_and_not_nested(tracking_uri, plug
     assert run.data.tags[INJECTED_RUN_TAG] == parent
 
 
-def test_an_injected_run_of_another_server_is_named(tracking_uri, monkeypatch):  # noqa: F811
+def test_an_injected_run_of_another_server_is_named(tracking_uri, monkeypatch):
     monkeypatch.setenv("MLFLOW_RUN_ID", "0" * 32)
     Tracking.open("run-1")
     (run,) = ours(tracking_uri, "run-1")
@@ -247,7 +246,7 @@ def test_on_a_laptop_the_variables_of_mlflow_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["it's one", 'a "quoted" one', "both ' and \"", "ends in \\"])
-def test_a_run_of_any_name_is_found_again(tracking_uri, name):  # noqa: F811
+def test_a_run_of_any_name_is_found_again(tracking_uri, name):
     made = Tracking.open(name)
     assert Tracking.open("another").run_id != made.run_id
     assert Tracking.open(name).run_id == made.run_id

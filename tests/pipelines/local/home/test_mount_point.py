@@ -8,13 +8,13 @@ import pytest
 
 from pipelines.local.home import Home, open_home
 from tests.pipelines.local.home.conftest import may_mount, wikigpt
-from tests.registry import empty_database, hugging_face_folder, make_folders, make_step, register  # noqa: F401
+from tests.registry import make_folders, make_step, register
 
 
 @pytest.fixture
 def home(
     tmp_path: Path,
-    hugging_face_folder: Path,  # noqa: F811
+    hugging_face_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Home:
     home = open_home(tmp_path / "home")

@@ -21,19 +21,13 @@ from pipelines.local.summary import _reports_of
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
 from tests.pipelines.local.home.conftest import TINY, read_only, wikigpt
-from tests.registry import (
-    empty_database,  # noqa: F401
-    hugging_face_folder,  # noqa: F401
-    make_folders,
-    make_step,
-    register,
-)
+from tests.registry import make_folders, make_step, register
 
 
 @pytest.fixture(scope="module")
 def recorded(
     tmp_path_factory: pytest.TempPathFactory,
-    hugging_face_folder: Path,  # noqa: F811
+    hugging_face_folder: Path,
 ) -> Path:
     """A home with one version; copied, never used."""
     root = tmp_path_factory.mktemp("recorded")
