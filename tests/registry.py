@@ -41,6 +41,10 @@ class Folders:
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database before anything is recorded in it; copied, never used."""
+    from mlflow.store.db import utils
+
+    # MLflow asks for it whenever it opens a database, and imports every migration to find out.
+    utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     path = tmp_path_factory.getbasetemp() / "empty-mlflow.db"
     prepare_database(path)
     return path
