@@ -1,25 +1,25 @@
-# A thin layer over `wikigpt` and pytest. TORCH_INDEX may name the package index of a CPU build of torch, see README.md.
+# A thin layer over `wikigpt` and pytest. docs/installation.md describes the installation.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH_INDEX ?=
+export TORCH_INDEX
 PROFILE ?= quick
+LOCK := docker/lock
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden mlflow-schema clean
+.PHONY: help run test test-slow lint golden lock mlflow-schema clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(VENV)/installed: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	@if [ -n "$(TORCH_INDEX)" ]; then $(BIN)/pip install --quiet --index-url "$(TORCH_INDEX)" torch==2.13.0; fi
-	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+$(VENV)/installed: pyproject.toml infra/laptop/install.py $(LOCK)/base.txt $(LOCK)/train.txt $(LOCK)/torch.txt
+	$(PYTHON) infra/laptop/install.py $(VENV)
 	@touch $@
 
-$(VENV)/installed-test: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+$(VENV)/installed-test: $(VENV)/installed $(LOCK)/test.txt
+	$(PYTHON) infra/laptop/install.py $(VENV) test
 	@touch $@
 
 run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
@@ -39,6 +39,9 @@ lint: $(VENV)/installed-test ## Check style, format and types
 golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
+
+lock: ## Write all locks again from pyproject.toml; UPGRADE=1 takes the newest releases
+	$(PYTHON) docker/lock.py $(if $(UPGRADE),--upgrade)
 
 mlflow-schema: $(VENV)/installed ## Regenerate the schema of MLflow's database, after another MLflow was pinned
 	$(BIN)/python -m components.shared.tracking.mlflow_schema

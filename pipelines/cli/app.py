@@ -16,6 +16,7 @@ from components.shared.base.redact import redact
 from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running
 from pipelines.cli.encoding import require_text
 from pipelines.cli.screen import correct_widths
+from pipelines.config.extras import missing_package
 from pipelines.config.paths import require_working_folder
 from pipelines.config.process_environment import complete_environment
 from pipelines.config.utf8 import use_utf8
@@ -46,6 +47,11 @@ def main() -> None:
         app()
     except Failure as failure:
         _end(failure)
+    except ModuleNotFoundError as error:
+        name = (error.name or "").partition(".")[0]
+        if name in ("", "components", "pipelines"):
+            raise
+        _end(missing_package(name))
     except OSError as error:
         if error.filename is None or not is_known(error):
             raise

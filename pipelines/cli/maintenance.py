@@ -70,6 +70,7 @@ def reproduce(
 
     from components.shared.storage.manifest import read_manifest
     from components.shared.storage.store import open_store
+    from pipelines.config.extras import require_steps
     from pipelines.config.settings import compose
     from pipelines.local.progress import ProgressView
     from pipelines.local.reproduction import check_reproducible, compare, copy_inputs, lineage_of, reproduction_home
@@ -77,6 +78,7 @@ def reproduce(
     from pipelines.local.run_folders import artifact
     from pipelines.registry.references import resolve
 
+    require_steps()
     opened, address = options.home_and_store(home, store)
     with registry_of(home) as client:
         lineage = lineage_of(client, resolve(client, reference, model))

@@ -34,12 +34,14 @@ def run(
     Earlier results are reused: if a version has the same reuse key, the run ends after its first step; a model that
     exists is only evaluated; training resumes from a checkpoint.
     """
+    from pipelines.config.extras import require_steps
     from pipelines.local.numerics import pin_numerics
     from pipelines.local.progress import ProgressView
     from pipelines.local.run import execute
     from pipelines.local.runners import docker_client, runner_plan
     from pipelines.local.summary import document, print_summary
 
+    require_steps()
     asked = options.settings_of(profile, sets, corpus)
     opened, address = options.home_and_store(home, store)
     settings = pin_numerics(asked, opened)

@@ -8,7 +8,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.hardware import cores_granted
 from components.shared.storage.store import open_store
 from components.shared.tracking.local_address import sqlite_path
+from pipelines.config.extras import REMEDY
 from pipelines.local import machine
 from pipelines.local.runners import docker_client
 
@@ -54,7 +55,11 @@ def python() -> Finding:
 
 
 def torch_build() -> Finding:
-    return Finding("torch", True, version("torch"))
+    """The build of torch. A laptop that only submits to a cluster needs none."""
+    try:
+        return Finding("torch", True, version("torch"))
+    except PackageNotFoundError:
+        return Finding("torch", False, f"not installed: {REMEDY}", "runs on this machine, `wikigpt generate`")
 
 
 def cores() -> Finding:

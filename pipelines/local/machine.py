@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 
 def gpus() -> int:
-    """The number of NVIDIA GPUs that the installed torch can use; 0 for a CPU build."""
-    if "+cpu" in version("torch"):
+    """The number of NVIDIA GPUs that the installed torch can use; 0 for a CPU build, and without torch."""
+    try:
+        if "+cpu" in version("torch"):
+            return 0
+    except PackageNotFoundError:
         return 0
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -203,17 +204,18 @@ def mlflow_failure(error: Exception, where: str) -> Failure | None:
         error: an exception of `mlflow`, `sqlalchemy`, `alembic` or `sqlite3`.
         where: the address of the server or database.
     """
-    from alembic.util.exc import CommandError
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
 
+    # These two are only installed where MLflow uses a database.
+    command_error = _class_of("alembic.util.exc", "CommandError")
+    database_errors = (*_class_of("sqlalchemy.exc", "SQLAlchemyError"), sqlite3.Error)
     # MLflow wraps an error of its database, which is the cause.
     cause = error.__cause__ if isinstance(error, MlflowException) else error
-    if isinstance(cause, (SQLAlchemyError, sqlite3.Error)):
+    if isinstance(cause, database_errors):
         return database_failure(cause, str(sqlite_path(where) or where))
-    if isinstance(error, CommandError) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
+    if isinstance(error, command_error) and (unknown := re.search(r"revision identified by '(\w+)'", str(error))):
         return schema_failure(unknown[1], where)
-    if isinstance(error, CommandError):
+    if isinstance(error, command_error):
         return Failure(
             f"The database has no schema of MLflow: {redact(str(error))}",
             where=str(sqlite_path(where) or where),
@@ -223,6 +225,12 @@ def mlflow_failure(error: Exception, where: str) -> Failure | None:
         refused = error.get_http_status_code() in (401, 403)
         return _refused(where, str(error)) if refused else _error_of(where, error)
     return None
+
+
+def _class_of(module: str, name: str) -> tuple[type[Exception], ...]:
+    """The class of an exception for `isinstance`; none if its module was not imported, since then it raised nothing."""
+    imported = sys.modules.get(module)
+    return (getattr(imported, name),) if imported else ()
 
 
 def loggable_settings(settings: dict[str, Any]) -> dict[str, Any]:
