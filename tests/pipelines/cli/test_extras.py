@@ -13,6 +13,8 @@ import pytest
 from tests.docker.test_lock import pins
 from tests.kfp_stand_in.fixtures import stand_in  # noqa: F401
 from tests.kfp_stand_in.server import StandIn
+from tests.registry import make_version
+from tests.servers import mlflow_server
 
 ROOT = Path(__file__).parents[3]
 IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64
@@ -155,3 +157,25 @@ def test_it_compiles_submits_and_schedules(small: Path, stand_in: StandIn, tmp_p
         refused = wikigpt(*command)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert f"needs the package {package}, which is not installed" in refused.stderr
+
+
+@pytest.mark.slow
+def test_it_uses_the_registry_of_a_server(small: Path, tracking_uri: str, tmp_path: Path) -> None:
+    from mlflow import MlflowClient
+
+    make_version(MlflowClient(tracking_uri), "wikigpt", 4.0)
+
+    def wikigpt(*arguments: str) -> tuple[int, str]:
+        command = [str(small / "bin/wikigpt"), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+        return done.returncode, done.stdout + done.stderr
+
+    with mlflow_server(tracking_uri, tmp_path) as address:
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": address}
+        code, said = wikigpt("promote", "1")
+        assert code == 0, said
+        assert "Version 1 of wikigpt is now the champion." in said
+        code, said = wikigpt("models")
+        assert (code, "champion" in said) == (0, True), said
+        code, said = wikigpt("promote", "9")
+        assert code != 0 and "wikigpt has no version 9" in said, said
