@@ -6,9 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.docker.test_lock import pins
 from tests.kfp_stand_in.fixtures import stand_in  # noqa: F401
@@ -22,19 +25,13 @@ IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64
 NEED_TRAIN = {"pipelines.cluster.mirror", "pipelines.local.check"}
 MOST_MEGABYTES = 250
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-# Hides packages from a process that has them: its first line holds their names.
+# Hides packages and their modules from a process that has them: its first two lines hold their names.
 WITHOUT = """
 import sys
 from importlib.machinery import PathFinder
-from importlib.metadata import DistributionFinder, packages_distributions
-from packaging.utils import canonicalize_name
+from importlib.metadata import DistributionFinder
 
-hidden = set(input().split())
-modules = {
-    module
-    for module, providers in packages_distributions().items()
-    if {canonicalize_name(name) for name in providers} <= hidden
-}
+hidden, modules = set(input().split()), set(input().split())
 
 
 class Hiding(DistributionFinder):
@@ -49,7 +46,7 @@ class Hiding(DistributionFinder):
 
     def find_distributions(self, context=DistributionFinder.Context()):
         for found in PathFinder.find_distributions(context):
-            if canonicalize_name(found.name) not in hidden:
+            if found.name not in hidden:
                 yield found
 
 
@@ -58,11 +55,20 @@ sys.meta_path[:] = [Hiding(list(sys.meta_path))]
 COMMAND = f"{WITHOUT}\nfrom pipelines.cli.app import main\nmain()\n"
 
 
+@cache
+def hidden() -> str:
+    """The packages outside of the lock of the command line as a line, and the modules that only they provide as one."""
+    names = {*pins("train"), *pins("test"), "torch"}
+    provided = packages_distributions()
+    modules = [module for module, by in provided.items() if {canonicalize_name(name) for name in by} <= names]
+    packages = {name for by in provided.values() for name in by if canonicalize_name(name) in names}
+    return f"{' '.join(packages)}\n{' '.join(modules)}\n"
+
+
 def without_train(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Runs a program in a process that finds no package outside of the lock of the command line."""
-    names = {*pins("train"), *pins("test"), "torch"} - {"packaging"}
     command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.run(command, input=" ".join(names) + "\n", capture_output=True, text=True, cwd=ROOT)
+    return subprocess.run(command, input=hidden(), capture_output=True, text=True, cwd=ROOT)
 
 
 def test_the_modules_of_the_commands_import_without_the_packages_of_the_steps() -> None:
