@@ -21,25 +21,28 @@ DATABASE = "https://api.osv.dev"
 
 
 def main() -> int:
-    locks = {path.name: pins(path.read_text(encoding="utf-8")) for path in sorted(LOCK.glob("*.txt"))}
+    packages = pins("\n".join(path.read_text(encoding="utf-8") for path in sorted(LOCK.glob("*.txt"))))
     accepted = tomllib.loads((LOCK / "advisories.toml").read_text(encoding="utf-8"))
     if problem := unreachable(DATABASE):
         print(f"The database of advisories cannot be reached ({DATABASE}: {problem}): run this where it can.")
         return 3
-    ended = scan(locks)
+    ended = scan(packages)
     try:
         report = json.loads(ended.stdout)
     except ValueError:
-        print(f"pip-audit failed: {ended.stderr.strip().splitlines()[-1:] or 'it printed nothing'}")
+        print(f"pip-audit failed: {(ended.stderr.strip().splitlines() or ['it printed nothing'])[-1]}")
         return 1
     lines, every_one_has_a_reason = judge(report, accepted)
     print("\n".join(lines))
     return 0 if every_one_has_a_reason else 1
 
 
-def pins(lock: str) -> list[str]:
-    """Returns the packages of a lock as `name==version`. pip-audit does not read the `===` of torch's lock."""
-    return [f"{name}=={version}" for name, version in re.findall(r"^([\w.-]+)={2,3}([\w.+!-]+)", lock, re.MULTILINE)]
+def pins(locks: str) -> dict[str, list[str]]:
+    """Returns the versions of each package that locks pin: one, unless they differ by platform or image."""
+    found: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([\w.-]+)={2,3}([\w.+!-]+)", locks, re.MULTILINE):
+        found.setdefault(name.lower(), set()).add(version)
+    return {name: sorted(versions) for name, versions in found.items()}
 
 
 def unreachable(address: str) -> str | None:
@@ -53,13 +56,14 @@ def unreachable(address: str) -> str | None:
     return None
 
 
-def scan(locks: dict[str, list[str]]) -> subprocess.CompletedProcess[str]:
-    """Runs pip-audit on all locks. Each is a file of its own, because locks may pin different versions."""
+def scan(packages: dict[str, list[str]]) -> subprocess.CompletedProcess[str]:
+    """Runs pip-audit on the packages. It refuses two versions of a package in one file, so each is in another file."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip_audit", "--no-deps", "--disable-pip", "--vulnerability-service", "osv"]
-        for name, packages in locks.items():
-            path = Path(folder) / name
-            path.write_text("\n".join(packages), encoding="utf-8")
+        for number in range(max(map(len, packages.values()))):
+            path = Path(folder) / f"{number}.txt"
+            lines = [f"{name}=={versions[number]}" for name, versions in packages.items() if len(versions) > number]
+            path.write_text("\n".join(lines), encoding="utf-8")
             command += ["--requirement", str(path)]
         return subprocess.run(
             [*command, "--format", "json", "--progress-spinner", "off"],

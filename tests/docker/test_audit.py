@@ -54,18 +54,24 @@ def test_every_advisory_that_stands_has_a_reason() -> None:
 def test_every_package_of_every_lock_is_compared(audit: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: dict[str, list[str]] = {}
 
-    def scan(locks: dict[str, list[str]]) -> subprocess.CompletedProcess[str]:
-        compared.update(locks)
+    def scan(packages: dict[str, list[str]]) -> subprocess.CompletedProcess[str]:
+        compared.update(packages)
         return subprocess.CompletedProcess([], 1, json.dumps(REPORT), "")
 
     monkeypatch.setattr(audit, "unreachable", lambda address: None)
     monkeypatch.setattr(audit, "scan", scan)
     assert audit.main() == 1
-    assert {"app.txt", "cuda.txt", "mlflow.txt", "torch.txt"} <= set(compared)
-    for name, packages in compared.items():
-        text = (DOCKER / "lock" / name).read_text()
-        assert len(packages) == sum(line[0].isalnum() for line in text.splitlines() if line)
-    assert [entry for entry in compared["torch.txt"] if entry.startswith("torch==2")]
+    lines = [line for lock in (DOCKER / "lock").glob("*.txt") for line in lock.read_text().splitlines()]
+    assert compared.keys() == {line.partition("==")[0].lower() for line in lines if line[:1].isalnum()}
+    assert {"torch", "mlflow", "kfp"} <= compared.keys()
+    assert all(version[0].isdigit() for versions in compared.values() for version in versions)
+
+
+def test_two_versions_of_a_package_are_compared(audit: ModuleType) -> None:
+    locks = (
+        "alpha==1.0 \\\n    --hash=sha256:0\nbeta==2 ; python_version < '3.12'\nbeta==3\nTorch===2.13.0\nalpha==1.0\n"
+    )
+    assert audit.pins(locks) == {"alpha": ["1.0"], "beta": ["2", "3"], "torch": ["2.13.0"]}
 
 
 def test_a_database_that_cannot_be_reached_is_named(
