@@ -96,7 +96,7 @@ def test_the_navigation_has_every_page_once():
     ]
     pages = [page.relative_to(ROOT).as_posix() for page in PAGES if page != ROOT / "infra/README.md"]
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    assert sorted(nav(config["nav"])) == sorted([*generated, *map(links.on_site, pages)])
+    assert sorted(nav(config["nav"])) == sorted([*generated, *map(links.site_path, pages)])
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,9 @@ def test_the_site_has_a_page_for_each_linked_file_and_folder():
     linked = links.linked_code((ROOT / page).read_text(), page)
     assert {"components/train/run.py", "pipelines/config/profiles/quick.yaml"} <= linked
     assert not [path for path in linked if path.startswith("docs/")]
-    assert "``````python\n" in links.code_page("components/train/run.py")
-    assert "- `loop.py`: " in links.code_page("components/train")
+    assert "``````python\n" in links.code_page("components/train/run.py", linked)
+    folder = links.code_page("components/train", linked)
+    assert "- [`run.py`](train/run.py.md): " in folder and "- `extras/bigram.py`: " in folder
 
 
 def test_warnings_have_the_syntax_of_the_site():

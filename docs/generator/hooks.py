@@ -14,7 +14,7 @@ from docs.generator.alerts import as_admonitions
 from docs.generator.commands_page import commands_page
 from docs.generator.environment_page import environment_page
 from docs.generator.exit_codes_page import exit_codes_page
-from docs.generator.links import PAGES, ROOT, BrokenLink, code_page, linked_code, on_site, rewrite
+from docs.generator.links import PAGES, ROOT, BrokenLink, code_page, linked_code, rewrite, site_path
 from docs.generator.settings_page import settings_page
 
 _REFERENCE = {
@@ -23,6 +23,8 @@ _REFERENCE = {
     "reference/exit-codes.md": exit_codes_page,
     "reference/environment.md": environment_page,
 }
+# These are alone in their section, so that the list of its pages shows nothing.
+_ALONE = ("index.md", "trials.md")
 # What a browser loads from another host as soon as it shows the page.
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^\s\"'>]*"
@@ -40,8 +42,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
             linked |= linked_code((ROOT / page).read_text(encoding="utf-8"), page)
         except BrokenLink as error:
             raise PluginError(str(error)) from None
-    made = {on_site(page): (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
-    made |= {on_site(path): code_page(path) for path in sorted(linked)}
+    made = {site_path(page): (ROOT / page).read_text(encoding="utf-8") for page in PAGES}
+    made |= {site_path(path): code_page(path, linked) for path in sorted(linked)}
     made |= {name: page() for name, page in _REFERENCE.items()}
     for name, text in made.items():
         files.append(File.generated(config, name, content=text))
@@ -51,6 +53,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: Files) -> str:
     """Rewrites links and warnings of the pages that people write."""
     name = page.file.src_uri
+    if name in _ALONE:
+        page.meta["hide"] = ["navigation"]
     if name.startswith(("source/", "reference/")):
         return markdown
     written = {site: path for path, site in PAGES.items()}.get(name, f"docs/{name}")

@@ -36,18 +36,18 @@ def rewrite(markdown: str, page: str) -> str:
     Raises:
         BrokenLink: a link leads to no file.
     """
-    here = posixpath.dirname(on_site(page))
-    return _replace(markdown, page, lambda target: posixpath.relpath(on_site(target), here or "."))
+    here = posixpath.dirname(site_path(page))
+    return _replace(markdown, page, lambda target: posixpath.relpath(site_path(target), here or "."))
 
 
 def linked_code(markdown: str, page: str) -> set[str]:
     """The paths in the repository of the files and folders that a page links to and that are no pages."""
     found: list[str] = []
     _replace(markdown, page, lambda target: found.append(target) or target)  # type: ignore[func-returns-value]
-    return {target for target in found if on_site(target).startswith("source/")}
+    return {target for target in found if site_path(target).startswith("source/")}
 
 
-def on_site(path: str) -> str:
+def site_path(path: str) -> str:
     """The path on the site, as MkDocs names sources, of a file of the repository."""
     if path in PAGES:
         return PAGES[path]
@@ -56,13 +56,17 @@ def on_site(path: str) -> str:
     return f"source/{path}.md"
 
 
-def code_page(path: str) -> str:
-    """The page of a file with its text, or of a folder with its entries."""
+def code_page(path: str, linked: set[str]) -> str:
+    """The page of a file with its text, or of a folder with all files in it.
+
+    Args:
+        path: the path in the repository.
+        linked: the paths that have such a page.
+    """
     front = "---\nsearch:\n  exclude: true\nhide:\n  - navigation\n---\n\n"
     target = ROOT / path
     if target.is_dir():
-        entries = sorted(each for each in target.iterdir() if each.name not in _HIDDEN and each.name[0] != ".")
-        lines = [f"- `{each.name}{'/' if each.is_dir() else ''}`{_description(each)}" for each in entries]
+        lines = [f"- {_name(each, path, linked)}{_description(ROOT / each)}" for each in _files(target)]
         return f"{front}# {path}/\n\n" + "\n".join(lines) + "\n"
     text = target.read_text(encoding="utf-8")
     return f"{front}# {path}\n\n``````{_LANGUAGES.get(target.suffix, 'text')}\n{text.rstrip()}\n``````\n"
@@ -86,10 +90,20 @@ def _replace(markdown: str, page: str, changed: Callable[[str], str]) -> str:
     )
 
 
+def _files(folder: Path) -> list[str]:
+    """The paths in the repository of the files in a folder, without empty modules."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _HIDDEN & set(path.parts))
+    return [path.relative_to(ROOT).as_posix() for path in paths if path.stat().st_size]
+
+
+def _name(path: str, folder: str, linked: set[str]) -> str:
+    shown = f"`{path.removeprefix(folder + '/')}`"
+    return f"[{shown}]({posixpath.relpath(site_path(path), f'source/{folder}/..')})" if path in linked else shown
+
+
 def _description(path: Path) -> str:
-    """The first line of the docstring of a module or package, after a colon; "" without one."""
-    module = path / "__init__.py" if path.is_dir() else path
-    if module.suffix != ".py" or not module.is_file():
+    """The first line of the docstring of a module, after a colon; "" without one."""
+    if path.suffix != ".py":
         return ""
-    docstring = ast.get_docstring(ast.parse(module.read_text(encoding="utf-8")))
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     return f": {docstring.splitlines()[0]}" if docstring else ""
