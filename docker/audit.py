@@ -7,6 +7,7 @@ Exit codes: 0 if every advisory has a reason, 1 if one has none or pip-audit fai
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,8 @@ import urllib.request
 from pathlib import Path
 
 LOCK = Path(__file__).parent / "lock"
-DATABASE = "https://api.osv.dev"
+# pip-audit reads this variable too.
+DATABASE = os.environ.get("PIP_AUDIT_OSV_URL", "https://api.osv.dev/v1/query")
 
 
 def main() -> int:
@@ -89,7 +91,10 @@ def judge(report: dict, accepted: dict[str, dict[str, str]]) -> tuple[list[str],
         for advisory in package["vulns"]
     }
     without = sorted(found.keys() - accepted.keys())
-    lines = [f"{len(packages)} packages were compared, and {len(found)} advisories stand."]
+    standing = len(found) - len(without)
+    lines = [
+        f"{len(packages)} packages were compared. Advisories: {len(found)}, of which {standing} stand with a reason."
+    ]
     lines += [f"{name} ({found[name]}): {accepted[name]['reason']}" for name in sorted(found.keys() & accepted.keys())]
     lines += [
         f"{name} ({found[name]}): no reason is given. Upgrade the package, or add the advisory to advisories.toml."

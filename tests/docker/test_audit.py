@@ -32,7 +32,7 @@ def test_an_advisory_without_a_reason_fails(audit: ModuleType) -> None:
     lines, accepted = audit.judge(REPORT, {})
     assert not accepted
     assert lines == [
-        "2 packages were compared, and 1 advisories stand.",
+        "2 packages were compared. Advisories: 1, of which 0 stand with a reason.",
         "GHSA-1 (alpha 1.0, fixed in 1.1, 2.0): no reason is given. Upgrade the package, or add the advisory to"
         " advisories.toml.",
         "gamma: pip-audit could not compare it.",
