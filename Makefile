@@ -50,7 +50,7 @@ golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
 docs: $(VENV)/installed-docs ## Build the documentation site into build/docs, with no broken link
-	$(BIN)/python -m mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 audit: .venv-audit/bin/pip-audit ## Compare the locks with the database of advisories, over the internet
 	.venv-audit/bin/python docker/audit.py
