@@ -9,7 +9,7 @@ LOCK := docker/lock
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden lock mlflow-schema clean
+.PHONY: help run test test-slow lint golden docs lock audit mlflow-schema clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +21,15 @@ $(VENV)/installed: pyproject.toml infra/laptop/install.py $(LOCK)/base.txt $(LOC
 $(VENV)/installed-test: $(VENV)/installed $(LOCK)/test.txt
 	$(PYTHON) infra/laptop/install.py $(VENV) test
 	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed $(LOCK)/docs.txt
+	$(PYTHON) infra/laptop/install.py $(VENV) docs
+	@touch $@
+
+# pip-audit has its own environment, because it needs nothing of the project and pins packages that the project has too.
+.venv-audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 
 run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
 	$(BIN)/wikigpt run --profile $(PROFILE)
@@ -40,11 +49,17 @@ golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
+docs: $(VENV)/installed-docs ## Build the documentation site into build/docs, with no broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
 lock: ## Write all locks again from pyproject.toml; UPGRADE=1 takes the newest releases
 	$(PYTHON) docker/lock.py $(if $(UPGRADE),--upgrade)
+
+audit: .venv-audit/bin/pip-audit ## Compare the locks with the database of advisories, over the internet
+	.venv-audit/bin/python docker/audit.py
 
 mlflow-schema: $(VENV)/installed ## Regenerate the schema of MLflow's database, after another MLflow was pinned
 	$(BIN)/python -m components.shared.tracking.mlflow_schema
 
 clean: ## Remove the environment and the caches of the tools, but not .wikigpt
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-audit build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -19,6 +19,7 @@ LAPTOP = ("base", "train", "torch")
 ENVIRONMENTS = [
     ("", ("base",)),
     ("train", LAPTOP),
+    ("docs", ("base", "docs", "train", "torch")),
     ("test", (*LAPTOP, "test")),
     ("train", ("app", "torch")),
     ("train", ("app", "cuda")),
