@@ -208,7 +208,7 @@ def mlflow_failure(error: Exception, where: str) -> Failure | None:
 
     # These two are only installed where MLflow uses a database.
     command_error = _class_of("alembic.util.exc", "CommandError")
-    database_errors = (*_class_of("sqlalchemy.exc", "SQLAlchemyError"), sqlite3.Error)
+    database_errors: tuple[type[Exception], ...] = (*_class_of("sqlalchemy.exc", "SQLAlchemyError"), sqlite3.Error)
     # MLflow wraps an error of its database, which is the cause.
     cause = error.__cause__ if isinstance(error, MlflowException) else error
     if isinstance(cause, database_errors):
