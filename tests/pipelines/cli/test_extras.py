@@ -7,12 +7,13 @@ import shutil
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.utils import canonicalize_name
 
+from pipelines.local import doctor, machine
 from tests.docker.test_lock import pins
 from tests.kfp_stand_in.fixtures import stand_in  # noqa: F401
 from tests.kfp_stand_in.server import StandIn
@@ -103,6 +104,20 @@ def test_a_command_that_needs_more_says_which_extra_to_install(tmp_path: Path, c
         f"wikigpt: This command needs the package {package}, which is not installed ({sys.prefix}):"
         " install the extra train, in a clone by `pip install -e '.[train]'`.\n"
     )
+
+
+def test_doctor_says_what_is_impossible_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(doctor, "version", missing)
+    monkeypatch.setattr(machine, "version", missing)
+    found = doctor.torch_build()
+    assert (found.ok, found.seen) == (
+        False,
+        "not installed: install the extra train, in a clone by `pip install -e '.[train]'`",
+    )
+    assert (doctor.gpu().ok, machine.gpus()) == (False, 0)
 
 
 def run(command: list[str]) -> str:
