@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig
 
 from components.evaluate.generate import sampling
 from components.evaluate.settings import EvaluateSettings
@@ -18,12 +18,11 @@ from components.shared.tracking.gate import Rule, Scores, gate
 from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
 from components.train.device import count_processes, prepare
-from components.train.job import check_window
 from components.train.loop import budget, explain_oom, train
 from components.train.optim import build_optimizers, lr_multiplier
 from components.train.settings import TrainSettings
 from pipelines.cluster.compiling import compile_to
-from pipelines.config.settings import load
+from pipelines.config.settings import check_window, load
 from pipelines.local.numerics import pin_numerics
 from tests.components.train.conftest import open_tiny, tiny
 
@@ -166,21 +165,16 @@ def test_a_window_that_no_model_of_these_settings_has_is_refused_before_the_trai
 @pytest.mark.parametrize(
     ("evaluate", "sentence"),
     [
-        ({"window": 65}, r"evaluate\.window must be at most 64 with this model"),
-        ({"window": None, "stride": 65}, r"evaluate\.stride must be at most 64 with this model"),
-        ({"window": 32, "stride": 33}, r"evaluate\.stride must be at most 32 with this model"),
-        ({"window": 64, "stride": 64}, None),
+        ({"window": 61}, r"evaluate\.window must be at most the context of the pretrained model, 60, got 61"),
+        ({"stride": 61}, r"evaluate\.stride must be at most the context of the pretrained model, 60, got 61"),
+        ({"window": 60, "stride": 60}, None),
         ({}, None),
     ],
 )
-def test_a_window_that_a_pretrained_model_has_not_is_refused_before_the_training(evaluate, sentence):
-    settings = tiny(pretrained="./gpt2")
-    config = AutoConfig.for_model("gpt2", n_positions=64)
-    if sentence is None:
-        check_window(settings, evaluate, config)
-    else:
-        with pytest.raises(Failure, match=sentence):
-            check_window(settings, evaluate, config)
+def test_a_window_that_exceeds_the_context_of_a_pretrained_model_and_its_prefix_is_refused(evaluate, sentence):
+    settings = tiny(pretrained="./gpt2", adapter="prefix", prefix_tokens=4)
+    with nullcontext() if sentence is None else pytest.raises(Failure, match=sentence):
+        check_window(settings, EvaluateSettings(**evaluate), pretrained_context=64)
 
 
 @pytest.mark.slow

@@ -144,6 +144,11 @@ def test_pretrained_parts_are_looked_for(
 
     code, found = look(f"train.pretrained={tmp_path}/weights", "train.sampled_softmax=null")
     assert (code, found["Pretrained weights"]) == (0, True)
+    (tmp_path / "weights" / "config.json").write_text('{"n_positions": 64}')
+    fitting = (f"train.pretrained={tmp_path}/weights", "train.sampled_softmax=null", "evaluate.window=64")
+    assert look(*fitting)[1]["Window"] is True
+    code, found = look(*fitting[:2], "evaluate.window=65")
+    assert (code, found["Window"]) == (ExitCode.USAGE, False)
     code, found = look("tokenize.tokenizer=gpt2", f"train.pretrained={tmp_path}/none")
     assert (code, found["Pretrained tokenizer"], found["Pretrained weights"]) == (ExitCode.UNREACHABLE, False, False)
 
