@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.shared.base.events import emit
+from components.shared.reuse.keys import tokens_parts
 from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
@@ -46,7 +47,9 @@ def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None
     started = time.monotonic()
     metadata = write_tokens(settings, corpus_dir, tokens_dir, step.store)
     seconds = time.monotonic() - started
-    made_of = {"dataset_digest": corpus.metadata["dataset_digest"], "tokens_key": tokens_key}
+    digest = corpus.metadata["dataset_digest"]
+    identity = tokens_parts(digest, step.settings["tokenize"])
+    made_of = {"dataset_digest": digest, "tokens_key": tokens_key, "identity": identity}
     write_manifest(tokens_dir, "tokens", {**metadata, **made_of})
     step.store.publish(tokens_dir, "tokens", tokens_key)
     total = {unit: sum(split[unit] for split in metadata["splits"].values()) for unit in ("tokens", "bytes")}

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,11 @@ def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
     assert data.tags[registry.DATASET_DIGEST] == facts["dataset_digest"]
     assert data.tags["wikigpt.decision"] == outcome.decision == "train"
     assert data.params["train.steps"] == "3"
+    logged = here.tracking.client.download_artifacts(here.tracking.run_id, registry.SETTINGS_FILE, str(tmp_path))
+    assert json.loads(Path(logged).read_text()) == here.settings
+    outputs = [tmp_path / name for name in ("tokens_key", "reuse_key", "reuse_level")]
+    outcome.write(*outputs)
+    assert [path.read_text() for path in outputs] == [outcome.tokens_key, outcome.reuse_key, "nothing"]
 
 
 def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):

@@ -114,6 +114,7 @@ print(sorted({"torch", "datasets", "pandas", "great_expectations"} & sys.modules
         assert lines[-1] == "[]"
         manifest = read_manifest(tmp_path / "tokens", "tokens")
         assert manifest.metadata["dataset_digest"] == "d" * 64
+        assert manifest.metadata["identity"].items() >= {"dataset": "d" * 64, "tokenize.vocab_size": 320}.items()
         assert open_store(str(tmp_path / "store")).find("tokens", "f" * 32) == manifest
         again = [json.loads(line) for line in self.run(corpus, tmp_path / "again", tmp_path)[:-1]]
         assert [event["event"] for event in again] == ["reused"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.shared.reuse.keys import tokens_parts
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
@@ -67,14 +68,12 @@ def tiny(**values: Any) -> TrainSettings:
 def tiny_step(
     run: str = "run-1",
     *,
-    force: bool = False,
     every: int | None = 2,
     every_seconds: float | None = None,
     **values: Any,
 ) -> Step:
     checkpoints = {"every": every, "every_seconds": every_seconds}
-    sections = {"download": {"force": force}, "tokenize": {}, "checkpoints": checkpoints}
-    return Step("train", run, {**sections, "train": {**TINY, **values}})
+    return Step("train", run, {"checkpoints": checkpoints, "train": {**TINY, **values}})
 
 
 def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, TrainingData]:
@@ -101,8 +100,13 @@ def make_tokens(folder: Path, *, seed: int, vocabulary: str = "castle river king
     for split, articles in (("train", 12), ("validation", 3), ("test", 3)):
         (corpus / f"{split}.txt").write_text("".join(_article(random, vocabulary.split()) for _ in range(articles)))
     facts = write_tokens(TokenizeSettings(vocab_size=300), corpus, packed)
-    write_manifest(packed, "tokens", {**facts, "dataset_digest": f"{seed:064x}"})
+    write_tokens_manifest(packed, facts, f"{seed:064x}")
     return packed
+
+
+def write_tokens_manifest(folder: Path, facts: dict[str, Any], digest: str) -> None:
+    """Completes a folder of tokens as the step `tokenize` does."""
+    write_manifest(folder, "tokens", {**facts, "dataset_digest": digest, "identity": tokens_parts(digest, {})})
 
 
 def losses_of(model_dir: Path) -> list[float]:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.shared.base.failure import Failure
-from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from components.train.data import open_data
@@ -18,7 +18,7 @@ from components.train.model import build_model
 from components.train.run import run
 from components.train.settings import TrainSettings
 from components.train.weights import fetch_weights
-from tests.components.train.conftest import TINY, make_tokens, tiny, tiny_step
+from tests.components.train.conftest import TINY, make_tokens, tiny, tiny_step, write_tokens_manifest
 
 LONG = {"steps": 150, "evaluate_every": 50, "log_every": 50, "warmup_steps": 5, "validation_tokens": None}
 SHORT = {**LONG, "steps": 20, "evaluate_every": 10, "log_every": 10, "learning_rate": 3e-3}
@@ -41,7 +41,7 @@ def other_tokens(here: Path, pretrained: Path) -> Path:
     make_tokens(here, seed=5, vocabulary="castle river king battle song bridge queen")
     packed = here / "other"
     facts = write_tokens(TokenizeSettings(tokenizer=str(pretrained)), here / "corpus", packed)
-    write_manifest(packed, "tokens", {**facts, "dataset_digest": "5" * 64})
+    write_tokens_manifest(packed, facts, "5" * 64)
     return packed
 
 

@@ -201,7 +201,7 @@ def test_a_finished_training_is_reused_unless_forced(
     run(tiny_step("run-2"), FINGERPRINT, tokens_dir, here / "again")
     assert '{"event": "reused"' in capsys.readouterr().out
     assert read_manifest(here / "again", "model") == read_manifest(here / "model", "model")
-    run(tiny_step("run-3", force=True), FINGERPRINT, tokens_dir, here / "forced")
+    run(tiny_step("run-3"), FINGERPRINT, tokens_dir, here / "forced", reuse_level="forced")
     said = capsys.readouterr().out
     assert '"done": 1, "total": 8' in said
     assert "resumes after" not in said
@@ -249,7 +249,7 @@ def test_a_forced_training_with_other_weights_leaves_the_model_before_it(
     step = tiny_step()
     run(step, FINGERPRINT, tokens_dir, here / "model")
     first = read_manifest(here / "model", "model")
-    run(tiny_step("run-2", force=True, seed=7), FINGERPRINT, tokens_dir, here / "forced")
+    run(tiny_step("run-2", seed=7), FINGERPRINT, tokens_dir, here / "forced", reuse_level="forced")
     forced = read_manifest(here / "forced", "model")
     assert weights_digest(forced) != weights_digest(first)
     assert step.store.find("model", weights_digest(first)) == first
