@@ -118,8 +118,8 @@ def test_the_modules_of_each_reuse_key_are_those_that_count():
 @pytest.mark.parametrize(
     ("title", "most", "column"),
     [
-        ("The path of a token", 9, 0),
-        ("The path of a setting", 5, 0),
+        ("The path of a token", 8, 0),
+        ("The path of a setting", 4, 0),
         ("The path of a skip", 5, 0),
         ("Where to add something", 4, 1),
     ],

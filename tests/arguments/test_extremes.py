@@ -15,8 +15,8 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range, limits_of
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking.gate import Rule, Scores, gate
-from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
+from components.tokenize.tokenizer import train_bpe
 from components.train.device import count_processes, prepare
 from components.train.loop import budget, explain_oom, train
 from components.train.optim import build_optimizers, lr_multiplier

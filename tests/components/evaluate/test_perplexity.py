@@ -18,7 +18,7 @@ from components.evaluate.texts import hf_doc, wikitext_word
 from components.shared.model.head import has_linear_lm_head
 from components.shared.storage.manifest import read_manifest
 from components.shared.text.articles import count_words
-from components.tokenize.encode import encode
+from components.tokenize.tokenizer import encode
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
 
 

@@ -8,15 +8,15 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.shared.base.failure import ExitCode, Failure
-from components.tokenize.bpe import as_fast_tokenizer, save, train_bpe
 from components.tokenize.pretrained import PINNED, load_pretrained
+from components.tokenize.tokenizer import as_fast_tokenizer, train_bpe
 from tests.components.tokenize.conftest import ODD, TEXTS
 
 
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "tokenizer"
-    save(as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)), folder)
+    as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)).save_pretrained(folder)
     return folder
 
 
