@@ -20,30 +20,11 @@ from components.shared.storage.manifest import read_manifest
 from components.shared.text.articles import count_words
 from components.tokenize.tokenizer import encode
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
+from tests.components.evaluate.recipe import published_recipe
 
 
 def scorer(model, *, window: int = CONTEXT, stride: int | None = None, **values) -> Scorer:
     return Scorer(model, window, stride or window, **values)
-
-
-def published_recipe(model, ids: torch.Tensor, max_length: int, stride: int) -> float:
-    """The sliding window of the transformers documentation, "Perplexity of fixed-length models"."""
-    nll_sum, n_tokens, prev_end_loc, seq_len = 0.0, 0, 0, ids.size(1)
-    for begin_loc in range(0, seq_len, stride):
-        end_loc = min(begin_loc + max_length, seq_len)
-        trg_len = end_loc - prev_end_loc
-        input_ids = ids[:, begin_loc:end_loc]
-        target_ids = input_ids.clone()
-        target_ids[:, :-trg_len] = -100
-        with torch.no_grad():
-            neg_log_likelihood = model(input_ids, labels=target_ids).loss
-        num_loss_tokens = int((target_ids != -100).sum()) - target_ids.size(0)
-        nll_sum += float(neg_log_likelihood) * num_loss_tokens
-        n_tokens += num_loss_tokens
-        prev_end_loc = end_loc
-        if end_loc == seq_len:
-            break
-    return math.exp(nll_sum / n_tokens)
 
 
 def token_by_token(model, ids: list[int], window: int) -> list[float]:
