@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from _pytest.reports import TestReport
 
+from components.shared.storage.store import Store, open_store
 from tests.s3_servers import emulator, environment, make_bucket
 
 
@@ -43,6 +44,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real corpus here: set WIKIGPT_TEST_DATA to the folder that holds wikitext-2")
     return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a folder of the test."""
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")

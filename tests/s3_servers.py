@@ -6,15 +6,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
+
+from tests.http_servers import free_port, serving
 
 # What the proxy does with a request: nothing special, or one of these. LOST hands the request on and hangs up before
 # the answer comes back; what the second line names never reaches the server.
@@ -102,26 +103,6 @@ def proxy(endpoint: str, plan: Plan) -> Iterator[str]:
         yield address
 
 
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Runs an HTTP server in a thread on a free port of the loopback and gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class _Faulty(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     upstream: str
@@ -183,9 +164,6 @@ class _Faulty(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
-
-    def log_message(self, *args: object) -> None:
-        return
 
 
 def _wait_for(endpoint: str, server: subprocess.Popen, log: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from tests.postgres import free_port
+from tests.http_servers import free_port
 
 PROGRAMS = Path(sys.executable).parent
 

@@ -22,8 +22,9 @@ from mlflow.exceptions import MlflowException
 
 from tests.docker.engine import CONFINED, docker, image, running
 from tests.e2e.conftest import TINY, wikigpt
+from tests.http_servers import free_port
 from tests.infra.objects import INFRA, containers, one, pod_specs
-from tests.postgres import free_port, postgres  # noqa: F401 -- a fixture
+from tests.postgres import postgres  # noqa: F401 -- a fixture
 from tests.registry import make_folders, make_model, make_step, register
 from tests.s3_servers import make_bucket
 

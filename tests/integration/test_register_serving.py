@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.registry import make_folders, make_step, register
 from tests.servers import PROGRAMS, serving
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,7 @@ import typer.main
 
 from pipelines.cli.app import app
 from tests.e2e.conftest import TINY, environment
-from tests.postgres import free_port
+from tests.http_servers import free_port, serving
 
 pytestmark = pytest.mark.slow
 
@@ -54,21 +54,13 @@ def answers_503() -> Iterator[int]:
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = answer  # noqa: N815
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")
 def refuses() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture(scope="module")

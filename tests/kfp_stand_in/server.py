@@ -7,15 +7,15 @@ import functools
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.http_servers import serving as serving_http
 from tests.kfp_stand_in.api import PUBLISHED, Api
 from tests.kfp_stand_in.kubernetes import log_through_pipelines
 from tests.kfp_stand_in.recorded import recorded, recorded_log
@@ -81,17 +81,8 @@ class StandIn:
 def serving() -> Iterator[StandIn]:
     """A stand-in on a free port of this machine, for the time of the block."""
     stand_in = StandIn(_api())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
-    server.daemon_threads = True
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving_http(type("Handler", (_Handler,), {"stand_in": stand_in})) as stand_in.url:
         yield stand_in
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @functools.cache
@@ -112,9 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self._handle()
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

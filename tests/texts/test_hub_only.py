@@ -17,9 +17,9 @@ from components.download.hub import REPOSITORY, rebuild
 from components.shared.base.failure import ExitCode
 from components.shared.model.hub_errors import hub_failure
 from tests.components.download.hub_server import data_set, hub
+from tests.http_servers import serving
 from tests.pipelines.cluster.test_mirror import REPOSITORY as TINY
 from tests.pipelines.cluster.test_mirror import REVISION, Hub
-from tests.s3_servers import serving
 
 ROOT = Path(__file__).parents[2]
 ROWS = {split: ["", f" = {split} = \n", "", " words of the Hub \n"] for split in ("train", "validation", "test")}

@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import open_store
 from components.shared.text.articles import SPLITS, split_lines
 from tests.components.download.hub_server import data_set, hub
+from tests.http_servers import serving
 
 RELEASED = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -69,14 +69,9 @@ def test_a_connection_to_the_hub_that_is_dropped_is_tried_again(monkeypatch):
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), DropsTwice) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    with serving(DropsTwice) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
         _check_reachable()
-        server.shutdown()
     assert len(answered) == 3
 
 
@@ -125,6 +120,7 @@ class TestDownload:
     CODE = """
 import sys
 from pathlib import Path
+from http.server import BaseHTTPRequestHandler
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import Failure

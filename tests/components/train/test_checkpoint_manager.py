@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from components.shared.base.failure import Failure, Interrupted
-from components.shared.storage.store import Store, open_store
+from components.shared.storage.store import Store
 from components.train.checkpoint import Progress, State
 from components.train.checkpoint_manager import CheckpointManager, describe_nearest, load_latest, remove_others
 from components.train.optim import WeightEMA
@@ -22,11 +22,6 @@ from components.train.settings import CheckpointSettings
 
 TRAINING, OTHER = "a" * 32, "b" * 32
 IDENTITY = {"train.hidden_size": 8}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "store"))
 
 
 def keep(store: Store, *, step: int, training: str = TRAINING, run: str = "run-1", width: int = 8) -> None:

@@ -3,11 +3,10 @@
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.errors import failure_of
+from tests.http_servers import serving
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
@@ -90,23 +90,12 @@ def answering(status: int, body: bytes, certificate: Path | None = None) -> Iter
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *arguments) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler, context) as address:
+        yield address.removeprefix("http://")
 
 
 HEALTH = json.dumps(recorded("rest/healthz")).encode()

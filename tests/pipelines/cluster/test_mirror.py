@@ -22,7 +22,7 @@ from components.train.weights import fetch_weights
 from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
 from pipelines.planned_changes import apply_changes, descriptions
-from tests.s3_servers import serving
+from tests.http_servers import serving
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKENIZER = {
@@ -90,11 +90,6 @@ def mirror(store, settings):
     plan = plan_mirror(store, settings)
     apply_changes(plan.changes)
     return plan.mirrored
-
-
-@pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture

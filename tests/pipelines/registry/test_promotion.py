@@ -18,8 +18,9 @@ from pipelines.cli import registry as commands
 from pipelines.local.home import open_home
 from pipelines.registry.models import models
 from pipelines.registry.promotion import Moved, promote, rollback
+from tests.http_servers import free_port
 from tests.registry import judge_of, make_version
-from tests.s3_servers import environment, free_port
+from tests.s3_servers import environment
 
 NAME = "wikigpt"
 

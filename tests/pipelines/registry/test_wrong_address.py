@@ -8,7 +8,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking.run import connect
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.servers import mlflow_server
 
 

@@ -7,14 +7,11 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from components.shared.base.events import parse
 from components.shared.base.failure import Failure
 from components.shared.runtime.liveness import alive, heartbeat_of
 from components.shared.runtime.run_record import read_record, record_failure, record_start
 from components.shared.runtime.step import sections_for
-from components.shared.storage.store import open_store
 from pipelines.config.settings import SECTIONS
 from pipelines.steps import TITLES
 
@@ -31,11 +28,6 @@ class TrainSettings:
 with step("train", sys.argv[1], "kfp-run") as here:
     {body}
 """
-
-
-@pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
 
 
 def start(store, body, settings='{"train": {}}', **variables):

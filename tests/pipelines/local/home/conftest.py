@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.servers import serving
 
 ROOT = Path(__file__).parents[4]
