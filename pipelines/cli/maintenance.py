@@ -18,12 +18,6 @@ from pipelines.cli.screen import console, print_plan
 _DAYS = Range(0, 36_500)
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    app.command()(gc)
-    app.command()(reproduce)
-
-
 def gc(
     plan: Annotated[
         bool, typer.Option("--plan/--apply", help="Print what would be removed (the default), or remove it.")
