@@ -1,4 +1,4 @@
-"""The command `wikigpt`, which people and CI use alike."""
+"""The command `wikigpt`, which people and CI both use."""
 
 from __future__ import annotations
 
