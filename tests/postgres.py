@@ -1,4 +1,4 @@
-"""A PostgreSQL cluster of a test's own, by Debian's package; the server refuses to run as root."""
+"""A PostgreSQL cluster for tests, from Debian's package; the server refuses to run as root."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""S3 servers for tests: an emulator in a process of its own, and a proxy that injects faults in front of any server."""
+"""S3 servers for tests: an emulator in a separate process, and a proxy that injects faults in front of any server."""
 
 import http.client
 import itertools
@@ -30,7 +30,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request as a plan sees it; `number` counts from 0."""
+    """A request, for a plan; `number` counts from 0."""
 
     method: str
     path: str
@@ -43,7 +43,7 @@ Plan = Callable[[Request], str]
 
 
 def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, str]:
-    """The variables by which boto3 finds a server, and nothing but it."""
+    """The variables by which boto3 finds this server, and no other credentials."""
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_REGION": region,
@@ -56,7 +56,7 @@ def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, 
 
 
 def make_bucket(name: str, env: dict[str, str], *, versioned: bool = False) -> None:
-    """Makes a bucket, by boto3 without the environment of this process."""
+    """Creates a bucket, by boto3 without the environment of this process."""
     import boto3
 
     session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
@@ -68,7 +68,7 @@ def make_bucket(name: str, env: dict[str, str], *, versioned: bool = False) -> N
 
 @contextmanager
 def emulator(folder: Path) -> Iterator[str]:
-    """Starts an emulator on a free port of the loopback and gives its endpoint."""
+    """Starts an emulator on a free port of the loopback, and yields its endpoint."""
     port = free_port()
     environment = {
         **os.environ,
@@ -94,7 +94,7 @@ def emulator(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def proxy(endpoint: str, plan: Plan) -> Iterator[str]:
-    """Starts a server that hands requests on to an endpoint and injects the faults that a plan asks for."""
+    """Starts a server that forwards requests to an endpoint and injects the faults of a plan."""
 
     class Handler(_Faulty):
         upstream, decide, numbers = urlsplit(endpoint).netloc, staticmethod(plan), itertools.count()

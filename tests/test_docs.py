@@ -20,7 +20,7 @@ PAGES = sorted([ROOT / "README.md", ROOT / "infra/README.md", *(ROOT / "docs").g
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # Sections of settings, by the keys that a page may name as `section.key`.
 KEYS = {section: {field.name for field in fields(kind)} for section, kind in SECTIONS.items()}
-ENDINGS = {"bin", "json", "npy", "py", "txt", "yaml"}  # `train.txt` is a file and no setting
+ENDINGS = {"bin", "json", "npy", "py", "txt", "yaml"}  # `train.txt` is a file and not a setting
 KEYS["cluster"] = {field.name for field in fields(ClusterSettings)}
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -96,7 +96,7 @@ def test_every_command_of_wikigpt_exists_with_its_options(page):
         try:
             parse(words)
         except typer.BadParameter:
-            assert len(words) <= 3, words  # only the name of the command, whose arguments the text leaves out
+            assert len(words) <= 3, words  # only the name of the command; the text omits its arguments
 
 
 def test_every_sentence_about_a_fault_of_the_store_is_one_that_the_code_says():

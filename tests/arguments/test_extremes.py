@@ -1,4 +1,4 @@
-"""What the ranges allow is what the code under them can do: the bounds are handed to the real functions."""
+"""The code accepts what the ranges allow: the real functions are called with the bounds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipelines.local.numerics import pin_numerics
 from tests.components.train.conftest import open_tiny, tiny
 
 CPU = torch.device("cpu")
-# They decide how long and how large a training is; the budget and memory end it.
+# They determine the length and the size of a training, which the budget and the memory limit.
 SIZES = {
     "num_hidden_layers", "hidden_size", "num_attention_heads", "key_value_heads", "intermediate_size",
     "context", "sequence_length", "global_batch_size", "gradient_accumulation_steps",
@@ -73,7 +73,7 @@ def test_a_budget_at_the_bounds_is_a_number_of_steps(name: str, value: float) ->
 def test_the_nearest_width_makes_a_model_that_learns(
     tokens: Manifest, tokens_dir: Path, architecture: str, heads: int, width: int
 ) -> None:
-    """A head of an odd width ended in a traceback: rotary positions turn pairs."""
+    """A head of an odd width caused a traceback, because rotary positions rotate pairs."""
     with pytest.raises(
         ValueError, match=f"hidden_size must be a multiple of .*, got {width}; the nearest is"
     ) as caught:
@@ -178,7 +178,7 @@ def test_a_window_that_exceeds_the_context_of_a_pretrained_model_and_its_prefix_
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_run(tmp_path, monkeypatch):
+def test_an_evaluation_on_a_missing_gpu_is_refused_before_a_run_starts(tmp_path, monkeypatch):
     from pipelines.local.home import open_home
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

@@ -117,7 +117,7 @@ def run(arguments: list[str], variables: dict[str, str], timeout: float = 240) -
 def assert_nothing_is_shown(out: bytes, lines: set[str], *folders: Path) -> None:
     for word in WORDS:
         assert word not in out, out.decode(errors="replace")[-3000:]
-        # What a person typed is that person's; the processes that we start below must not repeat it.
+        # The arguments of the command are the user's; the processes that it starts must not repeat them.
         assert not [line for line in lines if word.decode() in line and "pipelines.cli" not in line]
         for folder in folders:
             for path in folder.rglob("*"):
@@ -149,7 +149,7 @@ COMMANDS = {
     "schedule delete": ["nightly"],
     "schedule trigger": ["nightly"],
 }
-SERVERS = {"ui"}  # they run until they are ended; see below
+SERVERS = {"ui"}  # they run until they are stopped, see below
 
 
 def test_every_command_is_tried() -> None:

@@ -1,4 +1,4 @@
-"""As much of the Hugging Face Hub as `huggingface_hub` asks for one data set of parquet files."""
+"""The part of the Hugging Face Hub that `huggingface_hub` uses for one data set of Parquet files."""
 
 import hashlib
 import io
@@ -86,7 +86,7 @@ def hub(files: dict[str, bytes], refusal: tuple[int, str] | None = None) -> Iter
 
 
 def _listing(files: dict[str, bytes]) -> list[dict]:
-    """Every file, as the Hub's tree has them where it is asked for all that is below."""
+    """Every file, as the Hub lists a tree recursively."""
     return [
         {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
         for name, content in files.items()

@@ -1,4 +1,4 @@
-"""A web server on this machine that serves one file and can be told to fail in the ways that servers do."""
+"""A web server on this machine that serves one file and can fail in the ways in which servers fail."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ Fault = Literal["none", "busy", "cut", "missing", "forbidden"] | str
 
 @dataclass
 class Site:
-    """What is served at `url`, and what befalls each request in turn; later requests are served well.
+    """The file at `url`, and the fault of each request in turn; later requests succeed.
 
     Attributes:
         content: the bytes of the file.

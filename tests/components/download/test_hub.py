@@ -50,7 +50,7 @@ def test_rows_of_the_raw_release_rebuild_its_bytes(real_data, split, count):
 
 @pytest.fixture
 def no_hub(monkeypatch, tmp_path):
-    """A Hub at a name that nobody knows."""
+    """A Hub at a host name that does not exist."""
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return open_store(str(tmp_path / "store"))
@@ -107,7 +107,7 @@ def test_a_release_in_the_store_needs_no_hub(no_hub, tmp_path, real_data):
     assert manifest.metadata["published"]
 
 
-def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, tmp_path, own_folder: Path):
+def test_other_bytes_in_the_store_under_the_name_of_a_release_are_refused(no_hub, tmp_path, own_folder: Path):
     write_manifest(own_folder, "corpus")
     no_hub.publish(own_folder, "corpus", RAW.dataset_digest)
     with pytest.raises(Failure, match="The bytes are not those of wikitext-2-raw-v1"):
@@ -115,12 +115,11 @@ def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, 
 
 
 class TestDownload:
-    """A server that speaks as much of the Hub's protocol as its library needs, asked in a process of its own."""
+    """Downloads in a separate process from a server with the part of the Hub's protocol that the library needs."""
 
     CODE = """
 import sys
 from pathlib import Path
-from http.server import BaseHTTPRequestHandler
 from components.download.fetch import fetch_corpus
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import Failure

@@ -1,4 +1,4 @@
-"""The evaluator against code that others published, and against the mistakes that are often made."""
+"""The evaluator is compared with published code, and tested for common mistakes."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_without_a_trained_separator_the_first_token_is_left_out(model, tokenize
 
 
 def test_more_context_can_only_be_had_by_a_smaller_stride(model, tokenizer, texts):
-    """What the record says of window and stride is what was done."""
+    """The recorded window and stride are those that were used."""
     score = score_text(texts["test"], "wikitext-word", scorer(model, window=32, stride=8), tokenizer, trained_bos=0)
     assert (score.window, score.stride, score.bos, score.dtype) == (32, 8, 0, "float32")
     assert score.scored_tokens == score.tokens

@@ -1,4 +1,4 @@
-"""Our own BPE: exact, the same every time, and the same for a line as for the whole text."""
+"""Our own BPE is exact and deterministic, and encodes the lines of a text like the whole text."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def test_a_text_with_few_pairs_gives_a_smaller_vocabulary():
 
 
 def test_training_twice_gives_the_same_bytes(tokenizer, tmp_path):
-    """In other processes too, with other hash seeds and numbers of threads."""
+    """Also in other processes, with other hash seeds and numbers of threads."""
     code = (
         "from components.tokenize.tokenizer import train_bpe; from tests.components.tokenize.conftest import TEXTS;"
         "print(train_bpe(TEXTS['train'], vocab_size=320, min_frequency=2).to_str())"
@@ -62,7 +62,7 @@ def test_training_twice_gives_the_same_bytes(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("model_type", [None, "gpt2", "qwen3"])
-def test_transformers_loads_it_as_it_is_beside_any_model(tokenizer, tmp_path, model_type):
+def test_transformers_loads_it_unchanged_with_any_model(tokenizer, tmp_path, model_type):
     as_fast_tokenizer(tokenizer).save_pretrained(tmp_path)
     if model_type:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))

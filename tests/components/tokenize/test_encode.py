@@ -1,4 +1,4 @@
-"""Encoding gives back every text, knows where articles begin, and refuses a tokenizer that loses something."""
+"""Encoding is reversible, finds the beginnings of articles, and refuses a tokenizer that loses text."""
 
 from itertools import pairwise
 

@@ -29,7 +29,7 @@ def test_gpt2_s_two_files_give_the_published_tokens(real_data, tmp_path):
 
 @pytest.mark.slow
 def test_gpt2_counts_the_published_number_of_tokens(real_data, tmp_path):
-    """Rows joined by two newlines, as Hugging Face's documentation of perplexity has them."""
+    """Rows joined by two newlines, as in Hugging Face's documentation of perplexity."""
     tokenizer = load_pretrained(str(real_data / "gpt2-tokenizer"), None, tmp_path).backend_tokenizer
     raw = (real_data / "wikitext-2-raw" / "wiki.test.raw").read_bytes().decode()
     rows = [line if line.strip() else "" for line in raw.splitlines(keepends=True)]

@@ -1,4 +1,4 @@
-"""The step as the pipeline calls it."""
+"""The step, called as the pipeline calls it."""
 
 import json
 import os
@@ -91,14 +91,14 @@ def test_the_real_corpus_comes_back_byte_for_byte(real_data, make_corpus, tmp_pa
 
 
 class TestInAProcess:
-    """With a store and without the network, as a process of the pipeline."""
+    """A process of the pipeline, with a store and without the network."""
 
     CODE = """
 import sys
 from pathlib import Path
 from components.shared.runtime.step import Step
 from components.tokenize.run import run
-step = Step("tokenize", "night-1", {"tokenize": {"vocab_size": 320}})
+step = Step("tokenize", "run-1", {"tokenize": {"vocab_size": 320}})
 run(step, "f" * 32, Path(sys.argv[1]), Path(sys.argv[2]))
 print(sorted({"torch", "datasets", "pandas", "great_expectations"} & sys.modules.keys()))
 """

@@ -44,7 +44,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of kind tokens, as the step before makes it."""
+    """A folder of kind tokens, as the step `tokenize` makes it."""
     return make_tokens(tmp_path_factory.mktemp("corpus"), seed=1)
 
 
@@ -77,13 +77,13 @@ def tiny_step(
 
 
 def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, TrainingData]:
-    """A model and the corpus it learns from."""
+    """A model and its training data."""
     model = build_model(settings, vocab_size=tokens.metadata["vocab_size"], eos_id=tokens.metadata["eos_id"])
     return model, open_data(settings, tokens.metadata, folder, torch.device("cpu"))
 
 
 def loss_after_learning(model: torch.nn.Module, rows: torch.Tensor, vocab_size: int) -> float:
-    """The loss of one batch after sixty steps on it alone."""
+    """The loss of one batch after sixty steps on this batch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
         loss = token_loss(model, rows[:, :-1], rows[:, 1:], vocab_size)
@@ -110,13 +110,13 @@ def write_tokens_manifest(folder: Path, facts: dict[str, Any], digest: str) -> N
 
 
 def losses_of(model_dir: Path) -> list[float]:
-    """What the curve of a model says of its losses, training and validation."""
+    """The training and validation losses in the loss curve of a model."""
     rows = [json.loads(line) for line in (model_dir / "history.jsonl").read_text().splitlines()]
     return [row.get("loss", row.get("validation_loss")) for row in rows]
 
 
 def _article(random: np.random.Generator, words: list[str]) -> str:
-    """Text in which every word predicts the next, so that there is something to learn."""
+    """Text in which every word predicts the next, so that a model can learn something."""
     chosen = [int(random.integers(len(words)))]
     for _ in range(120):
         chosen.append((2 * chosen[-1] + 1 + int(random.random() < 0.2)) % len(words))

@@ -1,4 +1,4 @@
-"""Weights from one corpus are worth something on another: the step, from a model folder to a fine-tuned one."""
+"""Weights of one corpus help on another: the step makes a fine-tuned model folder from a model folder."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_fine_tuning_beats_the_untouched_weights_and_a_start_from_scratch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["lora", "adalora", "prefix"])
-def test_an_adapter_is_kept_beside_the_model(here: Path, pretrained: Path, other_tokens: Path, adapter: str) -> None:
+def test_an_adapter_is_saved_with_the_model(here: Path, pretrained: Path, other_tokens: Path, adapter: str) -> None:
     settings = {**SHORT, "learning_rate": 3e-2, "pretrained": str(pretrained), "adapter": adapter, "prefix_tokens": 4}
     run(tiny_step(**settings), "b" * 32, other_tokens, here / "tuned")
     manifest = read_manifest(here / "tuned", "model")

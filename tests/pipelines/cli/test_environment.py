@@ -1,4 +1,4 @@
-"""`wikigpt check`, `doctor` and `ui`: what they look at, and that what they say is what they return."""
+"""`wikigpt check`, `doctor` and `ui`: what they examine, and that their exit codes agree with their output."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pyte
 
 
 def served(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[str]:
-    """The arguments of the server that `wikigpt ui` would become, and the address of its database."""
+    """The arguments of the server that `wikigpt ui` starts, and the address of its database."""
 
     class BecameServer(Exception):
         pass

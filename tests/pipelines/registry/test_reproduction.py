@@ -1,4 +1,4 @@
-"""Lineage back from a version to what makes it again."""
+"""The lineage of a version, by which it is reproduced."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ def made(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkey
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.model_key)
     metadata = read_manifest(folders.model, "model").metadata
     write_manifest(folders.model, "model", {**metadata, "identity": {**request.key_parts, "tokenizer": "t"}})
-    register(step := Step("register", "night-1", SETTINGS), folders)
+    register(step := Step("register", "run-1", SETTINGS), folders)
     client.log_dict(step.tracking.run_id, loggable_settings(SETTINGS), registry.SETTINGS_FILE)  # as `download` does
     return folders
 
@@ -70,7 +70,7 @@ def test_a_training_that_was_resumed_elsewhere_proves_nothing(client: MlflowClie
         compare(lineage, replace(model, metadata={**model.metadata, "numerics_changed": True}))
 
 
-def test_another_corpus_at_the_same_address_is_no_matter_of_hardware(client: MlflowClient, made: Folders) -> None:
+def test_another_corpus_at_the_same_address_is_not_blamed_on_hardware(client: MlflowClient, made: Folders) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
     model = read_manifest(made.model, "model")
     other = replace(model, metadata={**model.metadata, "reuse_key": "0" * 32})

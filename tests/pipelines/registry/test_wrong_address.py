@@ -1,4 +1,4 @@
-"""An MLflow that cannot be used is one sentence."""
+"""An unusable MLflow is reported in one sentence."""
 
 import shutil
 import sqlite3

@@ -22,7 +22,7 @@ from components.shared.tracking.run import (
 )
 from tests.http_servers import serving
 
-# What a real MLflow with basic auth answered, the whole body of each answer.
+# The whole bodies of the answers of a real MLflow with basic auth.
 RECORDED = json.loads((Path(__file__).parent / "recorded_mlflow.json").read_text())
 
 
@@ -79,7 +79,7 @@ DROPPED = {"drop": True}
 UNAVAILABLE = {"status": 503, "content_type": "text/html", "body": "<h1>503</h1>"}
 
 
-# ---- the look-up of what may be absent, as a user who is no administrator
+# ---- looking up what may be absent, as a user who is not an administrator
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_recorded_responses_equal_those_of_a_real_server(real_data):
         assert f"content-type: {answer['content_type']}" in head
 
 
-# ---- a server that stumbles
+# ---- a server with transient errors
 
 
 @pytest.mark.parametrize("stumbles", [[DROPPED], [UNAVAILABLE, DROPPED, UNAVAILABLE]])
