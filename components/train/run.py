@@ -21,11 +21,10 @@ from components.train.settings import TrainSettings
 from components.train.weights import digest_of_pretrained, fetch_weights
 
 if TYPE_CHECKING:
-    from components.shared.reuse.decide import ReuseLevel
     from components.train.job import Job
 
 
-def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_level: ReuseLevel = "nothing") -> None:
+def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_level: str = "nothing") -> None:
     """Trains a model on token ids, or fetches the model of an earlier training with the same inputs and numerics.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-_COMMANDS = {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "check": running.check,
     "models": registry.models,
