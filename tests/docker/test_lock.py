@@ -1,4 +1,4 @@
-"""The locks against what the project says it needs: no engine, no network."""
+"""The locks match the requirements of the project; neither an engine nor a network is needed."""
 
 import re
 import tomllib
@@ -32,7 +32,7 @@ PLATFORMS = [
 
 
 def pins(*names: str, platform: dict[str, str] | None = None) -> dict[str, str]:
-    """Versions by name of the package, as the locks of these names have them on a platform, or on this one."""
+    """The versions in the named locks, by package, on a platform or on this one."""
     text = "\n".join((LOCK / f"{name}.txt").read_text() for name in names)
     entries = re.findall(r"^([\w.-]+)={2,3}([\w.+!-]+)(?: ; ([^\\\n]+))?", text, re.MULTILINE)
     full = {**platform, "python_full_version": f"{platform['python_version']}.0"} if platform else {}
