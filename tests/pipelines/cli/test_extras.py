@@ -96,7 +96,7 @@ def test_compile_needs_no_package_of_the_steps(tmp_path: Path) -> None:
     assert (tmp_path / "quick.yaml").read_text() == (ROOT / "tests/pipelines/golden/quick.yaml").read_text()
 
 
-@pytest.mark.parametrize(("command", "package"), [("run", "torch"), ("mirror", "tokenizers")])
+@pytest.mark.parametrize(("command", "package"), [("run", "torch"), ("mirror", "numpy")])
 def test_a_command_that_needs_more_says_which_extra_to_install(tmp_path: Path, command: str, package: str) -> None:
     done = without_train(COMMAND, command, "--home", tmp_path / "home")
     assert done.returncode == 2
