@@ -29,7 +29,8 @@ def lines_of_failure(log: Path) -> tuple[int, int] | None:
     These are the traceback and the message of the step that failed. If no step recorded a failure, they are the last
     lines that are not events.
     """
-    traceback, found = 0, None
+    traceback = 0
+    found: tuple[int, int] | None = None
     last: deque[int] = deque(maxlen=_LAST)
     for number, line in _lines(log):
         event = parse(line)

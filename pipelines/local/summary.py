@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import textwrap
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,7 @@ _SCORES = (
     ("Token perplexity", "token_perplexity", 2),
     ("Bits per byte", "bits_per_byte", 4),
 )
-_LABEL, _GAP = 16, 2  # columns
-_NARROW = 60  # columns of the narrowest screen that the table is made for
+_LABEL, _GAP = 16, 2  # columns of the longest label, and between label and value
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def print_summary(summary: dict[str, Any], console: Console, *, model_option: bo
         model_option: whether the commands need `--model` for the model of the run.
     """
     table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
-    table.add_column(style="bold", min_width=_LABEL)
+    table.add_column(style="bold")
     table.add_column(overflow="fold")
     row = table.add_row
     row("Corpus", summary["corpus"] or "")
@@ -73,11 +73,11 @@ def print_summary(summary: dict[str, Any], console: Console, *, model_option: bo
     row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
         row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    row("Seconds", _seconds(summary["seconds"]))
     room = console.width - _LABEL - _GAP
+    row("Seconds", _seconds(summary["seconds"], room))
     if summary["reports"]:
-        row("Reports", "\n".join(_path(path, room) for path in summary["reports"].values()))
-    row("Log", _path(summary["log"], room))
+        row("Reports", _paths(summary["reports"].values(), room))
+    row("Log", _paths([summary["log"]], room))
     console.print(Text(f"Wiki-GPT · {summary['run']} · {summary['status']}", style="bold"))
     console.print(table)
     model = f" --model {shlex.quote(version['name'])}" if version and model_option else ""
@@ -97,18 +97,22 @@ def needs_model_option(summary: dict[str, Any], home: Home) -> bool:
         return not is_default(client, summary["version"]["name"])
 
 
-def _seconds(seconds: dict[str, float]) -> str:
+def _seconds(seconds: dict[str, float], room: int) -> str:
     """The seconds of all steps and of each one, in lines that break between steps only."""
     each = ", ".join(f"{step}\u00a0{value:.1f}" for step, value in seconds.items())
-    text = f"{sum(seconds.values()):.1f}: {each}" if seconds else ""
-    return textwrap.fill(text, _NARROW - _LABEL - _GAP, break_on_hyphens=False).replace("\u00a0", " ")
+    text = f"{sum(seconds.values()):.1f} in total: {each}" if seconds else ""
+    return textwrap.fill(text, max(room, _LABEL), break_on_hyphens=False).replace("\u00a0", " ")
 
 
-def _path(path: str, room: int) -> str:
-    """A path relative to the working folder; if it is longer than the room, the name of the file has its own line."""
-    short = shorten(path)
-    folder, slash, name = short.rpartition("/")
-    return short if cell_len(short) <= room or not folder else f"{folder}{slash}\n{name}"
+def _paths(paths: Iterable[str], room: int) -> str:
+    """Paths relative to the working folder. If one is longer than the room, each folder has a line, then each file."""
+    short = [shorten(path) for path in paths]
+    if all(cell_len(path) <= room for path in short):
+        return "\n".join(short)
+    folders: dict[str, list[str]] = {}
+    for folder, slash, name in (path.rpartition("/") for path in short):
+        folders.setdefault(folder + slash, []).append(name)
+    return "\n".join(line for folder, names in folders.items() for line in (folder, *names))
 
 
 def _status(result: Result) -> str:
