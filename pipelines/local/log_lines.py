@@ -17,14 +17,14 @@ def log_sentence(log: str) -> str:
     """The sentence that says which lines of which log to read after a failure."""
     found = lines_of_failure(Path(log))
     if found is None:
-        return f"The log is empty: {shorten(log)}"
+        return f"No line of {shorten(log)} says why the run failed."
     first, last = found
     lines, say = (f"Line {first}", "says") if first == last else (f"Lines {first} to {last}", "say")
     return f"{lines} of {shorten(log)} {say} why the run failed."
 
 
 def lines_of_failure(log: Path) -> tuple[int, int] | None:
-    """The numbers of the first and the last line that say why a run failed; None for a log without output.
+    """The numbers of the first and the last line that say why a run failed; None for a log of events only.
 
     These are the traceback and the message of the step that failed. If no step recorded a failure, they are the last
     lines that are not events.

@@ -88,8 +88,8 @@ def test_an_evaluation_counts_as_a_pause_and_not_as_training_speed() -> None:
 
 
 def test_an_evaluation_between_two_rows_of_the_loss_is_measured_too() -> None:
-    rows = [*training([0.1] * 2), (10 + 25 * 0.1 + 3.0, 25, None), (10 + 30 * 0.1 + 3.0, 30, TOKENS / 0.1)]
-    assert estimates(rows, 50)[-1][1] == pytest.approx(20 * 0.1 + 1 * 3.0)
+    rows = [*training([0.1] * 2), (10 + 25 * 0.1 + 0.2, 25, None), (10 + 30 * 0.1 + 0.2, 30, TOKENS / 0.1)]
+    assert estimates(rows, 50)[-1][1] == pytest.approx(20 * 0.1 + 1 * 0.2)
 
 
 def test_a_resumed_training_counts_its_evaluations_from_the_last_one() -> None:

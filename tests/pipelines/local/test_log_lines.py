@@ -50,7 +50,7 @@ def test_lines_are_counted_as_editors_count_them(tmp_path: Path) -> None:
     [
         ((STARTED, FAILED), "Line 2 of log.txt says why the run failed."),
         ((STARTED, *TRACEBACK, FAILED), "Lines 2 to 5 of log.txt say why the run failed."),
-        ((STARTED,), "The log is empty: log.txt"),
+        ((STARTED,), "No line of log.txt says why the run failed."),
     ],
 )
 def test_the_sentence_names_the_lines_and_the_log(
