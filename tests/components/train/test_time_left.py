@@ -11,10 +11,10 @@ import pytest
 
 from components.train.time_left import JUMP, TimeLeft
 
-# The rows of one training with the profile `quick` on two cores that also ran tests: seconds, step, tokens a second or
-# null for an evaluation.
+# The rows of a small training on two cores that also ran tests, so that its speed changed tenfold: seconds, step, and
+# tokens per second or null for an evaluation.
 RECORDED = json.loads((Path(__file__).with_name("recorded_rows.json")).read_text(encoding="utf-8"))
-TOKENS = 1024  # a step
+TOKENS = 256  # a step
 
 
 def row(step: int, speed: float | None) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_estimates_of_a_recorded_training_are_near_the_truth() -> None:
     end, steps = RECORDED[-1][0], RECORDED[-1][1]
     half = [(now, left) for now, left in estimates(RECORDED, steps) if end / 4 < now < end * 3 / 4]
     assert half
-    assert all(abs(left - (end - now)) < 0.35 * (end - now) for now, left in half)
+    assert all(1 / 1.6 < left / (end - now) < 1.6 for now, left in half)
 
 
 @pytest.mark.parametrize("slow", [3, 8, 100])
