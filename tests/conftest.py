@@ -32,6 +32,10 @@ inspect.stack = _stack_without_sources
 # Collecting garbage while modules are imported finds none.
 gc.disable()
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Runs after every other exit handler: taking millions of objects apart would keep the suite waiting for seconds.
+    atexit.register(os._exit, 0)
+
 pytest_plugins = ["tests.registry"]
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
@@ -88,7 +92,6 @@ def pytest_collection_finish() -> None:
     """Garbage is collected seldom: each time the collector would walk through all that MLflow, kfp and torch keep."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    atexit.register(gc.freeze)
     gc.enable()
 
 
