@@ -7,7 +7,7 @@ PROFILE ?= quick
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden mlflow-schema clean
+.PHONY: help run test test-slow lint golden docs audit mlflow-schema clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -21,6 +21,15 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
+
+$(VENV)/installed-docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# pip-audit has its own environment, because it needs nothing of the project and pins packages that the project has too.
+.venv-audit/bin/pip-audit:
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet --disable-pip-version-check pip-audit
 
 run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
 	$(BIN)/wikigpt run --profile $(PROFILE)
@@ -40,8 +49,14 @@ golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
 
+docs: $(VENV)/installed-docs ## Build the documentation site into build/docs, with no broken link
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+audit: .venv-audit/bin/pip-audit ## Compare the locks with the database of advisories, over the internet
+	.venv-audit/bin/python docker/audit.py
+
 mlflow-schema: $(VENV)/installed ## Regenerate the schema of MLflow's database, after another MLflow was pinned
 	$(BIN)/python -m components.shared.tracking.mlflow_schema
 
 clean: ## Remove the environment and the caches of the tools, but not .wikigpt
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-audit build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -16,7 +16,7 @@ from tests.infra.page import commands, mentioned, parse, section, text_of
 from tests.test_house_rules import LEVELS
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "infra/README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), ROOT / "infra/README.md", *(ROOT / "docs").glob("*.md")])
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # Sections of settings, by the keys that a page may name as `section.key`.
 KEYS = {section: {field.name for field in fields(kind)} for section, kind in SECTIONS.items()}

@@ -160,6 +160,21 @@ def test_the_core_of_training_needs_torch_transformers_and_numpy_only():
         assert foreign <= ({"peft"} if path.name == "adapters.py" else set()), path
 
 
+def test_no_code_of_a_model_is_run_and_its_weights_are_safetensors():
+    """Left out, `trust_remote_code` makes transformers ask the person at the terminal."""
+    calls = [
+        (path, node.func.value.id, {keyword.arg: getattr(keyword.value, "value", None) for keyword in node.keywords})
+        for path in [*sources("components"), *sources("pipelines")]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name)
+        if node.func.attr == "from_pretrained" and node.func.value.id.startswith("Auto")
+    ]
+    assert len(calls) > 5
+    for path, kind, given in calls:
+        assert given.get("trust_remote_code") is False, path
+        assert kind in ("AutoConfig", "AutoTokenizer") or given.get("use_safetensors") is True, path
+
+
 def opens_text(call: ast.Call) -> bool:
     """Whether a call reads or writes text in an encoding that it names or leaves to the locale."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
@@ -176,7 +191,7 @@ def opens_text(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Name) or name == "fdopen"  # open of gzip, zipfile and tarfile is binary by default
 
 
-@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "infra"])
+@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "docs", "infra"])
 def test_text_is_read_and_written_as_utf_8(folder):
     """Left out, the encoding is that of the locale; `pipelines.config.utf8` cares for what libraries leave out."""
     for path in sources(folder):
@@ -187,7 +202,7 @@ def test_text_is_read_and_written_as_utf_8(folder):
             assert named or not opens_text(call), f"{path}:{call.lineno} names no encoding"
 
 
-@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "infra"])
+@pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "docs", "infra"])
 def test_what_another_program_prints_need_not_be_utf_8(folder):
     """Its messages are in the encoding of the locale: those of git, say, outside a checkout."""
     for path in sources(folder):

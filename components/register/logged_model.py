@@ -109,8 +109,13 @@ def load(folder: Path) -> dict[str, Any]:
             where=str(folder),
             remedy="run again; training saves the tokenizer with the weights",
         )
-    model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True)
-    return {"model": model, "tokenizer": AutoTokenizer.from_pretrained(folder, local_files_only=True)}
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+    )
+    return {
+        "model": model,
+        "tokenizer": AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False),
+    }
 
 
 def requirements() -> list[str]:

@@ -40,8 +40,10 @@ def load_writer(client: MlflowClient, version: ModelVersion) -> Writer:
     with tempfile.TemporaryDirectory(prefix="wikigpt-generate-") as scratch:
         folder = Path(scratch) / "model"
         download_version(client, version, folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
+        ).eval()
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return Writer(model, tokenizer, int(model.config.max_position_embeddings))
 
 

@@ -11,7 +11,19 @@ from components.shared.base.redact import redact
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line and of every step."""
+    """Exit codes of the command line and of every step.
+
+    Attributes:
+        OK: success, also of a run that found nothing to train.
+        FAILED: a failure that has no other code.
+        USAGE: a wrong option, setting or variable.
+        UNREACHABLE: a service cannot be reached, such as the store, MLflow, the Hub or the cluster.
+        CANCELLED: somebody cancelled the run.
+        TIMED_OUT: a wait ended too early: for the end of a run, which continues, or for the holder of a lock.
+        UNAUTHORISED: a service does not accept the credentials.
+        RESUMABLE: the run was interrupted, and the same command resumes it.
+        CTRL_C: Ctrl-C ended the command.
+    """
 
     OK = 0
     FAILED = 1
