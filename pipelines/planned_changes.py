@@ -26,8 +26,8 @@ class PlannedChange(Protocol):
         """Makes the change.
 
         Raises:
-            Failure: the command cannot go on.
-            Refused: the change was not made, and the command can go on.
+            Failure: the command cannot continue.
+            Refused: the change was not made, and the command can continue.
         """
 
 

@@ -72,6 +72,7 @@ def build(
                     settings=settings,
                     pipeline_run=run,
                     reuse_key=download_task.outputs["reuse_key"],
+                    reuse_level=download_task.outputs["reuse_level"],
                     tokens=tokenize_task.outputs["tokens"],
                 )
                 evaluate_task = evaluate(
@@ -127,6 +128,7 @@ def build_reproduction() -> GraphComponent:
             settings=settings,
             pipeline_run=run,
             reuse_key=download_task.outputs["reuse_key"],
+            reuse_level=download_task.outputs["reuse_level"],
             tokens=tokenize_task.outputs["tokens"],
         )
 

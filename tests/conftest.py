@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from _pytest.reports import TestReport
 
+from components.shared.storage.store import Store, open_store
 from tests.s3_servers import emulator, environment, make_bucket
 
 
@@ -29,7 +30,7 @@ def _stack_without_sources(context: int = 0) -> list[inspect.FrameInfo]:
 
 inspect.stack = _stack_without_sources
 
-# Collecting garbage while modules are imported finds none.
+# While modules are imported, the collector would find no garbage.
 gc.disable()
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -47,6 +48,12 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real corpus here: set WIKIGPT_TEST_DATA to the folder that holds wikitext-2")
     return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty store in a folder of the test."""
+    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture(scope="session")
@@ -82,21 +89,21 @@ def s3_server(_server) -> tuple[str, dict[str, str]]:
 
 @pytest.fixture(autouse=True)
 def _mlflow_as_it_was() -> Iterator[None]:
-    """MLflow's address of the process, which outweighs the variable of every later test, does not outlive a test."""
+    """Resets MLflow's address of this process after a test, because it overrides the variable of later tests."""
     yield
     if utils := sys.modules.get("mlflow.tracking._tracking_service.utils"):
         utils.set_tracking_uri(None)
 
 
 def pytest_collection_finish() -> None:
-    """Garbage is collected seldom: each time the collector would walk through all that MLflow, kfp and torch keep."""
+    """Garbage is collected rarely, because the collector examines all objects of MLflow, kfp and torch each time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     gc.enable()
 
 
 def pytest_runtest_makereport(item, call):
-    """In CI nothing that can be had may be missing: a skipped test fails there, unless it needs a GPU."""
+    """In CI a skipped test fails, unless it needs a GPU, because everything else is available there."""
     report = TestReport.from_item_and_call(item, call)
     if report.skipped and os.environ.get("WIKIGPT_TEST_REQUIRE_ALL") and "gpu" not in item.keywords:
         report.outcome, report.longrepr = "failed", f"skipped, which CI does not allow: {report.longrepr}"

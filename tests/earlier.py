@@ -1,6 +1,6 @@
-"""A home as the wikigpt before this one left it (schema 1, commit db18e9c), for tests that nothing of it is lost.
+"""A home that the previous wikigpt (schema 1, commit db18e9c) wrote, for tests that nothing of it is lost.
 
-`earlier_home.json` is the outline of a real one, which `wikigpt run --corpus sample --profile quick --set
+`earlier_home.json` is the outline of a real home, which `wikigpt run --corpus sample --profile quick --set
 train.steps=20` made at that commit; `python -m tests.earlier HOME` printed it.
 """
 
@@ -48,7 +48,7 @@ def make_earlier_home(
 
 
 def outline(store: Store, client: MlflowClient) -> dict[str, Any]:
-    """What there is, by name: no values, which differ from home to home."""
+    """The names of everything in a home, without values, which differ between homes."""
     (model,) = client.search_registered_models()
     (version,) = client.search_model_versions(f"name='{model.name}'")
     logged = client.get_logged_model(version.source.removeprefix("models:/"))

@@ -1,14 +1,15 @@
-"""A PostgreSQL cluster of a test's own, by Debian's package; the server refuses to run as root."""
+"""A PostgreSQL cluster for tests, from Debian's package; the server refuses to run as root."""
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.http_servers import free_port
 
 _PROGRAMS = Path("/usr/lib/postgresql")
 
@@ -37,12 +38,6 @@ def postgres() -> Iterator[str]:
             _run(server, "-D", folder / "data", "-m", "immediate", "stop")
     finally:
         shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def _run(*command: str | Path) -> None:

@@ -1,4 +1,5 @@
-"""What tests of the registry need: folders as the steps before hand them on, and MLflow on SQLite at no cost.
+"""Inputs for tests of the registry: the folders of the earlier steps, and MLflow on SQLite without the cost of its
+migrations.
 
 Fixtures are used by importing them into a conftest.
 """
@@ -43,7 +44,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database before anything is recorded in it; copied, never used."""
     from mlflow.store.db import utils
 
-    # MLflow asks for it whenever it opens a database, and imports every migration to find out.
+    # MLflow computes it whenever it opens a database, by importing every migration.
     utils._get_latest_schema_revision = cache(utils._get_latest_schema_revision)
     path = tmp_path_factory.getbasetemp() / "empty-mlflow.db"
     prepare_database(path)
@@ -63,7 +64,7 @@ def database_with_experiment(empty_database: Path) -> Path:
 
 @pytest.fixture
 def tracking_uri(database_with_experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A registry of its own, in the folder of the test, known to the process by the usual variable."""
+    """A registry in the folder of the test; MLFLOW_TRACKING_URI names it."""
     uri = copy_registry(database_with_experiment, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
@@ -71,7 +72,7 @@ def tracking_uri(database_with_experiment: Path, tmp_path: Path, monkeypatch: py
 
 
 def copy_registry(database_with_experiment: Path, folder: Path) -> str:
-    """Copies the database into a folder, below which the experiment then keeps its artifacts; returns its URI."""
+    """Copies the database into a folder, where the experiment then stores its artifacts; returns its URI."""
     path = folder / "mlflow.db"
     shutil.copyfile(database_with_experiment, path)
     with closing(sqlite3.connect(path)) as database, database:
@@ -88,7 +89,7 @@ def hugging_face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @cache
 def make_model(folder: Path, architecture: str) -> Path:
-    """A tiny model of an architecture (gpt2 or qwen3) with its tokenizer, as training saves it."""
+    """A tiny model of an architecture (gpt2 or qwen3) with its tokenizer, as training saves them."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
@@ -149,7 +150,7 @@ def make_folders(
 
 
 def change_weights(folder: Path, by: int) -> None:
-    """Moves every weight of a Hugging Face folder by some ten-thousandths; nothing where that is 0."""
+    """Changes every weight of a Hugging Face folder by some ten-thousandths; none if that is 0."""
     from safetensors.torch import load_file, save_file
 
     if by:
@@ -205,7 +206,7 @@ def score(nll_per_word: float, text: str = TEXT) -> dict[str, Any]:
 
 
 def make_step(run: str) -> Step:
-    """The step as the DAG hands it over; the store is at WIKIGPT_STORE."""
+    """The context of the step in the DAG; the store is at WIKIGPT_STORE."""
     return Step("register", run, {"register": {}})
 
 

@@ -1,4 +1,4 @@
-"""S3 servers for tests: an emulator in a process of its own, and a proxy that injects faults in front of any server."""
+"""S3 servers for tests: an emulator in a separate process, and a proxy that injects faults in front of any server."""
 
 import http.client
 import itertools
@@ -6,15 +6,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import urlopen
+
+from tests.http_servers import free_port, serving
 
 # What the proxy does with a request: nothing special, or one of these. LOST hands the request on and hangs up before
 # the answer comes back; what the second line names never reaches the server.
@@ -29,7 +30,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Request:
-    """A request as a plan sees it; `number` counts from 0."""
+    """A request, for a plan; `number` counts from 0."""
 
     method: str
     path: str
@@ -42,7 +43,7 @@ Plan = Callable[[Request], str]
 
 
 def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, str]:
-    """The variables by which boto3 finds a server, and nothing but it."""
+    """The variables by which boto3 finds this server, and no other credentials."""
     return {
         "AWS_ENDPOINT_URL_S3": endpoint,
         "AWS_REGION": region,
@@ -55,7 +56,7 @@ def environment(endpoint: str, region: str, key: str, secret: str) -> dict[str, 
 
 
 def make_bucket(name: str, env: dict[str, str], *, versioned: bool = False) -> None:
-    """Makes a bucket, by boto3 without the environment of this process."""
+    """Creates a bucket, by boto3 without the environment of this process."""
     import boto3
 
     session = boto3.Session(env["AWS_ACCESS_KEY_ID"], env["AWS_SECRET_ACCESS_KEY"], region_name=env["AWS_REGION"])
@@ -67,7 +68,7 @@ def make_bucket(name: str, env: dict[str, str], *, versioned: bool = False) -> N
 
 @contextmanager
 def emulator(folder: Path) -> Iterator[str]:
-    """Starts an emulator on a free port of the loopback and gives its endpoint."""
+    """Starts an emulator on a free port of the loopback, and yields its endpoint."""
     port = free_port()
     environment = {
         **os.environ,
@@ -93,33 +94,13 @@ def emulator(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def proxy(endpoint: str, plan: Plan) -> Iterator[str]:
-    """Starts a server that hands requests on to an endpoint and injects the faults that a plan asks for."""
+    """Starts a server that forwards requests to an endpoint and injects the faults of a plan."""
 
     class Handler(_Faulty):
         upstream, decide, numbers = urlsplit(endpoint).netloc, staticmethod(plan), itertools.count()
 
     with serving(Handler) as address:
         yield address
-
-
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
-    """Runs an HTTP server in a thread on a free port of the loopback and gives its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class _Faulty(BaseHTTPRequestHandler):
@@ -183,9 +164,6 @@ class _Faulty(BaseHTTPRequestHandler):
     def _hang_up(self) -> None:
         self.connection.shutdown(socket.SHUT_RDWR)
         self.close_connection = True
-
-    def log_message(self, *args: object) -> None:
-        return
 
 
 def _wait_for(endpoint: str, server: subprocess.Popen, log: Path) -> None:

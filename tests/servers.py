@@ -1,4 +1,4 @@
-"""MLflow's own programs as a test starts them: on this machine only, ended with the block."""
+"""MLflow's own programs for tests: they listen on this machine only, and stop at the end of the block."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import requests
 
-from tests.postgres import free_port
+from tests.http_servers import free_port
 
 PROGRAMS = Path(sys.executable).parent
 
@@ -28,7 +28,7 @@ def serving(command: list[str], address: str, log: Path, environment: dict[str, 
         _wait(server, address, log)
         yield "/".join(address.split("/")[:3])
     finally:
-        # A server that died has answered already why: ending it must not hide that.
+        # If the server died, its own error has been raised already, and stopping it must not hide that.
         with suppress(ProcessLookupError):
             os.killpg(server.pid, 15)
         try:

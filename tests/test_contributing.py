@@ -8,6 +8,7 @@ import tomllib
 import pytest
 import yaml
 
+from components.shared.base.renamed_keys import RENAMED
 from tests.test_docs import ROOT
 
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
@@ -75,6 +76,11 @@ def test_dependabot_looks_where_dependencies_are():
     assert {update["package-ecosystem"] for update in updates} == set(files)
     for update in updates:
         assert (ROOT / update["directory"].strip("/") / files[update["package-ecosystem"]]).exists(), update
+
+
+def test_the_changelog_names_every_setting_that_was_renamed():
+    rows = set(re.findall(r"^ *\| `(\w+)` \| `(\w+)` \|$", (ROOT / "CHANGELOG.md").read_text(), re.M))
+    assert rows >= {(old.partition(".")[2], new.partition(".")[2]) for old, new in RENAMED.items()}
 
 
 def test_the_contributing_page_names_targets_that_exist():

@@ -20,7 +20,7 @@ PAGES = sorted([*ROOT.glob("*.md"), ROOT / "infra/README.md", *(ROOT / "docs").g
 ARCHITECTURE = ROOT / "docs/architecture.md"
 # Sections of settings, by the keys that a page may name as `section.key`.
 KEYS = {section: {field.name for field in fields(kind)} for section, kind in SECTIONS.items()}
-ENDINGS = {"bin", "json", "npy", "py", "txt", "yaml"}  # `train.txt` is a file and no setting
+ENDINGS = {"bin", "json", "npy", "py", "txt", "yaml"}  # `train.txt` is a file and not a setting
 KEYS["cluster"] = {field.name for field in fields(ClusterSettings)}
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _CODE = re.compile(r"`([^`\n]+)`")
@@ -96,7 +96,7 @@ def test_every_command_of_wikigpt_exists_with_its_options(page):
         try:
             parse(words)
         except typer.BadParameter:
-            assert len(words) <= 3, words  # only the name of the command, whose arguments the text leaves out
+            assert len(words) <= 3, words  # only the name of the command; the text omits its arguments
 
 
 def test_every_sentence_about_a_fault_of_the_store_is_one_that_the_code_says():
@@ -118,8 +118,8 @@ def test_the_modules_of_each_reuse_key_are_those_that_count():
 @pytest.mark.parametrize(
     ("title", "most", "column"),
     [
-        ("The path of a token", 9, 0),
-        ("The path of a setting", 5, 0),
+        ("The path of a token", 8, 0),
+        ("The path of a setting", 4, 0),
         ("The path of a skip", 5, 0),
         ("Where to add something", 4, 1),
     ],

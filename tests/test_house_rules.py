@@ -1,4 +1,4 @@
-"""The rules of the house that a reader relies on, held by looking at the source."""
+"""The rules for the layout of the code, enforced by examining the source."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
-# All packages from the bottom up: a module imports from the rows before that of its own package, and from its package.
+# All packages from the bottom up: a module imports from its own package and from those in earlier rows.
 LEVELS = (
     {"components.shared.base"},
     {"components.shared.report", "components.shared.text"},
@@ -64,7 +64,7 @@ def module_of(path: Path) -> str:
 
 
 def import_graph() -> dict[str, set[str]]:
-    """Of each module, those of the project that it imports, also within a function or for the type checker."""
+    """The modules of the project that each module imports, also within a function or for the type checker."""
     paths = {module_of(path): path for path in [*sources("components"), *sources("pipelines")]}
     modules = {name for name, path in paths.items() if path.name != "__init__.py"}
     graph = {}
@@ -113,7 +113,7 @@ def test_each_package_imports_downwards():
 
 
 def test_no_import_closes_a_circle():
-    """An import within a function is for start-up time: each could stand at the top of its module."""
+    """An import within a function is for start-up time: each could be at the top of its module."""
     assert list(TopologicalSorter(import_graph()).static_order())
 
 
@@ -132,7 +132,7 @@ def test_the_storage_package_imports_downwards_and_hides_no_import_in_a_function
 
 
 def test_nothing_but_the_storage_package_looks_below_the_store():
-    """Where things are kept in object storage is the store's own affair."""
+    """Only the store knows where objects are in object storage."""
     for path in [*sources("components"), *sources("pipelines")]:
         if ROOT / "components/shared/storage" in path.parents:
             continue
@@ -176,7 +176,7 @@ def test_no_code_of_a_model_is_run_and_its_weights_are_safetensors():
 
 
 def opens_text(call: ast.Call) -> bool:
-    """Whether a call reads or writes text in an encoding that it names or leaves to the locale."""
+    """Whether a call reads or writes text, with or without an explicit encoding."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     if name in ("run", "Popen", "check_output"):
@@ -193,7 +193,7 @@ def opens_text(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "docs", "infra"])
 def test_text_is_read_and_written_as_utf_8(folder):
-    """Left out, the encoding is that of the locale; `pipelines.config.utf8` cares for what libraries leave out."""
+    """Without an explicit encoding it is that of the locale; `pipelines.config.utf8` handles the calls of libraries."""
     for path in sources(folder):
         for call in (
             node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
@@ -204,7 +204,7 @@ def test_text_is_read_and_written_as_utf_8(folder):
 
 @pytest.mark.parametrize("folder", ["components", "pipelines", "docker", "docs", "infra"])
 def test_what_another_program_prints_need_not_be_utf_8(folder):
-    """Its messages are in the encoding of the locale: those of git, say, outside a checkout."""
+    """Its messages are in the encoding of the locale, such as those of git outside a checkout."""
     for path in sources(folder):
         for call in (
             node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)
@@ -216,7 +216,7 @@ def test_what_another_program_prints_need_not_be_utf_8(folder):
 
 
 def test_nothing_heavy_is_imported_by_the_command():
-    """Every command pays for what the command line imports; a second of it would be felt."""
+    """Every command waits for the imports of the command line, and would become slower by a second."""
     code = "import sys, pipelines.cli.app; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     heavy = {

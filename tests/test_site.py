@@ -8,8 +8,8 @@ import yaml
 
 from components.shared.base.failure import ExitCode
 from docs.generator import environment_page, links
-from docs.generator.alerts import as_admonitions
 from docs.generator.commands_page import commands, commands_page
+from docs.generator.dialect import in_mkdocs_dialect
 from docs.generator.environment_page import GROUPS
 from docs.generator.exit_codes_page import exit_codes_page
 from docs.generator.settings_page import settings_page
@@ -132,9 +132,10 @@ def test_the_site_has_a_page_for_each_linked_file_and_folder():
     assert "- [`run.py`](train/run.py.md): " in folder and "- `extras/bigram.py`: " in folder
 
 
-def test_warnings_have_the_syntax_of_the_site():
-    assert as_admonitions("a\n\n> [!WARNING]\n> One\n> two.\n\nb") == "a\n\n!!! warning\n\n    One\n    two.\n\nb"
-    assert as_admonitions("> **Warning.** One\n> two.\n") == "!!! warning\n\n    One\n    two.\n"
-    assert as_admonitions("> A quotation.\n") == "> A quotation.\n"
+def test_warnings_and_tables_have_the_syntax_of_the_site():
+    assert in_mkdocs_dialect("a\n\n> [!WARNING]\n> One\n> two.\n\nb") == "a\n\n!!! warning\n\n    One\n    two.\n\nb"
+    assert in_mkdocs_dialect("> **Warning.** One\n> two.\n") == "!!! warning\n\n    One\n    two.\n"
+    assert in_mkdocs_dialect("> A quotation.\n") == "> A quotation.\n"
+    assert in_mkdocs_dialect("| a \\| b | `c \\| d` |\n") == "| a \\| b | `c | d` |\n"
     for page in PAGES:
-        assert not re.search(r"^> ?(\[!|\*\*W)", as_admonitions(page.read_text()), re.M), page
+        assert not re.search(r"^> ?(\[!|\*\*W)", in_mkdocs_dialect(page.read_text()), re.M), page

@@ -10,6 +10,7 @@ def download(
     corpus: dsl.Output[dsl.Dataset],
     tokens_key: dsl.OutputPath(str),  # type: ignore[valid-type]
     reuse_key: dsl.OutputPath(str),  # type: ignore[valid-type]
+    reuse_level: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> str:
     """Fetches the corpus, checks its digests and decides whether the run trains.
 
@@ -21,6 +22,7 @@ def download(
         corpus: train.txt, validation.txt, test.txt and their manifest.
         tokens_key: the reuse key of the tokens.
         reuse_key: the model key.
+        reuse_level: the most useful artifact that exists for the model key, or `forced` if all are ignored.
 
     Returns:
         `train` or `skip`.
@@ -32,6 +34,5 @@ def download(
 
     with step("download", settings, pipeline_run) as here:
         outcome = run(here, Path(corpus.path))
-    Path(tokens_key).write_text(outcome.tokens_key, encoding="utf-8")
-    Path(reuse_key).write_text(outcome.reuse_key, encoding="utf-8")
+        outcome.write(Path(tokens_key), Path(reuse_key), Path(reuse_level))
     return outcome.decision

@@ -25,17 +25,25 @@ from components.shared.tracking.run import loggable_settings, translate_mlflow_e
 
 @dataclass(frozen=True)
 class DownloadOutput:
-    """The outputs of the step.
+    """The output parameters of the step.
 
     Attributes:
         decision: "train" or "skip".
         tokens_key: the reuse key of the tokens.
         reuse_key: the model key.
+        reuse_level: the most useful artifact that exists for the model key, or "forced" if all are ignored.
     """
 
     decision: str
     tokens_key: str
     reuse_key: str
+    reuse_level: str
+
+    def write(self, tokens_key: Path, reuse_key: Path, reuse_level: Path) -> None:
+        """Writes the files of the KFP parameters; KFP gets the decision as the return value."""
+        tokens_key.write_text(self.tokens_key, encoding="utf-8")
+        reuse_key.write_text(self.reuse_key, encoding="utf-8")
+        reuse_level.write_text(self.reuse_level, encoding="utf-8")
 
 
 def run(step: Step, corpus_dir: Path) -> DownloadOutput:
@@ -67,7 +75,7 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
         model_name=corpus.metadata["model_name"],
         version=prior.version,
     )
-    return DownloadOutput(decision.action, request.tokens_key, key)
+    return DownloadOutput(decision.action, request.tokens_key, key, decision.level)
 
 
 def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner:
@@ -94,6 +102,8 @@ def _record(
     decision: Decision,
     prior: PriorArtifacts,
 ) -> None:
+    client, run_id = step.tracking.client, step.tracking.run_id
+    client.log_dict(run_id, loggable_settings(step.settings), registry.SETTINGS_FILE)
     # The section has its secrets resolved, so that the redacted address is recorded and not a reference to a secret.
     step.tracking.params(_described({**step.settings, "download": asdict(settings)}))
     tags = {

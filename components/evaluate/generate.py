@@ -23,7 +23,6 @@ def generate(
     top_k: int | None = 40,
     seed: int = 0,
     context: int | None = None,
-    use_cache: bool = True,
 ) -> str:
     """Continues a prompt.
 
@@ -37,16 +36,13 @@ def generate(
         top_k: the number of most probable tokens that are sampled from; None samples from all tokens.
         seed: the seed of the sampling.
         context: the maximum number of tokens of prompt and continuation; None uses the limit of the model's config.
-        use_cache: whether keys and values are kept between tokens. The text is the same without the cache.
 
     Returns:
         The continuation, without the prompt.
     """
     ids = tokenizer.backend_tokenizer.encode(prompt, add_special_tokens=False).ids or [tokenizer.eos_token_id]
     choose = greedy if temperature == 0 else sampling(temperature=temperature, top_k=top_k, seed=seed)
-    [continuation] = continue_batch(
-        model, tokenizer, [ids], max_new_tokens, choose, context=context, use_cache=use_cache
-    )
+    [continuation] = continue_batch(model, tokenizer, [ids], max_new_tokens, choose, context=context)
     return tokenizer.decode(continuation, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
@@ -66,6 +62,7 @@ def continue_batch(
         prompts: the token ids of each prompt, at least one per prompt.
         choose: a function from logits (prompts x vocabulary) to the next token of each prompt.
         context: the maximum number of tokens of prompt and continuation; None uses the limit of the model's config.
+        use_cache: whether keys and values are kept between tokens. The text is the same without the cache.
 
     Returns:
         The new tokens of each prompt, without the end-of-text token.

@@ -20,7 +20,7 @@ from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
 from components.shared.tracking.gate import Rule, Scores, Verdict, gate
-from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
+from components.shared.tracking.run import translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -54,7 +54,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
         known = registry.version_of(client, trained.name, trained.weights_digest)
         if known and registry.is_complete(known):
             return _reuse_version(step, client, trained, known, files)
-        _log_evaluation(step, client, trained, files)
+        registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
         # The upload of the weights is slow, so it is done without the lock, for which others wait.
         model_id = "" if known else log_model(client, trained, model_dir)
         with model_lock(step.store, trained.name).held(step.run, patience=settings.patience) as held:
@@ -90,17 +90,12 @@ def _trained_model(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path
     )
 
 
-def _log_evaluation(step: Step, client: MlflowClient, trained: TrainedModel, files: dict[str, Path]) -> None:
-    registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
-    client.log_dict(trained.run_id, loggable_settings(step.settings), registry.SETTINGS_FILE)
-
-
 def _reuse_version(
     step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, files: dict[str, Path]
 ) -> str:
     """Leaves a complete version of these weights unchanged, and logs the evaluation of this run."""
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
-        _log_evaluation(step, client, trained, files)
+        registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
     number = str(version.version)
     reason = f"Version {number} already has these weights and is not changed."
     word = version.tags.get(registry.VERDICT, "keep")

@@ -9,7 +9,7 @@ from components.shared.base.address import is_on_hub
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.pretrained import fetch_pretrained
 from components.shared.storage.store import Store
-from components.tokenize.bpe import END_OF_TEXT, as_fast_tokenizer
+from components.tokenize.tokenizer import END_OF_TEXT, as_fast_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

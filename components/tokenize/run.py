@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from components.shared.base.events import emit
+from components.shared.reuse.keys import tokens_parts
 from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store
 from components.shared.text.articles import SPLITS, count_lines, count_words, read_splits
-from components.tokenize import bpe
-from components.tokenize.encode import dtype_for, encode
 from components.tokenize.pretrained import load_pretrained
 from components.tokenize.settings import OWN, TokenizeSettings
+from components.tokenize.tokenizer import as_fast_tokenizer, dtype_for, encode, train_bpe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -46,7 +46,9 @@ def run(step: Step, tokens_key: str, corpus_dir: Path, tokens_dir: Path) -> None
     started = time.monotonic()
     metadata = write_tokens(settings, corpus_dir, tokens_dir, step.store)
     seconds = time.monotonic() - started
-    made_of = {"dataset_digest": corpus.metadata["dataset_digest"], "tokens_key": tokens_key}
+    digest = corpus.metadata["dataset_digest"]
+    identity = tokens_parts(digest, step.settings["tokenize"])
+    made_of = {"dataset_digest": digest, "tokens_key": tokens_key, "identity": identity}
     write_manifest(tokens_dir, "tokens", {**metadata, **made_of})
     step.store.publish(tokens_dir, "tokens", tokens_key)
     total = {unit: sum(split[unit] for split in metadata["splits"].values()) for unit in ("tokens", "bytes")}
@@ -91,9 +93,8 @@ def write_tokens(
 
 def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> PreTrainedTokenizerFast:
     if settings.tokenizer == OWN:
-        return bpe.as_fast_tokenizer(
-            bpe.train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
-        )
+        trained = train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
+        return as_fast_tokenizer(trained)
     with tempfile.TemporaryDirectory() as work:
         return load_pretrained(settings.tokenizer, settings.revision, Path(work), store)
 
@@ -101,7 +102,7 @@ def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> P
 def _save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> str:
     """Saves the tokenizer and returns the digest of the file that determines its ids."""
     shutil.rmtree(folder, ignore_errors=True)
-    bpe.save(tokenizer, folder)
+    tokenizer.save_pretrained(str(folder))
     return file_fact(folder / "tokenizer.json").sha256
 
 

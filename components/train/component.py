@@ -8,6 +8,7 @@ def train(
     settings: str,
     pipeline_run: str,
     reuse_key: str,
+    reuse_level: str,
     tokens: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
 ):
@@ -17,6 +18,7 @@ def train(
         settings: the settings of the run, as JSON.
         pipeline_run: the id of the pipeline run.
         reuse_key: the model key.
+        reuse_level: the most useful artifact that exists for the model key, or `forced` to ignore all.
         tokens: the token ids of the splits, and their tokenizer.
         model: a Hugging Face folder with the best weights and the loss curve of the training.
     """
@@ -26,4 +28,4 @@ def train(
     from components.train.run import run
 
     with step("train", settings, pipeline_run) as here:
-        run(here, reuse_key, Path(tokens.path), Path(model.path))
+        run(here, reuse_key, Path(tokens.path), Path(model.path), reuse_level=reuse_level)

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from components.shared.base.events import emit
-from components.shared.base.failure import ExitCode, Failure
 from components.shared.reuse.keys import deciding_numerics, differences
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
@@ -40,7 +39,8 @@ class Job:
     """The inputs of a training process, as plain values that can be sent to it as JSON.
 
     Attributes:
-        run, sections: the id of the pipeline run and its settings by section.
+        run: the id of the pipeline run.
+        sections: the sections of settings that the step receives.
         lock: the number of the training lock that this attempt holds.
         reuse_key, key_parts: the model key and the values that it is computed from.
         tokens: the metadata of the folder of tokens.
@@ -93,7 +93,6 @@ def run_worker(
     ):
         model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, ids=ids)
         model_to_train = add_adapter(model, settings, steps).to(device)
-    check_window(settings, job.sections.get("evaluate", {}), model.config)
     checkpoints = partial(
         CheckpointManager,
         step.store,
@@ -129,32 +128,6 @@ def run_worker(
         progress = train_model(checkpointer=manager, observe=partial(reporter.observe, steps=steps))
     model = _write_model(job, settings, model_to_train, progress)
     return _metadata(job, settings, progress, model, numerics) | {"numerics_changed": changed}
-
-
-def check_window(settings: TrainSettings, evaluate: dict[str, Any], config: PreTrainedConfig) -> None:
-    """Checks that the window of the evaluation fits the context of the model, before the training.
-
-    The context of a pretrained model is known only here.
-
-    Args:
-        settings: the settings of the training.
-        evaluate: the settings of the evaluation, as plain values.
-        config: the configuration of the model.
-
-    Raises:
-        Failure: the window or the stride is too long, so that the step `evaluate` would fail.
-    """
-    context = config.max_position_embeddings - (settings.prefix_tokens if settings.adapter == "prefix" else 0)
-    window = evaluate.get("window")
-    most = {"window": context, "stride": window or (context if settings.pretrained else settings.sequence_length)}
-    for name, limit in most.items():
-        if (value := evaluate.get(name)) is not None and value > limit:
-            raise Failure(
-                f"evaluate.{name} must be at most {limit} with this model, got {value}; the nearest is {limit}",
-                where="the context of the model",
-                remedy="lower it, or take a model with a longer context",
-                exit_code=ExitCode.USAGE,
-            )
 
 
 def _write_model(job: Job, settings: TrainSettings, model_to_train: nn.Module, progress: Progress) -> PreTrainedModel:

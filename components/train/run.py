@@ -11,7 +11,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from components.shared.base.events import emit
-from components.shared.reuse.keys import request_of
+from components.shared.reuse.keys import training_parts
 from components.shared.reuse.trained import fetch_result, publish_model, training_results
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from components.train.job import Job
 
 
-def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
+def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_level: str = "nothing") -> None:
     """Trains a model on token ids, or fetches the model of an earlier training with the same inputs and numerics.
 
     Args:
@@ -32,6 +32,8 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
         reuse_key: the model key; it names the checkpoints.
         tokens_dir: a folder of kind tokens.
         model_dir: the folder of kind model that is written.
+        reuse_level: the most useful artifact that `download` found; `forced` ignores earlier models and the checkpoints
+            of other runs.
 
     Raises:
         Interrupted: a stop was requested; a later run resumes from the checkpoint that the message names.
@@ -39,7 +41,7 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path) -> None:
     """
     settings = step.section(TrainSettings)
     tokens = read_manifest(tokens_dir, "tokens")
-    forced = bool(step.settings.get("download", {}).get("force"))
+    forced = reuse_level == "forced"
     if not forced and _fetch_trained(step, settings, reuse_key, model_dir):
         emit("reused", step=step.name, what="model", reuse_key=reuse_key)
         return
@@ -94,7 +96,7 @@ def _prepare_job(
     from components.train.job import Job
 
     weights = fetch_weights(settings, scratch / "weights", step.store)
-    key_parts = request_of(tokens.metadata["dataset_digest"], step.settings).key_parts
+    key_parts = {**tokens.metadata["identity"], **training_parts(step.settings["train"])}
     key_parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
         key_parts["pretrained"] = digest_of_pretrained(weights)

@@ -22,13 +22,13 @@ SAMPLE = 50_000
 OTHER = ""
 
 
-def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """Computes the values of `STATISTICS` for one split.
+def text_statistics(corpus: Corpus) -> dict[str, float]:
+    """Computes the values of `STATISTICS` for the train split.
 
     `distinct words` is the share of words that are new among the first 50,000, so that corpora of different sizes can
     be compared.
     """
-    of = corpus.splits[split]
+    of = corpus.splits["train"]
     count = len(of.words)
     characters = np.array([len(word) for word in corpus.vocabulary])
     with_digit = np.array([any(map(str.isdigit, word)) for word in corpus.vocabulary])
@@ -39,15 +39,15 @@ def text_statistics(corpus: Corpus, split: str = "train") -> dict[str, float]:
         count / max(len(of.articles), 1),
         float(characters[of.words].sum() / max(count, 1)),
         len(np.unique(head)) / max(len(head), 1),
-        unknown_rate(corpus, split),
+        unknown_rate(corpus, "train"),
         float(with_digit[of.words].sum() / max(count, 1)),
     )
     return dict(zip(STATISTICS, values, strict=True))
 
 
-def word_shares(corpus: Corpus, split: str = "train") -> dict[str, float]:
-    """Computes the shares of the most frequent words of a split. The key "" has the share of all other words."""
-    counts = np.bincount(corpus.splits[split].words, minlength=len(corpus.vocabulary))
+def word_shares(corpus: Corpus) -> dict[str, float]:
+    """Computes the shares of the most frequent words of the train split. The key "" has that of all other words."""
+    counts = np.bincount(corpus.splits["train"].words, minlength=len(corpus.vocabulary))
     total = max(int(counts.sum()), 1)
     top = [int(word) for word in np.argsort(-counts, kind="stable")[:FREQUENT] if counts[word]]
     shares = {corpus.vocabulary[word]: float(counts[word] / total) for word in top}

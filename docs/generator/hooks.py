@@ -10,8 +10,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
-from docs.generator.alerts import as_admonitions
 from docs.generator.commands_page import commands_page
+from docs.generator.dialect import in_mkdocs_dialect
 from docs.generator.environment_page import environment_page
 from docs.generator.exit_codes_page import exit_codes_page
 from docs.generator.links import PAGES, ROOT, BrokenLink, code_page, linked_code, rewrite, site_path
@@ -58,7 +58,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
     if name.startswith(("source/", "reference/")):
         return markdown
     written = {site: path for path, site in PAGES.items()}.get(name, f"docs/{name}")
-    return as_admonitions(rewrite(markdown, written))
+    return in_mkdocs_dialect(rewrite(markdown, written))
 
 
 def on_post_build(config: MkDocsConfig) -> None:

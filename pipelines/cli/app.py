@@ -1,10 +1,11 @@
-"""The command `wikigpt`, which people and CI use alike."""
+"""The command `wikigpt`, which people and CI both use."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -15,6 +16,7 @@ from components.shared.base.os_errors import is_known, os_failure
 from components.shared.base.redact import redact
 from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running
 from pipelines.cli.encoding import require_text
+from pipelines.cli.schedule import schedule
 from pipelines.cli.screen import correct_widths
 from pipelines.config.paths import require_working_folder
 from pipelines.config.process_environment import complete_environment
@@ -31,8 +33,28 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for group in (running, registry, compiling, cluster, mirroring, maintenance, environment):
-    group.add_commands(app)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "run": running.run,
+    "check": running.check,
+    "models": registry.models,
+    "promote": registry.promote,
+    "rollback": registry.rollback,
+    "export": registry.export,
+    "generate": registry.generate,
+    "compile": compiling.compile_pipeline,
+    "submit": cluster.submit,
+    "status": cluster.status,
+    "logs": cluster.logs,
+    "cancel": cluster.cancel,
+    "mirror": mirroring.mirror,
+    "gc": maintenance.gc,
+    "reproduce": maintenance.reproduce,
+    "doctor": environment.doctor,
+    "ui": environment.ui,
+}
+for name, command in _COMMANDS.items():
+    app.command(name)(command)
+app.add_typer(schedule)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""`wikigpt submit`, `status`, `logs`, `cancel`, and the group `schedule`."""
+"""`wikigpt submit`, `status`, `logs` and `cancel`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,7 @@ from pipelines.cli.cluster_options import (
     open_cluster,
 )
 from pipelines.cli.options import Json, Profile, Sets
-from pipelines.cli.schedule import schedule
 from pipelines.cli.screen import print_json
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module and the group `schedule`."""
-    for command in (submit, status, logs, cancel):
-        app.command()(command)
-    app.add_typer(schedule)
 
 
 def submit(

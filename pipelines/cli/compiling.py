@@ -8,12 +8,8 @@ from typing import Annotated
 import typer
 
 from pipelines.cli import options
+from pipelines.cli.cluster_options import AllowMutableImage, image_overrides
 from pipelines.cli.options import Profile, Sets
-
-
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    app.command("compile")(compile_pipeline)
 
 
 def compile_pipeline(
@@ -21,9 +17,7 @@ def compile_pipeline(
     profile: Profile = "nightly",
     sets: Sets = None,
     corpus: Annotated[str | None, typer.Option(help="A known name or an address; no folder of this machine.")] = None,
-    allow_mutable_image: Annotated[
-        bool, typer.Option("--allow-mutable-image", help="Accept an image by tag, whose bytes may change under a run.")
-    ] = False,
+    allow_mutable_image: AllowMutableImage = False,
 ) -> None:
     """Compile the pipeline to KFP's intermediate representation, the same bytes each time.
 
@@ -33,8 +27,8 @@ def compile_pipeline(
     from pipelines.cluster.compiling import compile_to
     from pipelines.cluster.guards import refuse_folders
 
-    overrides = [*(sets or ()), *(["cluster.allow_mutable_image=true"] if allow_mutable_image else [])]
-    settings = options.settings_of(profile, overrides, corpus)
+    overrides = image_overrides(None, allow_mutable_image)
+    settings = options.settings_of(profile, [*(sets or ()), *overrides], corpus)
     refuse_folders(settings)
     compile_to(output, settings)
     placed = (

@@ -24,12 +24,6 @@ from pipelines.config.paths import absolute
 from pipelines.local.home import existing_tracking_uri, tracking_uri
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    app.command()(doctor)
-    app.command()(ui)
-
-
 def doctor(
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,

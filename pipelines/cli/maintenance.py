@@ -18,12 +18,6 @@ from pipelines.cli.screen import console, print_plan
 _DAYS = Range(0, 36_500)
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    app.command()(gc)
-    app.command()(reproduce)
-
-
 def gc(
     plan: Annotated[
         bool, typer.Option("--plan/--apply", help="Print what would be removed (the default), or remove it.")
@@ -82,8 +76,8 @@ def reproduce(
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
     own = reproduction_home(opened, lineage)
-    lent = copy_inputs(open_store(address), own, lineage)
-    settings = compose(lent, name=f"reproduce {lineage.version}").with_values("download", force=False)
+    inputs = copy_inputs(open_store(address), own, lineage)
+    settings = compose(inputs, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(console(stderr=True)) as view:
         result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
     if result.failure is not None:

@@ -9,11 +9,6 @@ from pipelines.cli.options import Corpus, HomeFolder, Json, Plan, Profile, Sets,
 from pipelines.cli.screen import print_json, print_plan, print_to_stderr
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the command of this module."""
-    app.command()(mirror)
-
-
 def mirror(
     profile: Profile = "nightly",
     sets: Sets = None,

@@ -44,12 +44,6 @@ _NAME = Form(
 Reason = Annotated[str, typer.Option(help="Why, for the record.")]
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    for command in (models, promote, rollback, export, generate):
-        app.command()(command)
-
-
 @contextmanager
 def registry_of(home: Path) -> Iterator[MlflowClient]:
     """A client of the registry that the environment names, or of the home. MLflow's errors become failures."""

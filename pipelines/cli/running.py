@@ -12,12 +12,6 @@ from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Sets, Store
 from pipelines.cli.screen import console, print_json
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Registers the commands of this module."""
-    app.command()(run)
-    app.command()(check)
-
-
 def run(
     profile: Profile = "quick",
     corpus: Corpus = None,

@@ -15,7 +15,7 @@ from pipelines.cluster.versions import document_of
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
 
-# Not in the published API, but there since version 1: reads the log of the pod, or its archive by Argo if that is kept.
+# This path is not in the published API, but exists since version 1. It returns the log of the pod, or Argo's archive.
 _PATH = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"
 
 

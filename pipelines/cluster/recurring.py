@@ -215,7 +215,7 @@ def _create(
 
     from pipelines.training import NAME
 
-    version = send(cluster, package, NAME)  # finds what the change before it uploaded
+    version = send(cluster, package, NAME)  # finds the version that an earlier change uploaded
 
     server = f" to Kubeflow Pipelines {cluster.version}" if cluster.version else ""
     wanted = api.V2beta1RecurringRun(

@@ -9,7 +9,7 @@ from components.shared.base.redact import find_secret
 
 CREDENTIAL = "a credential"
 SIGNED = "an address with a secret in its query, as a presigned one has"
-WEBHOOK = "the address of a webhook, which lets whoever knows it post"
+WEBHOOK = "the address of a webhook, to which everybody who knows it can post"
 _WORDS = {"credential": CREDENTIAL, "query": SIGNED, "webhook": WEBHOOK}
 _KEY = re.compile(
     r"(^|[._-])(password|passwd|secret|token|credentials?|apikey|(api|access|private|secret)[_-]?key)$", re.IGNORECASE

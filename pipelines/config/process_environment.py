@@ -16,8 +16,8 @@ _ROOT = Path(__file__).parents[2]
 def complete_environment() -> None:
     """Sets the variables that libraries need in this process and its children, and the import path of this code.
 
-    A user without an entry in the password database has no name, and without HOME no home folder. The mktemp of a shell
-    uses only TMPDIR, other than Python.
+    A user without an entry in the password database has no name, and without HOME no home folder. Unlike Python, the
+    mktemp of a shell uses only TMPDIR.
     """
     try:
         getpass.getuser()

@@ -109,7 +109,8 @@ def compose(
         section: parse_section(kind, values.get(section, {}), section, where)
         for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
     }
-    _check_window(checked["train"], checked["evaluate"], where)
+    if checked["train"].pretrained is None:
+        check_window(checked["train"], checked["evaluate"], where=where)
     return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
 
 
@@ -180,22 +181,36 @@ def _apply(override: str, values: dict[str, Any]) -> None:
     values[keys[-1]] = value
 
 
-def _check_window(
-    train: TrainSettings, evaluate: EvaluateSettings, where: Callable[[tuple[Any, ...]], str | None]
+def check_window(
+    train: TrainSettings,
+    evaluate: EvaluateSettings,
+    pretrained_context: int | None = None,
+    where: Callable[[tuple[Any, ...]], str | None] = lambda path: None,
 ) -> None:
-    """The evaluation window must fit the context of the model. A pretrained model is checked when it is loaded."""
-    if train.pretrained is not None:
-        return
-    window = evaluate.window or train.sequence_length
-    for key, value, most, of in (
-        ("window", evaluate.window, train.context, "train.context"),
-        ("stride", evaluate.stride, window, "evaluate.window" if evaluate.window else "train.sequence_length"),
-    ):
-        if value is not None and value > most:
+    """Checks that the window and the stride of the evaluation fit the context of the model.
+
+    Args:
+        train: the settings that describe the model.
+        evaluate: the settings of the evaluation.
+        pretrained_context: the context of the pretrained model, which only its config contains; None for a model that
+            is trained from scratch.
+        where: the file and the line of the value at a path of keys, or None.
+
+    Raises:
+        Failure: one of them is too long.
+    """
+    context = (train.context, "train.context")
+    default = (train.sequence_length, "train.sequence_length")
+    if pretrained_context is not None:
+        prefix = train.prefix_tokens if train.adapter == "prefix" else 0
+        context = default = (pretrained_context - prefix, "the context of the pretrained model,")
+    window = (evaluate.window, "evaluate.window") if evaluate.window else default
+    for key, (most, of) in {"window": context, "stride": window}.items():
+        if (value := getattr(evaluate, key)) is not None and value > most:
             raise Failure(
                 f"evaluate.{key} must be at most {of} {most}, got {value}; the nearest is {most}",
                 where=where(("evaluate", key)) or "settings of evaluate",
-                remedy=f"lower it, or raise {of}",
+                remedy=f"lower it, or raise {of}" if pretrained_context is None else "lower it",
                 exit_code=ExitCode.USAGE,
             )
 

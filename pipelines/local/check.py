@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,11 @@ from components.shared.base.address import is_bucket, is_folder
 from components.shared.base.events import notes_on_stderr
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.redact import redact
-from components.shared.model.pretrained import KIND, Part, in_cache, mirrored_name, require_files
+from components.shared.model.pretrained import KIND, Part, cached_folder, mirrored_name, require_files
 from components.shared.storage.store import open_store
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
-from pipelines.config.settings import RunSettings
+from pipelines.config.settings import RunSettings, check_window
 from pipelines.local import doctor
 from pipelines.local.doctor import Finding
 from pipelines.local.home import Home, tracking_uri
@@ -34,6 +35,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         Finding("Numerics", True, f"{here.device}, {precision}, {here.threads} threads, compile {compiled}"),
         corpus(settings),
         *pretrained(settings, store),
+        *window(settings),
         doctor.gpu(needed=True) if "cuda" in (here.device, settings.evaluate.device) else doctor.cores(),
         doctor.compiler(needed=settings.train.compile),
         doctor.disk(home.root),
@@ -70,6 +72,28 @@ def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
         yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store)
 
 
+def window(settings: RunSettings) -> Iterator[Finding]:
+    """Whether the window of the evaluation fits the context of the pretrained model, if its config is on this machine.
+
+    The step `evaluate` checks the same for every model, but only after the training.
+    """
+    train = settings.train
+    if train.pretrained is None or is_bucket(train.pretrained):
+        return
+    own = Path(train.pretrained).expanduser() if is_folder(train.pretrained) else None
+    folder = own or cached_folder("weights", train.pretrained, train.revision or "")
+    if folder is None or not (config := folder / "config.json").is_file():
+        return
+
+    def look() -> str:
+        values = json.loads(config.read_text(encoding="utf-8"))
+        context = values.get("max_position_embeddings") or values["n_positions"]
+        check_window(train, settings.evaluate, context)
+        return f"fits the context of {context} tokens"
+
+    yield doctor.probe("Window", look, "the step evaluate")
+
+
 def _pretrained(part: Part, setting: str, address: str, revision: str, store: str) -> Finding:
     def look() -> str:
         if is_bucket(address):
@@ -79,7 +103,7 @@ def _pretrained(part: Part, setting: str, address: str, revision: str, store: st
             return address
         if open_store(store).find(KIND, mirrored_name(part, address, revision)):
             return f"{address}, from the store"
-        if in_cache(part, address, revision):
+        if cached_folder(part, address, revision):
             return f"{address}, from the cache of the Hub"
         if not (hub := doctor.hub()).ok:
             raise Failure(

@@ -114,7 +114,8 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     if folder is None or not (folder / "result.json").is_file():
         return {}
     recorded = json.loads((folder / "result.json").read_text(encoding="utf-8"))["reports"]
-    # They are beside it. An earlier version recorded absolute paths, and the home may have been moved since.
+    # The reports are in the folder of result.json. An earlier version recorded absolute paths, which a move of the
+    # home makes wrong.
     return {step: str(folder / Path(path).name) for step, path in recorded.items()}
 
 

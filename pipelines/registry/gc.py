@@ -131,7 +131,7 @@ def plan_gc(store: Store, client: MlflowClient, *, keep_for: float = KEEP_FOR) -
         notes.append(f"Blobs are kept while a run is alive: {', '.join(sorted(in_use.live))}.")
     else:
         unused = store.unused(spare=0, without=[(folder.kind, folder.name) for folder in folders])
-        yesterday = time.time() - DAY  # whoever publishes at this moment has blobs without a folder
+        yesterday = time.time() - DAY  # a folder that is being published has blobs and no manifest yet
         young = [blob for blob in unused if blob.changed > yesterday]
         removals += [
             Removal("blob", blob.key, blob.size, "no folder names it", partial(store.discard, [blob.key]))

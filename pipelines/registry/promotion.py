@@ -129,7 +129,8 @@ def plan_rollback(client: MlflowClient, *, reason: str, model: str | None = None
 
 
 class _Promotion:
-    """The changes of a promotion. Each reads the registry again when it is applied, since a person may click."""
+    """The changes of a promotion. Each reads the registry again when it is applied, since a person may move an
+    alias meanwhile."""
 
     def __init__(self, client: MlflowClient, version: ModelVersion, reason: str, to: str | None):
         self.client, self.version, self.reason = client, version, reason
@@ -182,7 +183,8 @@ class _Promotion:
 
 
 class _Rollback:
-    """The changes of a rollback. Each reads the registry again when it is applied, since a person may click."""
+    """The changes of a rollback. Each reads the registry again when it is applied, since a person may move an
+    alias meanwhile."""
 
     def __init__(self, client: MlflowClient, name: str, reason: str):
         self.client, self.name, self.reason = client, name, reason

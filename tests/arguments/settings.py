@@ -13,9 +13,9 @@ from pipelines.config.cluster import ClusterSettings, Toleration
 from pipelines.config.resources import Quantity
 from pipelines.config.settings import SECTIONS
 
-# What a section needs beside the value in question.
+# Further values that a section needs with the value that is tested.
 NEEDED: dict[str, dict[str, Any]] = {"train": {"steps": 1}}
-# Of wrong types, or of none that has a meaning here.
+# Values of wrong types, and numbers that no setting accepts.
 ODD: list[Any] = [
     *("", " ", "abc", "²", "1e", "0x10", "\0", "\ud800", "\N{RIGHT-TO-LEFT OVERRIDE}", "[red]", "x" * 100_000),
     *(None, True, [], [1], {}, {"a": 1}, {1: 2}, [[[]]], (1, 2)),
@@ -31,10 +31,10 @@ class Field:
     """A field that can be set.
 
     Attributes:
-        section: of the settings.
-        path: of keys below the section.
+        section: the section of the settings.
+        path: the keys below the section.
         hint: its type, as it is annotated.
-        limit: what is said of its values, or None.
+        limit: the limit of its values, or None.
     """
 
     section: str
@@ -48,17 +48,17 @@ class Field:
 
     @property
     def takes(self) -> set[Any]:
-        """The plain types that it takes."""
+        """The plain types that it accepts."""
         return set(_plain(self.hint))
 
     def values(self, value: Any) -> dict[str, Any]:
-        """The values of its section with one of its own."""
+        """The values of its section with a value of this field."""
         for key in reversed(self.path):
             value = {key: value}
         return {**NEEDED.get(self.section, {}), **value}
 
     def at_the_bounds(self) -> list[Any]:
-        """Values that are valid, as far as they go alone."""
+        """Values that are valid on their own."""
         if isinstance(self.limit, Range | Quantity):
             return [self.limit.low, self.limit.high]
         return []
@@ -77,7 +77,7 @@ def every_field() -> list[Field]:
 
 
 def every_class() -> list[type]:
-    """The settings classes, those of the places of steps among them."""
+    """The settings classes, with those of the resources of steps."""
     below = {type(getattr(ClusterSettings(), field.name)) for field in fields(ClusterSettings)}
     return [*SECTIONS.values(), ClusterSettings, Toleration, *(kind for kind in below if is_dataclass(kind))]
 

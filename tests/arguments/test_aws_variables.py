@@ -18,7 +18,7 @@ KEY, SECRET, TOKEN = "AKIDOFATEST", "secretOfTheTest", "tokenOfTheTest"
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An endpoint where nobody listens, and none of the variables and files of whoever runs the tests."""
+    """An endpoint where nothing listens, without the AWS variables and files of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

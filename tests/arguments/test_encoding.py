@@ -1,4 +1,4 @@
-"""Arguments and variables that are no text in the encoding of the process: one sentence, and no secret in it."""
+"""Arguments and variables that are not text in the encoding of the process give one sentence without a secret."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_variable_of_others_may_be_anything(command: Command, monkeypatch):
 
 
 def test_the_process_itself_says_it_in_bytes():
-    """What the kernel hands over is bytes, which a test inside Python only imitates."""
+    """The kernel passes bytes, which a test inside Python can only imitate."""
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.cli", "run", "--corpus", b"caf\xe9"],
         capture_output=True,

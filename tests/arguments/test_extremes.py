@@ -1,13 +1,13 @@
-"""What the ranges allow is what the code under them can do: the bounds are handed to the real functions."""
+"""The code accepts what the ranges allow: the real functions are called with the bounds."""
 
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoConfig
 
 from components.evaluate.generate import sampling
 from components.evaluate.settings import EvaluateSettings
@@ -15,20 +15,19 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range, limits_of
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking.gate import Rule, Scores, gate
-from components.tokenize.bpe import train_bpe
 from components.tokenize.settings import TokenizeSettings
+from components.tokenize.tokenizer import train_bpe
 from components.train.device import count_processes, prepare
-from components.train.job import check_window
 from components.train.loop import budget, explain_oom, train
 from components.train.optim import build_optimizers, lr_multiplier
 from components.train.settings import TrainSettings
 from pipelines.cluster.compiling import compile_to
-from pipelines.config.settings import load
+from pipelines.config.settings import check_window, load
 from pipelines.local.numerics import pin_numerics
 from tests.components.train.conftest import open_tiny, tiny
 
 CPU = torch.device("cpu")
-# They decide how long and how large a training is; the budget and memory end it.
+# They determine the length and the size of a training, which the budget and the memory limit.
 SIZES = {
     "num_hidden_layers", "hidden_size", "num_attention_heads", "key_value_heads", "intermediate_size",
     "context", "sequence_length", "global_batch_size", "gradient_accumulation_steps",
@@ -74,7 +73,7 @@ def test_a_budget_at_the_bounds_is_a_number_of_steps(name: str, value: float) ->
 def test_the_nearest_width_makes_a_model_that_learns(
     tokens: Manifest, tokens_dir: Path, architecture: str, heads: int, width: int
 ) -> None:
-    """A head of an odd width ended in a traceback: rotary positions turn pairs."""
+    """A head of an odd width caused a traceback, because rotary positions rotate pairs."""
     with pytest.raises(
         ValueError, match=f"hidden_size must be a multiple of .*, got {width}; the nearest is"
     ) as caught:
@@ -166,25 +165,20 @@ def test_a_window_that_no_model_of_these_settings_has_is_refused_before_the_trai
 @pytest.mark.parametrize(
     ("evaluate", "sentence"),
     [
-        ({"window": 65}, r"evaluate\.window must be at most 64 with this model"),
-        ({"window": None, "stride": 65}, r"evaluate\.stride must be at most 64 with this model"),
-        ({"window": 32, "stride": 33}, r"evaluate\.stride must be at most 32 with this model"),
-        ({"window": 64, "stride": 64}, None),
+        ({"window": 61}, r"evaluate\.window must be at most the context of the pretrained model, 60, got 61"),
+        ({"stride": 61}, r"evaluate\.stride must be at most the context of the pretrained model, 60, got 61"),
+        ({"window": 60, "stride": 60}, None),
         ({}, None),
     ],
 )
-def test_a_window_that_a_pretrained_model_has_not_is_refused_before_the_training(evaluate, sentence):
-    settings = tiny(pretrained="./gpt2")
-    config = AutoConfig.for_model("gpt2", n_positions=64)
-    if sentence is None:
-        check_window(settings, evaluate, config)
-    else:
-        with pytest.raises(Failure, match=sentence):
-            check_window(settings, evaluate, config)
+def test_a_window_that_exceeds_the_context_of_a_pretrained_model_and_its_prefix_is_refused(evaluate, sentence):
+    settings = tiny(pretrained="./gpt2", adapter="prefix", prefix_tokens=4)
+    with nullcontext() if sentence is None else pytest.raises(Failure, match=sentence):
+        check_window(settings, EvaluateSettings(**evaluate), pretrained_context=64)
 
 
 @pytest.mark.slow
-def test_an_evaluation_on_a_gpu_that_is_not_there_is_refused_before_there_is_a_run(tmp_path, monkeypatch):
+def test_an_evaluation_on_a_missing_gpu_is_refused_before_a_run_starts(tmp_path, monkeypatch):
     from pipelines.local.home import open_home
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")

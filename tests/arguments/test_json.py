@@ -1,4 +1,4 @@
-"""`--json` is JSON: what Python alone reads, NaN and the infinities, is null."""
+"""`--json` prints JSON: NaN and infinities, which only Python reads, become null."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ INFINITE = [math.inf, -math.inf, math.nan]
 
 
 def strictly(text: str) -> Any:
-    """As every other language reads it."""
+    """Parses JSON as every other language does."""
 
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is no JSON")
@@ -45,7 +45,7 @@ class Thing:
     inner: tuple[Any, ...]
 
 
-def test_numbers_that_json_has_not_are_null(capsys):
+def test_nan_and_infinities_are_null(capsys):
     print_json(
         {"a": INFINITE, 1: Thing(math.nan, (1, math.inf, {"b": {2.5}})), "when": datetime(2026, 1, 1, tzinfo=UTC)}
     )
@@ -83,7 +83,7 @@ def test_the_commands_with_json():
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_all_of_them_print_it_in_one_way(path):
-    """No other way to JSON is in the module of a command."""
+    """The modules of commands print JSON in no other way."""
     function = inspect.unwrap(COMMANDS[path])
     names = {node.id for node in ast.walk(ast.parse(inspect.getsource(function))) if isinstance(node, ast.Name)}
     assert "print_json" in names

@@ -1,4 +1,4 @@
-"""Registered models of any name that MLflow takes: each command finds them, and no sentence shows a raw filter."""
+"""Each command finds registered models of any name that MLflow accepts, and no message shows a raw filter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ODD = [
 
 @pytest.fixture(scope="module")
 def client(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> MlflowClient:
-    """A registry with a version of each name, which no test changes."""
+    """A registry with one version per name; no test changes it."""
     database = tmp_path_factory.mktemp("names") / "mlflow.db"
     shutil.copyfile(empty_database, database)
     client = MlflowClient(f"sqlite:///{database}")
@@ -47,7 +47,7 @@ def test_versions_of_each_name_are_those_of_that_name(client: MlflowClient) -> N
 
 
 @pytest.mark.parametrize("name", ["no'ne", 'no"ne', "no\"n'e", "no%", "n\\", "x" * 9000, ""])
-def test_a_name_that_is_not_there(client: MlflowClient, name: str) -> None:
+def test_a_missing_name(client: MlflowClient, name: str) -> None:
     assert registry.versions(client, name) == []
     with pytest.raises(Failure) as caught:
         resolve(client, "1", name)
@@ -57,7 +57,7 @@ def test_a_name_that_is_not_there(client: MlflowClient, name: str) -> None:
 
 
 @pytest.mark.parametrize("reference", ["9" * 20, "9" * 5000, "0", "²", "@", "", "it's", "models:/plain/²"])
-def test_a_version_that_is_not_there(client: MlflowClient, reference: str) -> None:
+def test_a_missing_version(client: MlflowClient, reference: str) -> None:
     with pytest.raises(Failure) as caught:
         resolve(client, reference, "plain")
     assert caught.value.exit_code is ExitCode.USAGE
@@ -87,7 +87,7 @@ def test_the_list_shows_every_name_as_it_is(client: MlflowClient, command: Comma
         assert f"{name}  corpus [red]" in lines
 
 
-def test_the_list_of_a_model_that_is_not_there_names_those_that_are(client, command: Command, monkeypatch) -> None:
+def test_the_list_of_a_missing_model_names_the_existing_ones(client, command: Command, monkeypatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     code, out, err = command("models", "--model", "PLAIN", "--json")
     assert (code, out) == (ExitCode.USAGE, "")
@@ -95,7 +95,7 @@ def test_the_list_of_a_model_that_is_not_there_names_those_that_are(client, comm
 
 
 def test_every_condition_is_one_that_mlflow_reads(client: MlflowClient) -> None:
-    """Of signs that mean something to the language, every word of three."""
+    """Every word of three characters that have a meaning in the filter language."""
     for letters in itertools.product("a'\"\\`%= ", repeat=3):
         condition = equals("name", "".join(letters))
         found = client.search_model_versions(all_of(condition, f"tags.`{registry.WEIGHTS_DIGEST}` = 'd'"))

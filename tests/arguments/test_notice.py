@@ -106,7 +106,7 @@ def test_all_is_closed_before_the_webhook_is_asked(step: Make, monkeypatch) -> N
 
 
 def test_a_server_that_answers_drop_by_drop_is_not_waited_for() -> None:
-    """Each drop comes in time; all of them would take minutes."""
+    """Each byte arrives before the time-out of a read, but the whole answer would take minutes."""
 
     def drip(server: socket.socket) -> None:
         connection, _ = server.accept()

@@ -1,4 +1,4 @@
-"""`--set` and `--corpus` with anything: taken, or refused in one sentence."""
+"""Any value of `--set` and `--corpus` is accepted, or refused in one sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No value of any setting ends in a traceback: it is taken, or a sentence names the setting and what would be right."""
+"""No value of a setting causes a traceback: it is accepted, or a sentence names the setting and a valid value."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def parse(field: Field, value: Any) -> Any:
 
 
 def sentence_of(field: Field, value: Any) -> str | None:
-    """What is wrong with a value; None where it is taken. Any other exception than a Failure fails the test."""
+    """The problem with a value, or None if it is accepted. Any exception except a Failure fails the test."""
     try:
         parse(field, value)
     except Failure as failure:

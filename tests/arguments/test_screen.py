@@ -1,4 +1,4 @@
-"""What is printed for people: names as they are, in 40 columns and in none."""
+"""Output for people shows names unchanged, in 40 columns and without a terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pipelines.planned_changes import Change
 from pipelines.registry.models import ModelRow
 from tests.pipelines.conftest import Command
 
-# Rich takes the first for a colour, the second for the end of one, and the third for a picture.
+# Rich reads the first as a colour, the second as the end of a colour, and the third as an emoji.
 ODD = "[red]a[/red] [/] :bug: [bold"
 PATH = "/tmp/[red]b:bug:/[/]"
 

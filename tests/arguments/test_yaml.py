@@ -13,7 +13,7 @@ from pipelines.config.settings import load
 from pipelines.config.yaml_text import InvalidYaml, parse_yaml
 
 SCHEDULE = 'name: nightly\ncron: "0 0 2 * * *"\nprofile: nightly\n'
-# What is wrong with a text, whatever it is meant for, and the line.
+# The problem with a text of any kind, and its line.
 WRONG = {
     "description: a\ndescription: b\n": "the key description of line 1 comes again in line 2",
     "train:\n  steps: 1\n  steps: 2\n": "the key steps of line 2 comes again in line 3",

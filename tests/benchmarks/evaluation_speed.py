@@ -19,6 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.evaluate.scoring import Scorer
+from tests.components.evaluate.recipe import published_recipe
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
     tokens = np.random.default_rng(0).integers(options.vocabulary, size=options.tokens)
     workers = options.threads if options.device == "cpu" else 1
     scorer = Scorer(model, options.window, options.stride, options.dtype, options.batch_tokens, workers)
-    recipe, recipe_seconds = fastest(lambda: published_recipe(model, tokens, options), options)
+    ids = torch.from_numpy(tokens)[None].to(options.device)
+    recipe, recipe_seconds = fastest(lambda: published_recipe(model, ids, options.window, options.stride), options)
     ours, seconds = fastest(lambda: evaluator(scorer, tokens), options)
     print(
         json.dumps(
@@ -83,26 +85,6 @@ def make_model(options: argparse.Namespace) -> Any:
 def evaluator(scorer: Scorer, tokens: np.ndarray) -> float:
     [score] = scorer.score([tokens], rolling=False)
     return math.exp(score.nll.sum() / score.scored.sum())
-
-
-def published_recipe(model: Any, tokens: np.ndarray, options: argparse.Namespace) -> float:
-    ids = torch.from_numpy(tokens)[None].to(options.device)
-    nll_sum, n_tokens, prev_end_loc, seq_len = 0.0, 0, 0, ids.size(1)
-    for begin_loc in range(0, seq_len, options.stride):
-        end_loc = min(begin_loc + options.window, seq_len)
-        trg_len = end_loc - prev_end_loc
-        input_ids = ids[:, begin_loc:end_loc]
-        target_ids = input_ids.clone()
-        target_ids[:, :-trg_len] = -100
-        with torch.no_grad():
-            neg_log_likelihood = model(input_ids, labels=target_ids).loss
-        num_loss_tokens = int((target_ids != -100).sum()) - target_ids.size(0)
-        nll_sum += float(neg_log_likelihood) * num_loss_tokens
-        n_tokens += num_loss_tokens
-        prev_end_loc = end_loc
-        if end_loc == seq_len:
-            break
-    return math.exp(nll_sum / n_tokens)
 
 
 def fastest(work: Any, options: argparse.Namespace) -> tuple[float, float]:

@@ -19,8 +19,8 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from components.shared.text.articles import split_lines
-from components.tokenize import encode as step
-from components.tokenize.bpe import as_fast_tokenizer, train_bpe
+from components.tokenize import tokenizer as step
+from components.tokenize.tokenizer import as_fast_tokenizer, train_bpe
 
 CHUNKS = (64, 256, 1024, 4096, 16384, 1 << 20)
 

@@ -1,4 +1,4 @@
-"""A Docker engine to build and run the images with, where DOCKER_HOST or the default socket leads to one."""
+"""A Docker engine that builds and runs the images, if DOCKER_HOST or the default socket leads to one."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-# As a cluster runs a step: nothing writable but scratch, no privilege, a user that no file of the image knows.
+# As on a cluster: only scratch is writable, there are no privileges, and the user is unknown in the image.
 CONFINED = (
     "--read-only",
     "--tmpfs=/tmp:rw,exec,mode=1777",
@@ -27,7 +27,7 @@ REVISION = "0123456789abcdef0123456789abcdef01234567"
 def client() -> str:
     """A client that can build by BuildKit, on an engine that answers.
 
-    Current ones need the plug-in `buildx` for it, ones from before version 23 have it inside.
+    Current clients need the plug-in `buildx`; BuildKit is part of those before version 23.
     """
     programs = [shutil.which("docker", path=folder) for folder in os.get_exec_path()]
     fit = [program for program in programs if program and _answers(program) and _can_build(program)]
@@ -37,7 +37,7 @@ def client() -> str:
 
 
 def docker(*arguments: str, timeout: float = 600, check: bool = True, stdin: str | None = None) -> str:
-    """What a docker command prints on stdout, without the last newline; what it prints on stderr if it fails."""
+    """The stdout of a docker command without the last newline; a failure shows its stderr."""
     command = [client(), *arguments]
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     done = subprocess.run(
@@ -49,7 +49,7 @@ def docker(*arguments: str, timeout: float = 600, check: bool = True, stdin: str
 
 @cache
 def image(target: str) -> str:
-    """Builds a target of docker/Dockerfile and gives its name."""
+    """Builds a target of docker/Dockerfile, and returns its name."""
     name = f"wikigpt-test:{target}"
     version = re.search(r'^version = "(.+)"', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
     assert version
@@ -61,7 +61,7 @@ def image(target: str) -> str:
 
 @contextmanager
 def running(*arguments: str) -> Iterator[str]:
-    """Starts a container in the background, gives its id and removes it in the end."""
+    """Starts a container in the background, yields its id, and removes it at the end."""
     container = docker("run", "--detach", *arguments)
     try:
         yield container

@@ -1,4 +1,4 @@
-"""The whole DAG, each step in a container of the built image, held against the same run in processes."""
+"""The whole DAG, with each step in a container of the built image, is compared with the same run in processes."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from tests.e2e.conftest import TINY, environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
-# The steps run as whoever started the run: where that is root, the test steps down, as a person would not be root.
+# The steps run as the user who started the run. If that is root, the test uses another user, as people do.
 NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
 def homes() -> Iterator[Path]:
-    """A folder of that user's own, which the containers see at the same path."""
+    """A folder of that user, which is at the same path in the containers."""
     with tempfile.TemporaryDirectory(prefix="wikigpt-containers-") as folder:
         if os.getuid() == 0:
             os.chown(folder, NOBODY, NOBODY)
@@ -44,7 +44,7 @@ def run(home: Path, *arguments: str) -> dict:
 
 
 def stepping_down() -> list[str]:
-    """Makes root another user, who keeps the sight of root's files, since the interpreter may be one of them."""
+    """Changes root to another user, who can still read root's files, since the interpreter may be one of them."""
     if os.getuid():
         return []
     socket = Path(urlsplit(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")).path)

@@ -1,4 +1,4 @@
-"""The locks of the images against what the project says it needs: no engine, no network."""
+"""The locks of the images match the requirements of the project; neither an engine nor a network is needed."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ REMEDY = "run `python docker/lock.py`, see docs/images.md"
 
 
 def pins(*names: str) -> dict[str, str]:
-    """Versions by name of the package, as the locks of these names have them."""
+    """The versions in the named locks, by package."""
     text = "\n".join((LOCK / f"{name}.txt").read_text() for name in names)
     found = re.findall(r"^([\w.-]+)={2,3}([\w.+!-]+)", text, re.MULTILINE)
     assert len(found) == len(dict(found)), "a package is pinned twice"

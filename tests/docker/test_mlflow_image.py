@@ -1,6 +1,6 @@
 """The registry as it runs on a cluster: its image, started and backed up by the manifests, on PostgreSQL and real S3.
 
-What the cluster would do is read from the built objects; only addresses are this machine's.
+The actions of the cluster are read from the built objects; only addresses are those of this machine.
 """
 
 import hashlib
@@ -22,8 +22,9 @@ from mlflow.exceptions import MlflowException
 
 from tests.docker.engine import CONFINED, docker, image, running
 from tests.e2e.conftest import TINY, wikigpt
+from tests.http_servers import free_port
 from tests.infra.objects import INFRA, containers, one, pod_specs
-from tests.postgres import free_port, postgres  # noqa: F401 -- a fixture
+from tests.postgres import postgres  # noqa: F401 -- a fixture
 from tests.registry import make_folders, make_model, make_step, register
 from tests.s3_servers import make_bucket
 
@@ -38,7 +39,7 @@ NAME = "wikigpt-sample"
 
 @dataclass(frozen=True)
 class Place:
-    """Where the server, its database and its objects are on this machine."""
+    """The addresses of the server, its database and its objects on this machine."""
 
     port: int
     database: dict[str, str]
@@ -50,7 +51,7 @@ class Place:
         return f"http://127.0.0.1:{self.port}"
 
     def environment(self) -> dict[str, str]:
-        """What the config map and the Secrets of the manifest give the server."""
+        """The variables that the server gets from the config map and the Secrets of the manifest."""
         return {
             **one(ROOT, "ConfigMap", "mlflow")["data"],
             "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{self.bucket}/mlflow",
@@ -94,7 +95,7 @@ def as_pipeline(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_the_whole_pipeline_runs_as_its_own_user_on_an_empty_registry(place: Place, tmp_path: Path) -> None:
-    """The administrator, who may read everything, would hide what refuses the first run."""
+    """The administrator, who may read everything, would hide a missing permission of the first run."""
     empty_database(place)
     migrate(place)
     variables = {"MLFLOW_TRACKING_URI": place.uri}
@@ -129,7 +130,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         for user in (PIPELINE, READER):
             make_user(place, *user)
         folders = make_folders(tmp_path / "a", model, reuse_key="f" * 32)
-        version = register(make_step("night-1"), folders)
+        version = register(make_step("run-1"), folders)
         client = MlflowClient(place.uri)
         assert client.get_model_version_by_alias(NAME, "champion").version == version
         weights = digest_of_weights(tmp_path / "first")
@@ -148,7 +149,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert digest_of_weights(tmp_path / "second") == weights
         backup(place, tmp_path / "backup")
         second = make_folders(tmp_path / "b", model, reuse_key="e" * 32, nll_per_word=5.0, weights=1)
-        assert register(make_step("night-2"), second) == "2"
+        assert register(make_step("run-2"), second) == "2"
 
     empty_database(place)
     restore(place, tmp_path / "restored")
@@ -156,7 +157,7 @@ def test_nothing_is_lost_over_a_restart_a_backup_and_a_restore(
         assert [found.version for found in client.search_model_versions(f"name = '{NAME}'")] == [version]
         assert client.get_model_version_by_alias(NAME, "champion").version == version
         assert digest_of_weights(tmp_path / "third") == weights
-        assert register(make_step("night-3"), second) == "2"
+        assert register(make_step("run-3"), second) == "2"
         let_promote(place, READER[0])
         sign_in(monkeypatch, *READER)
         client.set_registered_model_alias(NAME, "champion", version)
@@ -170,7 +171,7 @@ def migrate(place: Place) -> None:
 
 @contextmanager
 def serving(place: Place) -> Iterator[None]:
-    """The deployment's container, with the manifest's arguments and settings; ready when the probe's path answers."""
+    """The deployment's container, with the manifest's arguments and settings; it is ready when the probe answers."""
     (container,) = deployment()["containers"]
     local = {"--host=0.0.0.0": "--host=127.0.0.1", "--port=5000": f"--port={place.port}", "--workers=2": "--workers=1"}
     arguments = [local.get(argument, argument) for argument in container["args"]]
@@ -251,19 +252,19 @@ def wait_for(address: str, container: str) -> None:
 
 
 def refusal(place: Place, *, auth: tuple[str, str] | None, host: str | None = None) -> int:
-    """The status of an answer to a question that only a user of the server may ask."""
+    """The status of the answer to a request that only users of the server may make."""
     address = f"{place.uri}/api/2.0/mlflow/experiments/search?max_results=1"
     return requests.get(address, auth=auth, headers={"Host": host} if host else {}, timeout=30).status_code
 
 
 def make_user(place: Place, name: str, password: str) -> None:
-    """As docs/cluster.md does it."""
+    """Follows docs/cluster.md."""
     user = {"username": name, "password": password}
     requests.post(f"{place.uri}/api/2.0/mlflow/users/create", json=user, auth=ADMIN, timeout=30).raise_for_status()
 
 
 def let_promote(place: Place, name: str) -> None:
-    """As docs/cluster.md does it."""
+    """Follows docs/cluster.md."""
     right = {"username": name, "resource_type": "registered_model", "resource_id": NAME, "permission": "EDIT"}
     address = f"{place.uri}/api/3.0/mlflow/users/permissions/grant"
     requests.post(address, json=right, auth=ADMIN, timeout=30).raise_for_status()

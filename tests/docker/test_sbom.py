@@ -1,4 +1,4 @@
-"""The bill of materials of an image; what is in a real image is read in test_step_image.py."""
+"""The bill of materials of an image; that of a real image is tested in test_step_image.py."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def client(folder: Path, script: str) -> str:
 
 
 def test_the_program_that_collects_lists_the_packages_of_the_python_that_runs_it(tmp_path: Path) -> None:
-    """Here that of the tests, and one package of Debian."""
+    """The packages of the tests, and one package of Debian."""
     dpkg = tmp_path / "dpkg-query"
     dpkg.write_text("#!/bin/sh\nprintf 'libc6\\t2.41\\n'\n")
     dpkg.chmod(0o755)

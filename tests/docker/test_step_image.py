@@ -1,4 +1,4 @@
-"""The image of the steps: what it is, what it holds, and that it runs confined as a cluster would confine it."""
+"""The image of the steps: its metadata, its contents, and that it runs with the restrictions of a cluster."""
 
 import json
 import sys
@@ -66,7 +66,7 @@ print(json.dumps({d.metadata["Name"]: d.version for d in distributions() if "/op
     assert held == pins("app")
 
 
-def test_what_only_development_needs_is_not_there(cpu: str) -> None:
+def test_development_tools_are_not_in_the_image(cpu: str) -> None:
     program = """
 import pathlib, shutil, sys
 packages = pathlib.Path(sys.prefix, "lib/python3.11/site-packages")

@@ -1,4 +1,4 @@
-"""Runs of the real command, in processes of their own, on the sample corpus."""
+"""Runs of the real command in separate processes, on the sample corpus."""
 
 import json
 import os
@@ -16,7 +16,7 @@ NOT_INHERITED = ("WIKIGPT_", "MLFLOW_", "AWS_")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     stdout: str
@@ -41,7 +41,7 @@ def wikigpt(*arguments: object, timeout: float = 300, **variables: str) -> Ended
 
 
 def start(*arguments: object, **variables: str) -> subprocess.Popen[str]:
-    """Starts the command; the caller ends it."""
+    """Starts the command; the caller stops it."""
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.cli", *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""A run is ended in the middle of its training, in every way; nothing is left behind and the next run goes on."""
+"""A run is ended during its training, in every way; no process is left, and the next run resumes."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from tests.e2e.conftest import TINY, start, wikigpt
 
 pytestmark = pytest.mark.slow
 
-# Enough to be in the middle of when a signal comes; the second run, of which there is one, has to start meanwhile.
+# Long enough for a signal during the training, and for the start of the second run meanwhile.
 LONG, LONGER = 1500, 4000
 SHORT = 60.0
 
@@ -25,7 +25,7 @@ def arguments(home: Path, steps: int = LONG) -> list[object]:
 
 
 def wait_for_training(home: Path, beyond: int = 40) -> Path:
-    """The folder of the run, once its training is some steps in."""
+    """The folder of the run, after some steps of its training."""
     until = time.monotonic() + 300
     while time.monotonic() < until:
         for log in home.glob("runs/*/log.txt"):
@@ -41,7 +41,7 @@ def wait_for_training(home: Path, beyond: int = 40) -> Path:
 
 
 def of_the_run(folder: Path) -> list[psutil.Process]:
-    """Processes that belong to a run, by the variable that every one of them carries."""
+    """Processes of a run, found by the variable that each of them has."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -1,6 +1,6 @@
 """A person promotes a challenger by clicks in MLflow's own pages; then the commands use the new champion.
 
-With WIKIGPT_SCREENSHOTS=1 the pictures of docs/images are written anew.
+With WIKIGPT_SCREENSHOTS=1 the pictures of docs/images are written again.
 """
 
 import importlib.util
@@ -54,8 +54,8 @@ def address(
     with mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path) as server:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
         first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=4.7, model_name=NAME)
-        register(make_step("night-1"), first)
-        register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 4.72))
+        register(make_step("run-1"), first)
+        register(make_step("run-2"), another_model(first, tmp_path / "b", "2" * 32, 4.72))
         yield server
 
 
@@ -72,7 +72,7 @@ def page() -> Iterator[Any]:
 
 
 def picture(page: Any, name: str) -> None:
-    """Keeps what the page shows, in few colours, if pictures were asked for."""
+    """Saves a screenshot of the page in few colours, if pictures were requested."""
     if os.environ.get("WIKIGPT_SCREENSHOTS"):
         from PIL import Image
 
@@ -88,7 +88,7 @@ def test_a_click_makes_the_challenger_champion(address: str, page: Any) -> None:
     welcome = page.get_by_role("dialog")
     welcome.get_by_role("button", name="Try it now").click()
     welcome.wait_for(state="hidden")
-    page.get_by_role("button", name="Close", exact=True).click()  # the assistant beside the page
+    page.get_by_role("button", name="Close", exact=True).click()  # the assistant at the side of the page
     page.get_by_role("link", name=NAME, exact=True).click()
     page.get_by_role("link", name="Version 2").click()
     page.get_by_role("heading", name="wikigpt version 2").wait_for()

@@ -16,7 +16,7 @@ from tests.e2e.conftest import TINY, wikigpt
 
 pytestmark = pytest.mark.slow
 
-# torch computes with other instructions then, as on another machine, and the last bits of the weights are others.
+# torch then computes with other instructions, as on another machine, and the last bits of the weights differ.
 ANOTHER_CPU = {"ATEN_CPU_CAPABILITY": "default"}
 STEPS = {"download", "validate", "tokenize", "train", "evaluate", "register", "notify"}
 
@@ -129,7 +129,7 @@ def everything(home: Path) -> dict[str, str]:
 
 
 def test_reproduce_makes_the_same_weights_again_and_leaves_registry_and_store_as_they_are(tiny_run, tmp_path):
-    """Also where the text is at its address no more: the store has it."""
+    """Also if the text is no longer at its address, because the store has it."""
     from components.download.sample import sample_corpus
 
     home, text = tmp_path / "home", tmp_path / "harbour"
@@ -180,7 +180,7 @@ def test_through_object_storage(tiny_run, s3_emulator):
 
 
 def test_a_store_holds_what_a_second_home_needs(tiny_run, tmp_path):
-    """Another laptop, the same store: nothing is trained twice, and its registry gets the version."""
+    """On another laptop with the same store nothing is trained twice, and its registry gets the version."""
     tiny_run("--store", tmp_path / "store")
     where = ("--home", tmp_path / "other", "--store", tmp_path / "store")
     other = wikigpt("run", "--json", "--profile", TINY, *where).document

@@ -1,4 +1,4 @@
-"""The objects of infra/, as kustomize builds them."""
+"""The objects that kustomize builds from infra/."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 
 @cache
 def build(root: str) -> tuple[Object, ...]:
-    """What `kubectl apply -k infra/<root>` would send."""
+    """The objects that `kubectl apply -k infra/<root>` sends."""
     known = [command for command in (["kustomize", "build"], ["kubectl", "kustomize"]) if shutil.which(command[0])]
     if not known:
         pytest.skip("no kustomize here: install kustomize or kubectl")
@@ -34,7 +34,7 @@ def of_kind(root: str, *kinds: str) -> list[Object]:
 
 
 def one(root: str, kind: str, name: str) -> Object:
-    """The object of a kind with a name; a suffix that kustomize made of its content does not count."""
+    """The object of a kind with a name, without the suffix that kustomize adds as a hash of its content."""
     wanted = re.compile(rf"{name}(-[0-9a-z]{{10}})?")
     (found,) = [thing for thing in of_kind(root, kind) if wanted.fullmatch(thing["metadata"]["name"])]
     return found

@@ -1,4 +1,4 @@
-"""A page of docs/ as what it tells a person to type."""
+"""The commands in a page of docs/."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def shell_blocks(text: str) -> list[str]:
 
 
 def commands(text: str, program: str) -> list[list[str]]:
-    """Every command of a program in the shell blocks, as the words that the shell makes of it."""
+    """Every command of a program in the shell blocks, split into words like in a shell."""
     lines = "\n".join(shell_blocks(text)).replace("\\\n", " ").splitlines()
     typed = [shlex.split(line, comments=True) for line in _joined(lines)]
     return [_until_the_end(words) for words in typed if words[:1] == [program]]
@@ -45,7 +45,7 @@ def mentioned(text: str, program: str) -> list[list[str]]:
 
 
 def parse(words: list[str]) -> None:
-    """Lets the command line read its arguments, and run nothing.
+    """Parses the arguments of a command line without running it.
 
     Raises:
         WrongUsage: there is no such command or option, or a value is missing.
@@ -66,7 +66,7 @@ def _until_the_end(words: list[str]) -> list[str]:
 
 
 def _joined(lines: list[str]) -> list[str]:
-    """Lines with those that a quotation runs over joined."""
+    """Lines; those of one quotation are joined."""
     whole: list[str] = []
     open_line = ""
     for line in lines:

@@ -19,7 +19,7 @@ BUCKET = "backups"
 
 @pytest.fixture
 def backup(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """The module, with its environment and an empty bucket."""
+    """The module with its environment and an empty bucket."""
     for name, value in {
         "BACKUP_URI": f"s3://{BUCKET}/mlflow",
         "BACKUP_KEEP": "2",

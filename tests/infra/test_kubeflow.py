@@ -1,4 +1,4 @@
-"""What an administrator may set on Kubeflow Pipelines: one component, and the same files as patches."""
+"""The optional settings of Kubeflow Pipelines: one component, and the same files as patches."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ import yaml
 from pipelines.cluster.examination import CONTAINER, PATCH, SERVER, assess
 from tests.infra.objects import INFRA, build
 
-# The names that the published manifests of Kubeflow Pipelines 2.17 give, and the variables that they set themselves.
+# The names in the published manifests of Kubeflow Pipelines 2.17, and the variables that these set.
 PUBLISHED = {
     SERVER: (CONTAINER, [{"name": PATCH, "value": "{}"}, {"name": "LOG_LEVEL", "value": "info"}]),
     "workflow-controller": ("workflow-controller", [{"name": "ARGO_EXECUTOR_PLUGINS", "value": "true"}]),

@@ -1,4 +1,4 @@
-"""Every overlay builds from this folder alone, into objects that Kubernetes would take, and that name one another."""
+"""Every overlay builds from this folder alone into valid Kubernetes objects whose references exist."""
 
 import json
 import re
@@ -40,7 +40,7 @@ def test_no_overlay_reaches_beyond_the_folder() -> None:
 
 @pytest.mark.parametrize("root", WHOLE)
 def test_runs_may_have_a_namespace_of_their_own(root: str, tmp_path: Path) -> None:
-    """By the edits that docs/cluster.md lists."""
+    """Applies the edits that docs/cluster.md lists."""
     shutil.copytree(INFRA, tmp_path / "infra")
     own = tmp_path / "infra" / root
     for file in [tmp_path / "infra/base/runs/kustomization.yaml", *own.glob("*.yaml")]:
@@ -69,7 +69,7 @@ def test_the_settings_that_the_compiled_pipeline_reads_are_there(root: str) -> N
 
 
 @pytest.mark.parametrize("root", WHOLE)
-def test_the_launcher_is_told_of_the_same_storage_as_the_steps(root: str) -> None:
+def test_the_launcher_gets_the_same_storage_as_the_steps(root: str) -> None:
     launcher, steps = one(root, "ConfigMap", "kfp-launcher")["data"], one(root, "ConfigMap", "wikigpt")["data"]
     provider = yaml.safe_load(launcher["providers"])["s3"]["default"]
     assert launcher["defaultPipelineRoot"].startswith("s3://") and "?" not in launcher["defaultPipelineRoot"]

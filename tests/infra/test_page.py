@@ -1,4 +1,4 @@
-"""docs/cluster.md and docs/nightly.md, followed to the letter as far as it goes without a cluster."""
+"""docs/cluster.md and docs/nightly.md are followed literally, as far as this is possible without a cluster."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.infra.page import WrongUsage, commands, mentioned, parse, section, sh
 PAGES = ("cluster.md", "nightly.md")
 LAPTOP, REAL = "On a laptop", "On a real cluster"
 OVERLAY = {LAPTOP: ("overlays/kind",), REAL: ("overlays/production", "restore")}
-# What the manifests of Kubeflow Pipelines bring, and what Kubernetes has; all else that a command names is ours.
+# Objects of Kubeflow Pipelines and Kubernetes; all other objects that a command names are ours.
 THEIRS = {
     "deployment/ml-pipeline",
     "deployment/workflow-controller",
@@ -120,7 +120,7 @@ def test_the_secrets_that_are_made_are_those_that_are_mounted(title: str) -> Non
     assert given.keys() == wanted.keys()
     for secret, keys in wanted.items():
         assert keys <= given[secret], secret
-        known = keys | {"PGSSLMODE"} if keys else given[secret]  # libpq reads that one too, where it is given
+        known = keys | {"PGSSLMODE"} if keys else given[secret]  # libpq also reads this one, if it is given
         assert given[secret] <= known, secret
 
 

@@ -1,4 +1,4 @@
-"""What an attacker of the cluster, or a reader of the repository, must not find."""
+"""Things that an attacker of the cluster or a reader of the repository must not find."""
 
 import re
 from typing import Any
@@ -44,7 +44,7 @@ def test_containers_have_requests_limits_and_an_image_with_a_version(root: str) 
 
 
 @pytest.mark.parametrize("root", WHOLE)
-def test_the_registry_stands_behind_a_wall(root: str) -> None:
+def test_the_registry_is_behind_a_network_policy(root: str) -> None:
     namespace = one(root, "Namespace", "wikigpt")["metadata"]["labels"]
     assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
     deny = one(root, "NetworkPolicy", "default-deny")
@@ -120,7 +120,7 @@ def test_a_secret_in_a_file_is_found(thing: dict) -> None:
 
 
 def secrets_in(thing: dict) -> list[str]:
-    """Where an object carries the value of a secret instead of a reference to one."""
+    """The places where an object contains the value of a secret instead of a reference."""
     found = []
     if thing.get("kind") == "Secret" and thing.keys() & {"data", "stringData"}:
         found.append("Secret")

@@ -1,5 +1,5 @@
-"""Nothing of a home that the wikigpt before this one wrote is lost: its version is champion, is compared, exported,
-loaded as a server does, promoted and rolled back, found again by its weights, and kept by gc."""
+"""Nothing of a home of the previous wikigpt is lost: its version is champion, is compared, exported, loaded as by a
+server, promoted and rolled back, found again by its weights, and kept by gc."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def home(
 
 
 def score(root: Path, model: Path, run: str, **settings: Any) -> dict[str, Any]:
-    """What the step that evaluates finds."""
+    """The inputs of the step `evaluate`."""
     folder = root / f"{run}-evaluation"
     evaluate(Step("evaluate", run, {"evaluate": SETTINGS | settings}), root / "corpus", model, folder, root / "report")
     return json.loads((folder / "evaluation.json").read_text())
@@ -118,7 +118,7 @@ def test_the_gate_compares_with_its_champion(
     home: Home, tmp_path: Path, challenger: Callable[[int], Path], lost: bool
 ) -> None:
     store, client, digest = home
-    if lost:  # or replaced by a forced training, as that wikigpt did
+    if lost:  # or replaced by a forced training, as the previous wikigpt did
         store.publish(challenger(3), "model", FINGERPRINT, replace=True)
     own = json.loads((tmp_path / "earlier-evaluation" / "evaluation.json").read_text())
     model = challenger(2)

@@ -1,6 +1,6 @@
-"""Runs that register at once, each in a process of its own, on a real database: one after another, dead ones included.
+"""Concurrent runs, each in a separate process, register one after another on a real database; some of them die.
 
-Which interleavings there are is explored in tests/interleavings; here nothing is in memory but the model.
+The interleavings are explored in tests/interleavings; here only the model is in memory.
 """
 
 import json
@@ -22,7 +22,7 @@ _LEVELS = (4.5, 4.0, 4.25, 5.0)
 
 
 def in_child(function: Callable[[], Any]) -> Any:
-    """Runs a function in a process of its own: this one never opens the database, which no fork could share."""
+    """Runs a function in a separate process: this one never opens the database, which a fork could not share."""
     ours, theirs = _FORK.Pipe()
     child = _FORK.Process(target=lambda: theirs.send(json.dumps(function())))
     child.start()
@@ -72,7 +72,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", [None, 4.0, 4.5])
-def test_the_best_version_is_champion_whoever_is_first_and_whoever_dies(
+def test_the_best_version_is_champion_whichever_run_is_first_or_dies(
     database: str, tmp_path: Path, dies: float | None
 ) -> None:
     model = f"wikigpt-{dies}"
@@ -87,5 +87,5 @@ def test_the_best_version_is_champion_whoever_is_first_and_whoever_dies(
     assert all(run.exitcode == 0 for level, run in runs.items() if level not in killed)
     seen = in_child(lambda: outcome(database, model))
     assert seen["levels"] == sorted(_LEVELS)
-    # One that was killed last of all has nobody after it who would make its move.
+    # If the last run was killed, no later run finishes its move.
     assert seen["champion"] == 4.0 or (killed == {4.0} and seen["champion"] == 4.25)

@@ -1,4 +1,4 @@
-"""The commands of docs/serving.md that can run here, as they stand there but for addresses and folders."""
+"""The commands of docs/serving.md that can run here, unchanged except for addresses and folders."""
 
 import importlib.util
 import json
@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.registry import make_folders, make_step, register
 from tests.servers import PROGRAMS, serving
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 
 def command(program: str, port: int) -> list[str]:
-    """The command of the page that begins with a program's words, listening on another port."""
+    """The command of the page that begins with these words, with another port."""
     line = re.search(rf"^(?:\w+=\w+ )?({program} .*)$", PAGE, re.MULTILINE)
     assert line
     words = shlex.split(line[1])
@@ -49,7 +49,7 @@ def client(
     """A registry with a champion of the name that the page uses."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, model_name="wikigpt")
-    register(make_step("night-1"), folders)
+    register(make_step("run-1"), folders)
     return MlflowClient(tracking_uri)
 
 

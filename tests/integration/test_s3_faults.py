@@ -1,4 +1,4 @@
-"""The store on S3 when something breaks: on a real server where there is one, and on the emulator."""
+"""The store on S3 with faults, on a real server if there is one, and on the emulator."""
 
 import json
 import os

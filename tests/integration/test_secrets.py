@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import psutil
@@ -19,7 +19,7 @@ import typer.main
 
 from pipelines.cli.app import app
 from tests.e2e.conftest import TINY, environment
-from tests.postgres import free_port
+from tests.http_servers import free_port, serving
 
 pytestmark = pytest.mark.slow
 
@@ -54,21 +54,13 @@ def answers_503() -> Iterator[int]:
 
         do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = answer  # noqa: N815
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    yield server.server_address[1]
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as address:
+        yield int(address.rpartition(":")[2])
 
 
 @pytest.fixture(scope="module")
 def refuses() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +117,7 @@ def run(arguments: list[str], variables: dict[str, str], timeout: float = 240) -
 def assert_nothing_is_shown(out: bytes, lines: set[str], *folders: Path) -> None:
     for word in WORDS:
         assert word not in out, out.decode(errors="replace")[-3000:]
-        # What a person typed is that person's; the processes that we start below must not repeat it.
+        # The arguments of the command are the user's; the processes that it starts must not repeat them.
         assert not [line for line in lines if word.decode() in line and "pipelines.cli" not in line]
         for folder in folders:
             for path in folder.rglob("*"):
@@ -157,7 +149,7 @@ COMMANDS = {
     "schedule delete": ["nightly"],
     "schedule trigger": ["nightly"],
 }
-SERVERS = {"ui"}  # they run until they are ended; see below
+SERVERS = {"ui"}  # they run until they are stopped, see below
 
 
 def test_every_command_is_tried() -> None:

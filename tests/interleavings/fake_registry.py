@@ -1,6 +1,6 @@
-"""MLflow's model registry in memory: the calls by which versions are made and aliases moved, and nothing else.
+"""MLflow's model registry in memory, with only the calls that create versions and move aliases.
 
-tests/interleavings/test_fake_registry.py makes the same calls of it and of MLflow on SQLite and compares the answers.
+tests/interleavings/test_fake_registry.py makes the same calls to it and to MLflow on SQLite, and compares the answers.
 """
 
 import re

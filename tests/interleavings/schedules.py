@@ -1,4 +1,4 @@
-"""Orders of what actors do, drawn from a seed or listed one after another, and what must hold of each."""
+"""Schedules of the calls of actors, drawn from a seed or enumerated, and the invariants that each must keep."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from components.shared.tracking import registry
 from pipelines.registry import promotion
 from tests.interleavings.world import IDENTITY, MODEL, Actor, Crash, Violation, World, registration
 
-_BURSTS = (1, 1, 2, 2, 3, 5, 8, 20, 60)  # calls that an actor makes before it is another's turn
+_BURSTS = (1, 1, 2, 2, 3, 5, 8, 20, 60)  # calls of an actor before another one continues
 Pick = Callable[[World, list[Actor]], Actor]
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """Who takes part.
+    """The actors.
 
     Attributes:
-        levels: of the versions at the start.
+        levels: the levels of the versions at the start.
         runs: identity of the weights and level, by the name of the run.
         command: whether a person also runs `wikigpt promote 1`.
     """
@@ -33,7 +33,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens from outside, at which step of the whole.
+    """The external events, and the steps at which they happen.
 
     Attributes:
         crash_at: see `World`.
@@ -49,10 +49,10 @@ class Plan:
 
 
 def play(scenario: Scenario, plan: Plan, pick: Pick) -> World:
-    """Plays one schedule to its end and looks at what came of it.
+    """Runs one schedule to its end and checks the result.
 
     Raises:
-        Violation: something is as it must not be.
+        Violation: an invariant does not hold.
     """
     world = World(scenario.levels, plan.crash_at)
     promotion.model_lock = world.lock  # type: ignore[assignment]
@@ -87,7 +87,7 @@ def _play(world: World, plan: Plan, pick: Pick) -> None:
         if not ready:
             return
         stopped = next((actor for actor in ready if actor.doubted and actor.fenced_write), None)
-        if stopped:  # nobody takes over between its check and its write
+        if stopped:  # no other actor takes the lock over between its check and its write
             world.step(stopped)
             continue
         if doubt and world.steps >= doubt[0]:
@@ -111,7 +111,7 @@ def _promote(world: World, actor: Actor) -> None:
 
 
 def drawn(seed: int, scenario: Scenario, *, doubts: int | None = None) -> tuple[Plan, Pick]:
-    """A schedule that is drawn: one actor goes on for a few calls, then another; crashes, a click and a doubt.
+    """A random schedule: one actor continues for a few calls, then another one; with crashes, a click and a doubt.
 
     Args:
         seed: of the draw.
@@ -147,7 +147,7 @@ def drawn(seed: int, scenario: Scenario, *, doubts: int | None = None) -> tuple[
 def listed(scenario: Scenario) -> Iterator[tuple[Plan, Pick]]:
     """Every schedule in which the first run dies after one of its writes and a person clicks at one of the steps.
 
-    The other one begins before it, after it, or at its death; both turn by turn from there.
+    The other one begins before it, after it, or at its death; from there they alternate.
     """
     first, second = [*scenario.runs, "wikigpt promote"][:2]
     for crash, click, head_start, retried in itertools.product(
@@ -164,7 +164,7 @@ def listed(scenario: Scenario) -> Iterator[tuple[Plan, Pick]]:
 
 
 def _in_turn(first: str, head_start: int) -> Pick:
-    """The first one for so many steps, then each in turn."""
+    """The first actor for this number of steps, then each in turn."""
 
     def pick(world: World, ready: list[Actor]) -> Actor:
         ahead = [actor for actor in ready if actor.name == first]
@@ -209,7 +209,7 @@ def _verify(world: World, scenario: Scenario) -> None:
 
 
 def _verify_champion(world: World, scenario: Scenario, made: dict[str, str]) -> None:
-    """The best of what was approved is champion, or what a person chose later."""
+    """The champion is the best approved version, or the one that a person chose later."""
     champion, clicks, moves = world.champion, world.clicks, world.moves
     if made and ANNOUNCED in world.registry.models[MODEL].tags and not any(actor.crashed for actor in world.actors):
         raise Violation("everybody has ended well, and a move of the alias is not finished")
@@ -218,7 +218,7 @@ def _verify_champion(world: World, scenario: Scenario, made: dict[str, str]) -> 
     if world.promoted and not any(move.version == "1" for move in moves):
         raise Violation("the command has ended well and moved nothing")
     if scenario.command:
-        return  # what it chose stays, however bad
+        return  # the version that it chose stays, whatever its level
     since = clicks[-1].at if clicks else -1
     decided = {move.version for move in moves[: moves.index(clicks[-1])]} if clicks else set()
     decided |= {number for number in made.values() if world.judged_at.get(number, -2) < since}

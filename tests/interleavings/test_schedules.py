@@ -1,8 +1,8 @@
-"""Two runs, a command and a person at once: whatever the order and whoever dies, the registry ends as it should.
+"""Two concurrent runs, a command and a person: in every order, and if some die, the registry ends in a valid state.
 
-What must hold is in `schedules._verify` and `World._move`: one version of the same weights; no version lost or
-left half; no run told that it was declared dead when it was not; the alias is moved only from where it was said to be
-moved, to a better version, and not against what a person has chosen since; the best version that was approved has it.
+`schedules._verify` and `World._move` check the invariants: equal weights have one version; no version is lost or
+incomplete; no live run is reported as dead; the alias moves only from the announced version, to a better one, and not
+against a later choice of a person; the best approved version has the alias.
 """
 
 import inspect
@@ -19,10 +19,10 @@ from pipelines.registry import promotion as commands
 from tests.interleavings.schedules import Pick, Plan, Scenario, drawn, listed, play
 from tests.interleavings.world import Violation
 
-SAME = Scenario((6.0, 7.0), {"night-1": ("same", 5.0), "night-2": ("same", 5.0)})
-TWO = Scenario((6.0, 7.0), {"night-1": ("one", 5.0), "night-2": ("two", 4.0)})
-FIRST = Scenario((), {"night-1": ("one", 4.0), "night-2": ("two", 5.0)})
-COMMAND = Scenario((6.0, 7.0), {"night-1": ("one", 5.0)}, command=True)
+SAME = Scenario((6.0, 7.0), {"run-1": ("same", 5.0), "run-2": ("same", 5.0)})
+TWO = Scenario((6.0, 7.0), {"run-1": ("one", 5.0), "run-2": ("two", 4.0)})
+FIRST = Scenario((), {"run-1": ("one", 4.0), "run-2": ("two", 5.0)})
+COMMAND = Scenario((6.0, 7.0), {"run-1": ("one", 5.0)}, command=True)
 SCENARIOS = {"same weights": SAME, "two models": TWO, "the first models": FIRST, "a command": COMMAND}
 DRAWN = 2200  # a scenario
 
@@ -107,7 +107,7 @@ def test_what_is_broken_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
-    """Replaces a function by itself with a part of its source replaced."""
+    """Replaces a function by a copy of it in which a part of the source is replaced."""
     function = getattr(owner, name)
     source = getattr(function, "mutated", None) or textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, (name, old)

@@ -1,12 +1,11 @@
 """Runs, commands and a person as coroutines over one store and one registry in memory, stepped call by call.
 
-Each call to the store or to the registry is a step, before which anybody else may be let go on. A crash ends an actor
-right after a write, without any cleaning up; a retry begins the same run anew. The clock advances only where somebody
-waits for the lock.
+Before each call to the store or to the registry, any other actor may continue. A crash ends an actor directly after a
+write, without cleanup; a retry starts the same run again. The clock advances only while an actor waits for the lock.
 
-A run may also be declared dead while it lives, as one is whose machine slept. It is spared in one place, which the
-documentation of the lock names: between a check and a write to an alias or a tag nobody takes the lock over. Making a
-version is not spared, for which that instant has a remedy of its own.
+A run may also be declared dead while it is alive, as after its machine was suspended. There is one exception, which the
+documentation of the lock names: between a check and a write to an alias or a tag no other actor takes the lock over.
+The creation of a version is no exception, because it has its own remedy for that moment.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Crash(BaseException):
 
 
 class Violation(AssertionError):
-    """Something happened that must not."""
+    """An invariant was violated."""
 
 
 class Actor:
@@ -83,7 +82,7 @@ class Actor:
 
     @property
     def alive(self) -> bool:
-        """As its heartbeats would say; a run whose step has ended well goes on with another step."""
+        """What its heartbeats would say; a run whose step succeeded continues with another step."""
         return not (self.crashed or self.failure or self.doubted)
 
     def _run(self) -> None:
@@ -139,14 +138,14 @@ class World:
                 self.registry.create_model_version(MODEL, "", tags=tags)
             self.registry.set_registered_model_alias(MODEL, registry.CHAMPION, "1")
 
-    # What happens
+    # Events
 
     def step(self, actor: Actor) -> None:
-        """Lets an actor make its next call, up to the one after it."""
+        """Lets an actor make its next call, and continues it up to the following one."""
         self.steps += 1
         if self.steps > _MOST_STEPS:
             raise Violation(f"{actor.name} makes no progress: {actor.pending}")
-        if actor.waits_since == self.writes:  # nobody else had anything to do
+        if actor.waits_since == self.writes:  # no other actor had anything to do
             self.now += 0.5
         self.log.append((actor.name, actor.pending))
         actor.thread.switch()
@@ -177,7 +176,7 @@ class World:
         actor.waits_since = None
 
     def click(self, version: str) -> None:
-        """A person gives a version the alias in the MLflow UI."""
+        """A person sets the alias to a version in MLflow's user interface."""
         before = self.champion
         self.registry.set_registered_model_alias(MODEL, registry.CHAMPION, version)
         self.writes += 1
@@ -186,12 +185,12 @@ class World:
         self.moves.append(self.clicks[-1])
 
     def doubt(self, actor: Actor) -> None:
-        """From now on others take a run for dead."""
+        """From now on, other actors consider a run as dead."""
         self.log.append((actor.name, "is declared dead"))
         self.writes += 1
         actor.doubted = actor.ever_doubted = True
 
-    # What the actors are made of
+    # The building blocks of actors
 
     def lock(self, store: Store, model: str) -> Lock:
         lock = model_lock.model_lock(store, model)
@@ -209,7 +208,7 @@ class World:
         return float(self.registry.models[MODEL].versions[version].tags[LEVEL])
 
     def before_call(self, method: str, *args: Any) -> None:
-        """Notes what is called, just before it is done."""
+        """Records a call directly before it is made."""
         actor: Actor = getcurrent().actor
         if method == "get_model_version_by_alias" and args[0] == registry.CHAMPION:
             actor.read_at = self.writes
@@ -221,11 +220,11 @@ class World:
             self.judged_at[args[0]] = actor.read_at
 
     def _move(self, actor: Actor, version: str) -> None:
-        """Looks at a move of the alias champion that a run or a command is about to make."""
+        """Checks a move of the alias champion that a run or a command is about to make."""
         before = self.champion
         self.moves.append(Move(actor.name, before, version, self.writes, by_gate=not self.announced_by_command))
         if before == version or any(click.at > actor.read_at for click in self.clicks):
-            return  # the instant between the look at the alias and its move
+            return  # the moment between reading the alias and moving it
         announced = self.registry.models[MODEL].tags.get(ANNOUNCED)
         if announced != f"{before}:{version}":
             raise Violation(f"{actor.name} moves the alias from {before} to {version}, announced was {announced}")
@@ -240,7 +239,7 @@ class World:
 
 
 class Client:
-    """The registry as an actor sees it."""
+    """The registry for one actor."""
 
     def __init__(self, world: World):
         self._world = world
@@ -312,7 +311,7 @@ class MemoryObjects:
 
 
 def registration(identity: str, level: float) -> Callable[[World, Actor], None]:
-    """What the step `register` does under the lock, for a model of these weights that scores this level."""
+    """The actions of the step `register` under the lock, for a model with these weights and this level."""
 
     def judge(champion: Any) -> Verdict:
         if champion is None or level < float(champion.tags[LEVEL]):
@@ -324,7 +323,7 @@ def registration(identity: str, level: float) -> Callable[[World, Actor], None]:
             client = model_lock.fenced(world.client, held.check)
 
             def make() -> str:
-                with suppress(MlflowException):  # as `mlflow.register_model` does
+                with suppress(MlflowException):  # like `mlflow.register_model`
                     world.client.create_registered_model(MODEL)
                 tags = {IDENTITY: identity, LEVEL: str(level)}
                 return str(world.client.create_model_version(MODEL, "", tags=tags).version)

@@ -1,1 +1,1 @@
-"""A stand-in for the server of Kubeflow Pipelines: real HTTP, state, and the published API as judge of both ends."""
+"""A stand-in for the server of Kubeflow Pipelines: real HTTP and state, checked by the published API."""

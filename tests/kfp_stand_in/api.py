@@ -1,4 +1,4 @@
-"""The published API (Swagger 2.0): which operation a request means, and whether a message fits its schema."""
+"""The published API (Swagger 2.0): the operation of a request, and whether a message conforms to its schema."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 from jsonschema import Draft4Validator, FormatChecker
 
-# What the published description has about the operations that we use, without its prose.
+# The published description of the operations that we use, without its prose.
 PUBLISHED = Path(__file__).parent / "swagger.json"
 _UNDESCRIBED = {"HealthzService_GetHealthz": ("commit_sha", "tag_name")}
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One operation of the API and the values that a request's path and query give it."""
+    """An operation of the API, with the values from the path and the query of a request."""
 
     name: str
     parameters: tuple[dict[str, Any], ...]
@@ -27,12 +27,12 @@ class Operation:
 
     @property
     def body(self) -> dict[str, Any] | None:
-        """The schema of the body, or None where the operation takes none."""
+        """The schema of the body, or None if the operation has no body."""
         return next((entry["schema"] for entry in self.parameters if entry["in"] == "body"), None)
 
 
 class Api:
-    """The API as its description says it, read strictly: a field that is not described is a mistake."""
+    """The API by its description, read strictly: a field that is not described is an error."""
 
     def __init__(self, swagger: Path):
         described = json.loads(swagger.read_text())
@@ -46,7 +46,7 @@ class Api:
         self._routes.sort(key=lambda route: route[0])
 
     def operation(self, method: str, path: str) -> Operation | None:
-        """What a request asks for, or None where the API has no such path."""
+        """The operation of a request, or None if the API has no such path."""
         for _, known, pattern, names, entry in self._routes:
             if known == method.lower() and (match := pattern.fullmatch(path)):
                 return Operation(
@@ -58,7 +58,7 @@ class Api:
         return None
 
     def wrong_in_query(self, operation: Operation, query: dict[str, str]) -> list[str]:
-        """What is wrong with the query of a request."""
+        """The problems of the query of a request."""
         known = {entry["name"]: entry for entry in operation.parameters if entry["in"] == "query"}
         wrong = [f"query: no parameter {name!r}" for name in query.keys() - known.keys()]
         wrong += [
@@ -74,24 +74,24 @@ class Api:
         return wrong
 
     def wrong_in_answer(self, operation: Operation, message: Any) -> list[str]:
-        """What does not fit in an answer; a real server's health says more than its description."""
+        """The problems of an answer; the health document of a real server has more fields than its description."""
         beside = _UNDESCRIBED.get(operation.name, ())
         return self.wrong_in(operation.answer, {key: value for key, value in message.items() if key not in beside})
 
     def wrong_in(self, schema: dict[str, Any], message: Any) -> list[str]:
-        """What does not fit the schema in a message."""
+        """The places where a message does not conform to the schema."""
         validator = Draft4Validator(
             {"allOf": [schema], "definitions": self._definitions}, format_checker=FormatChecker()
         )
         return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(message)]
 
     def wrong_in_error(self, message: Any) -> list[str]:
-        """What does not fit in the body of an error."""
+        """The problems of the body of an error."""
         return self.wrong_in(self._error, message)
 
 
 def _closed(definitions: dict[str, Any]) -> dict[str, Any]:
-    """The definitions with every object that lists its properties closed to others."""
+    """The definitions, in which objects that list properties permit no others."""
     closed = copy.deepcopy(definitions)
     for schema in closed.values():
         if "properties" in schema and "additionalProperties" not in schema:

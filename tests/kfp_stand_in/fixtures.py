@@ -1,4 +1,4 @@
-"""Fixtures over the stand-in, for conftest files to take in."""
+"""Fixtures of the stand-in, which conftest files import."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ VARIABLES = (
 
 @pytest.fixture
 def stand_in(monkeypatch, tmp_path: Path) -> Iterator[StandIn]:
-    """A stand-in; afterwards every request and answer must have fitted the published API."""
+    """A stand-in; afterwards every request and answer must have conformed to the published API."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))

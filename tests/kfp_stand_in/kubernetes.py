@@ -1,4 +1,4 @@
-"""The little of Kubernetes that the stand-in holds: Workflows with their owners, pods with their logs, a namespace."""
+"""The parts of Kubernetes in the stand-in: Workflows with their owners, pods with their logs, namespaces."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Object = dict[str, Any]
 
 @dataclass
 class Kubernetes:
-    """What the cluster holds.
+    """The objects of the cluster.
 
     Attributes:
         workflows: Argo's Workflow by run.
-        pods: as Kubernetes' API gives them.
+        pods: in the form of Kubernetes' API.
         logs: what the container `main` printed, by the name of a pod.
         namespaces: that exist.
         config_maps: data by namespace and name.
@@ -34,14 +34,14 @@ class Kubernetes:
     forbidden: set[str] = field(default_factory=set)
 
     def start_workflow(self, run_id: str, owner: str | None) -> None:
-        """Makes the Workflow of a run; one of a schedule belongs to its ScheduledWorkflow."""
+        """Creates the Workflow of a run; that of a scheduled run is owned by its ScheduledWorkflow."""
         owners = [{"apiVersion": "kubeflow.org/v1beta1", "kind": "ScheduledWorkflow", "uid": owner}] if owner else []
         labels = {"pipeline/runid": run_id}
         metadata = {"name": "wikigpt-x7k2p", "namespace": "kubeflow", "labels": labels, "ownerReferences": owners}
         self.workflows[run_id] = {"kind": "Workflow", "metadata": metadata, "status": {"nodes": {}}}
 
     def delete_owner(self, uid: str, *, orphan: bool) -> None:
-        """Deletes a ScheduledWorkflow: the garbage collector takes what it owns, unless that is to be orphaned."""
+        """Deletes a ScheduledWorkflow: the garbage collector deletes what it owns, unless the request orphans it."""
         for run_id, workflow in list(self.workflows.items()):
             owners = workflow["metadata"]["ownerReferences"]
             if any(owner["uid"] == uid for owner in owners):
@@ -82,7 +82,7 @@ class Kubernetes:
 
 
 def log_through_pipelines(kubernetes: Kubernetes, run_id: str, pod: str, *, run_exists: bool) -> str:
-    """What the log endpoint of Kubeflow Pipelines answers with status 200, whether or not there is a log.
+    """The answer of the log endpoint of Kubeflow Pipelines with status 200, whether or not there is a log.
 
     A line that is a JSON object arrives empty, and an empty line does not arrive (as in the recording of a log).
     """
@@ -105,7 +105,7 @@ def _forbidden(kind: str) -> tuple[int, Object]:
 
 
 def _status(code: int, reason: str, message: str) -> Object:
-    """Kubernetes' Status, as its published schema has it."""
+    """Kubernetes' Status, by its published schema."""
     return {
         "apiVersion": "v1",
         "kind": "Status",

@@ -1,4 +1,4 @@
-"""What a real Kubeflow Pipelines 2.17.0 answered: excerpts of its recordings, from which the stand-in answers.
+"""Answers of a real Kubeflow Pipelines 2.17.0: excerpts of recordings, from which the stand-in answers.
 
 An excerpt is a recording with keys, entries and lines left out; nothing in it was changed. `test_recorded.py` holds the
 excerpts against the whole recordings, where those are there.
@@ -16,19 +16,19 @@ FOLDER = Path(__file__).parent / "recordings"
 
 
 def recorded(name: str) -> Any:
-    """A recorded JSON document, as in `rest/run-failed`; a fresh copy that a test may change."""
+    """A copy of a recorded JSON document, such as `rest/run-failed`, which a test may change."""
     return copy.deepcopy(_read(name))
 
 
 def recorded_log(name: str) -> tuple[dict[str, str], str]:
-    """Headers and body of a recorded answer of the log endpoint, as in `log-of-missing-run`."""
+    """Headers and body of a recorded answer of the log endpoint, such as `log-of-missing-run`."""
     head, _, body = (FOLDER / "logs" / f"{name}.http").read_text().partition("\n\n")
     status, *headers = head.splitlines()
     return {"status": status, **dict(header.split(": ", 1) for header in headers)}, body
 
 
 def with_identity(document: Any, old: str, new: str) -> Any:
-    """A recorded document about something else: every mention of one identity is one of another."""
+    """A recorded document about another object: one identity is replaced by another everywhere."""
     return json.loads(json.dumps(document).replace(old, new))
 
 

@@ -1,4 +1,4 @@
-"""The errors of the API, as a real server words them."""
+"""The errors of the API, in the words of a real server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refusal(status: int, code: int, message: str, inner: str) -> Refusal:
 
 
 def as_recorded(name: str, status: int) -> Refusal:
-    """An error that depends on nothing, word for word."""
+    """A recorded error without variable parts."""
     return Refusal(status, recorded(f"rest/{name}"))
 
 

@@ -1,4 +1,4 @@
-"""The stand-in's HTTP: every request and answer is held against the published API; faults on demand."""
+"""The HTTP server of the stand-in: checks every request and answer by the published API, and injects faults."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import functools
 import json
 import re
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from tests.http_servers import serving as serving_http
 from tests.kfp_stand_in.api import PUBLISHED, Api
 from tests.kfp_stand_in.kubernetes import log_through_pipelines
 from tests.kfp_stand_in.recorded import recorded, recorded_log
@@ -28,13 +28,13 @@ PAGE = b"<!doctype html><title>Log in</title><form></form>"
 
 @dataclass
 class Fault:
-    """Something that goes wrong.
+    """A fault.
 
     Attributes:
         kind: `error` answers with `status`; `slow` waits `seconds`; `drop` cuts the connection before anything was
             done, `lost` after it was done; `page` answers with a web page.
-        operation: the operation that it meets; any where it is empty.
-        times: how often.
+        operation: the operation that fails; every operation if it is empty.
+        times: the number of failing operations.
     """
 
     kind: str
@@ -49,9 +49,9 @@ class StandIn:
     """A running stand-in.
 
     Attributes:
-        requests: the operations that were asked for, in order.
-        violations: what did not fit the published API, in requests and in answers.
-        token: that a request must bear; cookie: likewise, else a request is sent to a page for logging in.
+        requests: the requested operations, in order.
+        violations: the requests and answers that did not conform to the published API.
+        token, cookie: credentials that a request needs; without them it is redirected to a login page.
     """
 
     api: Api
@@ -65,11 +65,11 @@ class StandIn:
 
     @property
     def changes(self) -> list[str]:
-        """The requests that were meant to change something."""
+        """The requests that change something."""
         return [name for name in self.requests if not re.search("|".join(READING), name)]
 
     def fault_for(self, operation: str) -> Fault | None:
-        """The next fault that meets an operation, used up by one."""
+        """The next fault of an operation; its count is decremented."""
         for fault in self.faults:
             if fault.times and fault.operation in operation:
                 fault.times -= 1
@@ -79,19 +79,10 @@ class StandIn:
 
 @contextmanager
 def serving() -> Iterator[StandIn]:
-    """A stand-in on a free port of this machine, for the time of the block."""
+    """A stand-in on a free port of this machine, until the block ends."""
     stand_in = StandIn(_api())
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"stand_in": stand_in}))
-    server.daemon_threads = True
-    stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving_http(type("Handler", (_Handler,), {"stand_in": stand_in})) as stand_in.url:
         yield stand_in
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @functools.cache
@@ -101,7 +92,7 @@ def _api() -> Api:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # head and body in one packet: apart, the second waits 40 ms for the first's acknowledgement
+    wbufsize = -1  # head and body in one packet: otherwise the body waits 40 ms for the acknowledgement of the head
     stand_in: StandIn
 
     def do_GET(self) -> None:
@@ -112,9 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_DELETE(self) -> None:
         self._handle()
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
     def _handle(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -1,4 +1,4 @@
-"""What the stand-in remembers, and what each operation of the API does to it."""
+"""The state of the stand-in, and the effect of each operation of the API on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.kfp_stand_in.kubernetes import Kubernetes
 from tests.kfp_stand_in.recorded import recorded
 
 Message = dict[str, Any]
-NEVER = "1970-01-01T00:00:00Z"  # of a run that has not ended; of a node it is the year 1
+NEVER = "1970-01-01T00:00:00Z"  # of a run that has not ended; for a node it is the year 1
 OVER = ("SUCCEEDED", "FAILED")
 
 
@@ -24,8 +24,8 @@ class State:
     """Pipelines, versions, experiments, runs and recurring runs.
 
     Attributes:
-        lifecycle: what a new run looks like, one further at each look at it; the last one stays. Each is a recorded
-            run, as in `succeeded` for `rest/run-succeeded`, or `pending`, before there are nodes.
+        lifecycle: the states of a new run; each request for it returns the next one, and the last one stays. Each is a
+            recorded run, such as `succeeded` for `rest/run-succeeded`, or `pending`, before there are nodes.
         kubernetes: the cluster below.
         canceling: the same for a run that is being cancelled.
     """
@@ -43,11 +43,11 @@ class State:
         self.health: Message = recorded("rest/healthz")
 
     def answer(self, operation: str, values: dict[str, str], body: Any) -> Message:
-        """Does what an operation asks. `values` are those of path and query."""
+        """Executes an operation with the `values` of path and query."""
         return _OPERATIONS[operation](self, values, body)
 
     def add_run(self, *lifecycle: str, **fields: Any) -> Message:
-        """A run that something else than a request started: a schedule, another person."""
+        """A run that was not started by a request, but by a schedule or another person."""
         run = {
             "run_id": str(uuid.uuid4()),
             "display_name": "run",
@@ -128,7 +128,7 @@ class State:
 
     def _get_run(self, values: dict[str, str], body: Any) -> Message:
         run = self._run(values["run_id"])
-        # Who reports on a run is its Workflow: without one nothing changes any more.
+        # The Workflow reports on a run: without it the state does not change.
         if run["run_id"] in self.kubernetes.workflows and (ahead := self._ahead.get(run["run_id"])):
             _show(run, ahead.pop(0))
         return run
@@ -190,12 +190,12 @@ class State:
 
 
 def now() -> str:
-    """The time as the API writes it."""
+    """The time in the format of the API."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def details_of(name: str, run_id: str) -> list[Message]:
-    """The nodes of a recorded run as those of another run; what the excerpt leaves out is filled in."""
+    """The nodes of a recorded run for another run; fields that the excerpt omits are filled in."""
     return [
         {
             "run_id": run_id,
@@ -210,7 +210,7 @@ def details_of(name: str, run_id: str) -> list[Message]:
 
 
 def page(entries: Iterable[Message], key: str, values: dict[str, str]) -> Message:
-    """One page of a list: filtered, sorted and cut as the query asks. A list of nothing is an empty object."""
+    """One page of a list, filtered and sorted by the query. An empty list is an empty object."""
     if (size := int(values.get("page_size") or 20)) < 0:
         raise refusals.bad_page_size(size)
     wanted = _wanted(values)
@@ -227,7 +227,7 @@ def page(entries: Iterable[Message], key: str, values: dict[str, str]) -> Messag
 
 
 def _wanted(values: dict[str, str]) -> dict[str, str]:
-    """What the filter of a list asks of its entries."""
+    """The condition that the filter of a list sets on its entries."""
     predicates = []
     if text := values.get("filter"):
         try:

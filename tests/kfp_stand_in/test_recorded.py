@@ -1,4 +1,4 @@
-"""The stand-in is held against what a real Kubeflow Pipelines 2.17.0 answered, field by field."""
+"""The stand-in is compared with the answers of a real Kubeflow Pipelines 2.17.0, field by field."""
 
 import json
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ def ask(server: StandIn, method: str, path: str, body: Any = None, raw: bytes | 
 
 
 def shape(value: Any) -> Any:
-    """A document without its values: the keys, and what kind of JSON is at each."""
+    """A document without its values: the keys, and the JSON type of each."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -78,7 +78,7 @@ def test_an_excerpt_is_the_recording_with_parts_left_out(path: Path, whole: Path
 
 
 def _with_texts(value: Any) -> Any:
-    """YAML makes a moment of an unquoted time, which was text in JSON."""
+    """YAML reads an unquoted time as a date, which was text in JSON."""
     return json.loads(json.dumps(value, default=lambda moment: f"{moment:%Y-%m-%dT%H:%M:%SZ}"))
 
 
@@ -248,7 +248,7 @@ def test_a_schedule_has_the_recorded_fields(server):
         ),
     ],
 )
-def test_a_log_that_is_not_there_is_an_error_with_status_200(server, name, run, pod, exists):
+def test_a_missing_log_is_an_error_with_status_200(server, name, run, pod, exists):
     if exists:
         server.state.add_run(run_id=run)
     answer = urllib3.request("GET", f"{server.url}/apis/v1alpha1/runs/{run}/nodes/{pod}/log")
@@ -269,7 +269,7 @@ def test_events_are_empty_lines_in_the_log_that_the_server_gives(server):
 
 
 def test_a_schedule_owns_the_workflows_of_its_runs(server):
-    """A ScheduledWorkflow has the identity of its recurring run; deleting it takes the Workflow of a run along."""
+    """A ScheduledWorkflow has the identity of its recurring run; its deletion deletes the Workflows of its runs."""
     schedule = recorded("k8s/scheduledworkflow")
     assert schedule["metadata"]["uid"] == recorded("rest/recurring-run-get")["recurring_run_id"]
     for policy, lives in (("", False), ("?propagation_policy=ORPHAN", True)):

@@ -1,4 +1,4 @@
-"""The judge is judged: what does not fit the published API is noticed, in requests and in answers."""
+"""The stand-in notices requests and answers that do not conform to the published API."""
 
 import pytest
 import urllib3

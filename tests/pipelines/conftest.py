@@ -1,4 +1,4 @@
-"""The command as a person meets it, without a process of its own."""
+"""The command, as a person runs it, in the process of the test."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs `wikigpt` with arguments; gives exit code, stdout and stderr."""
+    """Runs `wikigpt` with arguments, and returns exit code, stdout and stderr."""
     monkeypatch.delenv("WIKIGPT_CORPUS", raising=False)
-    for name, value in child_variables().items():  # the command sets them too, and for good
+    for name, value in child_variables().items():  # the command also sets them, and does not reset them
         monkeypatch.setenv(name, value)
 
     def run(*arguments: object) -> tuple[int, str, str]:

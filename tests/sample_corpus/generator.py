@@ -1,8 +1,8 @@
 """Generates the `sample` corpus: invented articles in WikiText's format, the same bytes on every machine.
 
 The product ships its output as compressed package data. After a change of the grammar, write it again by
-`python -m tests.sample_corpus.generator`. The random numbers come from a generator of its own, since those of `random`
-may change between versions of Python.
+`python -m tests.sample_corpus.generator`. The random numbers come from its own generator,
+since those of `random` may change between versions of Python.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class World:
         self.givens = [self.invent("given") for _ in range(30)]
 
     def invent(self, kind: str) -> str:
-        """A name that suits its kind."""
+        """A name that fits its kind."""
         syllables = [self.rng.choice(_ONSETS) + self.rng.choice(_VOWELS) + self.rng.choice(_CODAS) for _ in range(2)]
         return ("".join(syllables) + self.rng.choice(_ENDINGS.get(kind, ("",)))).capitalize()
 
@@ -152,7 +152,7 @@ def _sentence(world: World, fixed: dict[str, str], symbol: str) -> str:
 
 
 def _expand(world: World, fixed: dict[str, str], pattern: str) -> str:
-    """Fills the slots of a pattern, left to right; a slot that ends in a dot starts with a capital."""
+    """Fills the slots of a pattern from left to right; a slot that ends in a dot starts with a capital letter."""
 
     def fill(match: re.Match[str]) -> str:
         text = _expand(world, fixed, _draw(world, fixed, match[1]))

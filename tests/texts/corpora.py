@@ -1,4 +1,4 @@
-"""Small corpora of many kinds, made from a seed: what people hand a pipeline that was made for English Wikipedia."""
+"""Small corpora of many kinds, made from a seed: texts that people give to a pipeline for English Wikipedia."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wikitext(seed: int = 5, sizes: Sequence[int] = SIZES) -> dict[str, str]:
 
 
 def without_blanks(seed: int = 5, lines: Sequence[int] = (1500, 150, 150), length: tuple[int, int] = (50, 70)):
-    """Lines of Chinese signs, by split: a word a line, as far as blanks tell."""
+    """Lines of Chinese characters by split, without blanks."""
     draw = random.Random(seed)
     signs = [chr(0x4E00 + draw.randrange(1500)) for _ in range(1500)]
     return {

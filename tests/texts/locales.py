@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-# Glibc's sources, by the name of the locale that is made of them.
+# Glibc's sources, by the name of the locale that is built from them.
 _SOURCES = {"zh_CN.GBK": ("zh_CN", "GBK"), "en_US.ISO-8859-1": ("en_US", "ISO-8859-1")}
 NAMES = ("C", *_SOURCES, "PYTHONIOENCODING")
 
 
 def variables_of(name: str, folder: Path) -> dict[str, str]:
-    """The variables under which Python takes a locale's encoding; the locale is made where the machine lacks it.
+    """The variables under which Python uses a locale's encoding; the locale is built if the machine lacks it.
 
     Args:
         name: one of `NAMES`; under `C` nothing but ASCII can be encoded, which needs no locale of the machine.
-        folder: where locales are made, once.
+        folder: the folder in which locales are built once.
     """
     if name == "PYTHONIOENCODING":
         return {"PYTHONIOENCODING": "latin-1"}
@@ -36,7 +36,7 @@ def variables_of(name: str, folder: Path) -> dict[str, str]:
 
 
 def environment(name: str, folder: Path, **variables: str) -> dict[str, str]:
-    """The variables of this process, but for what decides encodings, and those of a locale."""
+    """The variables of this process with those of a locale in place of all that determine encodings."""
     decisive = (
         "LC_",
         "LANG",

@@ -1,4 +1,4 @@
-"""What is recorded of an address identifies the text: query, fragment and odd keys stay, credentials do not."""
+"""The recorded form of an address identifies the text: query, fragment and unusual keys stay, credentials do not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_key_of_a_bucket_is_fetched_and_recorded_as_it_is(s3_emulator, monkeyp
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     bucket, _, prefix = address.removeprefix("s3://").partition("/")
-    # What another reading of the key would find.
+    # The object that another parsing of the key would find.
     for folder in (key, "hash", "what", "per cent", "a%20blank", "plus "):
         for split, text in wikitext(seed=1 if folder == key else 2).items():
             boto3.client("s3").put_object(Bucket=bucket, Key=f"{prefix}/{folder}/{split}.txt", Body=text.encode())
@@ -40,7 +40,7 @@ def test_a_key_of_a_bucket_is_fetched_and_recorded_as_it_is(s3_emulator, monkeyp
 
 
 def test_a_query_and_a_fragment_are_recorded_and_a_token_is_not(step, tmp_path, monkeypatch):  # noqa: F811
-    """As a run has it: the settings that travel only refer to an address with a credential."""
+    """As in a run: the settings only refer to an address with a credential."""
     with serving(Site(archive())) as site:
         address = f"{site.url}/get?file=harbour.zip&version=7&token=abcdef0123456789#texts"
         shown = f"{site.url}/get?file=harbour.zip&version=7&token=[redacted]#texts"

@@ -1,4 +1,4 @@
-"""How a text is cut for the gate: by the text alone, into pieces that make up the whole of it."""
+"""The gate splits a text by its content alone, into blocks that together are the whole text."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_blocks_share_the_score_of_the_whole_line(model, tokenizer, text):  # no
 
 
 def test_blocks_of_whole_words_are_scored_like_the_words_alone(model, tokenizer):  # noqa: F811
-    """Where a block is cut before a blank, its tokens are those of its own text."""
+    """If a block begins at a blank, its tokens are those of its own text."""
     text = TEXTS["one line"][:3000]
     score = score_text(text, "wikitext-word", Scorer(model, 64, 64), tokenizer, trained_bos=0)
     encode = tokenizer.backend_tokenizer.encode

@@ -1,4 +1,4 @@
-"""Texts that are not plain UTF-8: each is named for what it is, and the command that is named mends it."""
+"""Texts that are not plain UTF-8: the message names the encoding, and the command in it fixes the file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ends(mark: str) -> bytes:
 
 
 WIDE = wikitext()["train"]
-# The bytes of the train split, what it is called, and what the remedy holds.
+# The bytes of the train split, the name of the encoding, and a part of the remedy.
 FOREIGN = {
     "UTF-16 with a mark": (WIDE.encode("utf-16"), "is UTF-16, not UTF-8", "iconv -f UTF-16 -t UTF-8 train.txt"),
     "UTF-16, big": (codecs.BOM_UTF16_BE + WIDE.encode("utf-16-be"), "is UTF-16, not UTF-8", "-f UTF-16 "),

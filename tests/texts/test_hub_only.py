@@ -1,4 +1,4 @@
-"""What comes from the Hub comes from there: no folder is taken for it, and only the network can be away."""
+"""Names of the Hub are read from the Hub: no folder is read instead, and only network errors allow a fall-back."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from components.download.hub import REPOSITORY, rebuild
 from components.shared.base.failure import ExitCode
 from components.shared.model.hub_errors import hub_failure
 from tests.components.download.hub_server import data_set, hub
+from tests.http_servers import serving
 from tests.pipelines.cluster.test_mirror import REPOSITORY as TINY
 from tests.pipelines.cluster.test_mirror import REVISION, Hub
-from tests.s3_servers import serving
 
 ROOT = Path(__file__).parents[2]
 ROWS = {split: ["", f" = {split} = \n", "", " words of the Hub \n"] for split in ("train", "validation", "test")}
-# With the fall-back on, as in the profile `quick`: what comes back is a corpus, or the exit code and the sentence.
+# With the fall-back, as in the profile `quick`: the result is a corpus, or the exit code and the message.
 FETCH = """
 import resource, sys
 from pathlib import Path
@@ -155,7 +155,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
 
 
 MISSING = errors.LocalEntryNotFoundError("the network may be down")
-# What the library raises, whether that is the network, and what is said of it.
+# The exception of the library, whether it is a network error, and the message.
 ERRORS = {
     "no connection": (caused(errors.LocalEntryNotFoundError("x"), httpx2.ConnectError("no route")), True, "reached"),
     "no answer": (httpx2.ReadTimeout("late"), True, "it cannot be reached (ReadTimeout)"),

@@ -1,4 +1,4 @@
-"""The command line under locales whose encoding is not UTF-8: what it writes is UTF-8, and no traceback ends it."""
+"""The command line under locales whose encoding is not UTF-8 writes UTF-8, and never ends with a traceback."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SEVERAL = [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NA
 @pytest.mark.parametrize("name", SEVERAL)
 def test_a_check_of_a_corpus_with_a_name_in_another_script(locales, tmp_path, name):
     folder = write_wikitext(tmp_path / "语料")
-    sets = ["--set", "train.precision=float32"]  # what it is by default is measured, which takes seconds
+    sets = ["--set", "train.precision=float32"]  # the default is measured, which takes seconds
     ended = wikigpt("check", "--home", tmp_path / "home", "--corpus", folder, *sets, env=environment(name, locales))
     assert ended.returncode == 0, ended.stderr.decode()
     shown = "".join(ended.stdout.decode().split())  # a table breaks a long path
@@ -78,7 +78,7 @@ def test_a_doctor_says_what_it_saw(locales, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["zh_CN.GBK"])
 def test_a_whole_run(locales, tmp_path, name):
-    """Every file that a run leaves is UTF-8, and the summary names the corpus."""
+    """Every file of a run is UTF-8, and the summary names the corpus."""
     folder = write_wikitext(tmp_path / "语料")
     arguments = ["--json", "--profile", TINY, "--home", tmp_path / "home", "--corpus", folder]
     ended = wikigpt("run", *arguments, env=environment(name, locales), timeout=300)

@@ -1,4 +1,4 @@
-"""What models of a text are called: its letters stay, and two texts never get one name unless a person says so."""
+"""The names of models: they keep the letters of the corpus, and two texts share a name only if a person says so."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEPT = {
     "https://host/corpora/Harbour.tar.gz?token=x#y": "harbour",
     "https://host/%E8%AF%AD%E6%96%99.zip": "语料",
 }
-# Addresses of which a part is lost, in groups of which each has a name of its own.
+# Groups of addresses that lose a part; within a group, each has a different name.
 LOST = [
     ["/srv/📚", "/srv/🗄", "/srv/!!!", "/srv/???"],
     ["/srv/data📚", "/srv/data🗄", "/srv/data"],
@@ -56,7 +56,7 @@ def test_letters_of_any_script_stay(address, name):
 
 
 @pytest.mark.parametrize("addresses", LOST)
-def test_what_cannot_stay_is_told_apart_by_a_digest(addresses):
+def test_names_that_lose_characters_are_distinguished_by_a_digest(addresses):
     names = [name_from(address) for address in addresses]
     assert len(set(names)) == len(names)
     for name in names:
@@ -91,7 +91,7 @@ def test_the_registry_takes_them(tracking_uri, name):
 
 
 class Corpora:
-    """Runs the step on texts at addresses, and registers what it says."""
+    """Runs the step on texts at addresses, and registers a version for each name."""
 
     def __init__(self, step, root):  # noqa: F811
         self.step, self.root, self.count = step, root, 0
@@ -101,7 +101,7 @@ class Corpora:
 
     def name(self, corpus: str, *, register: bool = True, **settings: str) -> str:
         self.count += 1
-        here = self.step(run=f"night-{self.count}", corpus=corpus, **settings)
+        here = self.step(run=f"run-{self.count}", corpus=corpus, **settings)
         run(here, self.root / "out")
         metadata = read_manifest(self.root / "out", "corpus").metadata
         if register:

@@ -1,4 +1,4 @@
-"""The whole pipeline on small texts of many kinds, as a person would run it, and what that person is shown."""
+"""The whole pipeline on small texts of many kinds, and the output that a person sees."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run(corpus: Path, home: Path, *arguments: object) -> Ended:
 
 
 def say(home: Path, outcome: dict[str, Any]) -> None:
-    """Nothing that a person reads holds a number of many digits, or one that is not finite."""
+    """No output for people contains a number with many digits, or one that is not finite."""
     listed = wikigpt("models", "--home", home).stdout
     reports = [Path(path).read_text(encoding="utf-8") for path in outcome["reports"].values()]
     prose = [re.sub(r"<svg.*?</svg>|<style>.*?</style>", "", report, flags=re.DOTALL) for report in reports]

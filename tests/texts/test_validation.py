@@ -1,4 +1,4 @@
-"""The expectations of a corpus whose text has no blanks: characters count as words, so that they mean something."""
+"""The expectations of a corpus without blanks: characters count as words, so that the limits are meaningful."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_text_of_one_line_is_long_enough(validated):
 
 
 def test_lines_of_train_in_another_split_are_found(validated):
-    """By words none of them would be long enough to be looked at."""
+    """By words, none of them would be long enough to be examined."""
     texts = chinese()
     lines = texts["train"].splitlines(keepends=True)
     _, results = validated(texts | {"test": texts["test"] + "".join(lines[:20])})

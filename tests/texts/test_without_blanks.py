@@ -1,4 +1,4 @@
-"""A text without blanks through every step: it is judged by bytes, and nobody is shown a number of a hundred digits."""
+"""A text without blanks in every step: the gate compares bytes, and no output has a number of a hundred digits."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DIGITS = re.compile(r"\d[\d,]{17,}")
 
 @pytest.fixture
 def judged(tmp_path, monkeypatch, tracking_uri, tokenizer):  # noqa: F811
-    """Evaluates a model of a seed on a text; gives evaluation.json, the report and the metrics."""
+    """Evaluates a model of a seed on a text; returns evaluation.json, the report and the metrics."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     corpus = write_corpus(tmp_path / "corpus", CHINESE)
 
@@ -116,7 +116,7 @@ def test_the_registry_and_all_who_read_it_do_without_a_word_perplexity(
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     evaluation_of(folders, word_perplexity=None)
-    register(make_step("night-1"), folders)
+    register(make_step("run-0"), folders)
     client = MlflowClient(tracking_uri)
     version = client.get_model_version_by_alias(NAME, registry.CHAMPION)
     assert registry.score_tag("validation", "word_perplexity") not in version.tags
@@ -138,7 +138,7 @@ def test_a_model_that_is_no_number_leaves_no_tag_of_that_kind_and_is_not_promote
 
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=math.nan)
-    register(make_step("night-1"), folders)
+    register(make_step("run-0"), folders)
     client = MlflowClient(tracking_uri)
     version = client.get_model_version(NAME, "1")
     assert version.tags[registry.VERDICT] == "invalid"
@@ -184,7 +184,7 @@ def test_a_number_of_a_report_is_short(value):
     assert len(number(float(value))) <= 13
 
 
-def test_what_json_cannot_hold_is_null():
+def test_values_without_a_json_form_are_null():
     value = {"a": [1.5, math.nan, (math.inf, None)], "b": "nan", "c": True}
     assert json_value(value) == {"a": [1.5, None, [None, None]], "b": "nan", "c": True}
 

@@ -104,15 +104,16 @@ def from_hub(part: Part, name: str, revision: str, folder: Path | None = None) -
         ) from error
 
 
-def in_cache(part: Part, name: str, revision: str) -> bool:
-    """Whether the Hub's cache on this machine has files of the part at that revision."""
+def cached_folder(part: Part, name: str, revision: str) -> Path | None:
+    """The folder of the Hub's cache on this machine with files of the part at that revision, or None."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return bool(files_of(part, Path(snapshot_download(name, revision=revision, local_files_only=True))))
+        folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
     except LocalEntryNotFoundError:
-        return False
+        return None
+    return folder if files_of(part, folder) else None
 
 
 def _from_bucket(part: Part, address: str, work: Path) -> Path:

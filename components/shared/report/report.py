@@ -38,6 +38,7 @@ INK, MUTED, LINE = _STAND_IN["ink"], _STAND_IN["muted"], _STAND_IN["line"]
 GOOD, WARN, BAD = _STAND_IN["good"], _STAND_IN["warn"], _STAND_IN["bad"]
 SERIES = tuple(_STAND_IN[f"series-{number}"] for number in (1, 2, 3, 4))
 
+_WIDTH = 9.0  # of a figure on the page, in inches
 _LARGE = 1e9  # from this value on, a number is shown with an exponent
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -89,18 +90,18 @@ def details(summary: str, *parts: Html) -> Html:
 
 
 @contextmanager
-def plots(*titles: str, width: float = 9.0, height: float = 3.0, share_y: bool = False) -> Iterator[list[Axes]]:
+def plots(*titles: str, height: float = 3.0) -> Iterator[list[Axes]]:
     """Axes side by side in one figure of matplotlib, in the style of the report. Draw on them inside the block.
 
-    Sizes are in inches; the page is 9 wide. Use only the colours `SERIES`, `INK`, `MUTED`, `GOOD` and so on, because
+    The height is in inches. Use only the colours `SERIES`, `INK`, `MUTED`, `GOOD` and so on, because
     they change with the theme of the page. Pass a text of the corpus through `plain_text`.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_style()):
-        drawn = Figure(figsize=(width, height), layout="constrained")
-        axes = list(drawn.subplots(1, len(titles), squeeze=False, sharey=share_y)[0])
+        drawn = Figure(figsize=(_WIDTH, height), layout="constrained")
+        axes = list(drawn.subplots(1, len(titles), squeeze=False)[0])
         for each, title in zip(axes, titles, strict=True):
             each.set_title(title, loc="left", color=INK)
         yield axes

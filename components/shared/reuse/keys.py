@@ -93,12 +93,21 @@ def request_of(dataset_digest: str, settings: dict[str, Any], contents: dict[str
         settings: the settings of the run by section; those of `train` include the requested numerics.
         contents: digests of the inputs that settings point to, see `components.shared.reuse.external_inputs`.
     """
-    tokens = {"dataset": dataset_digest, **code_and_releases("tokens"), **_named("tokenize", settings["tokenize"])}
-    training = {**code_and_releases("weights"), **_named("train", deciding_weights(settings["train"]))}
+    tokens, training = tokens_parts(dataset_digest, settings["tokenize"]), training_parts(settings["train"])
     for name, digest in (contents or {}).items():
         part = tokens if name.startswith("content.tokenize.") else training
         part[name] = digest
     return Request(tokens, training)
+
+
+def tokens_parts(dataset_digest: str, tokenize: dict[str, Any]) -> dict[str, Any]:
+    """The parts of the reuse keys that determine the tokens, from the settings of `tokenize`."""
+    return {"dataset": dataset_digest, **code_and_releases("tokens"), **_named("tokenize", tokenize)}
+
+
+def training_parts(train: dict[str, Any]) -> dict[str, Any]:
+    """The other parts that determine the weights, without the numerics, from the settings of `train`."""
+    return {**code_and_releases("weights"), **_named("train", deciding_weights(train))}
 
 
 def deciding_weights(train: dict[str, Any]) -> dict[str, Any]:

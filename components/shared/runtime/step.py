@@ -28,6 +28,11 @@ from components.shared.tracking.run import Tracking, mlflow_failure, use_own_var
 
 Settings = TypeVar("Settings")
 
+# The step that receives the settings of the whole run, because it computes the reuse keys and records the settings.
+_RECEIVES_ALL = "download"
+# The sections that a step receives besides its own.
+_FURTHER_SECTIONS = {"train": ("checkpoints",)}
+
 
 @dataclass(frozen=True)
 class Step:
@@ -36,7 +41,7 @@ class Step:
     Attributes:
         name: the name of the step in the DAG.
         run: the id of the pipeline run.
-        settings: the settings of the whole run by section, as JSON values.
+        settings: the settings by section, as JSON values; only the sections that `sections_for` gives the step.
         findings: the values that the step reports to the notification (JSON values); recorded when the step ends.
     """
 
@@ -46,7 +51,7 @@ class Step:
     findings: dict[str, Any] = field(default_factory=dict)
 
     def section(self, kind: type[Settings], name: str | None = None) -> Settings:
-        """The settings of the step, or of another section, as a checked dataclass.
+        """The settings of the step, or of a further section that it receives, as a checked dataclass.
 
         Raises:
             Failure: a key is unknown or a value is not valid.
@@ -80,13 +85,13 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
     """
     run = os.environ.get("WIKIGPT_RUN") or pipeline_run
     use_own_variables()
-    here = Step(name=name, run=run, settings=json.loads(settings))
+    here = Step(name=name, run=run, settings={})
     if is_step_process():
         watch_this_process(lambda death: _record_death(here, death, recorded=recorded))
     started = time.monotonic()
     emit("step-started", step=name, run=run)
     try:
-        here = replace(here, settings=with_new_keys(here.settings, "the settings of the run"))
+        here = replace(here, settings=sections_for(name, settings))
         with _interruptible(), _recorded(here) if recorded else nullcontext():
             yield here
     except (Exception, _Stopped) as error:
@@ -97,6 +102,19 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
         _emit_failure(name, failure, seconds=time.monotonic() - started)
         raise SystemExit(int(failure.exit_code)) from None
     emit("step-finished", step=name, seconds=round(time.monotonic() - started, 2))
+
+
+def sections_for(name: str, settings: str) -> dict[str, Any]:
+    """The sections of settings that a step receives, so that no step depends on the settings of another.
+
+    Args:
+        name: the name of the step.
+        settings: the settings of the run as a JSON string.
+    """
+    sections = with_new_keys(json.loads(settings), "the settings of the run")
+    if name == _RECEIVES_ALL:
+        return sections
+    return {section: sections[section] for section in (name, *_FURTHER_SECTIONS.get(name, ())) if section in sections}
 
 
 def required_variable(name: str, what: str) -> str:

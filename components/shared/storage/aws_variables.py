@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from components.shared.base.address import is_web_address
@@ -28,13 +27,13 @@ _ADDRESSES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _FILES = ("AWS_CA_BUNDLE", "AWS_WEB_IDENTITY_TOKEN_FILE")
 
 
-def check_aws_variables(environment: Mapping[str, str] | None = None) -> None:
+def check_aws_variables() -> None:
     """Checks the variables that boto3 uses without a check.
 
     Raises:
         Failure: a variable cannot be used. The message names the variable and never contains a credential.
     """
-    given = os.environ if environment is None else environment
+    given = os.environ
     for name, pattern in _IN_HEADERS.items():
         if name in given and not re.fullmatch(pattern, given[name]):
             raise variable_failure(

@@ -11,17 +11,16 @@ from pathlib import Path
 from components.shared.base.failure import Failure
 from components.shared.base.os_errors import os_failure
 
-PATIENCE = 60.0  # seconds
+_PATIENCE = 60.0  # seconds
 _POLL = 0.05  # seconds
 
 
 @contextmanager
-def file_lock(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Locks a file for the length of the block. The file is kept; the kernel releases the lock when the process ends.
 
     Args:
         path: the file; its folder must exist.
-        patience: seconds to wait for another process.
 
     Raises:
         Failure: another process holds the lock for longer, or the file cannot be opened.
@@ -31,7 +30,7 @@ def file_lock(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
     except OSError as error:
         raise os_failure(error, path) from error
     with stream:
-        until = time.monotonic() + patience
+        until = time.monotonic() + _PATIENCE
         while True:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -39,7 +38,7 @@ def file_lock(path: Path, *, patience: float = PATIENCE) -> Iterator[None]:
             except BlockingIOError:
                 if time.monotonic() > until:
                     raise Failure(
-                        f"Another process has held this lock for {patience:.0f} s",
+                        f"Another process has held this lock for {_PATIENCE:.0f} s",
                         where=str(path),
                         remedy="end that process (`fuser` names it), then run again",
                     ) from None

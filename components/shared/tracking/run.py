@@ -80,12 +80,12 @@ class Tracking:
         for start in range(0, len(fresh), _PARAM_BATCH):
             self.client.log_batch(self.run_id, params=fresh[start : start + _PARAM_BATCH])
 
-    def metrics(self, metrics: dict[str, float], *, step: int = 0) -> None:
-        """Logs metrics of one step, in one call."""
+    def metrics(self, metrics: dict[str, float]) -> None:
+        """Logs metrics of the whole run, in one call."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+        self.client.log_batch(self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in metrics.items()])
 
     def tags(self, tags: dict[str, Any]) -> None:
         """Sets tags, in one call."""

@@ -1,4 +1,4 @@
-"""A step with a store and a database of its own, and small texts."""
+"""A step with its own store and database, and small texts."""
 
 import io
 import tarfile
@@ -43,7 +43,7 @@ def step(
     """Makes a step with settings of download, by default of a team's own text; store and MLflow are real."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
 
-    def make(run: str = "night-1", **download: Any) -> Step:
+    def make(run: str = "run-1", **download: Any) -> Step:
         section = {"corpus": str(own_folder), **download}
         return Step("download", run, {"download": section, "tokenize": {"tokenizer": "bpe"}, "train": {"steps": 3}})
 

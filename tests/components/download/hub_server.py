@@ -1,18 +1,18 @@
-"""As much of the Hugging Face Hub as `huggingface_hub` asks for one data set of parquet files."""
+"""The part of the Hugging Face Hub that `huggingface_hub` uses for one data set of Parquet files."""
 
 import hashlib
 import io
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from json import dumps
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.download.hub import REPOSITORY, REVISION
+from tests.http_servers import serving
 
 _API = f"/api/datasets/{REPOSITORY}"
 _FILES = f"/datasets/{REPOSITORY}/resolve/{REVISION}/"
@@ -81,21 +81,12 @@ def hub(files: dict[str, bytes], refusal: tuple[int, str] | None = None) -> Iter
             if self.command == "GET":
                 self.wfile.write(body)
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    served.url = f"http://127.0.0.1:{server.server_address[1]}"
-    try:
+    with serving(Handler) as served.url:
         yield served
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _listing(files: dict[str, bytes]) -> list[dict]:
-    """Every file, as the Hub's tree has them where it is asked for all that is below."""
+    """Every file, as the Hub lists a tree recursively."""
     return [
         {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
         for name, content in files.items()

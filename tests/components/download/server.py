@@ -1,19 +1,20 @@
-"""A web server on this machine that serves one file and can be told to fail in the ways that servers do."""
+"""A web server on this machine that serves one file and can fail in the ways in which servers fail."""
 
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Literal
+
+from tests.http_servers import serving as serving_http
 
 Fault = Literal["none", "busy", "cut", "missing", "forbidden"] | str
 
 
 @dataclass
 class Site:
-    """What is served at `url`, and what befalls each request in turn; later requests are served well.
+    """The file at `url`, and the fault of each request in turn; later requests succeed.
 
     Attributes:
         content: the bytes of the file.
@@ -62,14 +63,6 @@ def serving(site: Site) -> Iterator[Site]:
             asked = re.fullmatch(r"bytes=(\d+)-", self.headers["Range"] or "")
             return int(asked[1]) if asked and self.headers["If-Range"] == site.etag else 0
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    site.url = f"http://127.0.0.1:{server.server_address[1]}/corpus.zip"
-    try:
+    with serving_http(Handler) as address:
+        site.url = f"{address}/corpus.zip"
         yield site
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -1,4 +1,4 @@
-"""Archives: what they may hold, and what they are refused for."""
+"""Archives: what they may contain, and why they are refused."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def opened(tmp_path):
 
 @pytest.mark.parametrize("pack", [zip_of, tar_of])
 @pytest.mark.parametrize("folder", ["", "wikitext-2/", "deep/er/"])
-def test_the_splits_come_out_wherever_they_stand(opened, texts, pack, folder):
+def test_the_splits_are_found_at_any_depth(opened, texts, pack, folder):
     files = {f"{folder}{split}.txt": text for split, text in texts.items()} | {"README": b"unused"}
     found = find_splits(opened(pack(files)), "here")
     assert {split: path.read_bytes() for split, path in found.items()} == texts
@@ -71,7 +71,7 @@ def test_a_name_that_is_ambiguous_refuses_the_archive(opened, texts, tmp_path, p
 
 
 def test_a_name_with_a_nul_refuses_the_archive(opened, texts):
-    """The zipfile module cuts it off there, other programs do not."""
+    """The zipfile module truncates the name there, and other programs do not."""
     packed = zip_of({"train.txt?x": texts["train"]}).replace(b"train.txt?x", b"train.txt\0x")
     with pytest.raises(Failure, match="a name with a NUL"):
         opened(packed)

@@ -1,4 +1,4 @@
-"""Archives that are made to fill the memory, the disk or an hour: no more is decompressed than text could be."""
+"""Archive bombs would fill the memory or the disk: no more is decompressed than a text can contain."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LIMIT, LARGE = 2 << 20, 24 << 20
 
 @pytest.fixture(autouse=True)
 def low_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What text may unpack to, small enough that a bomb takes no second."""
+    """A small limit on the size of a text, so that a bomb takes less than a second."""
     monkeypatch.setattr(archive, "_SMALL", LIMIT)
     monkeypatch.setattr(archive, "_RATIO", 2)
 
@@ -80,7 +80,7 @@ def test_gzip_is_decompressed_up_to_the_limit(make: Callable[[], bytes], gunzipp
     assert sum(gunzipped) <= LIMIT + (1 << 20)
 
 
-def test_gzip_that_holds_no_tar_is_not_decompressed(gunzipped: list[int], tmp_path: Path) -> None:
+def test_gzip_without_a_tar_is_not_decompressed(gunzipped: list[int], tmp_path: Path) -> None:
     (tmp_path / "archive").write_bytes(gzip.compress(bytes(LARGE)))
     with pytest.raises(Failure, match="The gzip file holds no tar archive"):
         unpack(tmp_path / "archive", tmp_path, "https://host/bomb.tar.gz")
@@ -90,7 +90,7 @@ def test_gzip_that_holds_no_tar_is_not_decompressed(gunzipped: list[int], tmp_pa
 def test_an_archive_below_the_limit_is_read_as_often_as_it_must(
     gunzipped: list[int], texts: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """Once to its end for its entries and its checksum, once for what is in them."""
+    """The archive is read once for its entries and its checksum, and once for their contents."""
     data = tar_of({f"{split}.txt": text * 2000 for split, text in texts.items()})
     (tmp_path / "archive").write_bytes(data)
     unpack(tmp_path / "archive", tmp_path, "https://host/corpus.tar.gz")
@@ -149,7 +149,7 @@ def test_a_refusal_is_not_repeated(gunzipped: list[int], tmp_path: Path) -> None
 
 
 def test_an_encoding_that_nobody_asked_for_is_not_decoded(tmp_path: Path) -> None:
-    """A server says of a file in gzip that its transfer is: what comes is the file, and no larger than it was sent."""
+    """A server declares a gzip file as a gzip-encoded transfer: the file is stored as it was sent."""
     content = gzip.compress(bytes(LARGE))
     with serving(Site(content, faults=["cut"], headers={"Content-Encoding": "gzip"})) as site:
         download(site.url, tmp_path / "file", wait=wait_none())

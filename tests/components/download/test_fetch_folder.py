@@ -1,4 +1,4 @@
-"""A corpus in a local folder: taken byte for byte, or refused in one sentence with nothing left behind."""
+"""A corpus in a local folder is read byte for byte, or refused in one sentence without leaving files."""
 
 import hashlib
 import shutil
@@ -177,8 +177,8 @@ except Failure as failure:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_disk_that_takes_no_more_is_named_and_nothing_is_left(own_folder, tmp_path, packed):
-    """A limit on the size of files stands for the full disk: both end in an OSError of the write."""
+def test_a_full_disk_is_reported_and_no_file_is_left(own_folder, tmp_path, packed):
+    """A limit on the size of files simulates a full disk: in both cases the write raises an OSError."""
     (own_folder / "train.txt").write_bytes(b"words and words \n" * 10_000)
     archive = zip_of({path.name: path.read_bytes() for path in own_folder.iterdir()})
     with serving(Site(archive)) as site:

@@ -5,9 +5,8 @@ import json
 import os
 import subprocess
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import open_store
 from components.shared.text.articles import SPLITS, split_lines
 from tests.components.download.hub_server import data_set, hub
+from tests.http_servers import serving
 
 RELEASED = {"train": "train", "validation": "valid", "test": "test"}
 
@@ -50,7 +50,7 @@ def test_rows_of_the_raw_release_rebuild_its_bytes(real_data, split, count):
 
 @pytest.fixture
 def no_hub(monkeypatch, tmp_path):
-    """A Hub at a name that nobody knows."""
+    """A Hub at a host name that does not exist."""
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     return open_store(str(tmp_path / "store"))
@@ -69,14 +69,9 @@ def test_a_connection_to_the_hub_that_is_dropped_is_tried_again(monkeypatch):
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), DropsTwice) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+    with serving(DropsTwice) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
         _check_reachable()
-        server.shutdown()
     assert len(answered) == 3
 
 
@@ -112,7 +107,7 @@ def test_a_release_in_the_store_needs_no_hub(no_hub, tmp_path, real_data):
     assert manifest.metadata["published"]
 
 
-def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, tmp_path, own_folder: Path):
+def test_other_bytes_in_the_store_under_the_name_of_a_release_are_refused(no_hub, tmp_path, own_folder: Path):
     write_manifest(own_folder, "corpus")
     no_hub.publish(own_folder, "corpus", RAW.dataset_digest)
     with pytest.raises(Failure, match="The bytes are not those of wikitext-2-raw-v1"):
@@ -120,7 +115,7 @@ def test_a_store_that_holds_other_bytes_under_a_release_is_not_believed(no_hub, 
 
 
 class TestDownload:
-    """A server that speaks as much of the Hub's protocol as its library needs, asked in a process of its own."""
+    """Downloads in a separate process from a server with the part of the Hub's protocol that the library needs."""
 
     CODE = """
 import sys

@@ -1,8 +1,9 @@
-"""The step as the pipeline calls it, with a real store and a real registry."""
+"""The step, called as the pipeline calls it, with a real store and a real registry."""
 
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,7 @@ def publish(store, folder, kind, name):
 
 
 def keep(store, folder, reuse_key, weights="weights") -> str:
-    """Publishes a model as the step that trains does; its digest."""
+    """Publishes a model as the step `train` does, and returns its digest."""
     folder.mkdir()
     (folder / "model.safetensors").write_text(weights)
     return publish_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
@@ -40,7 +41,7 @@ def decision_of(capsys) -> dict:
     return next(event for event in events if event["event"] == "decision")
 
 
-def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
+def test_without_prior_artifacts_the_run_trains_and_is_recorded(step, tmp_path, capsys):
     here = step()
     outcome = run(here, tmp_path / "corpus")
     facts = read_manifest(tmp_path / "corpus", "corpus").metadata
@@ -53,6 +54,11 @@ def test_what_was_never_made_is_trained_and_recorded(step, tmp_path, capsys):
     assert data.tags[registry.DATASET_DIGEST] == facts["dataset_digest"]
     assert data.tags["wikigpt.decision"] == outcome.decision == "train"
     assert data.params["train.steps"] == "3"
+    logged = here.tracking.client.download_artifacts(here.tracking.run_id, registry.SETTINGS_FILE, str(tmp_path))
+    assert json.loads(Path(logged).read_text()) == here.settings
+    outputs = [tmp_path / name for name in ("tokens_key", "reuse_key", "reuse_level")]
+    outcome.write(*outputs)
+    assert [path.read_text() for path in outputs] == [outcome.tokens_key, outcome.reuse_key, "nothing"]
 
 
 def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):
@@ -82,7 +88,7 @@ def test_each_reuse_level_in_turn(step, tmp_path, capsys):
     number = register(client, "wikigpt-harbour-texts", reuse_key)
     run(step(), tmp_path / "corpus")
     assert decision_of(capsys)["level"] == "model", "its registration was killed before its end"
-    client.set_model_version_tag("wikigpt-harbour-texts", number, registry.REGISTERED, "night-1")
+    client.set_model_version_tag("wikigpt-harbour-texts", number, registry.REGISTERED, "run-1")
     assert run(step(), tmp_path / "corpus").decision == "skip"
     event = decision_of(capsys)
     assert (event["level"], event["version"]) == ("version", number)
@@ -100,13 +106,13 @@ def test_each_reuse_level_in_turn(step, tmp_path, capsys):
 
 
 def test_a_version_that_another_reuse_key_made_counts_where_this_one_ended_in_the_same_weights(step, tmp_path, capsys):
-    """As after an edit of code that changed the key and no weight; the version stays as it was."""
+    """An edit of code may change the key and no weight; the version is not changed then."""
     here = step()
     reuse_key = run(here, tmp_path / "corpus").reuse_key
     digest = keep(here.store, tmp_path / "model", reuse_key)
     client = here.tracking.client
     number = register(client, "wikigpt-harbour-texts", "0" * 32)
-    for tag, value in {registry.WEIGHTS_DIGEST: digest, registry.REGISTERED: "night-1"}.items():
+    for tag, value in {registry.WEIGHTS_DIGEST: digest, registry.REGISTERED: "run-1"}.items():
         client.set_model_version_tag("wikigpt-harbour-texts", number, tag, value)
     decision_of(capsys)
     assert run(step(), tmp_path / "corpus").decision == "skip"
@@ -133,16 +139,16 @@ def test_a_version_of_another_corpus_or_reuse_key_does_not_count(step, tmp_path)
     assert run(step(), tmp_path / "corpus").decision == "train"
 
 
-def test_a_second_run_of_one_reuse_key_is_refused_while_the_first_lives(step, tmp_path):
+def test_a_second_run_of_one_reuse_key_is_refused_while_the_first_is_alive(step, tmp_path):
     here = step()
     reuse_key = run(here, tmp_path / "corpus").reuse_key
-    training_lock(here.store, reuse_key).acquire("night-1")
-    with heartbeat(here.store, "night-1"):
+    training_lock(here.store, reuse_key).acquire("run-1")
+    with heartbeat(here.store, "run-1"):
         assert run(here, tmp_path / "corpus").decision == "train"
-        with pytest.raises(Failure, match="The run night-1 is training exactly this already"):
-            run(step(run="night-2"), tmp_path / "other")
-    end_heartbeat(here.store, "night-1")
-    assert run(step(run="night-2"), tmp_path / "other").decision == "train"
+        with pytest.raises(Failure, match="The run run-1 is training exactly this already"):
+            run(step(run="run-2"), tmp_path / "other")
+    end_heartbeat(here.store, "run-1")
+    assert run(step(run="run-2"), tmp_path / "other").decision == "train"
 
 
 def test_tokens_in_an_address_are_not_shown(step, tmp_path):

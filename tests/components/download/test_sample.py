@@ -1,4 +1,4 @@
-"""The sample corpus: the same bytes everywhere, in WikiText's format, with nothing of one split in another."""
+"""The sample corpus: the same bytes everywhere, in WikiText's format, with disjoint splits."""
 
 import hashlib
 
@@ -48,7 +48,7 @@ def test_it_has_what_wikitext_has(corpus):
         assert "{" not in text
 
 
-def test_no_paragraph_stands_twice(corpus):
+def test_no_paragraph_occurs_twice(corpus):
     paragraphs = [line for text in corpus.values() for line in text.splitlines() if len(line) > 80]
     assert len(set(paragraphs)) == len(paragraphs)
 

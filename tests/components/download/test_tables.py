@@ -12,7 +12,6 @@ from components.download.fetch import fetch_corpus
 from components.download.naming import name_from
 from components.download.settings import DownloadSettings
 from components.shared.base.failure import Failure
-from components.shared.storage.store import Store, open_store
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROWS = {
@@ -20,11 +19,6 @@ ROWS = {
     "validation": ["The hill stands by the road ."],
     "test": ["Ein Vogel singt, 語 ."],
 }
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "store"))
 
 
 def write(folder: Path, ending: str, rows: dict[str, list[Any]] = ROWS, column: str = "text") -> Path:

@@ -1,4 +1,4 @@
-"""Downloads from a real server on this machine that fails in the ways servers do."""
+"""Downloads from a real server on this machine that fails in the ways in which servers fail."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def fetch(site: Site, tmp_path) -> bytes:
     return (tmp_path / "file").read_bytes()
 
 
-def test_what_is_served_arrives_with_progress(tmp_path, capsys):
+def test_a_download_is_complete_and_reports_progress(tmp_path, capsys):
     assert fetch(Site(CONTENT), tmp_path) == CONTENT
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [event["event"] for event in events] == ["progress"] * len(events)
@@ -104,7 +104,7 @@ def test_a_port_where_nobody_listens_is_unreachable(tmp_path):
 
 
 class TestArchives:
-    """The whole way from an address to a corpus."""
+    """The whole path from an address to a corpus."""
 
     @pytest.fixture
     def archive(self, texts) -> bytes:

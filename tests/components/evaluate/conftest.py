@@ -59,8 +59,8 @@ def tokenizer(texts) -> PreTrainedTokenizerFast:
 
 
 def make_model(kind: str = "gpt2", seed: int = 0, vocabulary: int = 448) -> Any:
-    """An untrained model, of a context of 64; its vocabulary is padded beyond the tokenizer's. Scaled up, so that its
-    logits are not all alike."""
+    """An untrained model with a context of 64 and a vocabulary that is padded beyond the tokenizer's. Its weights are
+    scaled up, so that its logits differ."""
     torch.manual_seed(seed)
     if kind == "gpt2":
         shape = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": CONTEXT}

@@ -1,4 +1,4 @@
-"""Decoding: within the context, the same with and without a cache, the same alone and in a batch."""
+"""Decoding stays within the context, and gives the same text with and without a cache, alone and in a batch."""
 
 from __future__ import annotations
 

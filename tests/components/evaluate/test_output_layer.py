@@ -24,7 +24,7 @@ IDS = np.arange(7, 55)
 
 
 def capped() -> Any:
-    """A model that caps its logits, which no matrix alone gives."""
+    """A model that caps its logits, so that they are more than a product with a matrix."""
     torch.manual_seed(0)
     shape = {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,

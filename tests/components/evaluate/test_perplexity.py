@@ -1,4 +1,4 @@
-"""The evaluator against code that others published, and against the mistakes that are often made."""
+"""The evaluator is compared with published code, and tested for common mistakes."""
 
 from __future__ import annotations
 
@@ -18,32 +18,13 @@ from components.evaluate.texts import hf_doc, wikitext_word
 from components.shared.model.head import has_linear_lm_head
 from components.shared.storage.manifest import read_manifest
 from components.shared.text.articles import count_words
-from components.tokenize.encode import encode
+from components.tokenize.tokenizer import encode
 from tests.components.evaluate.conftest import CONTEXT, make_model, write_model, write_text
+from tests.components.evaluate.recipe import published_recipe
 
 
 def scorer(model, *, window: int = CONTEXT, stride: int | None = None, **values) -> Scorer:
     return Scorer(model, window, stride or window, **values)
-
-
-def published_recipe(model, ids: torch.Tensor, max_length: int, stride: int) -> float:
-    """The sliding window of the transformers documentation, "Perplexity of fixed-length models"."""
-    nll_sum, n_tokens, prev_end_loc, seq_len = 0.0, 0, 0, ids.size(1)
-    for begin_loc in range(0, seq_len, stride):
-        end_loc = min(begin_loc + max_length, seq_len)
-        trg_len = end_loc - prev_end_loc
-        input_ids = ids[:, begin_loc:end_loc]
-        target_ids = input_ids.clone()
-        target_ids[:, :-trg_len] = -100
-        with torch.no_grad():
-            neg_log_likelihood = model(input_ids, labels=target_ids).loss
-        num_loss_tokens = int((target_ids != -100).sum()) - target_ids.size(0)
-        nll_sum += float(neg_log_likelihood) * num_loss_tokens
-        n_tokens += num_loss_tokens
-        prev_end_loc = end_loc
-        if end_loc == seq_len:
-            break
-    return math.exp(nll_sum / n_tokens)
 
 
 def token_by_token(model, ids: list[int], window: int) -> list[float]:
@@ -154,7 +135,7 @@ def test_without_a_trained_separator_the_first_token_is_left_out(model, tokenize
 
 
 def test_more_context_can_only_be_had_by_a_smaller_stride(model, tokenizer, texts):
-    """What the record says of window and stride is what was done."""
+    """The recorded window and stride are those that were used."""
     score = score_text(texts["test"], "wikitext-word", scorer(model, window=32, stride=8), tokenizer, trained_bos=0)
     assert (score.window, score.stride, score.bos, score.dtype) == (32, 8, 0, "float32")
     assert score.scored_tokens == score.tokens

@@ -1,4 +1,4 @@
-"""A model with a prefix, against peft's own way of calling it."""
+"""A model with a prefix gives the same results as peft's own class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LENGTH = 3
 
 @pytest.fixture(params=["gpt2", "qwen3"])
 def models(request: pytest.FixtureRequest, tmp_path: Path):
-    """The model with its prefix as peft has it, and as it is loaded from the folder."""
+    """The model with its prefix, once in peft's class and once loaded from the folder."""
     adapted = get_peft_model(
         make_model(request.param), PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=LENGTH)
     )

@@ -99,7 +99,7 @@ def test_nothing_is_loaded_from_elsewhere(html):
     assert "url(http" not in html
 
 
-def test_it_shows_where_the_model_stands(html):
+def test_it_compares_the_model_with_the_baselines(html):
     for text in ("champion, version 7", "unigram", "AWD-LSTM", "arXiv:1708.02182", "Worse: by 0.1.", "199.5", "950"):
         assert text in html, text
     assert html.count("<svg ") == 4  # ladder, difference to the champion, training, articles

@@ -35,14 +35,14 @@ NAME = "wikigpt-sample"
 
 @dataclass(frozen=True)
 class Bench:
-    """The step with its inputs; each run writes to folders of its own, as KFP does."""
+    """The step with its inputs; each run writes to its own folders, as with KFP."""
 
     root: Path
     corpus: Path
     tokenizer: Any
 
     def model(self, seed: int = 0, **identity: Any) -> Path:
-        """A model of its own weights for each seed."""
+        """A model with different weights for each seed."""
         return write_model(self.root / f"model-{seed}", make_model(seed=seed), self.tokenizer, **identity)
 
     def run(self, model: Path, name: str, **settings: Any) -> EvaluateOutput:
@@ -142,7 +142,7 @@ def test_another_corpus_is_another_evaluation_of_the_same_weights(bench, texts):
 
 
 def test_a_champion_that_the_settings_do_not_fit_is_incomparable(bench, client):
-    """Its training read shorter blocks than the stride is."""
+    """Its training read sequences that are shorter than the stride."""
     champion = bench.model(seed=1, **{"train.sequence_length": 8})
     publish(champion)
     crown(client, weights_of(champion))
@@ -181,7 +181,7 @@ def test_a_champion_that_cannot_be_scored_is_incomparable(bench, client, weights
 
 
 def test_a_repetition_with_other_weights_leaves_the_champions_model_and_scores(bench, client):
-    """Both were asked for by one reuse key, and the second trained by force."""
+    """Both have one reuse key, and the second was trained with --force."""
     store = Step("evaluate", "r", {}).store
     champion, again = bench.model(seed=1), bench.model(seed=2)
     for model in (champion, again):
@@ -204,7 +204,7 @@ def test_a_repetition_with_other_weights_leaves_the_champions_model_and_scores(b
 
 
 def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_replace(bench, client):
-    """Nobody published the champion's scores by these settings, so they are made from its model."""
+    """The store has no scores of the champion by these settings, so they are computed from its model."""
     store = Step("evaluate", "r", {}).store
     champion, again = bench.model(seed=1), bench.model(seed=2)
     for model in (champion, again):
@@ -218,7 +218,7 @@ def test_a_repetition_is_compared_with_the_champion_whose_model_it_did_not_repla
 
 
 def test_other_weights_under_the_champions_name_are_not_taken_for_the_champion(bench, client):
-    """As an earlier wikigpt left them, whose forced training replaced the model of its fingerprint."""
+    """An earlier wikigpt left them: its forced training replaced the model of its fingerprint."""
     crown(client, weights_of(bench.model(seed=1)), **{"wikigpt.fingerprint": "f" * 32})
     publish(bench.model(seed=2), name="f" * 32)
     assert bench.run(bench.model(), "one").recommendation == "incomparable"

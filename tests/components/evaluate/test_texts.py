@@ -1,4 +1,4 @@
-"""What each protocol reads and divides by."""
+"""The text and the divisor of each protocol."""
 
 from __future__ import annotations
 

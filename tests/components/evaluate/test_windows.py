@@ -1,4 +1,4 @@
-"""No token is scored twice, and none is left out that has a context."""
+"""No token is scored twice, and every token with a context is scored."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """A registry and a server that takes webhooks, both real."""
 
 import json
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
+
+from tests.http_servers import serving
 
 
 @dataclass
@@ -31,12 +32,6 @@ def receiver() -> Iterator[Receiver]:
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    received.url = f"http://127.0.0.1:{server.server_address[1]}/hooks/secret-part"
-    yield received
-    server.shutdown()
-    server.server_close()
+    with serving(Handler) as address:
+        received.url = f"{address}/hooks/secret-part"
+        yield received

@@ -16,7 +16,7 @@ SIGTERM = Interrupted("The step was interrupted by SIGTERM", where="step train")
 
 
 def record(*finished: str, decision: str = "train", **unfinished: Failure | None) -> dict[str, StepRecord]:
-    """What the steps of a run left: those that finished, then at most one that failed, or was killed (None)."""
+    """The records of a run: the steps that finished, then at most one that failed or was killed (None)."""
     steps = {}
     for number, name in enumerate(finished):
         findings = {"decision": decision} if name == "download" else {}
@@ -78,8 +78,8 @@ def test_every_state_of_the_api_is_mapped(real_data):
 
 
 @pytest.mark.parametrize("state", [*HINTS, "A_STATE_OF_TOMORROW", ""])
-def test_no_word_turns_a_success_a_skip_or_a_recorded_failure_into_something_else(state):
-    """The record of a run wins; also over a state that nobody has heard of."""
+def test_no_state_changes_a_recorded_success_skip_or_failure(state):
+    """The record of a run decides, even against an unknown state."""
     assert conclude(state, record(*ALL)).outcome == "succeeded"
     assert conclude(state, record("download", decision="skip")).outcome == "skipped"
     if HINTS.get(state) != "succeeded":
@@ -92,7 +92,7 @@ def test_no_word_turns_a_success_a_skip_or_a_recorded_failure_into_something_els
     ("hint", "word"),
     [("succeeded", "succeeded"), ("failed", "failed"), ("canceled", "interrupted"), ("none", "interrupted")],
 )
-def test_with_the_store_away_every_state_gives_what_it_means(hint, word):
+def test_without_the_store_the_state_of_the_orchestrator_decides(hint, word):
     for state in (state for state, means in HINTS.items() if means == hint):
         assert conclude(state, None).outcome == word
     assert conclude("A_STATE_OF_TOMORROW", None).outcome == "interrupted"
@@ -146,5 +146,5 @@ def test_a_failure_says_what_where_and_what_to_do():
         ("RUNNING", record(*UNTIL_TRAIN, train=SIGTERM), "Start the same run again to resume it"),
     ],
 )
-def test_what_a_person_reads_where_a_step_could_not_say_why(state, steps, words):
+def test_the_notice_if_a_step_recorded_no_reason(state, steps, words):
     assert words in sentence("run-4", conclude(state, steps), RunResult())

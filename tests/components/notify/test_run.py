@@ -46,7 +46,7 @@ def mlflow_run(step: Step):
 
 
 def train(step: Step) -> None:
-    """Leaves what the steps leave of a run that registered a version."""
+    """Writes the records of a run that registered a version."""
     client = step.tracking.client
     client.create_registered_model("wikigpt")
     tags = {"wikigpt.test.word_perplexity": "139.204"}
@@ -58,18 +58,18 @@ def train(step: Step) -> None:
 
 
 def fail(here: Step, step: str) -> None:
-    """Leaves what a step leaves that fails."""
+    """Writes the record of a step that fails."""
     record_start(here.store, here.run, step)
     record_failure(here.store, here.run, step, FAILURE, {"report": "runs:/1/validation/report.html"})
 
 
 def finish(here: Step, step: str, **findings: str) -> None:
-    """Leaves what a step leaves that finishes."""
+    """Writes the record of a step that finishes."""
     record_start(here.store, here.run, step)
     record_finish(here.store, here.run, step, findings)
 
 
-def test_a_success_is_told_everywhere(step, receiver, capsys):
+def test_a_success_is_reported_everywhere(step, receiver, capsys):
     here = step(webhook=receiver.url)
     train(here)
     run(here, SUCCEEDED)
@@ -103,7 +103,7 @@ def test_a_cancelled_run_ends_as_killed(step, capsys):
     assert mlflow_run(here).info.status == "KILLED"
 
 
-def test_a_skip_says_why_and_which_version_stands(step, capsys):
+def test_a_skip_says_why_and_names_the_version(step, capsys):
     here = step()
     train(here)
     here.tracking.tags({"wikigpt.decision": "skip", "wikigpt.decision_reason": "version 1 already exists"})
@@ -114,7 +114,7 @@ def test_a_skip_says_why_and_which_version_stands(step, capsys):
 
 
 @pytest.mark.parametrize("status", [COMPLETE, RUNNING], ids=["COMPLETE", "RUNNING"])
-def test_what_the_steps_recorded_wins_over_the_word_of_the_orchestrator(step, capsys, status):
+def test_the_records_of_the_steps_decide_against_the_orchestrator(step, capsys, status):
     here = step()
     train(here)
     finish(here, "download", decision="train", model="wikigpt")
@@ -163,7 +163,7 @@ def test_a_webhook_that_is_malformed_fails_no_run_and_leaves_no_mlflow_run_open(
     assert mlflow_run(here).info.status == "FINISHED"
 
 
-def test_the_run_no_longer_lives_afterwards(step):
+def test_the_heartbeat_is_ended_afterwards(step):
     here = step()
     with heartbeat(here.store, "run-1"):
         assert alive(heartbeat_of(here.store, "run-1"))
@@ -211,7 +211,7 @@ def test_mlflow_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, c
 
 
 def test_a_store_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, capsys):
-    """As the step that the pipeline runs, which opens the store for any other."""
+    """Runs the step as the pipeline does, which opens the store for every other step."""
     for name, value in {
         "ENDPOINT_URL_S3": "http://127.0.0.1:9",
         "ACCESS_KEY_ID": "k",
@@ -229,7 +229,7 @@ def test_a_store_that_is_away_is_a_warning(step, receiver, monkeypatch, caplog, 
     assert "The record of the steps cannot be read" in caplog.text
 
 
-def test_a_model_that_diverged_is_told_of_too(step, receiver):
+def test_a_model_that_diverged_is_reported_too(step, receiver):
     here = step(webhook=receiver.url)
     train(here)
     here.tracking.client.set_model_version_tag("wikigpt", "1", "wikigpt.test.word_perplexity", "nan")

@@ -7,7 +7,7 @@ import pytest
 
 from components.notify.webhook import deliver
 
-DOCUMENT = {"text": "Run night-1 succeeded", "word_perplexity": 139.2}
+DOCUMENT = {"text": "Run run-1 succeeded", "word_perplexity": 139.2}
 
 
 def test_the_document_arrives_as_json(receiver):

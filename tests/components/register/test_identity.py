@@ -1,7 +1,8 @@
-"""A version's numbers belong to its weights: nothing that happens to other weights changes them.
+"""The scores of a version belong to its weights: nothing that happens to other weights changes them.
 
-Version 1 is champion at 5 nats per word (word perplexity 148.41). Every path that writes scores, cards, verdicts or
-evaluations is then taken with other weights, which the same was asked for by, at 7 nats per word (1096.63) or at 4.
+Version 1 is champion at 5 nats per word (word perplexity 148.41). Every path that
+writes scores, cards, verdicts or evaluations is then taken with other weights for the same request, at 7 nats per word
+(1096.63) or at 4.
 """
 
 import hashlib
@@ -25,7 +26,7 @@ from tests.components.register.test_killed import run_until_write
 from tests.registry import Folders, another_model, make_folders, make_step, register
 
 NAME, KEY = "wikigpt-sample", "1" * 32
-# What a person or a later gate decides of a version is no number of it.
+# The decisions of a person or of a later gate are not scores of a version.
 _DECIDED = {"wikigpt.approval", "wikigpt.champion_before", "wikigpt.rolled_back", "wikigpt.promoted_by"}
 _DECIDED |= {"wikigpt.promoted_at", "wikigpt.promoted_reason"}
 
@@ -42,7 +43,7 @@ def objects() -> Store:
 
 @pytest.fixture
 def first(client: MlflowClient, objects: Store, hugging_face_folder: Path, tmp_path: Path) -> Folders:
-    """Version 1 as a run leaves it, its model and evaluation in the store."""
+    """Version 1 as a run registers it, with its model and evaluation in the store."""
     folders = make_folders(tmp_path / "first", hugging_face_folder, reuse_key=KEY, nll_per_word=5.0)
     publish(objects, folders)
     assert register(make_step("run-1"), folders) == "1"
@@ -51,14 +52,14 @@ def first(client: MlflowClient, objects: Store, hugging_face_folder: Path, tmp_p
 
 
 def publish(store: Store, folders: Folders) -> None:
-    """Puts model and evaluation into the store, as the steps before do."""
+    """Publishes model and evaluation in the store, as the earlier steps do."""
     model = read_manifest(folders.model, "model")
     digest = publish_model(store, folders.model, model, folders.reuse_key)
     store.publish(folders.evaluation, "evaluation", f"{digest}/{'e' * 16}")
 
 
 def other(folders: Folders, root: Path, nll_per_word: float = 7.0) -> Folders:
-    """The same was asked for, on a machine whose arithmetic differs."""
+    """The same training on a machine whose arithmetic differs."""
     return another_model(folders, root, KEY, nll_per_word, weights=3)
 
 
@@ -67,7 +68,7 @@ def word_perplexity(client: MlflowClient, version: str) -> float:
 
 
 def said_of(client: MlflowClient, store: Store, version: str) -> dict[str, Any]:
-    """All that is on record of the model of a version: tags, card, its run's evaluation, what the store has of it."""
+    """Everything that is recorded about the model of a version: tags, card, evaluation and folders of the store."""
     found = client.get_model_version(NAME, version)
     weights = found.tags[registry.WEIGHTS_DIGEST]
     logged = client.get_logged_model(found.source.removeprefix("models:/"))
@@ -87,21 +88,21 @@ def said_of(client: MlflowClient, store: Store, version: str) -> dict[str, Any]:
 
 
 def by_force(client: MlflowClient, store: Store, folders: Folders, root: Path) -> None:
-    """`--force`, or another machine, in a run of its own."""
+    """A separate run with `--force`, or on another machine."""
     again = other(folders, root)
     publish(store, again)
     assert register(make_step("run-2"), again) == "2"
 
 
 def by_a_retry_of_the_training(client: MlflowClient, store: Store, folders: Folders, root: Path) -> None:
-    """The orchestrator repeats the steps of the very run that made version 1: its MLflow run is the same."""
+    """The orchestrator repeats the steps of the run that created version 1, with the same MLflow run."""
     again = other(folders, root)
     publish(store, again)
     assert register(make_step("run-1"), again) == "2"
 
 
 def by_another_evaluation(client: MlflowClient, store: Store, folders: Folders, root: Path) -> None:
-    """The same weights, scored otherwise by another run."""
+    """The same weights with other scores from another run."""
     digest = weights_digest(read_manifest(folders.model, "model"))
     again = another_model(folders, root, KEY, 7.0, weights=0)
     evaluation = json.loads((again.evaluation / "evaluation.json").read_text())
@@ -140,7 +141,7 @@ PATHS = [
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_no_path_changes_what_is_said_of_a_version(
+def test_no_path_changes_the_record_of_a_version(
     client: MlflowClient, objects: Store, first: Folders, tmp_path: Path, path: Callable[..., None]
 ) -> None:
     before = said_of(client, objects, "1")
@@ -173,7 +174,7 @@ def test_the_gate_compares_with_the_champions_own_numbers_after_a_repetition(
     assert f"{math.exp(6.0):.2f} against 148.41 of the champion" in tags[registry.REASON]
 
 
-def test_what_an_evaluation_took_for_the_champion_counts_only_where_it_has_its_weights(
+def test_the_champion_of_an_evaluation_counts_only_with_equal_weights(
     client: MlflowClient, first: Folders, tmp_path: Path
 ) -> None:
     better = other(first, tmp_path / "again", nll_per_word=4.0)
@@ -186,10 +187,10 @@ def test_what_an_evaluation_took_for_the_champion_counts_only_where_it_has_its_w
     assert "54.60 against 148.41" in client.get_model_version(NAME, "2").tags[registry.REASON]
 
 
-def test_an_evaluation_that_does_not_say_its_weights_is_compared_with_nothing(
+def test_an_evaluation_without_a_weights_digest_is_incomparable(
     client: MlflowClient, first: Folders, tmp_path: Path
 ) -> None:
-    """As an earlier wikigpt kept it, in one folder for all models of a run."""
+    """An earlier wikigpt stored it in one folder for all models of a run."""
     content = json.loads((first.evaluation / "evaluation.json").read_text())
     del content["weights_digest"]
     run = client.create_run(client.get_experiment_by_name("wikigpt").experiment_id).info.run_id
@@ -203,7 +204,7 @@ def test_an_evaluation_that_does_not_say_its_weights_is_compared_with_nothing(
 
 
 @pytest.mark.parametrize("number", [3, 9])
-def test_a_kill_among_the_writes_of_other_weights_changes_nothing(
+def test_a_kill_during_the_writes_of_other_weights_changes_nothing(
     client: MlflowClient, objects: Store, first: Folders, tmp_path: Path, number: int
 ) -> None:
     assert kill_and_retry(client, objects, first, tmp_path, number)
@@ -220,7 +221,7 @@ def test_a_kill_after_every_write_of_other_weights_changes_nothing(
 
 
 def kill_and_retry(client: MlflowClient, store: Store, first: Folders, root: Path, number: int) -> bool:
-    """Registers weights that nobody has yet, in the run of version 1, dying after a write; then once more."""
+    """Registers new weights in the run of version 1, dies after a write, and repeats the step."""
     again = another_model(first, root / f"again-{number}", KEY, 7.0, weights=10 + number)
     before = said_of(client, store, "1")
     killed = run_until_write(number, "run-1", again, root / "log")

@@ -22,7 +22,7 @@ KILLED = 9
 
 
 def run_until_write(number: int, run: str, folders: Folders, log: Path) -> bool:
-    """Runs the step in a child that dies after a write; whether it got that far."""
+    """Runs the step in a child that dies after a write, and returns whether it reached that write."""
     if child := os.fork():
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         assert status in (0, KILLED), log.read_text()
@@ -70,10 +70,10 @@ def one_version_after_a_kill(number: int, root: Path, database: Path, folders: F
     uri = copy_registry(database, root)
     os.environ["MLFLOW_TRACKING_URI"], os.environ["WIKIGPT_STORE"] = uri, str(root / "store")
     client, store = MlflowClient(uri), open_store(str(root / "store"))
-    killed = run_until_write(number, "night-1", folders, root / "log")
-    if find_prior_artifacts(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing left to do
+    killed = run_until_write(number, "run-1", folders, root / "log")
+    if find_prior_artifacts(store, client, NAME, folders.reuse_key).version:  # then the next run has nothing to do
         assert_complete(client, number)
-    register(make_step("night-2" if other_run else "night-1"), folders)
+    register(make_step("run-2" if other_run else "run-1"), folders)
     assert find_prior_artifacts(store, client, NAME, folders.reuse_key).version == "1"
     assert_complete(client, number)
     return killed

@@ -1,4 +1,4 @@
-"""The lock on a registered model, and what is left of a run that lost it in the middle of making a version."""
+"""The lock on a registered model, and the state after a run that lost it while it registered a version."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,27 +39,27 @@ def numbers(client: Any) -> list[str]:
     return [version.version for version in registry.versions(client, MODEL)][::-1]
 
 
-def test_a_version_is_made_once(client: FakeRegistry) -> None:
+def test_a_version_is_created_once(client: FakeRegistry) -> None:
     assert [once(client), once(client)] == ["1", "1"]
     assert numbers(client) == ["1"]
 
 
-def test_one_that_was_overtaken_while_it_made_its_version_takes_it_away_again(client: FakeRegistry) -> None:
+def test_a_run_that_lost_the_lock_while_it_created_its_version_removes_it(client: FakeRegistry) -> None:
     assert once(client, before=lambda: make(client)) == "1"
     assert numbers(client) == ["1"]
 
 
-def test_a_second_version_of_one_that_died_on_its_way_is_removed_unless_somebody_uses_it(client: FakeRegistry) -> None:
+def test_a_second_version_of_a_run_that_died_is_removed_unless_an_alias_names_it(client: FakeRegistry) -> None:
     make(client)
     make(client)
-    make(client, **{registry.REGISTERED: "night-1"})
+    make(client, **{registry.REGISTERED: "run-1"})
     make(client)
     client.set_registered_model_alias(MODEL, "prod", "2")
     assert once(client) == "3", "the one that is complete counts"
     assert numbers(client) == ["2", "3"]
 
 
-def test_nothing_is_made_or_removed_where_the_lock_was_lost(client: FakeRegistry) -> None:
+def test_without_the_lock_no_version_is_created_or_removed(client: FakeRegistry) -> None:
     def lost() -> None:
         raise Failure("lost", where="", remedy="")
 
@@ -95,22 +95,22 @@ def test_a_fenced_client_looks_before_each_write_and_before_no_read(client: Fake
     assert len(looked) == 9
 
 
-def test_a_run_is_judged_by_its_heartbeat_and_a_command_by_nothing_that_is_known_at_once(tmp_path: Path) -> None:
+def test_a_heartbeat_shows_whether_a_run_is_alive_and_a_command_has_none(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
     lock = model_lock(store, MODEL)
-    with heartbeat(store, "night-1"):
-        lock.acquire("night-1")
-        with pytest.raises(Failure, match="The run night-1 is changing the versions of wikigpt already"):
-            lock.acquire("night-2")
-    end_heartbeat(store, "night-1")
-    assert lock.acquire("night-2").before == "night-1"
+    with heartbeat(store, "run-1"):
+        lock.acquire("run-1")
+        with pytest.raises(Failure, match="The run run-1 is changing the versions of wikigpt already"):
+            lock.acquire("run-2")
+    end_heartbeat(store, "run-1")
+    assert lock.acquire("run-2").before == "run-1"
     command = owner_of_command("promote", "alice")
     lock.acquire(command)
     with pytest.raises(Failure, match=r"The run wikigpt promote \(alice, \w+\) is changing"):
-        lock.acquire("night-3")
+        lock.acquire("run-3")
 
 
 def test_models_are_locked_each_for_itself(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "store"))
-    with heartbeat(store, "night-1"), model_lock(store, MODEL).held("night-1"), model_lock(store, "other").held("b"):
+    with heartbeat(store, "run-1"), model_lock(store, MODEL).held("run-1"), model_lock(store, "other").held("b"):
         pass

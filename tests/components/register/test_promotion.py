@@ -1,4 +1,4 @@
-"""Where versions stand after runs, people and runs that overlap have moved the aliases."""
+"""The aliases after runs, people and concurrent runs have moved them."""
 
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def test_placing_the_champion_again_changes_nothing(client: MlflowClient) -> Non
     assert (again.verdict, again.reason, again.alias) == (before.verdict, before.reason, before.alias)
 
 
-def test_a_move_whose_run_died_before_it_is_made_by_the_next_run(client: MlflowClient) -> None:
+def test_a_move_whose_run_died_is_finished_by_the_next_run(client: MlflowClient) -> None:
     add(client, 6.0)
     better = make_version(client, NAME, 4.0)
     client.set_registered_model_tag(NAME, ANNOUNCED, f"1:{better}")
@@ -84,7 +84,7 @@ def test_a_move_whose_run_died_before_it_is_made_by_the_next_run(client: MlflowC
 
 
 @pytest.mark.parametrize("undo", ["another champion", "deleted"])
-def test_a_move_whose_run_died_is_dropped_where_a_person_has_decided_since(client: MlflowClient, undo: str) -> None:
+def test_a_move_whose_run_died_is_dropped_if_a_person_has_decided_meanwhile(client: MlflowClient, undo: str) -> None:
     for nll in (6.0, 5.0):
         add(client, nll)
     better = make_version(client, NAME, 4.0)
@@ -98,7 +98,7 @@ def test_a_move_whose_run_died_is_dropped_where_a_person_has_decided_since(clien
     assert (decision.verdict, champion(client)) == expected
 
 
-def test_a_run_that_is_tried_again_after_its_version_was_succeeded_changes_nothing(client: MlflowClient) -> None:
+def test_a_retry_after_another_version_became_champion_changes_nothing(client: MlflowClient) -> None:
     first = add(client, 6.0)
     add(client, 5.0)
     again = decide_alias(client, NAME, "1", judge_of(6.0))
@@ -116,7 +116,7 @@ def test_a_challenger_that_becomes_champion_is_challenger_no_more(client: Mlflow
 
 
 def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_path: Path) -> None:
-    """Another hand registered the champion: it has none of our tags and no evaluation."""
+    """The champion was registered by other software: it has none of our tags and no evaluation."""
     from components.shared.tracking.gate import Scores, gate
 
     client.create_registered_model(NAME)

@@ -24,7 +24,7 @@ def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WIKIGPT_COMMIT", "c0ffee")
-    step = make_step("night-1")
+    step = make_step("run-1")
     client.set_terminated(step.tracking.run_id, "FINISHED")
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="f" * 32)
 
@@ -34,7 +34,7 @@ def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
     assert (version, found.status, found.run_id) == ("1", "READY", step.tracking.run_id)
     assert found.tags["wikigpt.reuse_key"] == "f" * 32
     assert found.tags["wikigpt.commit"] == "c0ffee"
-    assert found.tags["wikigpt.pipeline_run"] == "night-1"
+    assert found.tags["wikigpt.pipeline_run"] == "run-1"
     assert found.tags["wikigpt.evaluation_key"] == "e" * 16
     assert float(found.tags["wikigpt.test.word_perplexity"]) == pytest.approx(math.exp(6.0), rel=1e-6)
     assert found.tags["wikigpt.verdict"] == "promote"
@@ -54,7 +54,7 @@ def test_the_registered_model_loads_by_its_alias_and_keeps_its_signature(
 ) -> None:
     import mlflow
 
-    register(make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="f" * 32))
+    register(make_step("run-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="f" * 32))
 
     info = mlflow.models.get_model_info(f"models:/{NAME}@champion")
     assert {param.name: param.default for param in info.signature.params} == {
@@ -72,8 +72,8 @@ def test_the_card_says_what_a_person_needs_to_decide(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
     first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
-    register(make_step("night-1"), first)
-    register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
+    register(make_step("run-1"), first)
+    register(make_step("run-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
 
     card = client.get_model_version(NAME, "2").description
     assert card.startswith("# wikigpt-sample version 2\n\n**keep**: ")
@@ -89,9 +89,9 @@ def test_every_model_is_registered_and_a_worse_one_is_challenger(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
     first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
-    register(make_step("night-1"), first)
-    register(make_step("night-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
-    register(make_step("night-3"), another_model(first, tmp_path / "c", "3" * 32, 4.0))
+    register(make_step("run-1"), first)
+    register(make_step("run-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
+    register(make_step("run-3"), another_model(first, tmp_path / "c", "3" * 32, 4.0))
 
     aliases = {
         alias: str(registry.version_with_alias(client, NAME, alias).version) for alias in ("champion", "challenger")
@@ -102,19 +102,19 @@ def test_every_model_is_registered_and_a_worse_one_is_challenger(
 
 def test_the_same_weights_again_add_no_version(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path) -> None:
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
-    assert [register(make_step(run), folders) for run in ("night-1", "night-1", "night-2")] == ["1", "1", "1"]
+    assert [register(make_step(run), folders) for run in ("run-1", "run-1", "run-2")] == ["1", "1", "1"]
     assert len(registry.versions(client, NAME)) == 1
 
 
-def test_a_claim_whose_version_somebody_deleted_is_void(
+def test_a_claim_of_a_deleted_version_is_ignored(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path
 ) -> None:
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
-    register(make_step("night-1"), folders)
+    register(make_step("run-1"), folders)
     client.delete_model_version(NAME, "1")
-    assert register(make_step("night-2"), folders) == "2"
+    assert register(make_step("run-2"), folders) == "2"
     client.delete_model_version(NAME, "2")
-    assert register(make_step("night-2"), folders) == "3"
+    assert register(make_step("run-2"), folders) == "3"
 
 
 @pytest.mark.parametrize("nll", [math.nan, math.inf])
@@ -122,7 +122,7 @@ def test_a_model_whose_perplexity_is_no_number_gets_no_alias(
     client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, nll: float
 ) -> None:
     register(
-        make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=nll)
+        make_step("run-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=nll)
     )
     assert client.get_model_version(NAME, "1").tags["wikigpt.verdict"] == "invalid"
     assert registry.version_with_alias(client, NAME, "champion") is None
@@ -138,7 +138,7 @@ def test_a_model_without_tokenizer_is_refused_before_anything_is_registered(
     (folders.model / "tokenizer.json").unlink()
     write_manifest(folders.model, "model", metadata)
     with pytest.raises(Failure, match=r"has no tokenizer: there is no tokenizer\.json"):
-        register(make_step("night-1"), folders)
+        register(make_step("run-1"), folders)
     assert registry.versions(client, NAME) == []
 
 
@@ -148,5 +148,5 @@ def test_an_evaluation_of_other_weights_is_refused_before_anything_is_registered
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32)
     other = another_model(folders, tmp_path / "b", "2" * 32, 4.0)
     with pytest.raises(Failure, match=r"The evaluation scored the weights .*, but the model has "):
-        register(make_step("night-1"), replace(folders, evaluation=other.evaluation))
+        register(make_step("run-1"), replace(folders, evaluation=other.evaluation))
     assert registry.versions(client, NAME) == []

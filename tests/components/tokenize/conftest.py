@@ -1,4 +1,4 @@
-"""Corpora as the download step leaves them."""
+"""Corpora as the step `download` writes them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ ODD = (
 
 @pytest.fixture
 def make_corpus(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a folder of kind corpus; texts not given are small ones."""
+    """Writes a folder of kind corpus, with small texts for the splits that are not given."""
 
     def make(**texts: str) -> Path:
         folder = tmp_path / "corpus"

@@ -1,4 +1,4 @@
-"""Our own BPE: exact, the same every time, and the same for a line as for the whole text."""
+"""Our own BPE is exact and deterministic, and encodes the lines of a text like the whole text."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from components.shared.text.articles import split_lines
-from components.tokenize.bpe import END_OF_TEXT, as_fast_tokenizer, save, train_bpe
+from components.tokenize.tokenizer import END_OF_TEXT, as_fast_tokenizer, train_bpe
 from tests.components.tokenize.conftest import ODD, TEXTS
 
 TEXT = TEXTS["train"]
@@ -50,9 +50,9 @@ def test_a_text_with_few_pairs_gives_a_smaller_vocabulary():
 
 
 def test_training_twice_gives_the_same_bytes(tokenizer, tmp_path):
-    """In other processes too, with other hash seeds and numbers of threads."""
+    """Also in other processes, with other hash seeds and numbers of threads."""
     code = (
-        "from components.tokenize.bpe import train_bpe; from tests.components.tokenize.conftest import TEXTS;"
+        "from components.tokenize.tokenizer import train_bpe; from tests.components.tokenize.conftest import TEXTS;"
         "print(train_bpe(TEXTS['train'], vocab_size=320, min_frequency=2).to_str())"
     )
     for seed, threads in (("1", "1"), ("2", "2")):
@@ -62,8 +62,8 @@ def test_training_twice_gives_the_same_bytes(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("model_type", [None, "gpt2", "qwen3"])
-def test_transformers_loads_it_as_it_is_beside_any_model(tokenizer, tmp_path, model_type):
-    save(as_fast_tokenizer(tokenizer), tmp_path)
+def test_transformers_loads_it_unchanged_with_any_model(tokenizer, tmp_path, model_type):
+    as_fast_tokenizer(tokenizer).save_pretrained(tmp_path)
     if model_type:
         (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
     loaded = AutoTokenizer.from_pretrained(str(tmp_path))

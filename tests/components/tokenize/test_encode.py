@@ -1,4 +1,4 @@
-"""Encoding gives back every text, knows where articles begin, and refuses a tokenizer that loses something."""
+"""Encoding is reversible, finds the beginnings of articles, and refuses a tokenizer that loses text."""
 
 from itertools import pairwise
 
@@ -8,9 +8,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from components.shared.base.failure import Failure
 from components.shared.text.articles import split_articles
-from components.tokenize import encode as module
-from components.tokenize.bpe import END_OF_TEXT, train_bpe
-from components.tokenize.encode import dtype_for, encode
+from components.tokenize import tokenizer as module
+from components.tokenize.tokenizer import END_OF_TEXT, dtype_for, encode, train_bpe
 from tests.components.tokenize.conftest import ODD, TEXTS
 
 

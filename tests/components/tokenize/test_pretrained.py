@@ -8,15 +8,15 @@ import pytest
 from tokenizers import Tokenizer
 
 from components.shared.base.failure import ExitCode, Failure
-from components.tokenize.bpe import as_fast_tokenizer, save, train_bpe
 from components.tokenize.pretrained import PINNED, load_pretrained
+from components.tokenize.tokenizer import as_fast_tokenizer, train_bpe
 from tests.components.tokenize.conftest import ODD, TEXTS
 
 
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "tokenizer"
-    save(as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)), folder)
+    as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)).save_pretrained(folder)
     return folder
 
 
@@ -29,7 +29,7 @@ def test_gpt2_s_two_files_give_the_published_tokens(real_data, tmp_path):
 
 @pytest.mark.slow
 def test_gpt2_counts_the_published_number_of_tokens(real_data, tmp_path):
-    """Rows joined by two newlines, as Hugging Face's documentation of perplexity has them."""
+    """Rows joined by two newlines, as in Hugging Face's documentation of perplexity."""
     tokenizer = load_pretrained(str(real_data / "gpt2-tokenizer"), None, tmp_path).backend_tokenizer
     raw = (real_data / "wikitext-2-raw" / "wiki.test.raw").read_bytes().decode()
     rows = [line if line.strip() else "" for line in raw.splitlines(keepends=True)]

@@ -1,4 +1,4 @@
-"""The step as the pipeline calls it."""
+"""The step, called as the pipeline calls it."""
 
 import json
 import os
@@ -91,14 +91,14 @@ def test_the_real_corpus_comes_back_byte_for_byte(real_data, make_corpus, tmp_pa
 
 
 class TestInAProcess:
-    """With a store and without the network, as a process of the pipeline."""
+    """A process of the pipeline, with a store and without the network."""
 
     CODE = """
 import sys
 from pathlib import Path
 from components.shared.runtime.step import Step
 from components.tokenize.run import run
-step = Step("tokenize", "night-1", {"tokenize": {"vocab_size": 320}})
+step = Step("tokenize", "run-1", {"tokenize": {"vocab_size": 320}})
 run(step, "f" * 32, Path(sys.argv[1]), Path(sys.argv[2]))
 print(sorted({"torch", "datasets", "pandas", "great_expectations"} & sys.modules.keys()))
 """
@@ -114,6 +114,7 @@ print(sorted({"torch", "datasets", "pandas", "great_expectations"} & sys.modules
         assert lines[-1] == "[]"
         manifest = read_manifest(tmp_path / "tokens", "tokens")
         assert manifest.metadata["dataset_digest"] == "d" * 64
+        assert manifest.metadata["identity"].items() >= {"dataset": "d" * 64, "tokenize.vocab_size": 320}.items()
         assert open_store(str(tmp_path / "store")).find("tokens", "f" * 32) == manifest
         again = [json.loads(line) for line in self.run(corpus, tmp_path / "again", tmp_path)[:-1]]
         assert [event["event"] for event in again] == ["reused"]

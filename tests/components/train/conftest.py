@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from components.shared.reuse.keys import tokens_parts
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.tokenize.run import write_tokens
@@ -43,7 +44,7 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def tokens_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of kind tokens, as the step before makes it."""
+    """A folder of kind tokens, as the step `tokenize` makes it."""
     return make_tokens(tmp_path_factory.mktemp("corpus"), seed=1)
 
 
@@ -67,24 +68,22 @@ def tiny(**values: Any) -> TrainSettings:
 def tiny_step(
     run: str = "run-1",
     *,
-    force: bool = False,
     every: int | None = 2,
     every_seconds: float | None = None,
     **values: Any,
 ) -> Step:
     checkpoints = {"every": every, "every_seconds": every_seconds}
-    sections = {"download": {"force": force}, "tokenize": {}, "checkpoints": checkpoints}
-    return Step("train", run, {**sections, "train": {**TINY, **values}})
+    return Step("train", run, {"checkpoints": checkpoints, "train": {**TINY, **values}})
 
 
 def open_tiny(settings: TrainSettings, tokens: Manifest, folder: Path) -> tuple[torch.nn.Module, TrainingData]:
-    """A model and the corpus it learns from."""
+    """A model and its training data."""
     model = build_model(settings, vocab_size=tokens.metadata["vocab_size"], eos_id=tokens.metadata["eos_id"])
     return model, open_data(settings, tokens.metadata, folder, torch.device("cpu"))
 
 
 def loss_after_learning(model: torch.nn.Module, rows: torch.Tensor, vocab_size: int) -> float:
-    """The loss of one batch after sixty steps on it alone."""
+    """The loss of one batch after sixty steps on this batch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(60):
         loss = token_loss(model, rows[:, :-1], rows[:, 1:], vocab_size)
@@ -101,18 +100,23 @@ def make_tokens(folder: Path, *, seed: int, vocabulary: str = "castle river king
     for split, articles in (("train", 12), ("validation", 3), ("test", 3)):
         (corpus / f"{split}.txt").write_text("".join(_article(random, vocabulary.split()) for _ in range(articles)))
     facts = write_tokens(TokenizeSettings(vocab_size=300), corpus, packed)
-    write_manifest(packed, "tokens", {**facts, "dataset_digest": f"{seed:064x}"})
+    write_tokens_manifest(packed, facts, f"{seed:064x}")
     return packed
 
 
+def write_tokens_manifest(folder: Path, facts: dict[str, Any], digest: str) -> None:
+    """Completes a folder of tokens as the step `tokenize` does."""
+    write_manifest(folder, "tokens", {**facts, "dataset_digest": digest, "identity": tokens_parts(digest, {})})
+
+
 def losses_of(model_dir: Path) -> list[float]:
-    """What the curve of a model says of its losses, training and validation."""
+    """The training and validation losses in the loss curve of a model."""
     rows = [json.loads(line) for line in (model_dir / "history.jsonl").read_text().splitlines()]
     return [row.get("loss", row.get("validation_loss")) for row in rows]
 
 
 def _article(random: np.random.Generator, words: list[str]) -> str:
-    """Text in which every word predicts the next, so that there is something to learn."""
+    """Text in which every word predicts the next, so that a model can learn something."""
     chosen = [int(random.integers(len(words)))]
     for _ in range(120):
         chosen.append((2 * chosen[-1] + 1 + int(random.random() < 0.2)) % len(words))

@@ -1,4 +1,4 @@
-"""A training in a process of its own that dies where a test wants it to."""
+"""A training in a separate process that dies at a chosen point."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from components.shared.runtime.step import Step
 def train_in_process(
     step: Step, folders: tuple[Path, Path], environment: dict[str, str], die_at_write: int | None
 ) -> None:
-    """The step, which is killed before its nth write to the store, if that comes.
+    """Runs the step and kills it before its nth write to the store, if there is one.
 
-    A write is a blob, a manifest or a claim: so it may die before a checkpoint, between its parts, and before what
-    points to it.
+    A write is a blob, a manifest or a claim: the step may die before a checkpoint, between its parts, and before the
+    record that points to it.
     """
     os.environ.update(environment)
     from components.shared.storage.local import LocalObjects

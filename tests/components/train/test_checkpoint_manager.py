@@ -1,4 +1,4 @@
-"""Checkpoints in the store: what is removed, what is passed over, and what is left alone."""
+"""Checkpoints in the store: which are removed, which are skipped, and which are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from components.shared.base.failure import Failure, Interrupted
-from components.shared.storage.store import Store, open_store
+from components.shared.storage.store import Store
 from components.train.checkpoint import Progress, State
 from components.train.checkpoint_manager import CheckpointManager, describe_nearest, load_latest, remove_others
 from components.train.optim import WeightEMA
@@ -24,13 +24,8 @@ TRAINING, OTHER = "a" * 32, "b" * 32
 IDENTITY = {"train.hidden_size": 8}
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "store"))
-
-
 def keep(store: Store, *, step: int, training: str = TRAINING, run: str = "run-1", width: int = 8) -> None:
-    """A checkpoint whose best weights are those of every other one."""
+    """A checkpoint with the same best weights as every other one."""
     weights: dict[str, torch.Tensor] = {"weight": nn.Parameter(torch.full((4,), float(step)))}
     state = State(weights, [], WeightEMA(weights, None), Progress(step=step), best={"weight": torch.ones(4)})
     facts = {"run": run, "identity": {"train.hidden_size": width}}
@@ -44,14 +39,14 @@ def state_of(step: int) -> State:
 
 
 def manager_of(store: Store, **values: Any) -> CheckpointManager:
-    """A manager by steps of 100 unless the settings say otherwise."""
+    """A manager that saves every 100 steps by default."""
     settings = CheckpointSettings(**{"every": 100, **values.pop("settings", {})})
     facts = {"run": "run-1", "identity": IDENTITY}
     return CheckpointManager(store, TRAINING, settings, facts, **{"check_lock": lambda: None, **values})
 
 
 class Gate:
-    """Holds back what is published in a store until it is opened, or has it fail."""
+    """Delays the publications to a store until it is opened, or makes them fail."""
 
     def __init__(self, store: Store, monkeypatch: pytest.MonkeyPatch):
         self.opened, self.failure, self.publish = threading.Event(), None, store.publish
@@ -87,7 +82,7 @@ def damage(store: Store, name: str) -> None:
         Failure("The disk is full", where="/tmp", remedy="make room"),
     ],
 )
-def test_what_is_no_damage_costs_no_checkpoint(
+def test_an_error_other_than_damage_removes_no_checkpoint(
     store: Store, failure: Failure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(store, step=1)
@@ -106,7 +101,7 @@ def test_what_is_no_damage_costs_no_checkpoint(
 
 
 def test_damage_to_one_checkpoint_leaves_the_other_whole(store: Store, tmp_path: Path) -> None:
-    """Even to weights that did not change between them."""
+    """Also if the weights did not change between them."""
     keep(store, step=1)
     keep(store, step=2)
     older, latest = store.names("checkpoint")
@@ -170,14 +165,14 @@ def test_a_checkpoint_is_due_by_steps_or_when_the_time_is_over(store: Store) -> 
         manager.save(state_of(302), wait=True)
         assert not manager.should_save(303)
         clock[0] += 30
-        manager.save(state_of(304), wait=True)  # any checkpoint restarts the time
+        manager.save(state_of(304), wait=True)  # every checkpoint restarts the clock
         clock[0] += 59
         assert not manager.should_save(305)
         clock[0] += 1
         assert manager.should_save(306)
 
 
-def test_without_a_time_the_clock_makes_none(store: Store) -> None:
+def test_without_an_interval_in_seconds_the_clock_triggers_no_checkpoint(store: Store) -> None:
     clock = [0.0]
     with manager_of(store, settings={"every": None}, now=lambda: clock[0]) as manager:
         clock[0] = 1e9
@@ -196,7 +191,7 @@ def test_training_continues_while_a_checkpoint_is_published(store: Store, gate: 
     assert (store.names("checkpoint"), manager.saved) == ([f"{TRAINING}/00000001"], 1)
 
 
-def test_what_is_published_is_the_state_of_the_moment(store: Store, gate: Gate, tmp_path: Path) -> None:
+def test_the_published_state_is_that_of_its_step(store: Store, gate: Gate, tmp_path: Path) -> None:
     state = state_of(1)
     with manager_of(store) as manager:
         manager.save(state)
@@ -236,7 +231,7 @@ def test_a_failure_to_publish_is_raised_at_the_next_call(store: Store, gate: Gat
     assert manager.saved is None
 
 
-def test_the_last_checkpoint_is_made_whatever_became_of_the_one_before(
+def test_the_last_checkpoint_is_saved_even_if_the_previous_one_failed(
     store: Store, gate: Gate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     gate.failure = AWAY
@@ -250,7 +245,7 @@ def test_the_last_checkpoint_is_made_whatever_became_of_the_one_before(
     assert "warning: a checkpoint could not be published: The store is away" in capsys.readouterr().out
 
 
-def test_what_ends_training_is_not_hidden_by_a_checkpoint(store: Store, gate: Gate) -> None:
+def test_a_checkpoint_error_does_not_hide_the_error_of_training(store: Store, gate: Gate) -> None:
     gate.failure = AWAY
     with pytest.raises(ZeroDivisionError), manager_of(store) as manager:
         manager.save(state_of(1))

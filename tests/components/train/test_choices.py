@@ -1,4 +1,4 @@
-"""Every choice that the settings offer trains: adapters, optimizers and architectures, one with another."""
+"""Every combination of adapters, optimizers and architectures that the settings allow trains."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def choices(name: str) -> tuple[str, ...]:
-    """The values that a setting may have."""
+    """The values of a setting."""
     return get_args(get_type_hints(TrainSettings)[name])
 
 
@@ -39,7 +39,7 @@ def pretrained(tokens: Manifest, tmp_path_factory: pytest.TempPathFactory) -> di
 def two_steps(settings: TrainSettings, tokens: Manifest, folder: Path, weights: Path | None) -> None:
     """Every trainable weight is in one optimizer, and two steps change all that have a gradient."""
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
-    # AdaLoRA plans its ranks over ten steps at least; the training here ends before.
+    # AdaLoRA plans its ranks over at least ten steps; the training here ends earlier.
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 10)
     trainable = {id(weight) for weight in model.parameters() if weight.requires_grad}
     groups = [group for each in build_optimizers(model, settings) for group in each.param_groups]
@@ -94,7 +94,7 @@ def test_muon_leaves_the_singular_values_of_adalora_to_adamw(pretrained: dict[st
     assert by_muon and all("lora_A" in name or "lora_B" in name for name in by_muon)
 
 
-def test_lora_leaves_adamw_nothing_where_muon_trains(pretrained: dict[str, Path], tokens: Manifest) -> None:
+def test_with_lora_and_muon_adamw_has_no_parameters(pretrained: dict[str, Path], tokens: Manifest) -> None:
     settings = tiny(pretrained=str(pretrained["gpt2"]), adapter="lora", optimizer="muon")
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=pretrained["gpt2"], **facts), settings, 10)

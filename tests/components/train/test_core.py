@@ -1,4 +1,4 @@
-"""The core, `loop.py` and what it imports, needs torch, transformers and numpy, and nothing of the pipeline."""
+"""The core, which is `loop.py` and its imports, needs torch, transformers and numpy, and no package of the pipeline."""
 
 import subprocess
 import sys

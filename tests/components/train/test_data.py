@@ -16,7 +16,7 @@ START = 0
 
 
 def numbered(articles: int, length: int, eos_id: int | None = START) -> TokenSplit:
-    """Articles whose tokens all differ, so that a token tells where it comes from."""
+    """Articles whose tokens all differ, so that a token identifies its position."""
     bounds = np.arange(articles + 1, dtype=np.int64) * length
     return TokenSplit(np.arange(1, articles * length + 1, dtype=np.uint16), bounds, eos_id)
 
@@ -53,7 +53,7 @@ def test_every_article_begins_with_the_start_token() -> None:
 @pytest.mark.parametrize("eos_id", [None, START])
 @pytest.mark.parametrize("lengths", [[7, 1, 30, 12, 2, 50], [5, 0, 40, 0, 60]])
 def test_blocks_are_cut_from_the_articles_one_after_the_other(eos_id: int | None, lengths: list[int]) -> None:
-    """As if the shuffled articles had been joined: blocks cross from one into the next, whatever their lengths."""
+    """The sequences are those of the joined shuffled articles: they cross from one article into the next."""
     bounds = np.cumsum([0, *lengths])
     split = TokenSplit(np.arange(1, bounds[-1] + 1, dtype=np.uint16), bounds, eos_id)
     batches = TrainBatches(split, sequence_length=8, batch_size=2, seed=1, device=CPU)
@@ -109,7 +109,7 @@ def test_the_order_is_a_function_of_the_seed_and_the_step() -> None:
 
 
 def test_the_data_order_is_that_of_every_release_of_numpy() -> None:
-    """Values of NumPy 2.4.6, pinned; what they are made of is guaranteed, see `StableRandom`."""
+    """Pinned values of NumPy 2.4.6; their sources are guaranteed to be stable, see `StableRandom`."""
     batches = TrainBatches(numbered(10, 100), sequence_length=8, batch_size=4, seed=1, device=CPU)
     assert batches.epoch(0).order.tolist() == [2, 0, 1, 4, 5, 6, 7, 8, 3, 9]
     assert batches.epoch(0).starts[:8].tolist() == [242, 74, 66, 922, 82, 810, 330, 314]
@@ -137,8 +137,8 @@ def test_permutations_are_even() -> None:
 
 
 @pytest.mark.parametrize("step", ["train", "evaluate"])
-def test_nothing_is_drawn_by_what_numpy_may_change(step: str) -> None:
-    """Of `numpy.random` only bit generators and their seeding have a stream that is guaranteed."""
+def test_random_numbers_use_only_stable_functions_of_numpy(step: str) -> None:
+    """In `numpy.random` only the streams of bit generators and their seeding are guaranteed to be stable."""
     used = set()
     for path in Path(importlib.import_module(f"components.{step}").__path__[0]).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -31,7 +31,7 @@ def test_the_compile_cache_is_kept_at_home(tmp_path: Path, monkeypatch: pytest.M
     assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR") == str(tmp_path / "compile-cache")
 
 
-def test_precision_is_as_set_or_what_the_hardware_is_fast_in() -> None:
+def test_precision_is_that_of_the_settings_or_the_fast_one_of_the_hardware() -> None:
     assert precision_of(tiny(precision="bfloat16"), CPU) == "bfloat16"
     assert precision_of(tiny(precision="float32"), torch.device("cuda")) == "float32"
     has_amx = torch.cpu.get_capabilities().get("amx_bf16", False)
@@ -61,13 +61,13 @@ def test_a_gpu_without_units_for_bfloat16_is_remarked_on(
 
 
 @without_gpu
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_missing_gpu_is_reported() -> None:
     with pytest.raises(Failure, match="There is no GPU that torch can use") as caught:
         choose_device(tiny(device="cuda"))
     assert caught.value.exit_code == ExitCode.USAGE
 
 
 @without_gpu
-def test_a_cpu_trains_in_one_process_unless_told() -> None:
+def test_a_cpu_trains_in_one_process_by_default() -> None:
     assert count_processes(tiny(device="auto")) == 1
     assert count_processes(tiny(processes=2)) == 2

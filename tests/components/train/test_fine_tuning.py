@@ -1,4 +1,4 @@
-"""Weights from one corpus are worth something on another: the step, from a model folder to a fine-tuned one."""
+"""Weights of one corpus help on another: the step makes a fine-tuned model folder from a model folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from components.shared.base.failure import Failure
-from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from components.train.data import open_data
@@ -18,7 +18,7 @@ from components.train.model import build_model
 from components.train.run import run
 from components.train.settings import TrainSettings
 from components.train.weights import fetch_weights
-from tests.components.train.conftest import TINY, make_tokens, tiny, tiny_step
+from tests.components.train.conftest import TINY, make_tokens, tiny, tiny_step, write_tokens_manifest
 
 LONG = {"steps": 150, "evaluate_every": 50, "log_every": 50, "warmup_steps": 5, "validation_tokens": None}
 SHORT = {**LONG, "steps": 20, "evaluate_every": 10, "log_every": 10, "learning_rate": 3e-3}
@@ -41,7 +41,7 @@ def other_tokens(here: Path, pretrained: Path) -> Path:
     make_tokens(here, seed=5, vocabulary="castle river king battle song bridge queen")
     packed = here / "other"
     facts = write_tokens(TokenizeSettings(tokenizer=str(pretrained)), here / "corpus", packed)
-    write_manifest(packed, "tokens", {**facts, "dataset_digest": "5" * 64})
+    write_tokens_manifest(packed, facts, "5" * 64)
     return packed
 
 
@@ -68,7 +68,7 @@ def test_fine_tuning_beats_the_untouched_weights_and_a_start_from_scratch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("adapter", ["lora", "adalora", "prefix"])
-def test_an_adapter_is_kept_beside_the_model(here: Path, pretrained: Path, other_tokens: Path, adapter: str) -> None:
+def test_an_adapter_is_saved_with_the_model(here: Path, pretrained: Path, other_tokens: Path, adapter: str) -> None:
     settings = {**SHORT, "learning_rate": 3e-2, "pretrained": str(pretrained), "adapter": adapter, "prefix_tokens": 4}
     run(tiny_step(**settings), "b" * 32, other_tokens, here / "tuned")
     manifest = read_manifest(here / "tuned", "model")

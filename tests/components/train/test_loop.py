@@ -93,7 +93,7 @@ def test_early_stopping_hands_on_the_best_weights(tokens: Manifest, tokens_dir: 
     assert validation_loss(model, corpus, settings) == progress.best_loss
 
 
-def test_the_average_is_what_is_judged_and_kept(tokens: Manifest, tokens_dir: Path) -> None:
+def test_the_averaged_weights_are_evaluated_and_saved(tokens: Manifest, tokens_dir: Path) -> None:
     settings = tiny(ema_decay=0.9)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     progress = train(model, corpus, settings, steps=8, device=CPU)
@@ -145,7 +145,7 @@ def test_the_smallest_budget_ends_it(values: dict, steps: int) -> None:
 
 @pytest.fixture
 def deterministic() -> Iterator[None]:
-    """As `components.train.device.prepare` sets it in the step: compiled training differs from run to run without."""
+    """`components.train.device.prepare` sets it in the step: without it, compiled training differs from run to run."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -190,7 +190,7 @@ def test_validation_in_bfloat16_has_a_float32_output_layer(
     settings = tiny(precision="bfloat16", architecture=architecture)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     with torch.no_grad():
-        model.get_output_embeddings().weight.mul_(20)  # logits of the size that a trained model has
+        model.get_output_embeddings().weight.mul_(20)  # logits as large as those of a trained model
     losses, rounded, counts = [], [], []
     for inputs, targets, scored in corpus.validation.batches(settings.global_batch_size):
         with torch.no_grad():

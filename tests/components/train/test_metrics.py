@@ -10,13 +10,13 @@ from components.train.metrics import StepTimer
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """What the clock on the wall says."""
+    """The simulated time."""
     wall = [100.0]
     monkeypatch.setattr(metrics.time, "perf_counter", lambda: wall[0])
     return wall
 
 
-def test_a_training_that_goes_on_is_not_faster_for_the_steps_of_the_process_before(now: list[float]) -> None:
+def test_the_speed_of_a_resumed_training_excludes_the_earlier_steps(now: list[float]) -> None:
     clock = StepTimer(seconds=50.0)
     now[0] += 2
     clock.tick()

@@ -35,7 +35,7 @@ def test_a_token_does_not_see_what_comes_after_it(architecture: str) -> None:
 def test_the_order_of_the_prefix_matters(architecture: str) -> None:
     model, tokens = build(architecture=architecture).eval(), ids(1, 12)
     permuted = torch.cat([tokens[:, :10].flip(1), tokens[:, 10:]], dim=1)
-    # After several layers even a model without positions could tell: so one that has a single layer is asked.
+    # After several layers even a model without positions could distinguish them, so the model has one layer.
     single = build(architecture=architecture, num_hidden_layers=1).eval()
     for each in (model, single):
         assert not torch.allclose(each(input_ids=tokens).logits[0, -1], each(input_ids=permuted).logits[0, -1])
@@ -93,7 +93,7 @@ def test_dropout_acts_in_training_alone(architecture: str, kind: str) -> None:
     assert torch.equal(first, second)
 
 
-def test_embedding_dropout_drops_a_word_wherever_it_stands() -> None:
+def test_embedding_dropout_drops_a_word_at_every_position() -> None:
     model = build(embedding_dropout=0.5).train()
     vectors = model.get_input_embeddings()(torch.arange(VOCABULARY).repeat(2, 1))
     assert torch.equal(vectors[0], vectors[1])
@@ -113,7 +113,7 @@ class TestPretrained:
         save_model(build(architecture="gpt2"), tmp_path / "gpt2", vocab_size=VOCABULARY, eos_id=EOS)
         return tmp_path / "gpt2"
 
-    def test_they_are_what_training_begins_with(self, weights: Path) -> None:
+    def test_training_begins_with_the_pretrained_weights(self, weights: Path) -> None:
         model = build_model(
             tiny(pretrained=str(weights), dropout=0.3), vocab_size=VOCABULARY, eos_id=EOS, weights=weights
         )

@@ -100,6 +100,6 @@ def test_no_decay_means_no_average() -> None:
     assert not average.values
 
 
-def test_each_optimizer_of_the_settings_is_built_by_a_function_of_its_own() -> None:
+def test_each_optimizer_of_the_settings_has_its_own_function() -> None:
     assert set(OPTIMIZERS) == set(get_args(get_type_hints(TrainSettings)["optimizer"]))
     assert len(set(OPTIMIZERS.values())) == len(OPTIMIZERS)

@@ -1,4 +1,4 @@
-"""Metrics reach MLflow when it can be had, and training never waits for it."""
+"""Metrics reach MLflow when it can be reached, and training never waits for it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROW = {"loss": 2.5, "learning_rate": 1e-3, "gradient_norm": 0.5, "tokens_per_sec
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One database for all tests here: making one takes longer than they do."""
+    """One database for all tests of this module, because creating one takes longer than the tests."""
     return f"sqlite:///{tmp_path_factory.mktemp('tracking') / 'mlflow.db'}"
 
 
@@ -81,7 +81,7 @@ def test_a_training_ends_though_mlflow_never_came_back(
     assert "1 rows of metrics did not reach MLflow; history.jsonl has them" in capsys.readouterr().out
 
 
-def test_going_on_delivers_what_the_process_before_could_not(database: str) -> None:
+def test_a_resumed_training_delivers_the_metrics_of_the_earlier_process(database: str) -> None:
     rows = [{"step": step, "tokens": 64 * step, "loss": step / 10} for step in (2, 4, 6, 8)]
     with MetricsReporter(tiny_step("again"), {}) as record:
         for row in rows[:2]:

@@ -1,4 +1,4 @@
-"""A training that was stopped, killed or damaged ends as one that was left alone: the same losses and weights."""
+"""A training that was stopped, killed or damaged has the same losses and weights as an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from tests.components.train.conftest import losses_of, make_tokens, tiny_step
 from tests.components.train.killing import train_in_process
 
 FINGERPRINT = "f" * 32
-# Everything that has a state: Muon and AdamW, an average, dropout, an odd logging interval.
+# Everything with a state: Muon and AdamW, the average of the weights, dropout, an odd logging interval.
 RICH = {"optimizer": "muon", "ema_decay": 0.9, "dropout": 0.1, "embedding_dropout": 0.1, "log_every": 3, "steps": 9}
 RICH |= {"init": "bigram", "tied_embeddings": False, "sampled_softmax": 128}
 
 
 @pytest.fixture(autouse=True)
 def without_mlflow(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing answers there, which training does not mind."""
+    """Nothing answers at that address, and training works without it."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
 
 
 @pytest.fixture(scope="module")
 def untouched(tokens_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model of the training that nothing happened to."""
+    """The model of an uninterrupted training."""
     folder = tmp_path_factory.mktemp("untouched")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WIKIGPT_STORE", str(folder / "store"))
@@ -57,7 +57,7 @@ def assert_same(model: Path, other: Path) -> None:
 
 
 def stop_after_checkpoints(step: Step, count: int) -> threading.Thread:
-    """Sends this process SIGTERM as soon as there are so many checkpoints."""
+    """Sends SIGTERM to this process when this number of checkpoints exists."""
 
     def wait_and_stop() -> None:
         while len(step.store.names("checkpoint")) < count:
@@ -77,7 +77,7 @@ def interrupt(step: Step, tokens_dir: Path, model_dir: Path, checkpoints: int = 
     return caught.value
 
 
-def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir: Path, untouched: Path) -> None:
+def test_sigterm_saves_the_state_and_another_run_resumes(here: Path, tokens_dir: Path, untouched: Path) -> None:
     step = tiny_step(every=1, **RICH)
     before = signal.getsignal(signal.SIGTERM)
     stopped = interrupt(step, tokens_dir, here / "model")
@@ -96,7 +96,7 @@ def test_sigterm_keeps_the_state_and_another_run_goes_on(here: Path, tokens_dir:
 
 
 def sigterm_at_step_3(step: Step, tokens_dir: Path, model_dir: Path, fingerprint: str = FINGERPRINT) -> Interrupted:
-    """Comes when the row of step 3 is observed, and is looked for at the end of step 4."""
+    """The signal arrives when the row of step 3 is observed, and is handled at the end of step 4."""
     observe = MetricsReporter.observe
 
     def observe_and_stop(record: MetricsReporter, row: dict, steps: int) -> None:
@@ -110,8 +110,8 @@ def sigterm_at_step_3(step: Step, tokens_dir: Path, model_dir: Path, fingerprint
     return caught.value
 
 
-def test_sigterm_alone_makes_a_checkpoint(here: Path, tokens_dir: Path, untouched: Path) -> None:
-    """At the end of the step that it comes in, between two log points."""
+def test_sigterm_saves_a_checkpoint_without_an_interval(here: Path, tokens_dir: Path, untouched: Path) -> None:
+    """Training stops at the end of the step in which the signal arrives, between two log points."""
     step = tiny_step(every=None, **RICH)
     stopped = sigterm_at_step_3(step, tokens_dir, here / "model")
     assert stopped.what == "Training was interrupted after step 4 of 9; the last checkpoint is of step 4"
@@ -121,7 +121,7 @@ def test_sigterm_alone_makes_a_checkpoint(here: Path, tokens_dir: Path, untouche
 
 
 def test_checkpoints_by_time_change_nothing_and_are_resumed_from(here: Path, tokens_dir: Path, untouched: Path) -> None:
-    """In so little time that there is a checkpoint whenever none is being published."""
+    """The interval is so short that a checkpoint is due whenever none is being published."""
     values = {"every": None, "every_seconds": 1e-3, **RICH}
     run(tiny_step(**values), FINGERPRINT, tokens_dir, here / "model")
     assert_same(here / "model", untouched)
@@ -137,7 +137,7 @@ def test_checkpoints_by_time_change_nothing_and_are_resumed_from(here: Path, tok
 def test_a_run_that_resumed_says_so_when_it_cannot_save_again(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last checkpoint is then the one that it resumed from."""
+    """The last checkpoint is then the one from which it resumed."""
     step = tiny_step(every=None, **RICH)
     sigterm_at_step_3(step, tokens_dir, here / "model")
 
@@ -170,7 +170,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(
     assert_same(here / "model", untouched)
 
 
-def test_another_configuration_begins_anew_and_says_what_differs(
+def test_another_configuration_starts_from_scratch_and_names_the_differences(
     here: Path, tokens_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     interrupt(tiny_step(every=1), tokens_dir, here / "model")
@@ -201,13 +201,13 @@ def test_a_finished_training_is_reused_unless_forced(
     run(tiny_step("run-2"), FINGERPRINT, tokens_dir, here / "again")
     assert '{"event": "reused"' in capsys.readouterr().out
     assert read_manifest(here / "again", "model") == read_manifest(here / "model", "model")
-    run(tiny_step("run-3", force=True), FINGERPRINT, tokens_dir, here / "forced")
+    run(tiny_step("run-3"), FINGERPRINT, tokens_dir, here / "forced", reuse_level="forced")
     said = capsys.readouterr().out
     assert '"done": 1, "total": 8' in said
     assert "resumes after" not in said
 
 
-def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(
+def test_a_model_of_another_processor_is_not_reused(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     step = tiny_step(every=None)
@@ -221,10 +221,10 @@ def test_a_model_of_another_processor_is_not_taken_for_what_this_one_would_make(
     assert len(list(training_results(step.store, FINGERPRINT))) == 2
 
 
-def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
+def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_not_reused(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its weights are those of both processors, so neither may take them for what it makes alone."""
+    """Both processors contributed to its weights, so neither may reuse them as its own result."""
     step = tiny_step(every=1)
     interrupt(step, tokens_dir, here / "model")
     capsys.readouterr()
@@ -245,11 +245,11 @@ def test_a_checkpoint_of_another_processor_is_resumed_and_the_result_is_nobodys(
 def test_a_forced_training_with_other_weights_leaves_the_model_before_it(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine whose arithmetic differs is stood for by another seed under the same reuse key."""
+    """Another seed under the same reuse key represents a machine whose arithmetic differs."""
     step = tiny_step()
     run(step, FINGERPRINT, tokens_dir, here / "model")
     first = read_manifest(here / "model", "model")
-    run(tiny_step("run-2", force=True, seed=7), FINGERPRINT, tokens_dir, here / "forced")
+    run(tiny_step("run-2", seed=7), FINGERPRINT, tokens_dir, here / "forced", reuse_level="forced")
     forced = read_manifest(here / "forced", "model")
     assert weights_digest(forced) != weights_digest(first)
     assert step.store.find("model", weights_digest(first)) == first
@@ -300,10 +300,10 @@ class Processes:
         self.here, self.tokens_dir, self.values, self.runs = here, tokens_dir, values, 0
 
     def train(self, die_at_write: int | None = None, die_when: Callable[[], object] | None = None) -> int | None:
-        """One more run, which dies before a write or when a wait is over.
+        """One more run, which dies before a write or after a wait.
 
         Returns:
-            Its exit code, negative where a signal ended it.
+            Its exit code, which is negative if a signal ended it.
         """
         self.runs += 1
         step = Step("train", f"run-{self.runs}", tiny_step(**self.values).settings)
@@ -340,7 +340,7 @@ def test_death_at_any_time_changes_nothing(
     store, chance = open_store(str(here / "store")), random.Random(7)
 
     def reached() -> int:
-        """The last step of which there is a checkpoint."""
+        """The last step with a checkpoint."""
         return max((int(name[-8:]) for name in store.names("checkpoint")), default=0)
 
     def one_or_two_checkpoints_and_a_moment() -> None:

@@ -1,4 +1,4 @@
-"""Two processes on one machine train as one does with the whole batch."""
+"""Two processes on one machine train like one process with the whole batch."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def when_there_are_checkpoints(step: Step, count: int, act) -> threading.Thread:
 
 
 def in_workers(here: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Has every worker run some code before it begins."""
+    """Makes every worker run some code before it begins."""
     (here / "sitecustomize.py").write_text("import os\nif 'RANK' in os.environ:\n" + indent(dedent(code), "    "))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), *filter(None, sys.path)]))
 
 
 def program_of(values: dict, tokens_dir: Path, model_dir: Path) -> str:
-    """A step in a process of its own."""
+    """A step in a separate process."""
     return (
         "from pathlib import Path; from components.train.run import run;"
         "from tests.components.train.conftest import tiny_step;"
@@ -94,8 +94,8 @@ def test_sigterm_stops_both_at_a_step_and_they_go_on_exactly(here: Path, tokens_
     assert losses_of(here / "model") == losses_of(here / "untouched")
 
 
-def test_checkpoints_by_time_are_made_at_one_step_of_all(here: Path, tokens_dir: Path) -> None:
-    """The clock of the first process decides; were it every process's own, they would wait for each other for ever."""
+def test_all_processes_save_checkpoints_by_time_at_the_same_step(here: Path, tokens_dir: Path) -> None:
+    """The clock of rank 0 decides: with their own clocks, the processes would wait for each other forever."""
     values = {"processes": 2, "threads": 2, "steps": 40, "dropout": 0.1, "every": None, "log_every": 7}
     run(tiny_step(**values), "a" * 32, tokens_dir, here / "untouched")
     assert not tiny_step().store.names("checkpoint")
@@ -110,10 +110,8 @@ def test_checkpoints_by_time_are_made_at_one_step_of_all(here: Path, tokens_dir:
     assert file_fact(here / "model" / "model.safetensors") == file_fact(here / "untouched" / "model.safetensors")
 
 
-def test_sigterm_waits_for_the_checkpoint_that_it_makes(
-    here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No process may end while the first one still writes, since the launcher then ends all."""
+def test_sigterm_waits_for_its_checkpoint(here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process may end while rank 0 still writes, because the launcher then ends all processes."""
     in_workers(
         here,
         monkeypatch,
@@ -143,7 +141,7 @@ def test_sigterm_waits_for_the_checkpoint_that_it_makes(
     assert f"Training was interrupted after step {int(name[-8:])} of 4000" in said
 
 
-def test_what_nobody_thought_of_in_a_worker_is_no_interruption(
+def test_an_unexpected_error_in_a_worker_is_not_an_interruption(
     here: Path, tokens_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = tiny_step(processes=2, threads=2, steps=4000)

@@ -5,13 +5,13 @@ import pytest
 
 @pytest.fixture
 def surroundings(tracking_uri, tmp_path, monkeypatch):
-    """What a step finds around it; the address of the registry."""
+    """The environment of a step; yields the address of the registry."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     return tracking_uri
 
 
 def crown(client, model, dataset_digest):
-    """Makes a version that was trained on a corpus the champion of its model."""
+    """Registers a version that was trained on a corpus, and makes it the champion of its model."""
     client.create_registered_model(model)
     tags = {"wikigpt.dataset_digest": dataset_digest} if dataset_digest else {}
     version = client.create_model_version(model, "file:///nowhere", tags=tags).version

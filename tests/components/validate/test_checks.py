@@ -1,4 +1,4 @@
-"""Which expectations a corpus is held to."""
+"""The expectations that a corpus must meet."""
 
 from dataclasses import fields
 
@@ -11,7 +11,7 @@ from components.validate.settings import ValidateSettings
 from tests.components.validate.texts import good, line, read, write
 
 REFERENCE = Reference("3", "c" * 64, {"size in words": 100.0, "unk rate": 0.0}, {"a": 1.0})
-# Fields that are no limits themselves: they say what is counted.
+# Fields that are not limits: they define what is counted.
 DEFINITIONS = {"min_article_words", "near_duplicate"}
 
 
@@ -41,7 +41,7 @@ def test_headings_are_looked_at_only_where_there_are_titles(tmp_path):
     assert "every article has a title" not in names(plain, "test")
 
 
-def test_of_an_empty_split_only_the_counts_are_asked(tmp_path):
+def test_an_empty_split_is_checked_only_for_its_counts(tmp_path):
     corpus = read(tmp_path, good() | {"test": " \n"})
     assert names(corpus, "test") == {"the columns of lines", "the columns of articles", "enough words"}
 
@@ -56,7 +56,7 @@ def test_published_corpora_are_held_to_their_counts(tmp_path, name):
     assert not any(each.name == "enough words" for each in found)
 
 
-def test_drift_is_judged_only_against_another_corpus(tmp_path):
+def test_drift_is_measured_only_against_another_corpus(tmp_path):
     corpus = read(tmp_path, good())
     drift = {each.name: each for each in checks(corpus, ValidateSettings(), REFERENCE) if each.table == "statistics"}
     assert not any(each.table == "statistics" for each in checks(corpus, ValidateSettings(), None))

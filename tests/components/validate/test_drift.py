@@ -1,4 +1,4 @@
-"""Whose corpus a new one is compared with."""
+"""The corpus with which a new one is compared."""
 
 import json
 
@@ -35,7 +35,7 @@ def test_without_a_champion_there_is_nothing_to_compare_with(store, tracking_uri
     assert champion_reference(client, store, MODEL, OURS) is None
 
 
-def test_the_corpus_of_the_champion_is_what_the_store_says_of_it(store, tracking_uri):
+def test_the_measurements_of_the_champions_corpus_come_from_the_store(store, tracking_uri):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, THEIRS)
     assert champion_reference(client, store, MODEL, OURS) == Reference("1", THEIRS, MEASURED, {"a": 1.0})
@@ -48,7 +48,7 @@ def test_its_own_corpus_or_an_unknown_one_is_not_compared(store, tracking_uri, d
     assert champion_reference(client, store, MODEL, OURS) is None
 
 
-def test_a_corpus_that_was_never_measured_is_said(store, tracking_uri, capsys):
+def test_a_corpus_without_measurements_is_reported(store, tracking_uri, capsys):
     client = MlflowClient(tracking_uri)
     crown(client, MODEL, "c" * 64)
     assert champion_reference(client, store, MODEL, OURS) is None

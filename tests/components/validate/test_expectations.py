@@ -1,4 +1,4 @@
-"""A corpus broken in one way fails the expectation that is about it, and says what was seen and wanted."""
+"""A corpus with one fault fails the expectation for it, whose message has the observed and the required value."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_text_without_titles_meets_every_expectation(tmp_path):
     assert "every article has a title" not in found
 
 
-# What is put into the test split, the expectation that must fail, and what it must say.
+# The text that is put into the test split, the expectation that must fail, and its message.
 BREAKS = {
     "Latin-1": (b" caf\xe9 au lait \n", "text in UTF-8", "1 places that are not UTF-8", "line 34"),
     "a replacement character": (
@@ -58,7 +58,7 @@ BREAKS = {
 
 
 @pytest.mark.parametrize("break_", BREAKS)
-def test_what_is_wrong_is_found_and_said(tmp_path, break_):
+def test_each_fault_is_found_and_described(tmp_path, break_):
     extra, name, seen, example = BREAKS[break_]
     texts = good()
     broken = texts["test"].encode() + (extra if isinstance(extra, bytes) else extra.encode())
@@ -169,8 +169,8 @@ def test_a_missing_column_is_one_failed_expectation_and_no_traceback(tmp_path):
     assert "few <unk>" in found
 
 
-def test_an_expectation_that_cannot_be_asked_has_not_failed(tmp_path, monkeypatch):
-    """Great Expectations makes a failed expectation of every exception."""
+def test_an_expectation_that_cannot_be_evaluated_has_not_failed(tmp_path, monkeypatch):
+    """Great Expectations turns every exception into a failed expectation."""
 
     def short_of_memory(*args, **named):
         raise MemoryError("no more is free")
@@ -196,9 +196,9 @@ def test_nothing_is_printed(tmp_path, capfd, recwarn):
      ({"high": 0.15, "unit": "of its words"}, "at most 15 % of its words"),
      ({"high": 0.125, "unit": "bits"}, "at most 0.125 bits")],
 )  # fmt: skip
-def test_what_is_wanted_is_said_in_words(limits, said):
+def test_a_required_value_is_described_in_words(limits, said):
     assert wanted(Check("name", "test", "lines", "sum", "words", **limits)) == said
 
 
-def test_a_share_that_is_wanted_is_said_in_per_cent():
+def test_a_required_share_is_shown_in_per_cent():
     assert wanted(Check("name", "test", "lines", "share", "damaged", high=0.001)) == "at most 0.1 %"

@@ -1,4 +1,4 @@
-"""Overlap finds copies, edited ones too, and says whose they are."""
+"""Overlap finds copies, also edited ones, and names their originals."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def measured(folder, **texts):
     return overlaps(list(read(folder, good() | texts).splits.values()))
 
 
-def test_articles_of_their_own_have_nothing_in_common(tmp_path):
+def test_different_articles_have_no_overlap(tmp_path):
     found = measured(tmp_path)
     assert [len(found[split]) for split in ("train", "validation", "test")] == [12, 3, 3]
     assert all(each.share == 0 and each.twin is None for split in found.values() for each in split)
@@ -24,7 +24,7 @@ def test_a_copy_is_found_whole_and_its_twin_is_named(tmp_path):
     assert found["test"][1].twin == ("train", "Title 5")
 
 
-def test_the_twin_may_stand_in_validation(tmp_path):
+def test_the_duplicate_may_be_in_validation(tmp_path):
     found = measured(tmp_path, test=article(101) + article(200))
     assert (found["test"][0].share, found["test"][0].twin) == (1.0, ("validation", "Title 101"))
 
@@ -50,7 +50,7 @@ def test_an_empty_split_has_no_articles_to_compare(tmp_path):
     assert all(each.share == 0 for each in found["test"])
 
 
-def test_words_are_numbered_alike_in_every_split(tmp_path):
+def test_every_split_uses_the_same_word_ids(tmp_path):
     corpus = read(tmp_path, {"train": "a b\n", "validation": "b c\n", "test": "c a\n"})
     assert corpus.vocabulary == ["a", "b", "c"]
     assert [split.words.tolist() for split in corpus.splits.values()] == [[0, 1], [1, 2], [2, 0]]

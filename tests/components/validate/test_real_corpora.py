@@ -28,11 +28,11 @@ def test_the_release_with_unk_is_as_published(real_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_raw_release_holds_where_it_is_to_be_had(real_data, tmp_path):
+def test_the_raw_release_meets_every_expectation(real_data, tmp_path):
     raw = {split: real_data / f"wikitext-2-raw/wiki.{name}.raw" for split, name in FILES.items()}
     texts = {split: path.read_bytes() for split, path in raw.items() if path.is_file()}
     whole = texts.keys() == FILES.keys()
-    # The train split of the other release stands in where this one is not to be had; it has the same articles.
+    # The train split of the other release, which has the same articles, replaces this one if it is missing.
     texts.setdefault("train", (real_data / "wikitext-2/wiki.train.tokens").read_bytes())
     corpus = read(tmp_path, texts, name="wikitext-2-raw-v1")
     assert complaints(corpus) == []

@@ -1,4 +1,4 @@
-"""The step: what it leaves behind, when it stops a run, what it reuses, and what it compares with."""
+"""The step: its outputs, when it stops a run, what it reuses, and what it compares with."""
 
 import json
 import re
@@ -16,12 +16,12 @@ from components.validate.settings import ValidateSettings
 from tests.components.validate.conftest import crown
 from tests.components.validate.texts import FACTS, LETTERS, article, good, write
 
-# So little text differs by chance alone.
+# The distributions of so short texts differ by chance.
 LOOSE = {"warn_word_divergence": 0.4}
 
 
 class Run:
-    """One run of the step on a corpus, in folders of its own."""
+    """One run of the step on a corpus, in its own folders."""
 
     def __init__(self, folder, texts, name, **settings):
         self.corpus = write(folder / name / "corpus", texts)
@@ -48,7 +48,7 @@ def events(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"event"')]
 
 
-def test_a_good_corpus_leaves_results_and_a_report_and_is_not_looked_at_again(surroundings, tmp_path, capsys):
+def test_a_good_corpus_gives_results_and_a_report_and_is_not_validated_again(surroundings, tmp_path, capsys):
     first = Run(tmp_path, good(), "first")()
     manifest = read_manifest(first.results, "validation")
     assert set(manifest.files) == {"results.json", "report.html"}
@@ -66,7 +66,7 @@ def test_a_good_corpus_leaves_results_and_a_report_and_is_not_looked_at_again(su
 
 
 def assert_warned(warned, told):
-    """Limits that one corpus does not meet are another validation, and a warning stops nothing."""
+    """Other limits give another validation, and a warning does not stop the run."""
     assert "reused" not in [event["event"] for event in told]
     notes = [event["text"] for event in told if event["event"] == "note"]
     assert len(notes) == 3

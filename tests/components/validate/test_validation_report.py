@@ -1,4 +1,4 @@
-"""The report is written for every corpus, and whatever the corpus holds is shown, not run."""
+"""The report is written for every corpus, and shows its text without interpreting it."""
 
 from dataclasses import asdict, replace
 
@@ -50,14 +50,14 @@ def test_a_report_of_a_good_corpus_has_its_pictures_and_expectations(tmp_path):
     assert "Title 200" in html or "Title 201" in html
 
 
-def test_drift_has_a_picture_of_its_own(tmp_path):
+def test_drift_has_its_own_picture(tmp_path):
     champion = {"version": "3", "dataset_digest": "c" * 64}
     html = written(tmp_path, good(), DRIFTS, champion=champion)
     assert "Against the champion" in "".join(headings(html))
     assert html.count("<svg ") == 4
 
 
-def test_what_is_wrong_comes_first_and_hostile_text_is_shown_and_not_run(tmp_path):
+def test_failures_come_first_and_hostile_text_is_escaped(tmp_path):
     text = article(1, title=HOSTILE) + f" {HOSTILE} \n"
     texts = good() | {"train": text, "test": text}
     html = written(tmp_path, texts, WARNS, HOLDS, FAILS, name=HOSTILE, attribution=HOSTILE)
@@ -78,5 +78,5 @@ def test_what_is_wrong_comes_first_and_hostile_text_is_shown_and_not_run(tmp_pat
     ],
     ids=["nothing", "blank", "a word", "not UTF-8"],
 )
-def test_a_report_is_written_whatever_the_corpus_is_like(tmp_path, texts):
+def test_a_report_is_written_for_every_corpus(tmp_path, texts):
     assert "All expectations" in headings(written(tmp_path, good() | texts, FAILS))

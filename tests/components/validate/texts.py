@@ -1,4 +1,4 @@
-"""Small texts in WikiText's format, made of invented words, and what becomes of them."""
+"""Small texts in WikiText's format, made of invented words, and their validation."""
 
 import random
 from dataclasses import replace
@@ -27,7 +27,7 @@ FACTS = {
 
 
 def line(seed: int, words: int = 30) -> str:
-    """A line of words that no other seed gives."""
+    """A line of words that is different for every seed."""
     return f" {' '.join(random.Random(seed).choices(VOCABULARY, k=words))} . \n"
 
 
@@ -63,7 +63,7 @@ def read(folder: Path, texts: dict[str, str | bytes], **metadata: Any) -> Corpus
 def results(
     corpus: Corpus, split: str, only: str = "", *, reference: Reference | None = None, **settings: Any
 ) -> dict[str, Result]:
-    """The results of one split, by name; of one expectation alone where it is named, which is faster."""
+    """The results of one split by name, or of one named expectation, which is faster."""
     limits = replace(ValidateSettings(), **settings)
     asked = [check for check in checks(corpus, limits, reference) if check.split == split]
     asked = [check for check in asked if only in ("", check.name)]

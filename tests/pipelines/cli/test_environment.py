@@ -1,4 +1,4 @@
-"""`wikigpt check`, `doctor` and `ui`: what they look at, and that what they say is what they return."""
+"""`wikigpt check`, `doctor` and `ui`: what they examine, and that their exit codes agree with their output."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_store_that_can_be_written_and_not_read_is_found_out(monkeypatch: pyte
 
 
 def served(command: Command, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[str]:
-    """The arguments of the server that `wikigpt ui` would become, and the address of its database."""
+    """The arguments of the server that `wikigpt ui` starts, and the address of its database."""
 
     class BecameServer(Exception):
         pass
@@ -150,6 +150,11 @@ def test_pretrained_parts_are_looked_for(
 
     code, found = look(f"train.pretrained={tmp_path}/weights", "train.sampled_softmax=null")
     assert (code, found["Pretrained weights"]) == (0, True)
+    (tmp_path / "weights" / "config.json").write_text('{"n_positions": 64}')
+    fitting = (f"train.pretrained={tmp_path}/weights", "train.sampled_softmax=null", "evaluate.window=64")
+    assert look(*fitting)[1]["Window"] is True
+    code, found = look(*fitting[:2], "evaluate.window=65")
+    assert (code, found["Window"]) == (ExitCode.USAGE, False)
     code, found = look("tokenize.tokenizer=gpt2", f"train.pretrained={tmp_path}/none")
     assert (code, found["Pretrained tokenizer"], found["Pretrained weights"]) == (ExitCode.UNREACHABLE, False, False)
 

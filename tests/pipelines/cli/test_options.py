@@ -1,4 +1,4 @@
-"""What options of the command make of the settings."""
+"""The effect of options of the command on the settings."""
 
 from __future__ import annotations
 

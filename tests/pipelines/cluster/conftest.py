@@ -15,12 +15,12 @@ IMAGE = "registry.example/wikigpt@sha256:" + "a" * 64
 
 @dsl.component(base_image="wikigpt-python:dev", install_kfp_package=False)
 def work(settings: str):
-    """Stands for a step."""
+    """Replaces a step."""
     print(settings)
 
 
 def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
-    """A training and a notice, placed on the cluster."""
+    """A train task and a notify task, placed on the cluster."""
     place = placement(chosen)
 
     @dsl.pipeline(name="wikigpt", pipeline_config=pipeline_config(chosen))
@@ -35,7 +35,7 @@ def small_pipeline(chosen: ClusterSettings, settings: str = "{}"):
 
 @pytest.fixture
 def compiled(tmp_path: Path):
-    """Compiles the small pipeline: gives the documents `pipeline` and `platform`."""
+    """Compiles the small pipeline, and returns the documents `pipeline` and `platform`."""
 
     def compile_with(**values):
         path = tmp_path / "pipeline.yaml"

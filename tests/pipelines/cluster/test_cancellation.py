@@ -1,4 +1,4 @@
-"""A cancelled run is closed from the laptop, since Kubeflow Pipelines never starts its exit handler."""
+"""A cancelled run is closed from the laptop, because Kubeflow Pipelines does not start its exit handler."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The commands of the cluster from end to end: arguments in, HTTP out, one sentence and an exit code back."""
+"""The commands for the cluster from end to end: arguments, HTTP requests, one sentence and an exit code."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The compiled pipeline is parsed and looked at: its tasks, edges and gate, and that it never changes by itself."""
+"""The compiled pipeline: its tasks, edges and condition, and that it is deterministic."""
 
 import fcntl
 import os
@@ -91,7 +91,7 @@ def test_compiling_twice_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize(("name", "overrides"), [("quick", []), ("nightly", [f"cluster.image={IMAGE}"])])
 def test_the_golden_copy_is_fresh(tmp_path, name, overrides):
-    """`make golden` writes it anew; the difference is then part of the review."""
+    """`make golden` writes it again; the difference is then part of the review."""
     compile_to(tmp_path / "fresh.yaml", load(name, overrides))
     assert (tmp_path / "fresh.yaml").read_text() == (GOLDEN / f"{name}.yaml").read_text()
 

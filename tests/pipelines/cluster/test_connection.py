@@ -1,13 +1,12 @@
-"""Reaching Kubeflow Pipelines: each way in, and each way to fail, in one sentence with its exit code."""
+"""Connections to Kubeflow Pipelines: each way to connect, and each failure as one sentence with its exit code."""
 
 import json
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.errors import failure_of
+from tests.http_servers import serving
 from tests.kfp_stand_in.recorded import recorded
 from tests.kfp_stand_in.server import Fault
 
@@ -62,7 +62,7 @@ def test_https_on_a_plain_port(stand_in):
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory) -> Path:
-    """A key and a certificate for 127.0.0.1 that nobody vouches for, in one file."""
+    """A key and a self-signed certificate for 127.0.0.1 in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kubeflow")])
     now, address = datetime.now(UTC), x509.IPAddress(ip_address("127.0.0.1"))
@@ -81,7 +81,7 @@ def certificate(tmp_path_factory) -> Path:
 
 @contextmanager
 def answering(status: int, body: bytes, certificate: Path | None = None) -> Iterator[str]:
-    """A server that gives one answer to every GET, behind TLS or not; gives host and port."""
+    """A server with one answer to every GET, with or without TLS; yields host and port."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -90,23 +90,12 @@ def answering(status: int, body: bytes, certificate: Path | None = None) -> Iter
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *arguments) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    context = None
     if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Handler, context) as address:
+        yield address.removeprefix("http://")
 
 
 HEALTH = json.dumps(recorded("rest/healthz")).encode()
@@ -140,14 +129,14 @@ def test_a_certificate_that_nobody_vouches_for(quickly, certificate):
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (404, b"404 page not found\n"),  # Go's server, as behind the wrong path of an ingress
+        (404, b"404 page not found\n"),  # the answer of Go's server, as at a wrong path of an ingress
         (404, b'{"code":5,"message":"Not Found","details":[]}'),
         (200, b'{"status": "ok"}'),
         (200, b"[]"),
         (200, b"7"),
     ],
 )
-def test_a_server_that_is_something_else(quickly, status, body):
+def test_a_server_that_is_not_kubeflow_pipelines(quickly, status, body):
     with answering(status, body) as host, pytest.raises(Failure) as caught:
         connect(Access(endpoint=f"http://{host}/wrong", timeout=5))
     assert str(caught.value) == (

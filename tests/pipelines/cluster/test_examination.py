@@ -16,7 +16,7 @@ OURS = RETRIES["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"]
 
 
 def deployment(value: str | None) -> dict:
-    """The API server as its published manifest has it, with the value of its patch."""
+    """The API server of the published manifest, with the value of its patch."""
     env = [{"name": "LOG_LEVEL", "value": "info"}, *([{"name": PATCH, "value": value}] if value is not None else [])]
     template = {"metadata": {"labels": {"app": SERVER}}, "spec": {"containers": [{"name": CONTAINER, "env": env}]}}
     return {"kind": "Deployment", "spec": {"selector": {"matchLabels": {"app": SERVER}}, "template": template}}
@@ -124,7 +124,7 @@ def test_retries_that_are_not_in_force_fail_nothing(stand_in, doctor):
     assert findings["Retries"]["seen"] == "not seen: there is no kubeconfig"
 
 
-def test_a_server_or_a_namespace_that_is_not_there(stand_in, kubeconfig, doctor):
+def test_a_missing_server_or_namespace(stand_in, kubeconfig, doctor):
     code, findings = doctor("http://127.0.0.1:9")
     assert (code, findings["Kubeflow Pipelines"]["ok"]) == (3, False)
     assert "Nothing listens at the address" in findings["Kubeflow Pipelines"]["seen"]

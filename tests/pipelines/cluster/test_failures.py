@@ -1,4 +1,4 @@
-"""Why a step failed, from its log."""
+"""The failure of a step is read from its log."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a step printed, wherever it still is, and a sentence where it is not."""
+"""The log of a step is read from every place where it can be, and otherwise a sentence says why not."""
 
 import boto3
 import pytest

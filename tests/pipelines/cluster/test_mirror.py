@@ -1,4 +1,4 @@
-"""What was mirrored is found by the steps that need it, without the Hub."""
+"""The steps find mirrored objects without the Hub."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from components.train.weights import fetch_weights
 from pipelines.cluster.mirror import plan_mirror
 from pipelines.config.settings import load
 from pipelines.planned_changes import apply_changes, descriptions
-from tests.s3_servers import serving
+from tests.http_servers import serving
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKENIZER = {
@@ -52,7 +52,7 @@ PRETRAINED = [
 
 
 class Hub(BaseHTTPRequestHandler):
-    """One repository, by the calls of the Hub that a snapshot takes."""
+    """One repository, with the calls of the Hub that a snapshot needs."""
 
     def do_GET(self):
         self._answer(body=True)
@@ -86,15 +86,10 @@ class Hub(BaseHTTPRequestHandler):
 
 
 def mirror(store, settings):
-    """Plans and applies; gives what the store has then."""
+    """Plans and applies, and returns the mirrored objects."""
     plan = plan_mirror(store, settings)
     apply_changes(plan.changes)
     return plan.mirrored
-
-
-@pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -167,7 +162,7 @@ def test_pretrained_parts_come_from_the_hub_once_and_then_from_the_store(store, 
     assert done.stdout.splitlines() == [
         f"() {store.uri}/manifests/pretrained/team/tiny@{REVISION}/{part}.json" for part in ("tokenizer", "weights")
     ]
-    # The Hub is gone; the steps find both in the store.
+    # The Hub cannot be reached; the steps find both in the store.
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.invalid")
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     (tmp_path / "work").mkdir()
@@ -203,7 +198,7 @@ def test_a_folder_without_safetensors_is_refused_before_anything_is_stored(store
 
 @pytest.mark.parametrize("seed", range(8))
 def test_what_mirror_plans_is_what_it_copies(store, tmp_path, text, monkeypatch, seed):
-    """In stores that hold some of it, with settings that name some of it."""
+    """Stores and settings with random subsets of the objects."""
     draw = random.Random(seed)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "config.json").write_text("{}")

@@ -1,4 +1,4 @@
-"""MLflow's plugin of Kubeflow Pipelines 2.17 sets variables of MLflow on every pod; ours must not meet them."""
+"""MLflow's plugin of Kubeflow Pipelines 2.17 sets variables of MLflow on every pod; ours must not conflict."""
 
 import kubernetes_validate
 import pytest
@@ -30,7 +30,7 @@ def placed(tmp_path_factory):
 
 
 def variables(documents, label):
-    """The variables of a pod as the driver makes them from the compiled pipeline."""
+    """The variables of a pod, as the driver creates them from the compiled pipeline."""
     pipeline, platform = documents
     container = pipeline["deploymentSpec"]["executors"][label]["container"]
     kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"][label]

@@ -1,4 +1,4 @@
-"""How a node of the workflow leads to the pod of a step, held against recorded workflows, runs and pods."""
+"""The pod of a step is found from a node of the workflow, as in recorded workflows, runs and pods."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What compiling for a cluster puts on a task, read from the compiled pipeline."""
+"""The settings that compiling for a cluster puts on a task, read from the compiled pipeline."""
 
 import pytest
 
@@ -124,7 +124,7 @@ def test_the_queue_and_its_order_are_labels_of_the_pods_that_need_a_gpu(compiled
 
 
 def test_kfp_kubernetes_has_no_field_for_a_priority_class():
-    """When it gets one, `cluster.priority` can mean the pod's own."""
+    """When kfp-kubernetes gets one, `cluster.priority` can set the priority of the pod itself."""
     from kfp.kubernetes import kubernetes_executor_config_pb2 as platform
 
     fields = platform.DESCRIPTOR.message_types_by_name["KubernetesExecutorConfig"].fields_by_name
@@ -132,7 +132,7 @@ def test_kfp_kubernetes_has_no_field_for_a_priority_class():
 
 
 def test_kfp_has_no_field_for_the_policy_of_a_retry():
-    """So what is retried is decided by the defaults of the server's administrator."""
+    """So the defaults of the server's administrator decide which failures are retried."""
     from kfp.pipeline_spec import pipeline_spec_pb2 as pipeline
 
     task = pipeline.DESCRIPTOR.message_types_by_name["PipelineTaskSpec"]

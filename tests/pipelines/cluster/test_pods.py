@@ -1,4 +1,4 @@
-"""Why a pod waits or ended, from Kubernetes' state of it and from the workflow's words."""
+"""Why a pod waits or ended, from its state in Kubernetes and from the messages of the workflow."""
 
 import json
 from pathlib import Path
@@ -18,14 +18,14 @@ def container(name: str = "main", **state) -> dict:
 
 
 def pod(run: dict, **status) -> dict:
-    """The recorded pod of a training as that of another run, in another state."""
+    """The recorded pod of a training for another run, in another state."""
     seen = recorded("k8s/train-pod")
     seen["metadata"]["labels"]["pipeline/runid"] = run["run_id"]
     return {**seen, "spec": {"containers": []}, "status": status or seen["status"]}
 
 
 def explained(stand_in, access: Access, name: str, *pods: dict, nodes: dict | None = None):
-    """The training of a recorded run with what its pods say."""
+    """The training of a recorded run with the reasons from its pods."""
     run = recorded(f"rest/run-{name}")
     stand_in.state.kubernetes.pods = [pod(run, **status) for status in pods]
     stand_in.state.kubernetes.start_workflow(run["run_id"], None)
@@ -89,7 +89,7 @@ def test_why_a_pod_waits(stand_in, kubeconfig, status, words):
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (  # the launcher survives and ends with 1, as the workflow's words about it show: OOMKilled (exit code 1)
+        (  # the launcher survives and exits with 1, as the message of the workflow shows: OOMKilled (exit code 1)
             {"containerStatuses": [container(terminated={"exitCode": 1, "reason": "OOMKilled"})]},
             "killed because it reached its memory limit",
         ),
@@ -149,7 +149,7 @@ def test_a_pod_that_is_gone_is_spoken_of_by_its_workflow(stand_in, kubeconfig, e
 
 
 def test_every_recorded_word_of_a_workflow_about_a_pod_is_known(real_data: Path):
-    """Those that only name an exit code, and those of a cancel, say nothing that the state does not."""
+    """Messages with only an exit code, and those of a cancellation, add nothing to the state."""
     path = real_data / "kfp-recorded/k8s/workflow-nodes-by-ending.json"
     if not path.is_file():
         pytest.skip(f"no recording here: {path}")

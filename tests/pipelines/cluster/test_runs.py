@@ -1,4 +1,4 @@
-"""What the server says of a run in the words of our steps: every recorded run, in whatever way it ended."""
+"""The server's answer about a run becomes the states of our steps, for every recorded run and every outcome."""
 
 import json
 from datetime import UTC, datetime
@@ -35,7 +35,7 @@ SECONDS = {"succeeded": [10, 15, 10, 717, 26, 21, 10], "failed": [10, 10, 12, 77
 
 
 def as_run(document: dict) -> kfp_server_api.V2beta1Run:
-    """A recorded run as the client gives it."""
+    """A recorded run, as the client returns it."""
     return kfp_server_api.ApiClient().deserialize(SimpleNamespace(data=json.dumps(document)), "V2beta1Run")
 
 
@@ -96,7 +96,7 @@ def test_a_step_that_failed_before_somebody_cancelled_the_run_failed_by_itself()
 
 
 def test_a_run_that_ended_without_a_report_on_its_step():
-    """As after a Workflow that was deleted; the server's run was then set to an end by hand."""
+    """The Workflow was deleted, and the server's run was then ended by hand."""
     document = recorded("rest/run-running")
     document.update(state="FAILED", finished_at="2026-11-27T02:10:00Z")
     assert parse_run(as_run(document), NOW).step("train").state == "not finished"

@@ -1,4 +1,4 @@
-"""`wikigpt schedule apply --plan` prints the changes that the command applies, whatever the server holds."""
+"""`wikigpt schedule apply --plan` prints the changes that the command applies, in every state of the server."""
 
 import random
 
@@ -35,7 +35,7 @@ def changes_of(plans):
 def test_what_apply_plans_is_what_it_applies(stand_in, ir, seed):
     draw = random.Random(seed)
     cluster = connect(Access(endpoint=stand_in.url, timeout=5))
-    for _ in range(draw.randint(0, 2)):  # what was applied before
+    for _ in range(draw.randint(0, 2)):  # the schedules that were applied before
         apply_changes(changes_of(plan_schedules(cluster, drawn(draw, ir))))
     for run in recurring_runs(cluster):
         if draw.random() < 0.3:

@@ -1,4 +1,4 @@
-"""Schedules as code: what a file may say, and how the server is made to do it."""
+"""Schedules as code: the contents of a file, and the requests that apply it to the server."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -133,7 +133,7 @@ def test_a_change_enables_the_new_before_it_retires_the_old(cluster, stand_in, s
 
 @pytest.mark.parametrize("upgrade", [{"tag_name": "2.18.0"}, {"commit_sha": "0123456789ab"}])
 def test_an_upgrade_of_the_server_replaces_a_schedule(stand_in, sent, nightly, upgrade):
-    """It keeps the images of launcher and driver of the day on which it was made."""
+    """It keeps the launcher and driver images of the day on which it was created."""
     stand_in.state.health.update(upgrade)
     upgraded = connect(Access(endpoint=stand_in.url, timeout=5))
     (before,) = schedule_statuses(upgraded)
@@ -188,7 +188,7 @@ def test_a_change_back_after_a_cut_leaves_an_enabled_schedule(cluster, stand_in,
 
 
 @pytest.mark.parametrize("operation", ["DisableRecurringRun", "DeleteRecurringRun"])
-def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, nightly, operation):
+def test_an_answer_that_is_lost_while_the_old_schedule_is_deleted(cluster, stand_in, sent, nightly, operation):
     stand_in.faults.append(Fault("lost", operation))
     assert apply_schedule(cluster, LATER, sent).action == "replaced"
     assert len(stand_in.state.recurring) == 1
@@ -196,7 +196,7 @@ def test_an_answer_that_is_lost_while_the_old_one_goes(cluster, stand_in, sent, 
 
 @pytest.mark.parametrize("change", ["replace", "delete"])
 def test_a_run_in_progress_survives_a_change_of_its_schedule(cluster, stand_in, sent, nightly, change):
-    """Kubernetes takes the Workflow of a run along with its schedule, unless that is orphaned."""
+    """Kubernetes deletes the Workflow of a run with its schedule, unless the Workflow is orphaned."""
     identity = nightly["recurring_run_id"]
     run_id = stand_in.state.add_run("running", "running", "succeeded", recurring_run_id=identity)["run_id"]
     assert get_status(cluster, run_id).state == "RUNNING"
@@ -209,7 +209,7 @@ def test_a_run_in_progress_survives_a_change_of_its_schedule(cluster, stand_in, 
 
 
 def test_a_deletion_that_does_not_orphan_would_be_noticed(cluster, stand_in, sent, nightly):
-    """The API's own default: the run is never heard of again."""
+    """The default of the API: the status of the run then never changes again."""
     identity = nightly["recurring_run_id"]
     run_id = stand_in.state.add_run("running", "succeeded", recurring_run_id=identity)["run_id"]
     get_status(cluster, run_id)
@@ -260,9 +260,9 @@ def moment(text: str) -> datetime:
 @pytest.mark.parametrize(
     ("since", "last", "now", "due"),
     [
-        ("20T12:00", "22T02:00", "22T09:00", None),  # came
-        ("20T12:00", "21T02:00", "22T09:00", "22T02:00"),  # last night's did not come
-        ("20T12:00", None, "22T09:00", "22T02:00"),  # none ever came
+        ("20T12:00", "22T02:00", "22T09:00", None),  # the run was started
+        ("20T12:00", "21T02:00", "22T09:00", "22T02:00"),  # the last scheduled run did not start
+        ("20T12:00", None, "22T09:00", "22T02:00"),  # no run ever started
         ("22T08:00", None, "22T09:00", None),  # none was due yet
         ("20T12:00", "21T02:00", "22T02:10", None),  # late, within the grace
         ("20T12:00", "21T02:00", "22T02:20", "22T02:00"),
@@ -275,7 +275,7 @@ def test_overdue(since, last, now, due):
 
 @pytest.fixture
 def recorded_schedule(stand_in) -> dict:
-    """A recorded schedule, due every second minute, with the recorded runs of which one is its own and goes on."""
+    """A recorded schedule, due every second minute, with recorded runs, of which one is its own and continues."""
     (schedule,) = recorded("rest/recurring-runs-list-after-replace")["recurringRuns"]
     runs = recorded("rest/list-runs")["runs"]
     (own,) = [run for run in runs if "recurring_run_id" in run]
@@ -289,7 +289,7 @@ def recorded_schedule(stand_in) -> dict:
 
 
 def test_a_recorded_schedule_becomes_overdue(cluster, recorded_schedule):
-    """The run of 02:10 was seen to go on; with one run at a time that of 02:12 does not come."""
+    """The run of 02:10 continued; with one run at a time, that of 02:12 does not start."""
     assert recorded_schedule["created_at"] == "2026-11-27T02:10:05Z"
     in_time, late = (datetime(2026, 11, 27, 2, minute, 30, tzinfo=UTC) for minute in (24, 27))
     (schedule,) = schedule_statuses(cluster, in_time)
@@ -312,7 +312,7 @@ def test_a_paused_recorded_schedule_is_never_overdue(cluster, stand_in, recorded
     assert (schedule.paused, schedule.overdue) == (True, None)
 
 
-def test_how_the_schedules_stand(cluster, stand_in, nightly):
+def test_the_status_of_the_schedules(cluster, stand_in, nightly):
     nightly["created_at"] = "2026-11-20T12:00:00Z"
     (schedule,) = schedule_statuses(cluster, moment("22T01:00"))
     assert [f"{time:%d %H:%M}" for time in schedule.next_times] == ["22 02:00", "23 02:00", "24 02:00"]

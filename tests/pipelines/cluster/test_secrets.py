@@ -1,4 +1,4 @@
-"""What is taken for a credential, and what is not: nothing secret may become a parameter of a run."""
+"""Values that are recognized as credentials, and values that are not: no secret may become a parameter of a run."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Starting a run: what is refused before anything is sent, what is uploaded, and that it starts once."""
+"""Starting a run: it is refused before anything is sent, its pipeline is uploaded once, and it starts once."""
 
 import json
 from dataclasses import replace
@@ -77,7 +77,7 @@ def test_a_namespace_that_nobody_can_tell_about_is_accepted(stand_in, kubeconfig
 
 
 def test_without_a_kubeconfig_a_server_for_one_user_accepts_any_namespace(stand_in, sent):
-    """So it was seen; the server starts the run in its own namespace."""
+    """This was observed: the server starts the run in its own namespace."""
     cluster = connect(Access(endpoint=stand_in.url, namespace="nowhere", timeout=5))
     assert submit(cluster, sent).run_id in stand_in.state.runs
 

@@ -1,4 +1,4 @@
-"""Waiting for a run, ending it, and the exit code that its end means."""
+"""Waiting for a run, cancelling it, and the exit code for its outcome."""
 
 import pytest
 
@@ -40,7 +40,7 @@ def test_a_run_that_ends_badly(cluster, submit_with, lifecycle, code, sentence):
     assert caught.value.exit_code is code
 
 
-def test_a_run_that_takes_too_long_goes_on(cluster, stand_in, submit_with):
+def test_a_run_that_takes_too_long_continues(cluster, stand_in, submit_with):
     run_id = submit_with("running")
     with pytest.raises(Failure, match=r"not over after 0.05 s; it continues") as caught:
         wait(cluster, run_id, limit=0.05, poll_seconds=0.01)

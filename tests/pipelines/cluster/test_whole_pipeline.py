@@ -1,4 +1,4 @@
-"""The whole DAG compiled for a cluster: every step is placed, nothing secret and nothing of this machine is in it."""
+"""The whole DAG compiled for a cluster: every step has its resources, and it contains no secret and no local path."""
 
 import getpass
 import re
@@ -56,7 +56,7 @@ def test_only_training_and_evaluation_ask_for_a_gpu(placed):
 
 
 def test_only_training_has_shared_memory(placed):
-    """Its processes exchange gradients by NCCL; nothing reads batches in processes of their own."""
+    """Its processes exchange gradients by NCCL; batches are read without worker processes."""
     mounts = {
         step: kubernetes["emptyDirMounts"] for step, (_, kubernetes) in placed.items() if "emptyDirMounts" in kubernetes
     }
@@ -98,7 +98,7 @@ def test_nothing_of_the_machine_that_compiled_it(text):
 
 def test_no_credential(text):
     assert not re.search(r"AKIA|-----BEGIN|://[^/\s:]+:[^/\s@]+@", text)
-    # Names of keys stand there; a value would stand beside `value:`, as the only variables set in the open do.
+    # These are names of keys; a value would follow `value:`, as for the variables that are not secret.
     pipeline = next(yaml.load_all(text, yaml.CSafeLoader))
     executors = pipeline["deploymentSpec"]["executors"].values()
     variables = {entry["name"] for executor in executors for entry in executor["container"].get("env", ())}

@@ -1,4 +1,4 @@
-"""The section `cluster`: what it takes and what it refuses, in words."""
+"""The section `cluster`: the values that it accepts, and the messages for the others."""
 
 import pytest
 

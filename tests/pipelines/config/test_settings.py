@@ -1,4 +1,4 @@
-"""Profiles and overrides become checked settings, or one sentence that says what to mend."""
+"""Profiles and overrides become checked settings, or one sentence that says what to fix."""
 
 import json
 import logging
@@ -91,7 +91,7 @@ def test_what_does_not_change_weights_does_not_change_the_reuse_key():
 
 @pytest.mark.parametrize("name", profile_names())
 def test_a_profile_for_the_cluster_has_a_checkpoint_a_minute(name: str) -> None:
-    """A container may be gone a second after SIGTERM, whatever the steps of a checkpoint take."""
+    """A container may be killed a second after SIGTERM, however long a step takes."""
     settings = load(name)
     assert settings.checkpoints.every_seconds == (60 if settings.train.device == "cuda" else None)
 

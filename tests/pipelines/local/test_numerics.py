@@ -1,4 +1,4 @@
-"""Numerics that a profile leaves open: what a home answers once, it answers again."""
+"""Numerics that a profile leaves open: a home always gives the answer that it gave first."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch, model: str, instructions: tuple[str,
 
 
 class Measurements:
-    """Answers for the process that measures, and keeps what was asked for."""
+    """Replaces the process that measures, and records its requests."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *ratios: float):
         self.ratios, self.asked = list(ratios), []
@@ -125,7 +125,7 @@ def test_a_torch_that_cannot_be_imported_is_named(home: Home, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_the_process_that_measures_answers(home: Home) -> None:
-    """The real one, whatever this machine is fast in."""
+    """The real measurement, whatever its result is on this machine."""
     decision = numerics.precision_on("cpu", 1, home)
     assert decision.gflops.keys() == {"float32", "bfloat16"}
     assert "times the speed of float32" in decision.reason

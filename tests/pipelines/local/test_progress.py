@@ -1,4 +1,4 @@
-"""What a person sees of a run: plain lines where the output is piped, bars in a terminal."""
+"""The progress of a run: plain lines if the output is piped, bars in a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the containers of a run on this machine are given."""
+"""The arguments of the containers of a run on this machine."""
 
 from __future__ import annotations
 

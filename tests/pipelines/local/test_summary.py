@@ -1,4 +1,4 @@
-"""What a run says at its end, as a document and as a table."""
+"""The summary of a run, as a document and as a table."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_run_that_failed_before_its_decision_is_a_document_too(home: Home) -> 
     assert "run-1 · failed" in printed(summary)
 
 
-def test_reports_of_an_earlier_run_are_found_beside_its_result(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_of_an_earlier_run_are_in_its_folder(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.local import summary as module
 
     folder = home.runs / "earlier"

@@ -1,4 +1,4 @@
-"""Fixtures of the registry, and a registry with two real versions, made once."""
+"""Fixtures of the registry, and a registry with two real versions, which is created once."""
 
 import os
 import shutil
@@ -31,8 +31,8 @@ def _filled(
     os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
     try:
         first = make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
-        register(make_step("night-1"), first)
-        register(make_step("night-2"), another_model(first, root / "b", "2" * 32, 6.0))
+        register(make_step("run-1"), first)
+        register(make_step("run-2"), another_model(first, root / "b", "2" * 32, 6.0))
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -1,4 +1,4 @@
-"""A version as a folder, and text by it."""
+"""A version is exported as a folder, and generates text."""
 
 import errno
 from pathlib import Path
@@ -35,13 +35,13 @@ def test_an_exported_folder_is_what_transformers_reads_with_equal_weights(
 def test_a_qwen3_is_exported_too(client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     model = make_model(tmp_path / "qwen3", "qwen3")
-    register(make_step("night-1"), make_folders(tmp_path / "a", model, reuse_key="1" * 32))
+    register(make_step("run-1"), make_folders(tmp_path / "a", model, reuse_key="1" * 32))
     version = resolve(client, "champion")
     assert '"Qwen3ForCausalLM"' in (export(client, version, tmp_path / "out") / "config.json").read_text()
     assert write(load_writer(client, version), "The castle", max_new_tokens=5).startswith("The castle")
 
 
-def test_a_folder_that_holds_something_is_left_alone(filled: MlflowClient, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_empty_is_left_unchanged(filled: MlflowClient, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("mine")
     with pytest.raises(Failure, match="The folder is not empty") as raised:
@@ -53,7 +53,7 @@ def test_a_folder_that_holds_something_is_left_alone(filled: MlflowClient, tmp_p
 def test_an_empty_folder_is_filled_in_its_place(
     filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As somebody's shell sees it who says `wikigpt export champion .`"""
+    """The working folder of a shell, in `wikigpt export champion .`"""
     (tmp_path / "out").mkdir()
     before = (tmp_path / "out").stat().st_ino
     monkeypatch.chdir(tmp_path / "out")
@@ -107,7 +107,7 @@ def test_where_no_folder_can_be_is_said(filled: MlflowClient, tmp_path: Path, ta
 
 
 def test_a_version_without_tokenizer_leaves_nothing(filled: MlflowClient, tmp_path: Path) -> None:
-    """Somebody logged a model without its tokenizer: a folder with a configuration alone."""
+    """A model was logged without its tokenizer: the folder has only a configuration."""
     (tmp_path / "logged" / "model").mkdir(parents=True)
     (tmp_path / "logged" / "model" / "config.json").write_text("{}")
     (tmp_path / "logged" / "MLmodel").write_text("flavors: {}\n")
@@ -118,7 +118,7 @@ def test_a_version_without_tokenizer_leaves_nothing(filled: MlflowClient, tmp_pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_text_is_repeatable_and_goes_on_from_the_prompt(filled: MlflowClient) -> None:
+def test_text_is_repeatable_and_continues_the_prompt(filled: MlflowClient) -> None:
     writer = load_writer(filled, resolve(filled, "champion"))
     first, again, other = (write(writer, "The castle", max_new_tokens=20, seed=seed) for seed in (1, 1, 2))
     assert first == again != other

@@ -1,4 +1,4 @@
-"""What may go goes, and nothing that a version, a living run or time still protects."""
+"""gc removes everything that is not protected by a version, a live run or its age."""
 
 import os
 import time
@@ -45,7 +45,7 @@ def publish(store: Store, folder: Path, kind: str, name: str) -> None:
 
 
 def age(store: Store, days: float) -> None:
-    """Makes everything in a local store look that old."""
+    """Gives everything in a local store this age."""
     then = time.time() - days * DAY
     for path in Path(store.uri).rglob("*"):
         if path.is_file():
@@ -53,7 +53,7 @@ def age(store: Store, days: float) -> None:
 
 
 def gc(store: Store, client: MlflowClient, **options: float) -> tuple[Garbage, Execution[Removal]]:
-    """What gc planned, and what it then did."""
+    """The plan of gc, and the changes that it then made."""
     garbage = plan_gc(store, client, **options)
     return garbage, apply_changes(garbage.removals)
 
@@ -94,14 +94,14 @@ def test_planning_removes_nothing_and_executing_removes_what_was_planned(filled:
 
 def test_what_a_living_run_works_on_stays(filled: MlflowClient, store: Store) -> None:
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    tags = {"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": UNFINISHED}
+    tags = {"wikigpt.pipeline_run": "run-3", "wikigpt.reuse_key": UNFINISHED}
     filled.create_run(experiment, tags=tags)
-    training_lock(store, OTHER).acquire("night-4")
+    training_lock(store, OTHER).acquire("run-4")
     age(store, days=30)
-    with heartbeat(store, "night-3"), heartbeat(store, "night-4"):
+    with heartbeat(store, "run-3"), heartbeat(store, "run-4"):
         garbage, _ = gc(store, filled)
     assert listed(garbage) == {("checkpoint", "1")}
-    assert garbage.notes == ("Blobs are kept while a run is alive: night-3, night-4.",)
+    assert garbage.notes == ("Blobs are kept while a run is alive: run-3, run-4.",)
 
 
 def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_their_records(
@@ -113,9 +113,9 @@ def test_what_versions_name_by_their_weights_stays_and_other_models_go_with_thei
         publish(store, tmp_path / "named" / kind, kind, name)
     lost, worked_on = (keep(store, tmp_path / f"{key}-model", key) for key in ("lost", "worked on"))
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3", "wikigpt.reuse_key": "worked on"})
+    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "run-3", "wikigpt.reuse_key": "worked on"})
     age(store, days=30)
-    with heartbeat(store, "night-3"):
+    with heartbeat(store, "run-3"):
         gc(store, filled)
     assert {weights, worked_on} <= set(store.names("model"))
     assert lost not in store.names("model")
@@ -129,7 +129,7 @@ def keep(store: Store, folder: Path, reuse_key: str) -> str:
     return publish_model(store, folder, write_manifest(folder, "model", {"numerics": {"device": "cpu"}}), reuse_key)
 
 
-def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_version(
+def test_a_checkpoint_of_an_ended_training_is_removed_with_or_without_a_version(
     filled: MlflowClient, store: Store, tmp_path: Path
 ) -> None:
     keep(store, tmp_path / "ended", UNFINISHED)
@@ -137,8 +137,8 @@ def test_a_checkpoint_of_a_training_that_ended_goes_whatever_became_of_its_versi
 
 
 def test_the_registry_of_another_store_is_refused(client: MlflowClient, store: Store) -> None:
-    """It would know of no version, so all would look like waste."""
-    end_heartbeat(store, "night-1")
+    """It has no versions of this store, so everything would look unused."""
+    end_heartbeat(store, "run-1")
     age(store, days=30)
     before = folders(store)
     with pytest.raises(Failure, match="The registry knows none of the 1 runs of the store"):
@@ -156,37 +156,37 @@ def test_old_runs_without_a_version_go_with_what_they_left(filled: MlflowClient,
         filled.set_terminated(made, "FAILED", end_time=when)
         return made
 
-    old, young = ended("night-7", month_ago), ended("night-8", int(time.time() * 1000))
+    old, young = ended("run-7", month_ago), ended("run-8", int(time.time() * 1000))
     foreign = filled.create_run(experiment, start_time=month_ago).info.run_id
     filled.set_terminated(foreign, "FAILED", end_time=month_ago)
     of_versions = {v.run_id for v in filled.search_model_versions("name='wikigpt-sample'")}
     for run in of_versions:
         filled.set_terminated(run, "FINISHED", end_time=month_ago)
     age(store, days=30)
-    end_heartbeat(store, "night-8")
+    end_heartbeat(store, "run-8")
 
     garbage, _ = gc(store, filled)
 
     assert {r.name for r in garbage.removals if r.kind == "MLflow run"} == {old}
-    assert {r.name for r in garbage.removals if r.kind == "record"} == {"heartbeats/night-7"}
+    assert {r.name for r in garbage.removals if r.kind == "record"} == {"heartbeats/run-7"}
     left = {run.info.run_id for run in filled.search_runs([experiment])}
     assert left == {young, foreign} | of_versions
 
 
-def test_locks_that_nobody_holds_go_when_they_are_old(filled: MlflowClient, store: Store) -> None:
+def test_old_locks_of_no_live_run_are_removed(filled: MlflowClient, store: Store) -> None:
     experiment = filled.get_experiment_by_name("wikigpt").experiment_id
-    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "night-3"})
-    with training_lock(store, VERSION).held("night-1"):
+    filled.create_run(experiment, tags={"wikigpt.pipeline_run": "run-3"})
+    with training_lock(store, VERSION).held("run-1"):
         pass
     training_lock(store, OTHER).acquire("a run that died")
-    training_lock(store, UNFINISHED).acquire("night-3")
+    training_lock(store, UNFINISHED).acquire("run-3")
     store.claim(f"training/{OTHER}/000002", {"run": "of an earlier wikigpt"})
     store.claim(f"versions/wikigpt/{OTHER}", {"run": "of an earlier wikigpt", "version": "1"})
-    with heartbeat(store, "night-3"):
+    with heartbeat(store, "run-3"):
         assert "record" not in {kind for kind, _ in listed(plan_gc(store, filled))}
         age(store, days=30)
-        heard = store.claimed("heartbeats/night-3")
-        store.put_record("heartbeats/night-3", heard)  # type: ignore[arg-type]
+        heard = store.claimed("heartbeats/run-3")
+        store.put_record("heartbeats/run-3", heard)  # type: ignore[arg-type]
         gc(store, filled)
     assert [name.partition("/0")[0] for name in store.claims() if not name.startswith("heartbeats/")] == [
         f"locks/training/{UNFINISHED}"
@@ -203,7 +203,7 @@ def versioned(_emulator: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Sto
 
 
 def kept(store: Store) -> list[str]:
-    """The keys of all versions, and of all marks of a deletion."""
+    """The keys of all versions, and of all delete markers."""
     objects: Any = store.objects
     answer = objects.client.list_object_versions(Bucket=objects.bucket, Prefix=objects.prefix)
     found = [*answer.get("Versions", []), *answer.get("DeleteMarkers", [])]
@@ -214,18 +214,18 @@ def test_space_is_freed_in_a_bucket_that_keeps_versions(filled: MlflowClient, ve
     publish(versioned, tmp_path / "gone", "tokens", UNFINISHED)
     key = f"manifests/tokens/{UNFINISHED}.json"
     data = versioned.objects.get(key)
-    versioned.objects.put(key, data or b"")  # by somebody who may not delete versions
-    versioned.objects.put("claims/heartbeats/night-7.json", b"{}")
+    versioned.objects.put(key, data or b"")  # by a user who may not delete versions
+    versioned.objects.put("claims/heartbeats/run-7.json", b"{}")
     versioned.objects.client.delete_object(  # type: ignore[attr-defined]
         Bucket="wikigpt-gc",
-        Key=f"{versioned.objects.prefix}claims/heartbeats/night-7.json",  # type: ignore[attr-defined]
+        Key=f"{versioned.objects.prefix}claims/heartbeats/run-7.json",  # type: ignore[attr-defined]
     )
     blobs = [entry.key for entry in versioned.objects.entries("blobs/")]
     assert len(kept(versioned)) == len(blobs) + 4 + 1, "two of the manifest, two of the heartbeat, the probe"
     garbage, _ = gc(versioned, filled, keep_for=-60)
     assert sorted(r.name for r in garbage.removals if r.kind == "object version") == [
-        "claims/heartbeats/night-7.json",
-        "claims/heartbeats/night-7.json",
+        "claims/heartbeats/run-7.json",
+        "claims/heartbeats/run-7.json",
         key,
     ]
     assert kept(versioned) == sorted([*blobs, "conditional-write"]), "blobs go when they are a day old"

@@ -1,4 +1,4 @@
-"""`--plan` prints the changes that the command applies, in whatever state it finds the registry and the store."""
+"""`--plan` prints the changes that the command applies, in every state of the registry and the store."""
 
 import copy
 import random
@@ -49,7 +49,7 @@ class CopyingRegistry(FakeRegistry):
 
 
 def registry_of(seed: int) -> CopyingRegistry:
-    """A registry whose aliases, tags and announced moves are drawn, also such as no command of ours leaves behind."""
+    """A registry with random aliases, tags and announced moves, also with states that no command of ours creates."""
     draw, made = random.Random(seed), CopyingRegistry()
     made.create_registered_model(HERE)
     count = draw.randint(1, 4)
@@ -90,7 +90,7 @@ def registry_of(seed: int) -> CopyingRegistry:
 
 
 def outcome(act: Callable[[], object]) -> str | None:
-    """The failure of a call, in words."""
+    """The message of the failure of a call."""
     try:
         act()
     except Failure as failure:
@@ -129,7 +129,7 @@ def _with(act: Callable[..., Any], reference: str) -> Callable[..., Any]:
 
 
 def fill(store: Store, client: MlflowClient, root: Path, seed: int) -> None:
-    """Puts things into a store and a registry of which some are needed."""
+    """Fills a store and a registry with needed and unneeded things."""
     draw = random.Random(seed)
     tags = client.get_model_version("wikigpt-sample", "1").tags
     keys = [tags["wikigpt.weights_digest"], tags["wikigpt.tokens_key"], *(str(digit) * 32 for digit in (1, 8, 9))]
@@ -142,7 +142,7 @@ def fill(store: Store, client: MlflowClient, root: Path, seed: int) -> None:
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text(f"{number} {seed}")
         publish_model(store, folder, write_manifest(folder, "model", {"numerics": {}}), f"reuse key {number}")
-    for run in draw.sample(["night-1", "night-2", "night-3"], draw.randint(0, 3)):
+    for run in draw.sample(["run-1", "run-2", "run-3"], draw.randint(0, 3)):
         end_heartbeat(store, run)
     if draw.random() < 0.5:
         training_lock(store, draw.choice(keys)).acquire("a run that died")
@@ -170,7 +170,7 @@ def test_what_gc_plans_is_what_it_removes(filled: MlflowClient, tmp_path: Path, 
     fill(store, filled, tmp_path, seed)
     alive = random.Random(seed).random() < 0.3
     if alive:
-        with heartbeat(store, "night-1"):
+        with heartbeat(store, "run-1"):
             _plan_and_remove(store, filled)
     else:
         _plan_and_remove(store, filled)

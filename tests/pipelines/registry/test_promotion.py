@@ -1,4 +1,4 @@
-"""Promotion by a person, and the way back."""
+"""Promotion and rollback by a person."""
 
 import shutil
 from dataclasses import replace
@@ -18,8 +18,9 @@ from pipelines.cli import registry as commands
 from pipelines.local.home import open_home
 from pipelines.registry.models import models
 from pipelines.registry.promotion import Moved, promote, rollback
+from tests.http_servers import free_port
 from tests.registry import judge_of, make_version
-from tests.s3_servers import environment, free_port
+from tests.s3_servers import environment
 
 NAME = "wikigpt"
 
@@ -62,7 +63,7 @@ def test_the_gate_does_not_undo_what_a_person_did(client: MlflowClient) -> None:
     assert champion(client) == "4"
 
 
-def test_rolling_back_twice_goes_back_two_champions_and_no_further(client: MlflowClient) -> None:
+def test_two_rollbacks_return_to_the_second_last_champion_and_a_third_fails(client: MlflowClient) -> None:
     for nll in (6.0, 5.0, 4.0):
         add(client, nll)
     rollback(client, reason="a")
@@ -72,7 +73,7 @@ def test_rolling_back_twice_goes_back_two_champions_and_no_further(client: Mlflo
         rollback(client, reason="c")
 
 
-def test_a_champion_set_by_a_click_is_rolled_back_to_the_one_that_stood_there(client: MlflowClient) -> None:
+def test_a_champion_set_by_a_click_is_rolled_back_to_the_one_before_it(client: MlflowClient) -> None:
     add(client, 5.0)
     add(client, 6.0)
     add(client, 4.0)
@@ -124,16 +125,16 @@ def test_a_reason_is_asked_for(client: MlflowClient) -> None:
             act()
 
 
-def test_a_run_that_holds_the_lock_is_waited_for_and_one_that_died_is_not(
+def test_a_live_holder_of_the_lock_is_waited_for_and_a_dead_one_is_not(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(client, 5.0)
     make_version(client, NAME, 6.0)
     monkeypatch.setattr("pipelines.registry.promotion._PATIENCE", 0.0)
     store = open_store(str(tmp_path / "store"))
-    with heartbeat(store, "night-1"), model_lock(store, NAME).held("night-1"):
+    with heartbeat(store, "run-1"), model_lock(store, NAME).held("run-1"):
         for act in (partial(promote, client, "2"), partial(rollback, client)):
-            with pytest.raises(Failure, match="The run night-1 is changing the versions of wikigpt already"):
+            with pytest.raises(Failure, match="The run run-1 is changing the versions of wikigpt already"):
                 act(reason="now", store=store)
     assert champion(client) == "1"
     model_lock(store, NAME).acquire("a run that died")
@@ -144,7 +145,7 @@ def test_a_run_that_holds_the_lock_is_waited_for_and_one_that_died_is_not(
 
 
 def test_a_command_whose_lock_was_taken_over_writes_no_more(client: MlflowClient, tmp_path: Path) -> None:
-    """Its machine slept for minutes between two writes, and a run took over meanwhile."""
+    """Its machine was suspended for minutes between two writes, and a run took over meanwhile."""
     add(client, 5.0)
     make_version(client, NAME, 6.0)
     store = open_store(str(tmp_path / "store"))
@@ -154,10 +155,10 @@ def test_a_command_whose_lock_was_taken_over_writes_no_more(client: MlflowClient
         set_tag(*args)
         calls.append(args)
         if len(calls) == 1:
-            replace(model_lock(store, NAME), alive=lambda owner: False).acquire("night-2")
+            replace(model_lock(store, NAME), alive=lambda owner: False).acquire("run-2")
 
     client.set_model_version_tag = asleep  # type: ignore[method-assign]
-    with pytest.raises(Failure, match="declared dead, and the run night-2 is changing the versions"):
+    with pytest.raises(Failure, match="declared dead, and the run run-2 is changing the versions"):
         promote(client, "2", reason="now", store=store)
     assert (champion(client), len(calls)) == ("1", 1)
 

@@ -1,4 +1,4 @@
-"""Naming a version, rightly and wrongly."""
+"""Valid and invalid references to a version."""
 
 import pytest
 from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""Lineage back from a version to what makes it again."""
+"""The lineage of a version, by which it is reproduced."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +11,8 @@ from components.shared.reuse.keys import request_of
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.shared.storage.store import Store, open_store
+from components.shared.tracking import registry
+from components.shared.tracking.run import loggable_settings
 from pipelines.local.home import open_home
 from pipelines.local.reproduction import check_reproducible, compare, copy_inputs, lineage_of
 from pipelines.registry.references import resolve
@@ -35,7 +37,8 @@ def made(client: MlflowClient, hugging_face_folder: Path, tmp_path: Path, monkey
     folders = make_folders(tmp_path / "a", hugging_face_folder, reuse_key=request.model_key)
     metadata = read_manifest(folders.model, "model").metadata
     write_manifest(folders.model, "model", {**metadata, "identity": {**request.key_parts, "tokenizer": "t"}})
-    register(Step("register", "night-1", SETTINGS), folders)
+    register(step := Step("register", "run-1", SETTINGS), folders)
+    client.log_dict(step.tracking.run_id, loggable_settings(SETTINGS), registry.SETTINGS_FILE)  # as `download` does
     return folders
 
 
@@ -67,7 +70,7 @@ def test_a_training_that_was_resumed_elsewhere_proves_nothing(client: MlflowClie
         compare(lineage, replace(model, metadata={**model.metadata, "numerics_changed": True}))
 
 
-def test_another_corpus_at_the_same_address_is_no_matter_of_hardware(client: MlflowClient, made: Folders) -> None:
+def test_another_corpus_at_the_same_address_is_not_blamed_on_hardware(client: MlflowClient, made: Folders) -> None:
     lineage = lineage_of(client, resolve(client, "champion"))
     model = read_manifest(made.model, "model")
     other = replace(model, metadata={**model.metadata, "reuse_key": "0" * 32})

@@ -1,4 +1,4 @@
-"""An MLflow that cannot be used is one sentence."""
+"""An unusable MLflow is reported in one sentence."""
 
 import shutil
 import sqlite3
@@ -8,7 +8,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking.run import connect
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.servers import mlflow_server
 
 

@@ -135,7 +135,7 @@ def test_figures_take_their_colours_from_the_page():
     assert "var(--series-2)" in svg
     assert "var(--ink)" in svg
     assert "font-family" not in svg
-    assert "#" not in svg.replace('"#', "").replace("url(#", "")  # no colour of its own is left
+    assert "#" not in svg.replace('"#', "").replace("url(#", "")  # no literal colour remains
 
 
 def test_the_same_figure_gives_the_same_bytes():

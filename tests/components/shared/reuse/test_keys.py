@@ -83,7 +83,7 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
 # By result and module: whether an edit of its code changes the key.
 MODULES: dict[str, dict[str, bool]] = {
     "tokens": {
-        **dict.fromkeys(("__init__", "bpe", "encode", "pretrained", "run", "shared/text/articles"), True),
+        **dict.fromkeys(("__init__", "pretrained", "run", "tokenizer", "shared/text/articles"), True),
         **dict.fromkeys(("component", "settings"), False),
     },
     "weights": {

@@ -15,14 +15,9 @@ from components.shared.reuse.trained import (
     weights_digest,
 )
 from components.shared.storage.manifest import Manifest, write_manifest
-from components.shared.storage.store import Store, open_store
+from components.shared.storage.store import Store
 
 CPU = {"device": "cpu", "processor": "a CPU", "threads": 2}
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "store"))
 
 
 def make(folder: Path, weights: str, config: str = "{}", **metadata: object) -> Manifest:

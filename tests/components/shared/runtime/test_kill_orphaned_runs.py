@@ -41,12 +41,12 @@ def test_only_dead_runs_of_this_project_are_marked_killed(tracking_uri: str, tmp
     runs = {name: start(client, name) for name in names}
     experiment = client.get_experiment_by_name("wikigpt").experiment_id
     with heartbeat(store, "alive-here"):
-        killed = kill_orphaned_runs(client, store, experiment, by="night-2")
-        again = kill_orphaned_runs(client, store, experiment, by="night-3")
+        killed = kill_orphaned_runs(client, store, experiment, by="run-2")
+        again = kill_orphaned_runs(client, store, experiment, by="run-3")
 
     assert set(killed) == {runs["killed"], runs["silent-elsewhere"]}
     assert again == []
     status = {name: client.get_run(run).info.status for name, run in runs.items()}
     assert {name for name, word in status.items() if word == "KILLED"} == {"killed", "silent-elsewhere"}
     assert {status[name] for name in names[2:]} == {"RUNNING"}
-    assert client.get_run(runs["killed"]).data.tags["wikigpt.killed_by"] == "night-2"
+    assert client.get_run(runs["killed"]).data.tags["wikigpt.killed_by"] == "run-2"

@@ -14,7 +14,6 @@ from components.shared.base.events import parse
 from components.shared.runtime import process
 from components.shared.runtime.process import Death
 from components.shared.runtime.run_record import read_log, read_record
-from components.shared.storage.store import open_store
 
 _STEP = """
 import os, signal, sys, time
@@ -23,11 +22,6 @@ boundary.is_step_process = lambda: True
 with boundary.step("train", '{"train": {}}', "kfp-run") as here:
     {body}
 """
-
-
-@pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
 
 
 def start(store, body, **variables):

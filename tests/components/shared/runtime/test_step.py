@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from components.shared.base.events import parse
 from components.shared.base.failure import Failure
 from components.shared.runtime.liveness import alive, heartbeat_of
 from components.shared.runtime.run_record import read_record, record_failure, record_start
-from components.shared.storage.store import open_store
+from components.shared.runtime.step import sections_for
+from pipelines.config.settings import SECTIONS
+from pipelines.steps import TITLES
 
 _STEP = """
 import sys, time
@@ -28,11 +28,6 @@ class TrainSettings:
 with step("train", sys.argv[1], "kfp-run") as here:
     {body}
 """
-
-
-@pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
 
 
 def start(store, body, settings='{"train": {}}', **variables):
@@ -84,6 +79,23 @@ def test_a_wrong_setting_is_wrong_usage(store):
     code, _, err = run(store, "here.section(TrainSettings)", settings='{"train": {"sed": 1}}')
     assert code == 2
     assert "did you mean train.seed?" in err
+
+
+def test_a_step_receives_no_settings_of_another(store):
+    settings = '{"profile": "quick", "download": {"force": true}, "train": {"seed": 3}, "evaluate": {"window": 4}}'
+    body = "here.store.claim('x', here.settings)"
+    code, _, _ = run(store, body, settings=settings)
+    assert (code, store.claimed("x")) == (0, {"train": {"seed": 3}})
+    code, events, _ = run(store, "here.section(TrainSettings, 'evaluate')", settings=settings)
+    assert (code, events[-1]["what"]) == (1, "KeyError: 'evaluate'")
+
+
+def test_only_download_receives_all_settings_and_train_those_of_its_checkpoints():
+    sections = {name: {} for name in ("profile", *SECTIONS)}
+    received = {name: tuple(sections_for(name, json.dumps(sections))) for name in TITLES}
+    assert received.pop("download") == tuple(sections)
+    assert received.pop("train") == ("train", "checkpoints")
+    assert received == {name: (name,) for name in received}
 
 
 def test_an_unexpected_error_becomes_a_failure_that_points_to_the_traceback(store):

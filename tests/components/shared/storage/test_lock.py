@@ -5,19 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.lock import Lock, locks
-from components.shared.storage.store import Store, open_store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "store"))
+from components.shared.storage.store import Store
 
 
 @dataclass

@@ -9,7 +9,8 @@ from components.shared.storage.manifest import MANIFEST, write_manifest
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.s3_transfer import PART_SIZE
 from components.shared.storage.store import open_store
-from tests.s3_servers import BUSY, PASS, free_port, proxy, serving
+from tests.http_servers import free_port, serving
+from tests.s3_servers import BUSY, PASS, proxy
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from components.shared.storage.store import open_store
 
 
 @pytest.fixture
-def store(tmp_path):
-    return open_store(str(tmp_path / "store"))
-
-
-@pytest.fixture
 def folder(tmp_path):
     return make_folder(tmp_path / "made", b"weights")
 

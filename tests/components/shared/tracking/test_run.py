@@ -1,9 +1,8 @@
 """One MLflow run per pipeline run, whatever is injected; faults of the server; a user who is not an administrator."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -21,8 +20,9 @@ from components.shared.tracking.run import (
     translate_mlflow_errors,
     use_own_variables,
 )
+from tests.http_servers import serving
 
-# What a real MLflow with basic auth answered, the whole body of each answer.
+# The whole bodies of the answers of a real MLflow with basic auth.
 RECORDED = json.loads((Path(__file__).parent / "recorded_mlflow.json").read_text())
 
 
@@ -66,16 +66,9 @@ def server(monkeypatch) -> Iterator[Server]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *arguments: object) -> None:
-            return None
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
-    scripted.url = f"http://127.0.0.1:{http.server_address[1]}"
     scripted.script("probe", ok("{}"))
-    yield scripted
-    http.shutdown()
-    http.server_close()
+    with serving(Handler) as scripted.url:
+        yield scripted
 
 
 def ok(body: str) -> dict:
@@ -86,7 +79,7 @@ DROPPED = {"drop": True}
 UNAVAILABLE = {"status": 503, "content_type": "text/html", "body": "<h1>503</h1>"}
 
 
-# ---- the look-up of what may be absent, as a user who is no administrator
+# ---- looking up what may be absent, as a user who is not an administrator
 
 
 @pytest.mark.parametrize(
@@ -130,7 +123,7 @@ def test_the_recorded_responses_equal_those_of_a_real_server(real_data):
         assert f"content-type: {answer['content_type']}" in head
 
 
-# ---- a server that stumbles
+# ---- a server with transient errors
 
 
 @pytest.mark.parametrize("stumbles", [[DROPPED], [UNAVAILABLE, DROPPED, UNAVAILABLE]])

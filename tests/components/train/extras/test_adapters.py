@@ -1,4 +1,4 @@
-"""Parameter-efficient fine-tuning, on weights that the tests make."""
+"""Parameter-efficient fine-tuning on weights that the tests create."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_only_the_adapter_is_trained(weights: Path, tokens: Manifest, tokens_dir
 def test_the_adapter_that_was_kept_is_the_one_that_was_merged(
     values: dict, weights: Path, tokens: Manifest, tokens_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the best evaluation was before AdaLoRA had its last ranks."""
+    """Also if the best evaluation was before AdaLoRA had its final ranks."""
     from peft import PeftModel
 
     losses = iter([2.0, 1.0, *[3.0] * 10])
@@ -118,7 +118,7 @@ def test_the_ranks_of_adalora_are_part_of_a_checkpoint(
     settings = tiny(pretrained=str(weights), adapter="adalora", steps=30)
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
-    # While ranks still move, which ends after 21 steps.
+    # While ranks still change, which ends after 21 steps.
     train(model, open_data(settings, tokens.metadata, tokens_dir, CPU), settings, steps=12, device=CPU)
     fresh = add_adapter(build_model(settings, weights=weights, **facts), settings, 30)
 
@@ -152,14 +152,14 @@ def test_a_prefix_learns_and_leaves_the_model_as_it_was(weights: Path, tokens: M
     assert not torch.allclose(model(input_ids=ids).logits, base(input_ids=ids).logits, atol=1e-3)
 
 
-def test_a_prefix_takes_its_place_in_the_context(weights: Path, tokens: Manifest) -> None:
+def test_a_prefix_occupies_part_of_the_context(weights: Path, tokens: Manifest) -> None:
     settings = tiny(pretrained=str(weights), adapter="prefix", prefix_tokens=8, sequence_length=60)
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     with pytest.raises(Failure, match="A sequence of 60 tokens and a prefix of 8 exceed the context of 64"):
         add_adapter(build_model(settings, weights=weights, **facts), settings, 8)
 
 
-def test_padding_is_no_part_of_what_an_adapter_learns(weights: Path, tokens: Manifest) -> None:
+def test_an_adapter_ignores_the_padding_of_the_vocabulary(weights: Path, tokens: Manifest) -> None:
     settings = tiny(pretrained=str(weights), adapter="lora")
     facts = {"vocab_size": tokens.metadata["vocab_size"], "eos_id": tokens.metadata["eos_id"]}
     model = add_adapter(build_model(settings, weights=weights, **facts), settings, 8)

@@ -20,7 +20,7 @@ BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 
 @pytest.fixture(scope="module")
 def text() -> np.ndarray:
-    """Ids in which each class predicts the next one, and nothing else predicts anything."""
+    """Ids in which only the class of a token predicts the next one."""
     random = np.random.default_rng(1)
     return np.array([random.choice(CLASSES[place % 3]) for place in range(6000)], dtype=np.int64)
 
@@ -68,12 +68,12 @@ def test_the_seed_decides_and_nothing_else(text: np.ndarray) -> None:
 
 
 @BOTH
-def test_a_model_begins_as_good_as_bigrams_are(text: np.ndarray, architecture: str) -> None:
+def test_the_initial_loss_is_that_of_bigrams(text: np.ndarray, architecture: str) -> None:
     settings = tiny(architecture=architecture, init="bigram", tied_embeddings=False)
     model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     rows = torch.from_numpy(text[:1700]).view(100, 17)
     loss = token_loss(model, rows[:, :-1], rows[:, 1:], VOCABULARY).item()
-    # One of five can follow each token, and knowing the class is all that can be known.
+    # One of five tokens can follow each token, so the class of the next one is all that a model can learn.
     assert math.log(5) < loss < math.log(5) + 0.35
     inputs, outputs = factors_of(text, width=settings.hidden_size)
     assert torch.equal(model.get_input_embeddings().weight[:VOCABULARY], inputs)
@@ -81,7 +81,7 @@ def test_a_model_begins_as_good_as_bigrams_are(text: np.ndarray, architecture: s
 
 
 @BOTH
-def test_tied_embeddings_begin_with_what_is_alike_and_as_good_as_a_guess(text: np.ndarray, architecture: str) -> None:
+def test_tied_embeddings_begin_with_similar_vectors_and_a_uniform_loss(text: np.ndarray, architecture: str) -> None:
     settings = tiny(architecture=architecture, init="bigram")
     model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     unit = F.normalize(model.get_input_embeddings().weight[:ABSENT], dim=1)
@@ -93,8 +93,8 @@ def test_tied_embeddings_begin_with_what_is_alike_and_as_good_as_a_guess(text: n
 
 @BOTH
 @pytest.mark.parametrize("tied", [True, False])
-def test_it_learns_from_there(text: np.ndarray, architecture: str, tied: bool) -> None:
-    """No weight is stuck for beginning at zero."""
+def test_training_improves_the_initial_loss(text: np.ndarray, architecture: str, tied: bool) -> None:
+    """No weight keeps the value zero that it began with."""
     settings = tiny(architecture=architecture, init="bigram", tied_embeddings=tied)
     model = build_model(settings, vocab_size=VOCABULARY, eos_id=0, ids=lambda: text)
     assert loss_after_learning(model, torch.from_numpy(text[:34]).view(2, 17), VOCABULARY) < 0.2

@@ -23,7 +23,7 @@ BOTH = pytest.mark.parametrize("architecture", ["qwen3", "gpt2"])
 
 @pytest.fixture(scope="module")
 def text() -> np.ndarray:
-    """Ids that are the rarer the larger they are; the last ten do not occur."""
+    """Larger ids are rarer, and the last ten do not occur."""
     random = np.random.default_rng(1)
     return np.minimum(random.geometric(0.08, 50_000) - 1, VOCABULARY - 11)
 
@@ -37,7 +37,7 @@ def targets_of(text: np.ndarray, step: int) -> torch.Tensor:
     return torch.from_numpy(random.choice(text, (3, TARGETS // 3)))
 
 
-def test_a_sample_holds_every_target_and_knows_its_place(text: np.ndarray) -> None:
+def test_a_sample_contains_every_target_and_its_index(text: np.ndarray) -> None:
     targets = targets_of(text, 0)
     candidates = sampler_of(text).draw(0, targets)
     assert torch.equal(candidates.ids, candidates.ids.unique())
@@ -49,7 +49,7 @@ def test_a_sample_holds_every_target_and_knows_its_place(text: np.ndarray) -> No
 
 
 def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.ndarray) -> None:
-    """Every weight of a token is the inverse of how often it is drawn."""
+    """The weight of a token is the inverse of the probability with which it is drawn."""
     sampler, values = sampler_of(text), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(2)).exp()
     sums = []
     for step in range(4000):
@@ -72,8 +72,8 @@ def test_the_seed_and_the_step_decide(text: np.ndarray) -> None:
     assert not torch.equal(sampler_of(text, seed=2).draw(7, targets).ids, first)
 
 
-def test_what_is_drawn_is_not_what_dropout_draws(tokens: Manifest, tokens_dir: Path) -> None:
-    """Else words would be dropped in the steps in which they are no candidates."""
+def test_the_sampler_and_dropout_use_different_random_streams(tokens: Manifest, tokens_dir: Path) -> None:
+    """Otherwise words would be dropped in the steps in which they are not candidates."""
     settings = tiny(steps=1, embedding_dropout=0.5, sampled_softmax=128)
     model, corpus = open_tiny(settings, tokens, tokens_dir)
     seeds: list[int] = []
@@ -117,7 +117,7 @@ def test_the_whole_vocabulary_as_a_sample_gives_the_plain_loss(architecture: str
 
 @BOTH
 def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Manifest, tokens_dir: Path) -> None:
-    """At a rate and with a warm-up by which five of five seeds come within two per cent of each other."""
+    """With this learning rate and warm-up, five of five seeds end within two per cent of each other."""
     reached = []
     values = {"architecture": architecture, "steps": 150, "evaluate_every": 150}
     for size in (None, 128):
@@ -128,7 +128,7 @@ def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Ma
     assert reached[1] == pytest.approx(reached[0], rel=0.05)
 
 
-def test_a_small_vocabulary_is_taken_whole(tokens: Manifest, tokens_dir: Path) -> None:
+def test_a_small_vocabulary_is_used_completely(tokens: Manifest, tokens_dir: Path) -> None:
     for size in (None, tokens.metadata["vocab_size"]):
         settings = tiny(sampled_softmax=size)
         _, corpus = open_tiny(settings, tokens, tokens_dir)

@@ -1,4 +1,4 @@
-"""The command in processes of its own, in homes that a person would call odd."""
+"""The command in separate processes, in unusual homes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.postgres import free_port
+from tests.http_servers import free_port
 from tests.servers import serving
 
 ROOT = Path(__file__).parents[4]
@@ -23,7 +23,7 @@ _NOT_INHERITED = ("WIKIGPT_", "MLFLOW_", "AWS_", "HF_", "PYTEST_")
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -31,12 +31,12 @@ class Ended:
 
     @property
     def is_one_sentence(self) -> bool:
-        """Whether stderr holds one sentence of the command, and nothing else."""
+        """Whether stderr contains one sentence of the command, and nothing else."""
         return self.err.startswith("wikigpt: ") and self.err.endswith(".\n") and self.err.count("\n") == 1
 
 
 def environment(**variables: str | None) -> dict[str, str]:
-    """The variables of a command; None takes one away."""
+    """The variables of a command; None removes one."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     merged = {**inherited, "PYTHONPATH": str(ROOT), **variables}
     return {name: value for name, value in merged.items() if value is not None}
@@ -49,7 +49,7 @@ def wikigpt(
 
     Args:
         arguments: of the command.
-        variables: of its environment, beside the inherited ones.
+        variables: the variables that are added to the inherited ones.
         prefix: a program that starts it.
         options: of `subprocess.run`.
     """
@@ -70,7 +70,7 @@ def ui(home: Path, logs: Path) -> Iterator[str]:
 
 
 def may_mount() -> tuple[str, ...] | None:
-    """The program that starts another one where it may mount file systems; None where nobody may here."""
+    """The program that starts another one with the permission to mount file systems; None if that is impossible."""
     for unshare in (("unshare", "-m"), ("unshare", "-Urm")):
         with suppress(OSError):
             tried = subprocess.run([*unshare, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
@@ -80,7 +80,7 @@ def may_mount() -> tuple[str, ...] | None:
 
 
 def read_only(folder: Path) -> tuple[str, ...]:
-    """The program that starts another one to which a folder is read-only; whoever is not root has no need of it."""
+    """The program that starts another one for which a folder is read-only; only root needs it."""
     if os.geteuid() != 0:
         for path in (folder, *folder.rglob("*")):
             path.chmod(path.stat().st_mode & 0o555)

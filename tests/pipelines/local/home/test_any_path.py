@@ -1,4 +1,4 @@
-"""Any path is a home: its database and its artifacts are at that very path."""
+"""Any path can be a home: its database and its artifacts are at exactly that path."""
 
 from __future__ import annotations
 

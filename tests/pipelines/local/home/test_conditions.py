@@ -1,4 +1,4 @@
-"""The command where the system is not as usual: it works, or it says in one sentence what to do."""
+"""The command on unusual systems: it works, or says in one sentence what to do."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_a_working_folder_that_was_deleted(tmp_path: Path, arguments: tuple[str,
     assert wikigpt("--help", prefix=("sh", "-c", f"mkdir -p {tmp_path}/gone && {script}", "sh")).code == 0
 
 
-def test_a_folder_for_temporary_files_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_folder_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TMPDIR", "PYTHONPATH", "PYTHONSAFEPATH"):
         monkeypatch.setenv(name, "/nowhere")
     complete_environment()

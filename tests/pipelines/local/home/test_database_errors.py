@@ -1,4 +1,4 @@
-"""Whatever SQLite, SQLAlchemy or MLflow's schema refuses is one sentence with a remedy that fits."""
+"""Every error of SQLite, SQLAlchemy or MLflow's schema becomes one sentence with the right remedy."""
 
 from __future__ import annotations
 

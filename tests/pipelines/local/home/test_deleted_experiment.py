@@ -1,4 +1,4 @@
-"""An experiment that somebody deleted in MLflow's pages keeps its name: it is restored, and the run says so."""
+"""An experiment that was deleted in MLflow's user interface keeps its name: the run restores it and says so."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.local.home import open_home
 
 @pytest.fixture
 def deleted(tmp_path: Path) -> str:
-    """A home's MLflow whose experiment holds a run and was deleted."""
+    """MLflow of a home, whose experiment has a run and was deleted."""
     uri = open_home(tmp_path / "home").tracking_uri
     Tracking.open("before", uri=uri)
     client = MlflowClient(uri)

@@ -1,4 +1,4 @@
-"""A home that is disturbed while it is made works afterwards."""
+"""A home whose creation was disturbed works afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOMENTS = 50
 
 
 def schema_of(database: Path) -> set[tuple[str, ...]]:
-    """What a database is made of; MLflow makes constraints and indexes in any order."""
+    """The schema of a database; MLflow creates constraints and indexes in any order."""
     with sqlite3.connect(database) as connection:
         found = connection.execute("SELECT name, coalesce(sql, '') FROM sqlite_master").fetchall()
         found += connection.execute("SELECT 'revision', version_num FROM alembic_version").fetchall()
@@ -35,7 +35,7 @@ def schema_of(database: Path) -> set[tuple[str, ...]]:
 
 
 def half_made(database: Path, revision: str | None = None) -> None:
-    """A file as a kill in the middle of MLflow's migrations leaves it: the tables of the first of them."""
+    """The file after a kill during MLflow's migrations: it has the tables of the first of them."""
     from mlflow.store.tracking.dbmodels.initial_models import Base
     from sqlalchemy import create_engine
 
@@ -52,7 +52,7 @@ def half_made(database: Path, revision: str | None = None) -> None:
 
 
 def works(home: Path) -> bool:
-    """Whether a run is recorded there, and nothing of an earlier attempt is left beside the database."""
+    """Whether a run is recorded there, and no file of an earlier attempt is left in the folder of the database."""
     Tracking.open("a-run", uri=open_home(home).tracking_uri)
     return not [path for path in home.iterdir() if path.name.endswith(".part")]
 

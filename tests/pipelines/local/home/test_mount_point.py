@@ -20,7 +20,7 @@ def home(
     home = open_home(tmp_path / "home")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", home.tracking_uri)
     monkeypatch.setenv("WIKIGPT_STORE", str(home.store))
-    register(make_step("night-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32))
+    register(make_step("run-1"), make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32))
     return home
 
 

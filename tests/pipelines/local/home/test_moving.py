@@ -1,4 +1,4 @@
-"""A home that was moved, or copied, works where it is, and nothing goes to where it was."""
+"""A home that was moved or copied works at its new path, and nothing is written to the old path."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def recorded(
     try:
         home = open_home(root / "first home")
         os.environ.update(MLFLOW_TRACKING_URI=home.tracking_uri, WIKIGPT_STORE=str(home.store))
-        register(make_step("night-1"), make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32))
+        register(make_step("run-1"), make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32))
     finally:
         os.environ.clear()
         os.environ.update(before)
@@ -44,7 +44,7 @@ def recorded(
 
 @pytest.fixture
 def home(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home at a path of the test, as if it had been made there."""
+    """The home at a path of the test, as if it had been created there."""
     shutil.copytree(recorded, tmp_path / "before")
     open_home(tmp_path / "before")
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "before" / "store"))
@@ -52,7 +52,7 @@ def home(recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def addresses(home: Path) -> set[str]:
-    """Every text in the database that holds the address of artifacts."""
+    """Every text in the database with an address of artifacts."""
     with sqlite3.connect(home / "mlflow.db") as connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         values = {value for table in tables for row in connection.execute(f'SELECT * FROM "{table}"') for value in row}

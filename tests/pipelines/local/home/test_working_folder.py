@@ -22,7 +22,7 @@ NAMES = ("tokenizers", "datasets", "random", "json", "kfp", "torch", "mlflow")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A working folder whose files have the names of modules and of our packages; each says when it is imported."""
+    """A working folder whose files have the names of modules and of our packages; each records its import."""
     folder = tmp_path / "work"
     for package in ("components", "pipelines"):
         (folder / package).mkdir(parents=True)
@@ -39,7 +39,7 @@ def imported(folder: Path) -> str:
 
 @pytest.fixture
 def beside(folder: Path) -> Path:
-    """The same without a package of the name that `python -m pipelines.cli` itself looks for there."""
+    """The same without the package that `python -m pipelines.cli` itself looks for there."""
     shutil.rmtree(folder / "pipelines")
     return folder
 
@@ -75,7 +75,7 @@ def test_what_a_step_imports_comes_from_where_our_code_does(folder: Path) -> Non
 
 
 def test_code_that_is_not_installed_is_found(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clone that was started by `python -m` in its own folder, beside an installed copy."""
+    """A clone that is started by `python -m` in its own folder, while another copy is installed."""
     clone = tmp_path / "clone"
     for package in ("components", "pipelines"):
         (clone / package).mkdir(parents=True)

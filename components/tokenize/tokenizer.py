@@ -1,17 +1,22 @@
-"""Encodes text line by line in batches, and decodes the tokens to prove that nothing is lost."""
+"""Trains a byte-level BPE tokenizer, and encodes text line by line so that decoding gives back exactly the text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from components.shared.base.failure import Failure
 from components.shared.text.articles import count_lines, split_articles, split_lines
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+END_OF_TEXT = "<|endoftext|>"
 # The lines per call keep all cores busy and fit into their caches, see tests/benchmarks/tokenize_speed.py.
 CHUNK = 1024
 
@@ -27,6 +32,46 @@ class Encoded:
 
     ids: np.ndarray
     articles: np.ndarray
+
+
+def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
+    """Trains a tokenizer. The same text and settings give the same tokenizer, byte for byte.
+
+    It first splits after each newline, so that encoding line by line gives the same tokens as encoding the whole text.
+    Every byte is in its vocabulary, so there are no unknown tokens and decoding is exact.
+
+    Args:
+        text: the train split.
+        vocab_size: the number of entries, including the end of text (id 0). There are fewer if the text has no more
+            pairs.
+        min_frequency: the number of occurrences that a pair needs to be merged.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    cut = pre_tokenizers.Split("\n", "merged_with_previous")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([cut, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=min_frequency,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(split_lines(text), trainer)
+    return tokenizer
+
+
+def as_fast_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """Wraps the tokenizer for transformers. A padding token would mask the end of text, so there is none."""
+    from transformers import PreTrainedTokenizerFast
+
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def dtype_for(vocab_size: int) -> np.dtype:
