@@ -38,7 +38,7 @@ test: $(VENV)/installed-test ## Run the daily suite, about four minutes on two c
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-test ## Run the slow tests: kills, servers, the whole DAG
-	$(BIN)/python -m pytest -q -m slow -n 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest -q -m slow -n 3 --dist loadfile --durations=15
 
 lint: $(VENV)/installed-test ## Check style, format and types
 	$(BIN)/ruff check .

@@ -33,6 +33,10 @@ inspect.stack = _stack_without_sources
 # While modules are imported, the collector would find no garbage.
 gc.disable()
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Runs after every other exit handler: taking millions of objects apart would keep the suite waiting for seconds.
+    atexit.register(os._exit, 0)
+
 pytest_plugins = ["tests.registry"]
 BESIDE = Path(__file__).parents[2] / "shared" / "data"
 
@@ -95,7 +99,6 @@ def pytest_collection_finish() -> None:
     """Garbage is collected rarely, because the collector examines all objects of MLflow, kfp and torch each time."""
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
-    atexit.register(gc.freeze)
     gc.enable()
 
 

@@ -14,6 +14,7 @@ from components.shared.base.events import emit
 from components.shared.base.failure import first_line
 from components.shared.runtime.step import Step
 from components.shared.tracking.run import Tracking
+from components.train.time_left import TimeLeft
 
 _ROWS, _TAGS = 20_000, 100  # kept while MLflow is unreachable; then the oldest are dropped
 _ROWS_A_CALL = 50
@@ -47,6 +48,7 @@ class MetricsReporter:
             self._queue(row)
         self.tags: deque[dict[str, str]] = deque(maxlen=_TAGS)
         self.shown: dict[str, Any] = {}
+        self.time_left = TimeLeft(max((row["step"] for row in earlier if "validation_loss" in row), default=0))
         self.news, self.over = threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._deliver, name="metrics", daemon=True)
 
@@ -72,8 +74,8 @@ class MetricsReporter:
             steps: the number of steps of the training.
         """
         self.shown |= {name: row[name] for name in _SHOWN if name in row}
-        if (speed := self.shown.get("tokens_per_second")) and row["step"] > 1:  # the first step compiles
-            self.shown["eta"] = round((steps - row["step"]) * (row["tokens"] / row["step"]) / speed, 1)
+        if (left := self.time_left.update(row, steps, time.monotonic())) is not None:
+            self.shown["eta"] = round(left, 1)
         emit("progress", step="train", done=row["step"], total=steps, **self.shown)
         self._queue(row | _system())
         self.news.set()

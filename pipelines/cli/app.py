@@ -12,6 +12,7 @@ from types import TracebackType
 import typer
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.garbage import collect_rarely
 from components.shared.base.os_errors import is_known, os_failure
 from components.shared.base.redact import redact
 from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running
@@ -60,6 +61,7 @@ app.add_typer(schedule)
 
 def main() -> None:
     """Runs the command. A failure becomes one sentence on stderr and an exit code."""
+    collect_rarely()
     use_utf8()
     sys.excepthook = _show_unexpected
     correct_widths()

@@ -13,7 +13,7 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Store
 from pipelines.cli.registry import Model, Reference, registry_of
-from pipelines.cli.screen import console, print_plan
+from pipelines.cli.screen import console, print_plan, print_to_stderr
 
 _DAYS = Range(0, 36_500)
 
@@ -66,6 +66,7 @@ def reproduce(
     from components.shared.storage.store import open_store
     from pipelines.config.extras import require_steps
     from pipelines.config.settings import compose
+    from pipelines.local.log_lines import log_sentence
     from pipelines.local.progress import ProgressView
     from pipelines.local.reproduction import check_reproducible, compare, copy_inputs, lineage_of, reproduction_home
     from pipelines.local.run import execute
@@ -83,6 +84,7 @@ def reproduce(
     with ProgressView(console(stderr=True)) as view:
         result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
     if result.failure is not None:
+        print_to_stderr(log_sentence(result.log))
         raise Failure.from_dict(result.failure)
     if result.exit_code:
         raise typer.Exit(int(result.exit_code))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,10 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
 from components.shared.base.ranges import safe_repr
 from pipelines.config.paths import absolute
-from pipelines.config.settings import RunSettings, load
 from pipelines.local.home import Home, open_home
+
+if TYPE_CHECKING:
+    from pipelines.config.settings import RunSettings
 
 Profile = Annotated[str, typer.Option("--profile", "-p", help="Named settings, or the path of a YAML file.")]
 Sets = Annotated[
@@ -43,6 +45,8 @@ DEFAULT_HOME = Path(".wikigpt")
 
 def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> RunSettings:
     """Loads the settings that options name. Folders in them become absolute, since steps run in other folders."""
+    from pipelines.config.settings import load
+
     settings = load(profile, sets or ())
     settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
     tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")

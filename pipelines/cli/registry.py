@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -107,7 +108,12 @@ def _print_models(rows: list[ModelRow]) -> None:
         by_model.setdefault((row.name, row.corpus), []).append(row)
     screen = console()
     for (name, corpus), versions in by_model.items():
-        screen.print(Text.assemble((name, "bold"), f"  corpus {corpus}" if corpus else ""), overflow="fold")
+        heading = Text.assemble((name, "bold"), f"  corpus {corpus}" if corpus else "")
+        if cell_len(heading.plain) <= screen.width:
+            screen.print(heading)
+        else:
+            screen.print(Text(name, style="bold"), overflow="fold")
+            screen.print(Text(f"  corpus {corpus}"), overflow="fold")
         table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
         table.add_column("Version", justify="right")
         table.add_column("Aliases", overflow="fold")

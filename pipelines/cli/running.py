@@ -9,7 +9,7 @@ import typer
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cli import options
 from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Sets, Store
-from pipelines.cli.screen import console, print_json
+from pipelines.cli.screen import console, print_json, print_to_stderr
 
 
 def run(
@@ -29,11 +29,12 @@ def run(
     exists is only evaluated; training resumes from a checkpoint.
     """
     from pipelines.config.extras import require_steps
+    from pipelines.local.log_lines import log_sentence
     from pipelines.local.numerics import pin_numerics
     from pipelines.local.progress import ProgressView
     from pipelines.local.run import execute
     from pipelines.local.runners import docker_client, runner_plan
-    from pipelines.local.summary import document, print_summary
+    from pipelines.local.summary import document, needs_model_option, print_summary
 
     require_steps()
     asked = options.settings_of(profile, sets, corpus)
@@ -51,12 +52,13 @@ def run(
     if as_json:
         print_json(summary)
     elif result.exit_code == ExitCode.OK:
-        print_summary(summary, console())
+        print_summary(summary, console(), model_option=needs_model_option(summary, opened))
     if result.interrupted:
         said = f" {result.failure['what']}." if result.failure else ""
         errors.print(f"Interrupted.{said} The same command resumes it.")
         raise typer.Exit(int(result.exit_code))
     if result.failure is not None:
+        print_to_stderr(log_sentence(result.log))
         raise Failure.from_dict(result.failure)
 
 

@@ -1,9 +1,10 @@
-"""Makes paths absolute, for the processes that a command starts in other folders."""
+"""Makes paths absolute, for the processes that a command starts in other folders, and short, for people."""
 
 from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from components.shared.base.failure import ExitCode, Failure
@@ -50,6 +51,13 @@ def absolute(path: Path | str, option: str) -> Path:
         str(path).encode()
     except UnicodeEncodeError:
         raise _usage("The path is not UTF-8", path, f"choose another {option}") from None
+    return path
+
+
+def shorten(path: str) -> str:
+    """Makes a path relative to the working folder, if it is below it."""
+    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted, or is another one
+        return str(Path(path).relative_to(Path.cwd()))
     return path
 
 

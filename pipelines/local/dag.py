@@ -16,6 +16,7 @@ import threading
 import time
 from pathlib import Path
 
+from components.shared.base.garbage import collect_rarely
 from pipelines.local.runners import container_environment, stop_containers
 
 GRACE = 60.0  # seconds
@@ -94,6 +95,7 @@ def run_notify(folder: Path, state: str) -> None:
 
 
 if __name__ == "__main__":
+    collect_rarely()
     if len(sys.argv) > 2:
         run_notify(Path(sys.argv[1]), sys.argv[2])
     else:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
@@ -12,7 +12,11 @@ from rich.text import Text
 from components.shared.base.failure import ExitCode
 from pipelines.steps import TITLES
 
-_PLAIN_EVERY = 10.0  # seconds
+_TITLE = max(map(len, TITLES.values()))
+_BAR, _WIDE_BAR = 10, 24
+_WIDE = 100  # columns from which a bar is wide
+_OTHERS = _TITLE + 12  # the width of spinner, title, time and the blanks between the columns
+_PARTS = 4  # of the training; without a terminal, there is a line at the end of each but the last
 
 
 class ProgressView:
@@ -21,17 +25,18 @@ class ProgressView:
     def __init__(self, console: Console):
         self.console = console
         self.live = console.is_terminal
+        bar = _WIDE_BAR if console.width >= _WIDE else _BAR
         self.progress = Progress(
             SpinnerColumn(finished_text="[green]✓"),
-            TextColumn("{task.description:<28}", markup=False),
-            BarColumn(bar_width=24),
+            TextColumn(f"{{task.description:<{_TITLE}}}", markup=False),
+            BarColumn(bar_width=bar),
             TimeElapsedColumn(),
-            _NoteColumn(),
+            _NoteColumn(console, taken=_OTHERS + bar),
             console=console,
             disable=not self.live,
         )
         self.tasks: dict[str, Any] = {}
-        self.last_printed = 0.0
+        self.part = 0
 
     def __enter__(self) -> ProgressView:
         self.progress.start()
@@ -46,7 +51,7 @@ class ProgressView:
         """Shows one event of a step. Events that are not meant for people are ignored."""
         kind, step = event["event"], event.get("step", "")
         if kind == "step-started":
-            self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, note="")
+            self.tasks[step] = self.progress.add_task(TITLES.get(step, step), total=None, parts=[])
             self._print_plain(f"{TITLES.get(step, step)} …")
         elif kind == "progress" and step in self.tasks:
             self._advance(step, event)
@@ -55,21 +60,20 @@ class ProgressView:
         elif kind == "decision":
             self.say(f"{event['action']}: {event['reason']}")
         elif kind == "step-finished":
-            self.progress.update(self.tasks[step], total=1, completed=1, note="")
+            self.progress.update(self.tasks[step], total=1, completed=1, parts=[])
             self._print_plain(f"{TITLES.get(step, step)}: {event['seconds']:.1f} s")
         elif kind == "step-failed":
             ended = "interrupted" if event["exit_code"] == ExitCode.RESUMABLE else "failed"
-            self.progress.update(self.tasks[step], note=Text(ended, style="red"))
+            self.progress.update(self.tasks[step], parts=[], ended=ended)
             self.progress.stop_task(self.tasks[step])
             self._print_plain(f"{TITLES.get(step, step)}: {ended} after {event['seconds']:.1f} s")
 
     def _advance(self, step: str, event: dict[str, Any]) -> None:
-        note = _numbers(event)
-        self.progress.update(self.tasks[step], completed=event["done"], total=event.get("total"), note=note)
-        if time.monotonic() - self.last_printed > _PLAIN_EVERY:
-            total = event.get("total")
-            share = f"{100 * event['done'] / total:3.0f} %  " if total else ""
-            self._print_plain(f"  {share}{note}")
+        done, total, parts = event["done"], event.get("total"), _numbers(event)
+        self.progress.update(self.tasks[step], completed=done, total=total, parts=parts)
+        if step == "train" and total and self.part < (part := _PARTS * done // total) < _PARTS:
+            self.part = part
+            self._print_plain(f"{TITLES[step]}: {100 * done / total:.0f} % · {' · '.join(parts)}")
 
     def say(self, text: str) -> None:
         """Prints a line between the bars."""
@@ -77,21 +81,35 @@ class ProgressView:
 
     def _print_plain(self, text: str) -> None:
         if not self.live:
-            self.last_printed = time.monotonic()
             self.console.print(Text(text), soft_wrap=True)
 
 
 class _NoteColumn(ProgressColumn):
-    """The note of a step, without markup."""
+    """How a step ended, or the first of its numbers that fit beside the bar, without markup.
+
+    Args:
+        console: the console, whose width may change.
+        taken: the width of the other columns.
+    """
+
+    def __init__(self, console: Console, *, taken: int):
+        super().__init__()
+        self.console, self.taken = console, taken
 
     def render(self, task: Task) -> Text:
-        note = task.fields["note"]
-        return note if isinstance(note, Text) else Text(note, style="dim")
+        if ended := task.fields.get("ended"):
+            return Text(ended, style="red")
+        parts = list(task.fields["parts"])
+        while parts and cell_len(" · ".join(parts)) > self.console.width - self.taken:
+            parts.pop()
+        return Text(" · ".join(parts), style="dim")
 
 
-def _numbers(event: dict[str, Any]) -> str:
-    """Formats the numbers of a progress event."""
+def _numbers(event: dict[str, Any]) -> list[str]:
+    """Formats the numbers of a progress event, the most important first."""
     parts = []
+    if event.get("eta") is not None:
+        parts.append(f"{_duration(event['eta'])} left")
     if event.get("split"):
         parts.append(f"{event['split']} by {event['protocol']}")
     if event.get("loss") is not None:
@@ -100,6 +118,10 @@ def _numbers(event: dict[str, Any]) -> str:
         parts.append(f"validation ppl {event['validation_perplexity']:.1f}")
     if event.get("tokens_per_second"):
         parts.append(f"{event['tokens_per_second']:,.0f} tokens/s")
-    if event.get("eta") is not None:
-        parts.append(f"{event['eta']:.0f} s left")
-    return " · ".join(parts)
+    return parts
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

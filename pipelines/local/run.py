@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.shared.base.events import parse
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.secrets import move_out_secrets
 from components.shared.storage.files import write_atomically
-from pipelines.config.settings import RunSettings
 from pipelines.local import machine, supervisor
 from pipelines.local.dag import GRACE
 from pipelines.local.home import Home, tracking_uri
 from pipelines.local.progress import ProgressView
 from pipelines.local.runners import stop_containers
+
+if TYPE_CHECKING:
+    from pipelines.config.settings import RunSettings
 
 # Reports are outputs of KFP tasks, files without a suffix. Their copies have names that a browser opens.
 _REPORTS = {"validate": "validation.html", "evaluate": "evaluation.html"}

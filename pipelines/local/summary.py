@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import suppress
+import textwrap
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from components.download.corpora import MODEL
 from components.shared.report.measures import format_measure
+from pipelines.config.paths import shorten
 from pipelines.config.settings import RunSettings
 from pipelines.local.home import Home, tracking_uri
 from pipelines.local.run import Result
-from pipelines.steps import TITLES
 
 _SCORES = (
     ("Word perplexity", "word_perplexity", 2),
     ("Token perplexity", "token_perplexity", 2),
     ("Bits per byte", "bits_per_byte", 4),
 )
+_LABEL, _GAP = 16, 2  # columns of the longest label, and between label and value
 
 
 def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any]:
@@ -48,15 +50,21 @@ def document(result: Result, settings: RunSettings, home: Home) -> dict[str, Any
     }
 
 
-def print_summary(summary: dict[str, Any], console: Console) -> None:
-    """Prints the document as a table."""
-    title = f"Wiki-GPT · {summary['run']} · {summary['status']}"
-    table = Table(title=Text(title, style="table.title"), show_header=False, title_justify="left")
+def print_summary(summary: dict[str, Any], console: Console, *, model_option: bool) -> None:
+    """Prints the document as a table, and the next commands.
+
+    Args:
+        summary: the document.
+        console: the console, of any width. A long value takes several lines.
+        model_option: whether the commands need `--model` for the model of the run.
+    """
+    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     row = table.add_row
     row("Corpus", summary["corpus"] or "")
-    if version := summary["version"]:
+    version = summary["version"]
+    if version:
         aliases = ", ".join(version["aliases"]) or "no alias"
         row("Model", f"{version['name']} version {version['version']} ({aliases})")
         for label, key, places in _SCORES:
@@ -65,24 +73,46 @@ def print_summary(summary: dict[str, Any], console: Console) -> None:
     row("Decision", f"{summary['decision']}: {summary['reason']}")
     if summary["reused"]:
         row("Reused", "\n".join(f"{step}: {what}" for step, what in summary["reused"].items()))
-    row("Seconds", _seconds(summary["seconds"]))
-    for step, path in summary["reports"].items():
-        row(f"Report: {step}", _short(path))
-    row("Log", _short(summary["log"]))
+    room = console.width - _LABEL - _GAP
+    row("Seconds", _seconds(summary["seconds"], room))
+    if summary["reports"]:
+        row("Reports", _paths(summary["reports"].values(), room))
+    row("Log", _paths([summary["log"]], room))
+    console.print(Text(f"Wiki-GPT · {summary['run']} · {summary['status']}", style="bold"))
     console.print(table)
-    name = version["name"] if version else MODEL
-    model = "" if name == MODEL else f" --model {shlex.quote(name)}"
+    model = f" --model {shlex.quote(version['name'])}" if version and model_option else ""
     console.print(Text.assemble(("wikigpt ui", "bold"), " opens MLflow; this writes text:"))
     console.print(Text(f'wikigpt generate{model} "The castle was built in"', style="bold"), soft_wrap=True)
 
 
-def _seconds(seconds: dict[str, float]) -> Table:
-    table = Table.grid(padding=(0, 1, 0, 0))
-    table.add_column(min_width=8, overflow="fold")
-    table.add_column(justify="right", no_wrap=True)
-    for step, value in seconds.items():
-        table.add_row(TITLES.get(step, step), f"{value:.1f}")
-    return table
+def needs_model_option(summary: dict[str, Any], home: Home) -> bool:
+    """Whether commands need `--model` for the model of a run, because the registry has several models."""
+    if not summary["version"]:
+        return False
+    from components.shared.tracking.run import connect, translate_mlflow_errors
+    from pipelines.registry.references import is_default
+
+    client = connect(tracking_uri(home))
+    with translate_mlflow_errors(client):
+        return not is_default(client, summary["version"]["name"])
+
+
+def _seconds(seconds: dict[str, float], room: int) -> str:
+    """The seconds of all steps and of each one, in lines that break between steps only."""
+    each = ", ".join(f"{step}\u00a0{value:.1f}" for step, value in seconds.items())
+    text = f"{sum(seconds.values()):.1f} in total: {each}" if seconds else ""
+    return textwrap.fill(text, max(room, _LABEL), break_on_hyphens=False).replace("\u00a0", " ")
+
+
+def _paths(paths: Iterable[str], room: int) -> str:
+    """Paths relative to the working folder. If one is longer than the room, each folder has a line, then each file."""
+    short = [shorten(path) for path in paths]
+    if all(cell_len(path) <= room for path in short):
+        return "\n".join(short)
+    folders: dict[str, list[str]] = {}
+    for folder, slash, name in (path.rpartition("/") for path in short):
+        folders.setdefault(folder + slash, []).append(name)
+    return "\n".join(line for folder, names in folders.items() for line in (folder, *names))
 
 
 def _status(result: Result) -> str:
@@ -117,10 +147,3 @@ def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:
     # The reports are in the folder of result.json. An earlier version recorded absolute paths, which a move of the
     # home makes wrong.
     return {step: str(folder / Path(path).name) for step, path in recorded.items()}
-
-
-def _short(path: str) -> str:
-    """The path relative to the working folder, if it is below it."""
-    with suppress(FileNotFoundError, ValueError):  # the working folder was deleted, or is another one
-        return str(Path(path).relative_to(Path.cwd()))
-    return path

@@ -70,6 +70,11 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
     return model or (MODEL if MODEL in known else known[0])
 
 
+def is_default(client: MlflowClient, model: str) -> bool:
+    """Whether `model_name(client)` is this model, which exists."""
+    return model == MODEL or [found.name for found in client.search_registered_models(max_results=2)] == [model]
+
+
 def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
     from mlflow.exceptions import MlflowException
 

@@ -55,7 +55,7 @@ def show_summary() -> None:
         "decision": "train", "reason": f"of {ODD}", "reused": {"train": ODD}, "seconds": {"train": 9e5},
         "reports": {"evaluate": PATH}, "log": PATH,
     }  # fmt: skip
-    print_summary(summary, console())
+    print_summary(summary, console(), model_option=True)
 
 
 def show_progress() -> None:
@@ -92,11 +92,15 @@ def test_it_fits_the_width_that_there_is(show, columns, capsys, monkeypatch):
     assert out and long == []
 
 
-def test_no_name_of_the_models_is_broken_over_two_lines_at_80_columns(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", ["80", "60"])
+def test_no_name_of_the_models_is_broken_over_two_lines(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
     show_models()
+    _print_models([row(name="wikigpt-wikipedia-of-tonight", corpus="hf://team-language/wikipedia of tonight")])
     lines = capsys.readouterr().out.splitlines()
     assert "wikigpt-wikitext-2-raw-v1  corpus wikitext-2-raw-v1" in lines
+    one, two = "wikigpt-wikipedia-of-tonight", "  corpus hf://team-language/wikipedia of tonight"
+    assert one + two in lines if columns == "80" else (one in lines and two in lines)
     assert "     12 champion            1156.12 880.08 1.4241" in [line.rstrip() for line in lines]
 
 

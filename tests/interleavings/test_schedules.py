@@ -6,6 +6,7 @@ against a later choice of a person; the best approved version has the alias.
 """
 
 import inspect
+import itertools
 import textwrap
 from collections.abc import Iterator
 from typing import Any
@@ -26,8 +27,8 @@ SCENARIOS = {"same weights": SAME, "two models": TWO, "the first models": FIRST,
 DRAWN = 2200  # a scenario
 
 
-def schedules(scenario: Scenario, count: int) -> Iterator[tuple[Plan, Pick]]:
-    yield from listed(scenario)
+def schedules(scenario: Scenario, stride: int, count: int) -> Iterator[tuple[Plan, Pick]]:
+    yield from itertools.islice(listed(scenario), 0, None, stride)
     yield from (drawn(seed, scenario) for seed in range(count))
 
 
@@ -38,13 +39,15 @@ def _in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "different"), [(40, 250), pytest.param(DRAWN, 10_000, marks=pytest.mark.slow)], ids=["some", "many"]
+    ("stride", "count", "different"),
+    [(5, 40, 200), pytest.param(1, DRAWN, 10_000, marks=pytest.mark.slow)],
+    ids=["some", "many"],
 )
-def test_no_schedule_ends_in_what_must_not_be(count: int, different: int) -> None:
+def test_no_schedule_ends_in_what_must_not_be(stride: int, count: int, different: int) -> None:
     seen: set[int] = set()
     crashes = doubts = clicks = 0
     for scenario in SCENARIOS.values():
-        for plan, pick in schedules(scenario, count):
+        for plan, pick in schedules(scenario, stride, count):
             world = play(scenario, plan, pick)
             seen.add(hash((id(scenario), *world.log)))
             crashes += any(actor.attempts > 1 or actor.crashed for actor in world.actors)

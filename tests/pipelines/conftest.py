@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -14,9 +15,10 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
     """Runs `wikigpt` with arguments, and returns exit code, stdout and stderr."""
     monkeypatch.delenv("WIKIGPT_CORPUS", raising=False)
+    threshold = gc.get_threshold()  # the command sets another one
     for name, value in child_variables().items():  # the command also sets them, and does not reset them
         monkeypatch.setenv(name, value)
 
@@ -27,4 +29,5 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 
-    return run
+    yield run
+    gc.set_threshold(*threshold)

@@ -57,18 +57,15 @@ def test_a_better_challenger_becomes_champion(tmp_path, kind):
 
 
 OTHERS = {
-    "marked": lambda text: "\ufeff" + text,
-    "line-separator": lambda text: text.replace(" .", " .\u2028"),
-    "no-final-newline": str.rstrip,
-    "end-of-text": lambda text: text.replace(" .", " <|endoftext|>"),
     "brackets": lambda text: text.replace("Train", "[/bold] [red]Tr|ain `x` <b>").replace("Test", "[/] $x_1$ <b>"),
-    "语料": str,
-    "корпус": str,
+    "语料": lambda text: "\ufeff" + text.rstrip(),
+    "корпус": lambda text: text.replace(" .", " <|endoftext|> .\u2028"),
 }
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_text_of_another_kind_is_trained_on(tmp_path, kind):
+    """Brackets that look like markup; a byte-order mark and no final newline; line separators and a special token."""
     home = tmp_path / "home"
     outcome = run(write_wikitext(tmp_path / kind, OTHERS[kind]), home).document
     assert outcome["status"] == "trained"

@@ -163,10 +163,10 @@ def test_a_notice_and_a_summary_are_short(capsys):
         "run": "r", "status": "trained", "corpus": "语料", "version": version, "decision": "train", "reason": "new",
         "reused": {}, "seconds": {}, "reports": {}, "log": "log.txt",
     }  # fmt: skip
-    print_summary(summary, Console(width=100))
+    print_summary(summary, Console(width=100), model_option=True)
     shown_ = capsys.readouterr().out
     assert "1.70e+117 on test" in shown_ and "504.00 on test" in shown_
-    print_summary(summary | {"version": version | {"word_perplexity": None}}, Console(width=100))
+    print_summary(summary | {"version": version | {"word_perplexity": None}}, Console(width=100), model_option=True)
     assert "Word perplexity" not in capsys.readouterr().out
 
 

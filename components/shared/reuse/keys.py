@@ -41,7 +41,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 EXCLUDED_MODULES: dict[str, frozenset[str]] = {
     "tokens": frozenset({"component", "settings"}),
-    "weights": frozenset({"checkpoint_manager", "component", "metrics", "reporter", "run", "settings"}),
+    "weights": frozenset({"checkpoint_manager", "component", "metrics", "reporter", "run", "settings", "time_left"}),
     "evaluation": frozenset({"champion", "component", "pictures", "report", "settings"}),
     "validation": frozenset({"component", "settings"}),
 }

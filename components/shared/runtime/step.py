@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from components.shared.base.events import emit, parse
 from components.shared.base.failure import ExitCode, Failure, Interrupted, first_line
+from components.shared.base.garbage import skip_collection_at_exit
 from components.shared.base.renamed_keys import with_new_keys
 from components.shared.runtime.liveness import heartbeat
 from components.shared.runtime.process import Death, is_step_process, watch_this_process
@@ -85,6 +86,7 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
     """
     run = os.environ.get("WIKIGPT_RUN") or pipeline_run
     use_own_variables()
+    skip_collection_at_exit()
     here = Step(name=name, run=run, settings={})
     if is_step_process():
         watch_this_process(lambda death: _record_death(here, death, recorded=recorded))

@@ -16,6 +16,7 @@ from components.evaluate.model import load_model
 from components.evaluate.run import EvaluateOutput, run
 from components.evaluate.settings import EvaluateSettings
 from components.shared.base.failure import Failure
+from components.shared.report import report
 from components.shared.reuse.trained import publish_model, weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import read_manifest, write_manifest
@@ -57,6 +58,12 @@ def bench(tmp_path, monkeypatch, texts, tokenizer, tracking_uri) -> Bench:
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
     return Bench(tmp_path, write_corpus(tmp_path / "corpus", texts), tokenizer)
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch):
+    """Leaves the charts of the report empty. Drawing them takes longer than all the rest; test_report.py draws them."""
+    monkeypatch.setattr(report, "_svg", lambda drawing: "<svg ></svg>")
 
 
 @pytest.fixture

@@ -104,10 +104,12 @@ def test_what_was_not_delivered_before_a_stop_is_not_said_to_be_in_the_model(
 
 def test_progress_says_how_far_how_good_how_fast_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
     record = MetricsReporter(Step("train", "r", {}), {})
+    record.observe({"step": 1, "tokens": 64, **ROW}, steps=40)
     record.observe({"step": 10, "tokens": 640, **ROW}, steps=40)
     record.observe({"step": 10, "tokens": 640, "validation_loss": 2.0, "validation_perplexity": 7.4}, steps=40)
-    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    compiled, first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert first["event"] == "progress" and first["step"] == "train"
     assert (first["done"], first["total"], first["loss"], first["tokens_per_second"]) == (10, 40, 2.5, 100.0)
+    assert "eta" not in compiled
     assert first["eta"] == 30 * 64 / 100
     assert (second["loss"], second["validation_perplexity"]) == (2.5, 7.4)

@@ -17,10 +17,16 @@ from pipelines.local.runners import stop_containers
 from tests.pipelines.conftest import Command
 
 
+@pytest.fixture(scope="module")
+def _home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all, because a check measures the precisions of the machine only once in a home."""
+    return open_home(tmp_path_factory.mktemp("checked") / "home").root
+
+
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return open_home(tmp_path / "home").root
+    return _home
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.registry.references import resolve
+from pipelines.registry.references import is_default, resolve
 from tests.registry import make_version
 
 
@@ -59,6 +59,16 @@ def test_a_wrong_name_is_one_sentence(
 def test_an_empty_registry_says_so(client: MlflowClient) -> None:
     with pytest.raises(Failure, match=r"The registry has no model .*train one by `wikigpt run`"):
         resolve(client, "champion")
+
+
+def test_a_model_is_the_default_if_it_is_wikigpt_or_the_only_one(client: MlflowClient) -> None:
+    make_version(client, "wikigpt-a", 5.0)
+    assert is_default(client, "wikigpt-a")
+    make_version(client, "wikigpt-b", 5.0)
+    assert not is_default(client, "wikigpt-a")
+    assert not is_default(client, "wikigpt-b")
+    make_version(client, "wikigpt", 5.0)
+    assert is_default(client, "wikigpt")
 
 
 def test_of_several_models_without_a_default_a_person_chooses(client: MlflowClient) -> None:

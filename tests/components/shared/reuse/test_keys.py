@@ -95,7 +95,9 @@ MODULES: dict[str, dict[str, bool]] = {
             ),
             True,
         ),
-        **dict.fromkeys(("checkpoint_manager", "component", "metrics", "reporter", "run", "settings"), False),
+        **dict.fromkeys(
+            ("checkpoint_manager", "component", "metrics", "reporter", "run", "settings", "time_left"), False
+        ),
     },
     "evaluation": {
         **dict.fromkeys(
