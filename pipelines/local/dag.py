@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
 
 def call_this_python(command: list[str], executable: str) -> list[str]:
     """Replaces KFP's function, which writes the interpreter, unquoted, in place of every `python3`, also in paths and
-    settings (kfp 2.17.0).
+    settings (kfp 2.17.3).
 
     Args:
         command: the command of a step: shell code that ends with a call of the executor, then arguments of that code.
