@@ -85,11 +85,11 @@ def continue_batch(
                 input_ids=ids[:, -fresh:],
                 attention_mask=mask,
                 position_ids=positions[:, -fresh:],
-                past_key_values=past,
+                cache=past,
                 use_cache=use_cache,
                 logits_to_keep=1,
             )
-            past = output.past_key_values if use_cache else None
+            past = output.cache if use_cache else None
             # The output layer may be padded beyond the vocabulary, and those ids cannot be decoded.
             chosen = choose(output.logits[:, -1, : len(tokenizer)].float().cpu())
             ended |= chosen == end

@@ -40,18 +40,18 @@ class Prefixed(nn.Module):
         input_ids: Tensor,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
+        cache: Any = None,
         **options: Any,
     ) -> Any:
         """Calls the model like its own `forward`. Masks and positions refer to the text without the prefix."""
         count = len(input_ids)
-        past = past_key_values or self.adapted.get_prompt(batch_size=count)
+        past = cache or self.adapted.get_prompt(batch_size=count)
         if attention_mask is None:
             attention_mask = input_ids.new_ones(count, past.get_seq_length() - self.length + input_ids.shape[1])
         return self.adapted.get_base_model()(
             input_ids=input_ids,
             attention_mask=torch.cat([attention_mask.new_ones(count, self.length), attention_mask], dim=1),
             position_ids=None if position_ids is None else position_ids + self.length,
-            past_key_values=past,
+            cache=past,
             **options,
         )

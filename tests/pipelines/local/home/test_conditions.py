@@ -14,9 +14,9 @@ import pytest
 
 from components.shared.base.os_errors import os_failure
 from components.shared.tracking.mlflow_database import prepare_database
+from pipelines.config.paths import shorten
 from pipelines.config.process_environment import complete_environment
 from pipelines.local.home import open_home
-from pipelines.local.summary import _short
 from tests.pipelines.local.home.conftest import ROOT, TINY, environment, read_only, wikigpt
 
 
@@ -217,7 +217,7 @@ def test_each_kind_of_refusal_has_its_own_remedy(tmp_path: Path) -> None:
 def test_a_working_folder_that_is_deleted_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
-    assert _short(str(tmp_path / "gone" / "log.txt")) == "log.txt"
+    assert shorten(str(tmp_path / "gone" / "log.txt")) == "log.txt"
     (tmp_path / "gone").rmdir()
-    assert _short(str(tmp_path / "log.txt")) == str(tmp_path / "log.txt")
+    assert shorten(str(tmp_path / "log.txt")) == str(tmp_path / "log.txt")
     monkeypatch.undo()
