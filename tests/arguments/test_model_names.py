@@ -94,6 +94,7 @@ def test_the_list_of_a_missing_model_names_the_existing_ones(client, command: Co
     assert err.startswith("wikigpt: There is no model 'PLAIN'") and "did you mean plain?" in err
 
 
+@pytest.mark.slow
 def test_every_condition_is_one_that_mlflow_reads(client: MlflowClient) -> None:
     """Every word of three characters that have a meaning in the filter language."""
     for letters in itertools.product("a'\"\\`%= ", repeat=3):

@@ -70,7 +70,7 @@ def test_the_same_calls_have_the_same_answers(empty_database: Path, tmp_path: Pa
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     real, fake, draw = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), FakeRegistry(), random.Random(2)
     seen = set()
-    for number in range(400):
+    for number in range(200):
         call = draw_call(draw)
         expected = answer(real, call)
         assert answer(fake, call) == expected, (number, call)

@@ -96,6 +96,7 @@ OF_DOUBTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", BREAKS)
 def test_what_is_broken_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for owner, name, old, new in BREAKS[broken]:

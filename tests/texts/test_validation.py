@@ -41,6 +41,7 @@ def chinese(**sizes) -> dict[str, str]:
     return without_blanks(**sizes)
 
 
+@pytest.mark.slow
 def test_characters_count_as_words(validated):
     corpus, results = validated(chinese())
     assert corpus.unit == "byte"
@@ -71,6 +72,7 @@ def test_lines_of_train_in_another_split_are_found(validated):
     assert failed(results) == {("test", "few lines in two splits")}
 
 
+@pytest.mark.slow
 def test_a_copy_with_changes_is_found(validated):
     texts, draw = chinese(), random.Random(1)
     copied = "".join(sign if draw.random() > 0.02 else "改" for sign in texts["train"][:8000])
@@ -79,6 +81,7 @@ def test_a_copy_with_changes_is_found(validated):
     assert results["test", "no article half in another split"].severity == "error"
 
 
+@pytest.mark.slow
 def test_another_text_of_the_language_is_no_drift_and_another_language_is(validated):
     corpus, _ = validated(chinese())
     reference = Reference("3", "c" * 64, text_statistics(corpus), word_shares(corpus), corpus.unit)
@@ -98,6 +101,7 @@ def test_what_was_measured_in_words_is_not_compared(capsys):
     assert comparable(None, "byte") is None
 
 
+@pytest.mark.slow
 def test_the_report_speaks_of_characters_and_is_short(validated, tmp_path):
     corpus, results = validated(chinese(lines=(300, 50, 50), length=(300, 400)))
     settings = ValidateSettings()

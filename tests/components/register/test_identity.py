@@ -203,6 +203,7 @@ def test_an_evaluation_without_a_weights_digest_is_incomparable(
     assert "the weights that they were measured on were not recorded" in tags[registry.REASON]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [3, 9])
 def test_a_kill_during_the_writes_of_other_weights_changes_nothing(
     client: MlflowClient, objects: Store, first: Folders, tmp_path: Path, number: int

@@ -41,7 +41,7 @@ def test_what_is_missing_and_not_needed_does_not_fail_a_check(
     assert (code, json.loads(out)["ok"]) == (ExitCode.FAILED, False)
 
 
-@pytest.mark.parametrize("step", ["train", "evaluate"])
+@pytest.mark.parametrize("step", ["train", pytest.param("evaluate", marks=pytest.mark.slow)])
 def test_a_gpu_that_is_asked_for_is_looked_for_before_anything_runs(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -35,13 +35,20 @@ def test_the_help_needs_none() -> None:
     assert loaded(COMMAND, "generate", "--help") <= {"pydantic"}, "typer imports it"
 
 
-@pytest.mark.parametrize("command", [["models"], ["generate", "The castle"], ["promote", "1"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["models"],
+        *(pytest.param(slow, marks=pytest.mark.slow) for slow in (["generate", "The castle"], ["promote", "1"])),
+    ],
+)
 def test_the_registry_needs_mlflow_and_no_torch(command: list[str], empty_database: Path, tmp_path: Path) -> None:
     home = open_home(tmp_path / "home")
     home.database.write_bytes(empty_database.read_bytes())
     assert loaded(COMMAND, *command, WIKIGPT_HOME=str(home.root)) <= OF_MLFLOW
 
 
+@pytest.mark.slow
 def test_a_text_is_written_by_torch_and_transformers_alone(hugging_face_folder: Path) -> None:
     code = f"""
 import shutil, sys

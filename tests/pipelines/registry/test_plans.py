@@ -164,7 +164,7 @@ def contents(store: Store, client: MlflowClient) -> tuple[dict[str, float], set[
     )
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 12))])
 def test_what_gc_plans_is_what_it_removes(filled: MlflowClient, tmp_path: Path, seed: int) -> None:
     store = open_store(str(tmp_path / "planned"))
     fill(store, filled, tmp_path, seed)

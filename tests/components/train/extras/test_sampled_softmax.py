@@ -115,6 +115,7 @@ def test_the_whole_vocabulary_as_a_sample_gives_the_plain_loss(architecture: str
         assert torch.allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 @BOTH
 def test_training_by_samples_learns_nearly_as_much(architecture: str, tokens: Manifest, tokens_dir: Path) -> None:
     """With this learning rate and warm-up, five of five seeds end within two per cent of each other."""

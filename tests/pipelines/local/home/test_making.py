@@ -108,7 +108,7 @@ print(killed)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_kill_at_any_moment_leaves_a_home_that_works(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "warm").mkdir()
     arguments = [sys.executable, "-c", _KILLED, str(tmp_path), str(int(number)), str(MOMENTS)]
