@@ -34,7 +34,7 @@ $(VENV)/installed-docs: $(VENV)/installed $(LOCK)/docs.txt
 run: $(VENV)/installed ## Run the whole pipeline on this machine (PROFILE=quick)
 	$(BIN)/wikigpt run --profile $(PROFILE)
 
-test: $(VENV)/installed-test ## Run the daily suite, about four minutes on two cores
+test: $(VENV)/installed-test ## Run the daily suite, about two minutes on two cores
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(VENV)/installed-test ## Run the slow tests: kills, servers, the whole DAG

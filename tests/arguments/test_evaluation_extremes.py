@@ -30,7 +30,7 @@ def folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:  #
         {"window": CONTEXT, "stride": CONTEXT},
         {"batch_tokens": 1},
         {"batch_tokens": 1 << 20},
-        {"threads": 1024},
+        pytest.param({"threads": 1024}, marks=pytest.mark.slow),
         {"prompt_words": 1, "continuation_words": 1},
         {"prompt_words": 1_000_000},
         {"prompt_words": 1, "continuation_words": 1_000_000},

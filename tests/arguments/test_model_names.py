@@ -36,6 +36,7 @@ def client(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Ml
     return client
 
 
+@pytest.mark.slow
 def test_versions_of_each_name_are_those_of_that_name(client: MlflowClient) -> None:
     for name in ODD:
         assert [version.name for version in registry.versions(client, name)] == [name]

@@ -84,7 +84,7 @@ def test_a_class_checks_its_ranges_without_pydantic(kind):
                 kind(**{**needed, name: limit.high + 1})
 
 
-@pytest.mark.parametrize("section", SECTION_NAMES)
+@pytest.mark.parametrize("section", [*SECTIONS, pytest.param("cluster", marks=pytest.mark.slow)])
 def test_no_value_ends_in_a_traceback(section):
     for field in fields_of(section):
         for value in [*ODD, *NUMBERS, *field.at_the_bounds(), *field.just_outside()]:

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -66,11 +67,12 @@ def shown(version: Any) -> tuple[Any, ...]:
     return str(version.version), tags, sorted(version.aliases), version.description or "", version.source, run
 
 
+@pytest.mark.slow
 def test_the_same_calls_have_the_same_answers(empty_database: Path, tmp_path: Path) -> None:
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
     real, fake, draw = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}"), FakeRegistry(), random.Random(2)
     seen = set()
-    for number in range(200):
+    for number in range(400):
         call = draw_call(draw)
         expected = answer(real, call)
         assert answer(fake, call) == expected, (number, call)

@@ -125,6 +125,7 @@ def test_a_full_disk_does_not_end_in_the_sample(tmp_path):
     assert "the cache of the Hub cannot be used: File too large" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_does_not_end_in_the_sample(tmp_path):
     with hub(data_set("wikitext-2-v1", ROWS)) as served:
         fetch(served.url, tmp_path)

@@ -110,6 +110,7 @@ def test_a_port_that_is_taken_is_said_before_mlflow_starts(command: Command, hom
     assert (code, f"MLflow cannot listen on port {port}: Address already in use" in err) == (ExitCode.USAGE, True)
 
 
+@pytest.mark.slow
 def test_without_docker_the_runner_fails_before_there_is_a_run(
     command: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,6 +143,7 @@ def test_old_versions_are_found_by_age_and_freed(store):
     assert versions(store) == ["claims/replaced.json", "not/of/the/store", "not/of/the/store"]
 
 
+@pytest.mark.slow
 def test_a_version_became_old_when_it_was_replaced_not_when_it_was_written(store):
     store.objects.put("claims/x.json", b"{}")
     time.sleep(2.1)

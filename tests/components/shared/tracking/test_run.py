@@ -126,7 +126,9 @@ def test_the_recorded_responses_equal_those_of_a_real_server(real_data):
 # ---- a server with transient errors
 
 
-@pytest.mark.parametrize("stumbles", [[DROPPED], [UNAVAILABLE, DROPPED, UNAVAILABLE]])
+@pytest.mark.parametrize(
+    "stumbles", [[DROPPED], pytest.param([UNAVAILABLE, DROPPED, UNAVAILABLE], marks=pytest.mark.slow)]
+)
 def test_a_step_waits_for_a_server_that_fails_temporarily(server, stumbles):
     server.script("probe", *stumbles, ok("{}"))
     connect(server.url, patience=30)

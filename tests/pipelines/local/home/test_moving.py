@@ -105,6 +105,7 @@ def test_artifacts_that_a_person_put_elsewhere_stay_there(home: Path, tmp_path: 
     assert {name: client.get_experiment_by_name(name).artifact_location for name in own} == own
 
 
+@pytest.mark.slow
 def test_a_moved_home_that_cannot_be_written_is_one_sentence(home: Path, tmp_path: Path) -> None:
     moved = tmp_path / "after"
     home.rename(moved)
