@@ -16,7 +16,7 @@ _TITLE = max(map(len, TITLES.values()))
 _BAR, _WIDE_BAR = 10, 24
 _WIDE = 100  # columns from which a bar is wide
 _OTHERS = _TITLE + 12  # the width of spinner, title, time and the blanks between the columns
-_PARTS = 4  # of the training; without a terminal, there is a line at the end of each but the last
+_PARTS = 4  # of the training; without a terminal, there is a line at the start of each
 
 
 class ProgressView:
@@ -36,7 +36,7 @@ class ProgressView:
             disable=not self.live,
         )
         self.tasks: dict[str, Any] = {}
-        self.part = 0
+        self.part = -1
 
     def __enter__(self) -> ProgressView:
         self.progress.start()

@@ -45,9 +45,9 @@ def test_a_line_of_progress_has_the_share_and_the_numbers() -> None:
     assert line == f"{TITLES['train']}: 25 % · 93 s left · loss 4.568 · validation ppl 148.4 · 12,346 tokens/s"
 
 
-def test_a_pipe_gets_three_lines_for_a_whole_training() -> None:
+def test_a_pipe_gets_the_first_loss_and_three_lines_for_a_whole_training() -> None:
     lines = shown(STARTED, *[PROGRESS | {"done": done} for done in range(1, 201)], FINISHED).splitlines()
-    said = ["…", "25 %", "50 %", "75 %", "12.3 s"]
+    said = ["…", "0 %", "25 %", "50 %", "75 %", "12.3 s"]
     assert [line.split(" · ")[0].removeprefix(TITLES["train"]).strip(" :") for line in lines] == said
 
 
