@@ -34,7 +34,7 @@ NameOwner = Callable[[str, str], str | None]
 
 
 def no_other_owner(model_name: str, dataset_digest: str) -> str | None:
-    """Stands for a registry if none is available."""
+    """Replaces the registry if none is available."""
     return None
 
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from components.shared.base.failure import ExitCode, Failure
 
 REMEDY = "install the extra train, in a clone by `pip install -e '.[train]'`"
-# Each stands for a part of a run on this machine; the steps import them in processes of their own.
+# One package for each part of a run on this machine; the steps import them in processes of their own.
 _OF_THE_STEPS = ("torch", "transformers", "datasets", "great_expectations", "sqlalchemy")
 
 

@@ -17,7 +17,7 @@ KEY, SECRET, TOKEN = "AKIDOFATEST", "secretOfTheTest", "tokenOfTheTest"
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def unreachable_endpoint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An endpoint where nothing listens, without the AWS variables and files of the user who runs the tests."""
     for name in [name for name in os.environ if name.startswith("AWS_") or name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)

@@ -4,7 +4,7 @@ import pytest
 
 
 @pytest.fixture
-def surroundings(tracking_uri, tmp_path, monkeypatch):
+def step_environment(tracking_uri, tmp_path, monkeypatch):
     """The environment of a step; yields the address of the registry."""
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
     return tracking_uri

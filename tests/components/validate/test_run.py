@@ -48,7 +48,7 @@ def events(capsys):
     return [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith('{"event"')]
 
 
-def test_a_good_corpus_gives_results_and_a_report_and_is_not_validated_again(surroundings, tmp_path, capsys):
+def test_a_good_corpus_gives_results_and_a_report_and_is_not_validated_again(step_environment, tmp_path, capsys):
     first = Run(tmp_path, good(), "first")()
     manifest = read_manifest(first.results, "validation")
     assert set(manifest.files) == {"results.json", "report.html"}
@@ -82,7 +82,7 @@ def assert_warned(warned, told):
         assert row["seen"] and row["wanted"] and row["expectation"].startswith("Expect")
 
 
-def test_a_test_split_copied_into_train_stops_the_run_and_leaves_the_report(surroundings, tmp_path):
+def test_a_test_split_copied_into_train_stops_the_run_and_leaves_the_report(step_environment, tmp_path):
     texts = good()
     leaky = Run(tmp_path, texts | {"train": texts["train"] + texts["test"]}, "leaky")
     with pytest.raises(Failure) as caught:
@@ -100,14 +100,14 @@ def test_a_test_split_copied_into_train_stops_the_run_and_leaves_the_report(surr
         Run(tmp_path, texts | {"train": texts["train"] + texts["test"]}, "leaky again")()
 
 
-def test_an_empty_split_stops_the_run(surroundings, tmp_path):
+def test_an_empty_split_stops_the_run(step_environment, tmp_path):
     empty = Run(tmp_path, good() | {"test": ""}, "empty")
     with pytest.raises(Failure, match=r"'enough words' failed in test: saw 0 words, wanted at least 100 words"):
         empty()
     assert "enough words" in empty.report.read_text()
 
 
-def test_a_damaged_corpus_is_refused(surroundings, tmp_path):
+def test_a_damaged_corpus_is_refused(step_environment, tmp_path):
     damaged = Run(tmp_path, good(), "damaged")
     (damaged.corpus / "test.txt").write_text("other text")
     with pytest.raises(Failure, match="differs from what the manifest says"):
@@ -115,7 +115,7 @@ def test_a_damaged_corpus_is_refused(surroundings, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_corpus_is_compared_with_that_of_the_champion(surroundings, tmp_path):
+def test_a_corpus_is_compared_with_that_of_the_champion(step_environment, tmp_path):
     first = Run(tmp_path, good(), "first", **LOOSE)()
     crown(first.step.tracking.client, FACTS["model_name"], first.digest)
     longer = good() | {"train": "".join(article(seed) for seed in range(20, 36))}
