@@ -19,6 +19,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from components.evaluate.scoring import Scorer
+from tests.benchmarks import record
 from tests.components.evaluate.recipe import published_recipe
 
 
@@ -35,7 +36,10 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16"])
     parser.add_argument("--batch-tokens", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=3, help="the fastest of them counts")
+    record.add_options(parser)
     options = parser.parse_args()
+    title = "Evaluation speed beside the recipe of Hugging Face's documentation"
+    recorder = record.Recorder(options, "evaluation_speed", title, ["torch", "transformers"])
     torch.set_num_threads(options.threads)
     model = make_model(options)
     tokens = np.random.default_rng(0).integers(options.vocabulary, size=options.tokens)
@@ -44,24 +48,21 @@ def main() -> None:
     ids = torch.from_numpy(tokens)[None].to(options.device)
     recipe, recipe_seconds = fastest(lambda: published_recipe(model, ids, options.window, options.stride), options)
     ours, seconds = fastest(lambda: evaluator(scorer, tokens), options)
-    print(
-        json.dumps(
-            {
-                "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
-                "threads": options.threads,
-                "parameters": sum(each.numel() for each in model.parameters()),
-                "window": options.window,
-                "stride": options.stride,
-                "dtype": options.dtype,
-                "recipe_tokens_per_second": round(options.tokens / recipe_seconds),
-                "tokens_per_second": round(options.tokens / seconds),
-                "speed_up": round(recipe_seconds / seconds, 2),
-                "recipe_perplexity": recipe,
-                "relative_difference": ours / recipe - 1,
-            },
-            indent=1,
-        )
-    )
+    values = {
+        "device": torch.cuda.get_device_name() if options.device == "cuda" else "cpu",
+        "threads": options.threads,
+        "parameters": sum(each.numel() for each in model.parameters()),
+        "window": options.window,
+        "stride": options.stride,
+        "dtype": options.dtype,
+        "recipe_tokens_per_second": round(options.tokens / recipe_seconds),
+        "tokens_per_second": round(options.tokens / seconds),
+        "speed_up": round(recipe_seconds / seconds, 2),
+        "recipe_perplexity": recipe,
+        "relative_difference": ours / recipe - 1,
+    }
+    print(json.dumps(values, indent=1))
+    recorder.save(values)
 
 
 def make_model(options: argparse.Namespace) -> Any:

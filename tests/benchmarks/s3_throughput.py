@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from components.shared.storage.files import FileFact, file_fact
 from components.shared.storage.s3 import S3Objects
+from tests.benchmarks import record
 from tests.s3_servers import emulator, environment, make_bucket
 
 _BUCKET = "wikigpt-benchmark"
@@ -29,17 +30,23 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--uri")
+    record.add_options(parser)
     options = parser.parse_args()
+    recorder = record.Recorder(options, "s3_throughput", "Throughput of the store beside boto3", ["boto3"])
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         objects = S3Objects(options.uri or _served(stack, work))
         print(f"{options.megabytes} MB, median of {options.rounds} rounds, {objects.client.meta.endpoint_url}")
-        for line in compare(objects, work, options.megabytes * 1_000_000, options.rounds):
-            print(line)
+        values = compare(objects, work, options.megabytes * 1_000_000, options.rounds)
+    for name, rate in values["megabytes_per_second"].items():
+        print(f"{name:20} {rate:8.1f} MB/s")
+    for way, ratio in values["ratio"].items():
+        print(f"{way:20} {ratio:8.2f} of plain boto3")
+    recorder.save({"megabytes": options.megabytes, "rounds": options.rounds, **values})
 
 
-def compare(objects: S3Objects, work: Path, size: int, rounds: int) -> list[str]:
-    """Moves a file of random bytes up and down by both ways, in turn, and gives the table."""
+def compare(objects: S3Objects, work: Path, size: int, rounds: int) -> dict[str, dict[str, float]]:
+    """Moves a file of random bytes up and down by both ways, in turn; the median rates, and their ratios."""
     source, fact = work / "source", _random_file(work / "source", size)
     key = f"benchmark/{uuid4().hex}"
     plain, bucket, there = objects.client, objects.bucket, f"{objects.prefix}{key}"
@@ -57,10 +64,9 @@ def compare(objects: S3Objects, work: Path, size: int, rounds: int) -> list[str]
             seconds[name].append(time.perf_counter() - started)
     for used in (key, f"{key}-plain"):
         objects.delete(used)
-    rates = {name: size / 1e6 / statistics.median(taken) for name, taken in seconds.items()}
-    ratio = {way: rates[f"store {way}"] / rates[f"boto3 {way}_file"] for way in ("upload", "download")}
-    ratios = [f"{way:20} {value:8.2f} of plain boto3" for way, value in ratio.items()]
-    return [*(f"{name:20} {rate:8.1f} MB/s" for name, rate in rates.items()), *ratios]
+    rates = {name: round(size / 1e6 / statistics.median(taken), 1) for name, taken in seconds.items()}
+    ratio = {way: round(rates[f"store {way}"] / rates[f"boto3 {way}_file"], 2) for way in ("upload", "download")}
+    return {"megabytes_per_second": rates, "ratio": ratio}
 
 
 def _random_file(path: Path, size: int) -> FileFact:

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from tokenizers import Tokenizer
 from components.shared.text.articles import split_lines
 from components.tokenize import tokenizer as step
 from components.tokenize.tokenizer import as_fast_tokenizer, train_bpe
+from tests.benchmarks import record
 
+_REFERENCE = "datasets.map(batched=True)"
 CHUNKS = (64, 256, 1024, 4096, 16384, 1 << 20)
 
 
@@ -35,11 +38,14 @@ class Seconds:
 
 def main() -> None:
     """Prints one line a measurement: seconds, MB/s of UTF-8, and how many times faster than `datasets.map`."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("text", type=Path)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--vocabulary", type=int, default=8192)
+    record.add_options(parser)
     arguments = parser.parse_args()
+    title = "Tokenizing beside datasets.map"
+    recorder = record.Recorder(arguments, "tokenize_speed", title, ["tokenizers", "datasets"])
     text = arguments.text.read_bytes().decode()
     lines = split_lines(text)
     size = len(text.encode()) / 1e6
@@ -49,13 +55,24 @@ def main() -> None:
     report(f"train a BPE of {arguments.vocabulary:,}", trained, size)
     tokenizer = train_bpe(text, vocab_size=arguments.vocabulary, min_frequency=2)
 
-    reference = best_of(arguments.repeat, lambda: by_datasets(tokenizer, lines))
-    report("datasets.map(batched=True)", reference, size, reference)
+    ways: dict[str, Callable[[], object]] = {_REFERENCE: lambda: by_datasets(tokenizer, lines)}
     for chunk in CHUNKS:
-        seconds = best_of(arguments.repeat, lambda chunk=chunk: by_batches(tokenizer, lines, chunk))
-        report(f"encode_batch_fast, {chunk:,} lines a call", seconds, size, reference)
-    seconds = best_of(arguments.repeat, lambda: step.encode(tokenizer, text, np.dtype("<u2")))
-    report("the step: encode, prove, find articles", seconds, size, reference)
+        ways[f"encode_batch_fast, {chunk:,} lines a call"] = partial(by_batches, tokenizer, lines, chunk)
+    ways["the step: encode, prove, find articles"] = lambda: step.encode(tokenizer, text, np.dtype("<u2"))
+    measured: dict[str, Seconds] = {}
+    for name, way in ways.items():
+        measured[name] = best_of(arguments.repeat, way)
+        report(name, measured[name], size, measured[_REFERENCE])
+    recorder.save(
+        {
+            "megabytes": round(size, 1),
+            "repetitions": arguments.repeat,
+            "seconds": {name: round(each.clock, 2) for name, each in measured.items()},
+            "processor_seconds": {name: round(each.cpu, 2) for name, each in measured.items()},
+            "megabytes_per_second": {name: round(size / each.clock, 2) for name, each in measured.items()},
+            "speed_up": {name: round(measured[_REFERENCE].clock / each.clock, 2) for name, each in measured.items()},
+        }
+    )
 
 
 def by_batches(tokenizer: Tokenizer, lines: list[str], chunk: int) -> list[list[int]]:

@@ -34,6 +34,7 @@ from components.train.device import autocast, choose_device, precision_of, prepa
 from components.train.loop import train
 from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
+from tests.benchmarks import record
 
 WARM_UP = 3
 ON_CPU = {
@@ -302,20 +303,32 @@ def main() -> None:
     parser.add_argument("--loss", action="store_true")
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--case", type=Case.of, help=argparse.SUPPRESS)
+    record.add_options(parser)
     asked = parser.parse_args()
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     shape = ON_GPU if kind == "cuda" else ON_CPU
     settings = TrainSettings(steps=1, threads=asked.threads, device=kind, **shape)
     if asked.case:
         print(json.dumps(measure(asked.case, settings, VOCABULARY[kind], asked.steps)))
-    elif asked.first_step:
+        return
+    if asked.first_step:
         print(first_step(settings, VOCABULARY[kind]))
-    elif asked.start_up:
-        print(json.dumps(start_up(asked.threads), indent=1))
+        return
+    if asked.start_up:
+        title = "Seconds before the first training step"
     elif asked.loss:
-        print(json.dumps(losses(settings, VOCABULARY[kind], asked.rounds), indent=1))
+        title = "Milliseconds of loss and gradient"
     else:
-        print(json.dumps(compare(settings, VOCABULARY[kind], asked.steps, asked.rounds), indent=1))
+        title = "Training speed beside transformers.Trainer"
+    recorder = record.Recorder(asked, "train_speed", title, ["torch", "transformers", "accelerate"])
+    if asked.start_up:
+        values = start_up(asked.threads)
+    elif asked.loss:
+        values = losses(settings, VOCABULARY[kind], asked.rounds)
+    else:
+        values = compare(settings, VOCABULARY[kind], asked.steps, asked.rounds)
+    print(json.dumps(values, indent=1))
+    recorder.save(values)
 
 
 if __name__ == "__main__":
