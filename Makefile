@@ -9,7 +9,7 @@ LOCK := docker/lock
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden docs lock audit mlflow-schema clean
+.PHONY: help run test test-slow lint golden figures docs lock audit mlflow-schema clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,9 @@ lint: $(VENV)/installed-test ## Check style, format and types
 golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
+
+figures: $(VENV)/installed ## Write the figures of the pages again from the records of docs/benchmarks
+	$(BIN)/python -m docs.generator.figures
 
 docs: $(VENV)/installed-docs ## Build the documentation site into build/docs, with no broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build

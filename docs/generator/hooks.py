@@ -23,8 +23,8 @@ _REFERENCE = {
     "reference/exit-codes.md": exit_codes_page,
     "reference/environment.md": environment_page,
 }
-# These are alone in their section, so that the list of its pages shows nothing.
-_ALONE = ("index.md", "trials.md")
+# This is alone in its section, so that the list of its pages shows nothing.
+_ALONE = ("index.md",)
 # What a browser loads from another host as soon as it shows the page.
 _LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio)\b[^>]*\bsrc=[\"']?(?:https?:)?//[^\s\"'>]*"

@@ -317,14 +317,14 @@ def main() -> None:
     if asked.start_up:
         title = "Seconds before the first training step"
     elif asked.loss:
-        title = "Milliseconds of loss and gradient"
+        title = "Loss and gradient by F.linear_cross_entropy"
     else:
         title = "Training speed beside transformers.Trainer"
     recorder = record.Recorder(asked, "train_speed", title, ["torch", "transformers", "accelerate"])
     if asked.start_up:
-        values = start_up(asked.threads)
+        values = {"seconds": start_up(asked.threads)}
     elif asked.loss:
-        values = losses(settings, VOCABULARY[kind], asked.rounds)
+        values = {"milliseconds": losses(settings, VOCABULARY[kind], asked.rounds)}
     else:
         values = compare(settings, VOCABULARY[kind], asked.steps, asked.rounds)
     print(json.dumps(values, indent=1))

@@ -1,0 +1,103 @@
+"""The figures of the pages are those of the records."""
+
+import json
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from docs.generator import figures, records
+from docs.generator.records import Record
+from tests.test_docs import PAGES, ROOT, named
+
+MACHINE = {"cpu": "A CPU", "instructions": ["avx2"], "cores": 2, "load": 0.1}
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page in an empty project, with the records `speed` and `run`."""
+    monkeypatch.setattr(figures, "ROOT", tmp_path)
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "docs/benchmarks")
+    values = {"threads": 2, "rate": {"ours": 5586, "a | b": 41.79}, "share": {"ours": 0.62, "a | b": 0.464}}
+    write(tmp_path, "speed", "train_speed", values)
+    summary = json.loads((ROOT / "docs/benchmarks/run_quick.json").read_text())["values"]
+    write(tmp_path, "run", "run_profile", summary)
+    return tmp_path / "docs/page.md"
+
+
+def write(root: Path, name: str, benchmark: str, values: dict) -> None:
+    record = Record(
+        benchmark, f"Title of {name}", "python -m x", "2026-11-27 10:00 UTC", "0123456789abcdef", MACHINE,
+        {"torch": "2"}, values, "A remark.",
+    )  # fmt: skip
+    path = root / f"docs/benchmarks/{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(record)))
+
+
+def shown(page: Path, text: str) -> str:
+    page.write_text(text)
+    return figures.with_figures(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_page_has_the_figures_of_the_records(page):
+    assert page.read_text() == figures.with_figures(page), "make figures writes the page again"
+
+
+@pytest.mark.parametrize("name", records.names())
+def test_a_record_is_complete_and_names_no_path_of_its_machine(name):
+    record = records.load(name)
+    assert record.title and record.values and re.match(r"\d{4}-\d\d", record.date)
+    assert record.commit or record.remark
+    text = (ROOT / f"docs/benchmarks/{name}.json").read_text()
+    assert not re.search(r'["\s=:](/|file:|~/)\w', text)
+
+
+def test_a_block_has_tables_of_the_values_and_their_origin(page):
+    text = shown(page, "Before.\n\n<!-- figures: speed -->\nold\n<!-- end -->\n\nAfter.\n")
+    assert text == (
+        "Before.\n\n<!-- figures: speed -->\n\n"
+        "|  | value |\n| --- | --- |\n| threads | 2 |\n\n"
+        "|  | rate | share |\n| --- | --- | --- |\n| ours | 5,586 | 0.62 |\n| a \\| b | 41.79 | 0.464 |\n\n"
+        "`python -m x`: 2026-11-27 10:00 UTC; commit 0123456789; A CPU (avx2), 2 cores, load 0.1 at the start; torch 2 "
+        "([record](benchmarks/speed.json)). A remark.\n\n<!-- end -->\n\nAfter.\n"
+    )
+    assert shown(page, text) == text
+
+
+def test_a_run_is_shown_by_its_own_summary(page):
+    text = shown(page, "<!-- figures: run; values -->\n<!-- end -->\n")
+    assert re.search(r"```text\nWiki-GPT · \S+ · trained\nCorpus  .*\nSeconds  +[\d.]+ in total: download", text, re.S)
+    assert "record" not in text
+
+
+def test_a_figure_in_a_sentence_is_a_value_or_a_total(page):
+    text = "<!-- figure: speed; rate; ours; ,d -->1<!-- end --> of <!-- figure: speed; rate; total; .0f --><!-- end -->"
+    assert re.sub("<!--.*?-->", "", shown(page, text)) == "5,586 of 5628"
+
+
+def test_all_records_have_a_heading_and_their_origin(page):
+    text = shown(page, "<!-- figures: all -->\n<!-- end -->\n")
+    assert re.findall("^## (.*)", text, re.M) == ["Title of run", "Title of speed"]
+    assert text.count("([record](") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("<!-- figures: gone -->\n<!-- end -->", "there is no record docs/benchmarks/gone.json"),
+        ("<!-- figure: speed; rate; theirs; d --><!-- end -->", "the record speed has no value at rate > theirs"),
+    ],
+)
+def test_a_record_or_a_value_that_does_not_exist_is_named(page, text, problem):
+    with pytest.raises(ValueError, match=problem):
+        shown(page, text)
+
+
+def test_a_record_without_a_field_is_named(page):
+    path = records.FOLDER / "speed.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "comment": ""}))
+    with pytest.raises(ValueError, match=r"speed.json lacks or should not have: comment"):
+        records.load("speed")
