@@ -73,6 +73,24 @@ def test_a_run_is_shown_by_its_own_summary(page):
     assert "record" not in text
 
 
+def test_a_transcript_has_the_seconds_of_each_line(page):
+    lines = [
+        {
+            "command": "make run",
+            "exit_code": 0,
+            "seconds": 61.5,
+            "first_loss": 40.2,
+            "output": [[0.1, "a"], [61.0, ""]],
+        },
+        {"command": "make test", "exit_code": 0, "seconds": 9, "first_loss": None, "output": [[8.9, "12 passed"]]},
+    ]
+    write(page.parents[1], "minute", "first_minute", {"container": "Debian", "seconds": {}, "lines": lines})
+    text = shown(page, "<!-- figures: minute -->\n<!-- end -->\n")
+    assert "| `make run` | 61.5 | 40.2 |\n| `make test` | 9 |  |\n" in text
+    assert "```text\n$ make run\n     0.1  a\n    61.0\n```\n\n```text\n$ make test\n     8.9  12 passed\n```\n" in text
+    assert "The container: Debian.\n\n`python -m x`" in text
+
+
 def test_a_figure_in_a_sentence_is_a_value_or_a_total(page):
     text = "<!-- figure: speed; rate; ours; ,d -->1<!-- end --> of <!-- figure: speed; rate; total; .0f --><!-- end -->"
     assert re.sub("<!--.*?-->", "", shown(page, text)) == "5,586 of 5628"

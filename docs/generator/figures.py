@@ -109,6 +109,19 @@ def _summary(values: dict[str, Any]) -> str:
     return "```text\n" + "\n".join(lines) + "\n```"
 
 
+def _transcript(values: dict[str, Any]) -> str:
+    """The lines that were typed in a container, with what they printed and after how many seconds."""
+    rows = [
+        [code(line["command"]), _number(line["seconds"]), _number(line["first_loss"]) if line["first_loss"] else ""]
+        for line in values["lines"]
+    ]
+    parts = [table(("line", "seconds", "first loss after"), rows)]
+    for line in values["lines"]:
+        printed = (f"{moment:8.1f}  {text}".rstrip() for moment, text in line["output"])
+        parts.append("\n".join(["```text", f"$ {line['command']}", *printed, "```\n"]))
+    return "\n".join(parts) + f"\nThe container: {values['container']}.\n"
+
+
 def _tables(values: dict[str, Any]) -> str:
     """Single values as one table, and values by the same keys side by side in another."""
     single = [[_words(name), _number(value)] for name, value in values.items() if not isinstance(value, dict | list)]
@@ -150,7 +163,7 @@ def _number(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1000 else f"{value:.5g}"
 
 
-_RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"run_profile": _summary}
+_RENDERERS: dict[str, Callable[[dict[str, Any]], str]] = {"first_minute": _transcript, "run_profile": _summary}
 
 
 def main() -> None:
