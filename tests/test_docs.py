@@ -73,6 +73,15 @@ def test_every_link_within_the_project_leads_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
+def test_a_file_of_another_project_is_linked_at_a_commit_and_a_named_link_is_defined_and_used(page):
+    text = page.read_text()
+    for reference in re.findall(r"github\.com/[\w.-]+/[\w.-]+/(?:blob|tree)/([^/]+)/", text):
+        assert re.fullmatch("[0-9a-f]{40}", reference), reference
+    defined = re.findall(r"^\[(\w+)\]: ", text, re.M)
+    assert sorted(defined) == sorted(set(re.findall(r"\]\[(\w+)\]", text)))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_path_between_backticks_exists(page):
     for code in _CODE.findall(page.read_text()):
         if re.match(r"(components|pipelines|tests|docs|docker|infra)/[\w./-]*$", code):

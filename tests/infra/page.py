@@ -18,7 +18,8 @@ WrongUsage = typer.BadParameter.__base__
 
 
 def text_of(page: str) -> str:
-    return (DOCS / page).read_text()
+    """The text of a page without the marks of its figures."""
+    return re.sub(r"<!-- (?:figure: .*?|end) -->", "", (DOCS / page).read_text())
 
 
 def section(page: str, title: str) -> str:
