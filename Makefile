@@ -9,7 +9,7 @@ LOCK := docker/lock
 GOLDEN_IMAGE := registry.example/wikigpt@sha256:$(shell printf '%064d' 0)
 .DEFAULT_GOAL := help
 
-.PHONY: help run test test-slow lint golden figures docs lock audit mlflow-schema clean
+.PHONY: help run test test-slow lint golden records figures docs lock audit mlflow-schema clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -48,6 +48,16 @@ lint: $(VENV)/installed-test ## Check style, format and types
 golden: $(VENV)/installed ## Recompile the checked-in copies of the pipeline
 	$(BIN)/wikigpt compile --profile quick -o tests/pipelines/golden/quick.yaml
 	$(BIN)/wikigpt compile --profile nightly --set cluster.image=$(GOLDEN_IMAGE) -o tests/pipelines/golden/nightly.yaml
+
+records: $(VENV)/installed-test ## Measure again what the pages quote, on an idle machine (WIKIGPT_TEST_DATA names the corpora)
+	$(BIN)/python -m tests.benchmarks.train_speed --rounds 1 --record docs/benchmarks/train_speed.json
+	$(BIN)/python -m tests.benchmarks.train_speed --loss --record docs/benchmarks/train_loss.json
+	$(BIN)/python -m tests.benchmarks.train_speed --start-up --record docs/benchmarks/train_start_up.json
+	$(BIN)/python -m tests.benchmarks.evaluation_speed --record docs/benchmarks/evaluation_speed.json
+	$(BIN)/python -m tests.benchmarks.s3_throughput --record docs/benchmarks/s3_throughput.json
+	$(BIN)/python -m tests.benchmarks.tokenize_speed $(WIKIGPT_TEST_DATA)/wikitext-2/wiki.train.tokens --record docs/benchmarks/tokenize_speed.json
+	$(BIN)/python -m tests.benchmarks.run_profile quick --corpus $(WIKIGPT_TEST_DATA)/wikitext-2 --record docs/benchmarks/run_quick.json
+	$(BIN)/python -m docs.generator.figures
 
 figures: $(VENV)/installed ## Write the figures of the pages again from the records of docs/benchmarks
 	$(BIN)/python -m docs.generator.figures
