@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from google.protobuf.struct_pb2 import Value
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
@@ -12,6 +13,8 @@ from components.register.component import register
 from components.tokenize.component import tokenize
 from components.train.component import train
 from components.validate.component import validate
+from pipelines.config.parameters import RunParameters, TrainPod
+from pipelines.config.settings import profile_names
 from pipelines.steps import TITLES
 
 NAME = "wikigpt"
@@ -24,7 +27,8 @@ def no_placement(task: dsl.PipelineTask, step: str) -> None:
 
 
 def build(
-    default_settings: str | None = None,
+    defaults: RunParameters,
+    pod: TrainPod,
     *,
     placement: Placement = no_placement,
     config: dsl.PipelineConfig | None = None,
@@ -32,13 +36,20 @@ def build(
     """Builds the pipeline, which is the same on a laptop and on a cluster.
 
     Args:
-        default_settings: JSON, used by a run that is started without settings.
+        defaults: the parameters of a run that is started without any.
+        pod: the hardware of the train step.
         placement: a function that sets image, resources and secrets on a task, given the name of its step.
         config: the deadline and the retention of a whole run.
     """
 
     @dsl.pipeline(name=NAME, display_name="Train Wiki-GPT", pipeline_config=config)
-    def training(settings: str = default_settings):  # type: ignore[assignment]
+    def training(
+        profile: str = defaults.profile,
+        corpus: str = defaults.corpus,
+        seed: int = defaults.seed,
+        force: bool = defaults.force,
+        overrides: list[str] = defaults.overrides,
+    ):
         """Trains, evaluates and registers a language model.
 
         1. download: fetch the corpus, check its digests, decide between `train` and `skip`
@@ -50,12 +61,27 @@ def build(
         7. notify: report the outcome, after success and failure
 
         Args:
-            settings: the settings of the run as one JSON string, since KFP turns the integers of a dict into floats.
+            profile: The settings from which the run starts.
+            corpus: wikitext-2-raw-v1, wikitext-2-v1, sample, an https:// archive, an s3:// prefix, or
+                hf://OWNER/NAME. Leave it empty for the corpus of the profile.
+            seed: The seed of the training; -1 stands for the seed of the profile.
+            force: Train even if a version, a model or a checkpoint of these inputs exists.
+            overrides: Further settings, each as "section.key=value", as in ["train.steps=3000"].
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        notify_task = notify(settings=settings, pipeline_run=run)
+        notify_task = notify(profile=profile, overrides=overrides, pipeline_run=run)
         with dsl.ExitHandler(notify_task, name="train-and-notify"):
-            download_task = download(settings=settings, pipeline_run=run)
+            download_task = download(
+                profile=profile,
+                corpus_source=corpus,
+                seed=seed,
+                force=force,
+                overrides=overrides,
+                train_gpus=pod.gpus,
+                train_cores=pod.cores,
+                pipeline_run=run,
+            )
+            settings = download_task.outputs["settings"]
             with dsl.If(download_task.outputs["Output"] == "train", name="training-is-due"):
                 validate_task = validate(
                     settings=settings,
@@ -103,21 +129,41 @@ def build(
             task.set_display_name(TITLES[step]).set_caching_options(False)
             placement(task, step)
 
+    _offer_choices(training, "profile", profile_names())
     return training
 
 
-def build_reproduction() -> GraphComponent:
-    """Builds the steps up to the training, as `wikigpt reproduce` runs them: nothing is evaluated or registered."""
+def _offer_choices(pipeline: GraphComponent, parameter: str, choices: list[str]) -> None:
+    """Makes the Kubeflow UI (2.17 or later) show a list of choices.
+
+    kfp's compiler does not write them for `typing.Literal` yet (kubeflow/pipelines#14098).
+    """
+    spec = pipeline.pipeline_spec.root.input_definitions.parameters[parameter]
+    spec.literals.extend(Value(string_value=choice) for choice in choices)
+
+
+def build_reproduction(pod: TrainPod) -> GraphComponent:
+    """Builds the steps up to the training, as `wikigpt reproduce` runs them: nothing is evaluated or registered.
+
+    Args:
+        pod: the hardware of the train step.
+    """
 
     @dsl.pipeline(name=f"{NAME}-reproduction")
-    def reproduction(settings: str):
-        """Trains a language model.
-
-        Args:
-            settings: the settings of the run as one JSON string.
-        """
+    def reproduction(profile: str, corpus: str, seed: int, force: bool, overrides: list[str]):
+        """Trains a language model. The parameters are those of `build`."""
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        download_task = download(settings=settings, pipeline_run=run)
+        download_task = download(
+            profile=profile,
+            corpus_source=corpus,
+            seed=seed,
+            force=force,
+            overrides=overrides,
+            train_gpus=pod.gpus,
+            train_cores=pod.cores,
+            pipeline_run=run,
+        )
+        settings = download_task.outputs["settings"]
         tokenize_task = tokenize(
             settings=settings,
             pipeline_run=run,

@@ -22,8 +22,9 @@ LEVELS = (
     {"components.shared.model"},
     {f"components.{step}" for step in STEPS},
     {"pipelines.planned_changes", "pipelines.steps"},
-    {"pipelines.training"},
     {"pipelines.config"},
+    {f"components.{step}.component" for step in STEPS},  # the KFP interfaces, which compose the settings of a run
+    {"pipelines.training"},
     {"pipelines.cluster", "pipelines.registry"},
     {"pipelines.local"},
     {"pipelines.cli"},
@@ -76,10 +77,10 @@ def import_graph() -> dict[str, set[str]]:
 
 
 def level_of(module: str) -> tuple[int, str]:
-    """The row of the package that a module is in, and the package."""
+    """The row of the innermost package that a module is in, and the package."""
     found = [(row, name) for row, packages in enumerate(LEVELS) for name in packages if within(module, name)]
-    assert len(found) == 1, f"{module} is in none of LEVELS"
-    return found[0]
+    assert found, f"{module} is in none of LEVELS"
+    return max(found, key=lambda each: len(each[1]))
 
 
 def test_there_are_seven_steps():
@@ -234,7 +235,7 @@ def test_nothing_heavy_is_imported_by_the_command():
 
 
 def test_compiling_reads_no_environment_and_needs_no_torch():
-    code = "import sys, pipelines.training; pipelines.training.build(); print(*sys.modules)"
+    code = "import sys; from pipelines.training import *; build(RunParameters(), TrainPod(0, 2)); print(*sys.modules)"
     environment = {"PATH": "/usr/bin:/bin"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert not {"torch", "mlflow", "boto3"} & set(done.stdout.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,22 +29,26 @@ class DownloadOutput:
     """The output parameters of the step.
 
     Attributes:
+        settings: the settings of the run as JSON.
         decision: "train" or "skip".
         tokens_key: the reuse key of the tokens.
         reuse_key: the model key.
         reuse_level: the most useful artifact that exists for the model key, or "forced" if all are ignored.
     """
 
+    settings: str
     decision: str
     tokens_key: str
     reuse_key: str
     reuse_level: str
 
-    def write(self, tokens_key: Path, reuse_key: Path, reuse_level: Path) -> None:
-        """Writes the files of the KFP parameters; KFP gets the decision as the return value."""
+    def write(self, settings: Path, tokens_key: Path, reuse_key: Path, reuse_level: Path) -> str:
+        """Writes the files of the KFP parameters, and returns the decision, which is the return value of the step."""
+        settings.write_text(self.settings, encoding="utf-8")
         tokens_key.write_text(self.tokens_key, encoding="utf-8")
         reuse_key.write_text(self.reuse_key, encoding="utf-8")
         reuse_level.write_text(self.reuse_level, encoding="utf-8")
+        return self.decision
 
 
 def run(step: Step, corpus_dir: Path) -> DownloadOutput:
@@ -75,7 +80,8 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
         model_name=corpus.metadata["model_name"],
         version=prior.version,
     )
-    return DownloadOutput(decision.action, request.tokens_key, key, decision.level)
+    settings_text = json.dumps(step.settings, sort_keys=True)
+    return DownloadOutput(settings_text, decision.action, request.tokens_key, key, decision.level)
 
 
 def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner:

@@ -18,7 +18,7 @@ from pipelines.cli.cluster_options import (
     image_overrides,
     open_cluster,
 )
-from pipelines.cli.options import Json, Profile, Sets
+from pipelines.cli.options import Force, Json, Profile, Sets
 from pipelines.cli.screen import print_json
 
 
@@ -29,6 +29,7 @@ def submit(
         str | None,
         typer.Option(envvar="WIKIGPT_CORPUS", help="A known name or an address; no folder of this machine."),
     ] = None,
+    force: Force = False,
     image: Image = None,
     allow_mutable_image: AllowMutableImage = False,
     wait: Wait = False,
@@ -46,7 +47,7 @@ def submit(
     from pipelines.cluster import submission
 
     overrides = [*image_overrides(image, allow_mutable_image), *(sets or ())]
-    sent = submission.package(profile, overrides, corpus)
+    sent = submission.package(profile, overrides, corpus, force=force)
     cluster = open_cluster(endpoint, namespace)
     submitted = submission.submit(cluster, sent)
     if as_json:

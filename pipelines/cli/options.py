@@ -31,6 +31,7 @@ Corpus = Annotated[
         " By default the profile's.",
     ),
 ]
+Force = Annotated[bool, typer.Option("--force", help="Train even if a version or a checkpoint exists.")]
 HomeFolder = Annotated[
     Path, typer.Option("--home", envvar="WIKIGPT_HOME", help="The folder for runs, the store and MLflow's database.")
 ]

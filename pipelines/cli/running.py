@@ -8,7 +8,7 @@ import typer
 
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cli import options
-from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Sets, Store
+from pipelines.cli.options import Corpus, Force, HomeFolder, Json, Profile, Sets, Store
 from pipelines.cli.screen import console, print_json, print_to_stderr
 
 
@@ -18,7 +18,7 @@ def run(
     sets: Sets = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
-    force: Annotated[bool, typer.Option("--force", help="Train even if a version or a checkpoint exists.")] = False,
+    force: Force = False,
     runner: Annotated[str, typer.Option(help="`subprocess`, or `docker` in the built image.")] = "subprocess",
     image: Annotated[str | None, typer.Option(help="The image of `--runner docker`.")] = None,
     as_json: Json = False,

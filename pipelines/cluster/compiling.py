@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from dataclasses import asdict
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 from components.shared.base.os_errors import os_failure
 from components.shared.storage.files import disk_failure, write_atomically
 from pipelines.cluster.guards import refuse_secret_values
+from pipelines.config.parameters import RunParameters, TrainPod, parameters_of
 from pipelines.config.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -19,13 +21,14 @@ if TYPE_CHECKING:
 
 
 def compile_to(output: Path, settings: RunSettings) -> None:
-    """Compiles the pipeline with these settings as the default of its one parameter.
+    """Compiles the pipeline with these settings as the defaults of its parameters.
 
     If the settings of the cluster name an image, every task gets its resources, secrets and limits. Otherwise the file
     holds the DAG without placement, which runs wherever our package is installed.
 
     Raises:
-        Failure: the image may change under a run, or a value looks like a credential.
+        Failure: the image may change under a run, a value looks like a credential, or the training needs a GPU that its
+            pod does not get.
     """
     from kfp import compiler
 
@@ -33,11 +36,11 @@ def compile_to(output: Path, settings: RunSettings) -> None:
     from pipelines.training import build
 
     cluster = settings.cluster
-    passed = for_cluster(settings).to_json()
+    parameters, pod = parameters_for_cluster(settings), train_pod(cluster)
     if cluster.image:
-        pipeline = build(passed, placement=placement(cluster), config=pipeline_config(cluster))
+        pipeline = build(parameters, pod, placement=placement(cluster), config=pipeline_config(cluster))
     else:
-        pipeline = build(passed)
+        pipeline = build(parameters, pod)
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled))
@@ -58,23 +61,20 @@ def _write(output: Path, data: bytes) -> None:
         write_atomically(output, data)
 
 
-def for_cluster(settings: RunSettings) -> RunSettings:
-    """Sets the numerics that a profile leaves to the machine, by the resources of the training pod.
+def parameters_for_cluster(settings: RunSettings) -> RunParameters:
+    """The parameters of a run on the cluster.
 
     Raises:
-        Failure: a value looks like a credential, which every reader of the pipeline could see.
+        Failure: a value looks like a credential, which every reader of the run could see, or the training needs a GPU
+            that its pod does not get.
     """
     refuse_secret_values({name: value for name, value in asdict(settings).items() if name != "cluster"})
-    train = settings.train
-    device, precision = train.device, train.precision
-    if device == "auto":
-        device = "cuda" if settings.cluster.train.gpus else "cpu"
-    if precision == "auto":  # the processor of the pod is unknown here
-        precision = "bfloat16" if device == "cuda" else "float32"
-    threads = train.threads or _whole_cores(settings.cluster)
-    return settings.with_values("train", device=device, precision=precision, threads=threads)
+    train_pod(settings.cluster).with_numerics(settings)
+    return parameters_of(json.loads(settings.to_json()))
 
 
-def _whole_cores(cluster: ClusterSettings) -> int:
+def train_pod(cluster: ClusterSettings) -> TrainPod:
+    """The hardware that the train step gets."""
     limit = cluster.train.cpu_limit
-    return max(1, int(limit[:-1]) // 1000 if limit.endswith("m") else int(float(limit)))
+    cores = int(limit[:-1]) // 1000 if limit.endswith("m") else int(float(limit))
+    return TrainPod(gpus=cluster.train.gpus, cores=max(1, cores))

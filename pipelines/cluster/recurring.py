@@ -226,7 +226,7 @@ def _create(
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id
         ),
-        runtime_config=api.V2beta1RuntimeConfig(parameters={"settings": package.settings}),
+        runtime_config=api.V2beta1RuntimeConfig(parameters=package.parameters),
         trigger=api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=schedule.cron.expression)),
         mode=api.RecurringRunMode.DISABLE if paused else api.RecurringRunMode.ENABLE,
         max_concurrency="1",
@@ -248,5 +248,5 @@ def _create(
 def _digest(schedule: Schedule, package: Package, version_name: str, server: str) -> str:
     cron = schedule.cron
     return digest_of(
-        [cron.expression, cron.time_zone, version_name, package.settings, package.service_account, server]
+        [cron.expression, cron.time_zone, version_name, package.parameters, package.service_account, server]
     )[:16]

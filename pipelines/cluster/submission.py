@@ -30,13 +30,13 @@ class Package:
     Attributes:
         ir: the compiled pipeline. It depends only on the profile and the settings of the cluster, so all runs of one
             profile share it.
-        settings: the settings of this run as JSON, which are the only parameter of the pipeline.
+        parameters: the parameters of this run.
         service_account: the service account of the pods, or None for the default of the server.
         profile: the name of the profile.
     """
 
     ir: bytes
-    settings: str
+    parameters: dict[str, Any]
     service_account: str | None
     profile: str
 
@@ -51,18 +51,19 @@ class Submitted:
     address: str
 
 
-def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = None) -> Package:
+def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = None, *, force: bool = False) -> Package:
     """Compiles the pipeline and checks the settings of a run.
 
     Args:
         profile: a name, or the path of a YAML file.
         overrides: each `section.key=value`. Those of the section `cluster` are compiled in.
         corpus: replaces that of the profile.
+        force: whether the run trains even if a version, a model or a checkpoint exists.
 
     Raises:
         Failure: a setting is wrong or is a secret, the image has no digest, or a setting names a local folder.
     """
-    from pipelines.cluster.compiling import for_cluster
+    from pipelines.cluster.compiling import parameters_for_cluster
     from pipelines.config.settings import load
 
     overrides = list(overrides)
@@ -70,10 +71,12 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     settings = load(profile, overrides)
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
+    if force:
+        settings = settings.with_values("download", force=True)
     refuse_folders(settings)
-    passed = for_cluster(settings).to_json()
+    parameters = parameters_for_cluster(settings).to_dict()
     fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
-    return Package(_compiled(fixed), passed, settings.cluster.service_account, settings.profile)
+    return Package(_compiled(fixed), parameters, settings.cluster.service_account, settings.profile)
 
 
 def submit(cluster: Cluster, sent: Package) -> Submitted:
@@ -87,8 +90,7 @@ def submit(cluster: Cluster, sent: Package) -> Submitted:
     version = send(cluster, sent, NAME)
     experiment = experiment_id(cluster, EXPERIMENT)
     named = new_name(sent.profile)
-    parameters = {"settings": sent.settings}
-    run_id = start(cluster, version, experiment, named, parameters, sent.service_account)
+    run_id = start(cluster, version, experiment, named, sent.parameters, sent.service_account)
     return Submitted(run_id, named, version, f"{_user_interface(cluster)}/#/runs/details/{run_id}")
 
 

@@ -1,8 +1,8 @@
 """The settings of a run: those of all steps, from a profile and the user's overrides.
 
 A profile is a YAML file with one section per step, and the sections `checkpoints` and `cluster`. The section `cluster`
-(image, resources, secrets) is compiled into the pipeline. All other sections may change from run to run and are passed
-as one JSON string.
+(image, resources, secrets) is compiled into the pipeline. All other sections may change from run to run: the parameters
+of the pipeline name a profile and what differs from it (`pipelines.config.parameters`).
 """
 
 from __future__ import annotations
@@ -79,9 +79,7 @@ def load(profile: str, overrides: Iterable[str] = ()) -> RunSettings:
     Raises:
         Failure: there is no such profile, section or key (the message names the nearest one), or a value is not valid.
     """
-    file, values = _read(profile)
-    for override in _with_new_names(overrides):
-        _apply(override, values)
+    file, values = read_values(profile, overrides)
 
     def where(path: tuple[Any, ...]) -> str | None:
         line = line_of(values, path)
@@ -114,9 +112,36 @@ def compose(
     return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
 
 
+def read_values(profile: str, overrides: Iterable[str] = (), given_by: str = "--set") -> tuple[Path, dict[str, Any]]:
+    """The values of a profile with overrides, by section and key, before they are checked; and the file of the profile.
+
+    Args:
+        profile, overrides: see `load`.
+        given_by: where the overrides come from, for the message.
+
+    Raises:
+        Failure: there is no such profile, it cannot be read, or an override cannot be read.
+    """
+    file, values = _read(profile)
+    for override in _with_new_names(overrides, given_by):
+        _apply(override, values, given_by)
+    return file, values
+
+
 def profile_names() -> list[str]:
     """Names of the profiles of the project."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def no_such_profile(profile: str, where: str, further: str = "") -> Failure:
+    """The failure for a name that is not that of a profile."""
+    hint = nearest(profile, profile_names(), cutoff=0.4)
+    return Failure(
+        f"There is no profile {safe_repr(profile)}",
+        where=where,
+        remedy=f"{f'did you mean {hint}? ' if hint else ''}The profiles are {', '.join(profile_names())}{further}",
+        exit_code=ExitCode.USAGE,
+    )
 
 
 def _read(profile: str) -> tuple[Path, dict[str, Any]]:
@@ -127,14 +152,7 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
             raise FileNotFoundError
         values = read_yaml(path, "profile")
     except FileNotFoundError:
-        hint = nearest(profile, profile_names(), cutoff=0.4)
-        raise Failure(
-            f"There is no profile {safe_repr(profile)}",
-            where="--profile",
-            remedy=f"{f'did you mean {hint}? ' if hint else ''}The profiles are {', '.join(profile_names())}; a path to"
-            " a YAML file works too",
-            exit_code=ExitCode.USAGE,
-        ) from None
+        raise no_such_profile(profile, "--profile", "; a path to a YAML file works too") from None
     for section in (*SECTIONS, "cluster"):
         if values.get(section) is None:
             values.pop(section, None)  # the name alone means the defaults
@@ -152,24 +170,24 @@ def _read(profile: str) -> tuple[Path, dict[str, Any]]:
     return path, values
 
 
-def _with_new_names(overrides: Iterable[str]) -> list[str]:
+def _with_new_names(overrides: Iterable[str], given_by: str) -> list[str]:
     parts = [override.partition("=") for override in overrides]
-    new = renamed_among((name.strip() for name, _, _ in parts), "--set")
+    new = renamed_among((name.strip() for name, _, _ in parts), given_by)
     return [f"{new.get(name.strip(), name)}{equals}{value}" for name, equals, value in parts]
 
 
-def _apply(override: str, values: dict[str, Any]) -> None:
+def _apply(override: str, values: dict[str, Any], given_by: str) -> None:
     name, equals, text = override.partition("=")
     section, *keys = name.strip().split(".")
     if not (equals and keys and all(keys)) or (len(keys) > 1 and section != "cluster"):
         raise Failure(
             f"Cannot read the setting {safe_repr(override)}",
-            where="--set",
-            remedy="write it as section.key=value, as in --set train.learning_rate=3e-4",
+            where=given_by,
+            remedy="write it as section.key=value, as in train.learning_rate=3e-4",
             exit_code=ExitCode.USAGE,
         )
     if section not in (*SECTIONS, "cluster"):
-        raise _unknown_section(section)
+        raise _unknown_section(section, given_by)
     try:
         value = parse_yaml(text)
     except InvalidYaml:

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from components.shared.base.garbage import collect_rarely
 from pipelines.local.runners import container_environment, stop_containers
@@ -23,7 +24,7 @@ GRACE = 60.0  # seconds
 
 
 def main(folder: Path) -> None:
-    """Runs the DAG with the settings of a run folder. The exit code is 1 if a step failed."""
+    """Runs the DAG with the parameters of a run folder. The exit code is 1 if a step failed."""
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     in_containers = plan["runner"] == "docker"
     os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
@@ -32,6 +33,7 @@ def main(folder: Path) -> None:
     from kfp import local
     from kfp.local import subprocess_task_handler
 
+    from pipelines.config.parameters import RunParameters, TrainPod
     from pipelines.training import build, build_reproduction, no_placement
 
     if in_containers:
@@ -46,8 +48,9 @@ def main(folder: Path) -> None:
     local.init(runner=runner, pipeline_root=str(root))
     subprocess_task_handler.replace_python_executable = call_this_python
     try:
-        pipeline = build_reproduction() if plan.get("reproduction") else build(placement=placement)
-        pipeline(settings=(folder / "settings.json").read_text(encoding="utf-8"))
+        parameters, pod = RunParameters(**_parameters(folder)), TrainPod(**plan["train_pod"])
+        pipeline = build_reproduction(pod) if plan.get("reproduction") else build(parameters, pod, placement=placement)
+        pipeline(**parameters.to_dict())
     except RuntimeError as error:
         sys.exit(str(error))
 
@@ -89,9 +92,17 @@ def run_notify(folder: Path, state: str) -> None:
     """Runs the notify step alone, for a run whose exit handler did not run."""
     from components.notify.run import run
     from components.shared.runtime.step import step
+    from pipelines.config.parameters import notify_composer
 
-    with step("notify", (folder / "settings.json").read_text(encoding="utf-8"), folder.name, recorded=False) as here:
+    parameters = _parameters(folder)
+    compose = notify_composer(parameters["profile"], parameters["overrides"])
+    with step("notify", compose, folder.name, recorded=False) as here:
         run(here, {"state": state, "error_code": 0, "error_message": ""})
+
+
+def _parameters(folder: Path) -> dict[str, Any]:
+    parameters: dict[str, Any] = json.loads((folder / "parameters.json").read_text(encoding="utf-8"))
+    return parameters
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ layout            the version of this layout
 mlflow.db         MLflow's database; mlartifacts/ contains what runs and models logged
 .mlflow.db.lock   locked by the process that creates the database
 store/            the store, unless --store names another
-runs/<run>/       settings.json, log.txt, result.json, the two reports, steps/ (outputs of the steps)
+runs/<run>/       parameters.json, log.txt, result.json, the two reports, steps/ (outputs of the steps)
 compile-cache/    the cache of torch.compile
 reproductions/    a home for each version that is being reproduced, until it was compared
 precision/        how fast each CPU multiplies in bfloat16; without its file, a CPU is measured again

@@ -138,10 +138,13 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
         runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "reproduction": True
             it trains in a separate home, and nothing is evaluated or registered.
     """
+    from pipelines.config.parameters import parameters_of
+
     folder = home.new_run()
     travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
-    write_atomically(folder / "settings.json", json.dumps(travelling, sort_keys=True))
-    write_atomically(folder / "plan.json", json.dumps(runner))
+    write_atomically(folder / "parameters.json", json.dumps(parameters_of(travelling).to_dict(), sort_keys=True))
+    pod = {"gpus": int(settings.train.device == "cuda"), "cores": settings.train.threads}
+    write_atomically(folder / "plan.json", json.dumps({**runner, "train_pod": pod}))
     reproduction = runner.get("reproduction", False)
     environment = step_variables(home, store, folder.name) | secrets
     if reproduction:

@@ -63,7 +63,7 @@ class Supervised:
 
 
 def start(folder: Path, environment: dict[str, str]) -> Supervised:
-    """Starts the run of a folder with settings.json and plan.json."""
+    """Starts the run of a folder with parameters.json and plan.json."""
     stop_marker = folder / "stop"
     return Supervised(
         process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}),

@@ -42,7 +42,7 @@ def parse_section(
     """
     known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
 
-    def wrong(sentence: str, path: Path, remedy: str = "change the value in the profile or in --set") -> Failure:
+    def wrong(sentence: str, path: Path, remedy: str = "change the value in the profile or in the override") -> Failure:
         location = where((section, *path)) or f"settings of {section}"
         return Failure(f"{section}.{sentence}", where=location, remedy=remedy, exit_code=ExitCode.USAGE)
 

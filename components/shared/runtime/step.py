@@ -8,9 +8,9 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
@@ -74,12 +74,12 @@ class Step:
 
 
 @contextmanager
-def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) -> Iterator[Step]:
+def step(name: str, settings: str | Callable[[], str], pipeline_run: str, *, recorded: bool = True) -> Iterator[Step]:
     """Runs the body of a step: records its start and end, renews the heartbeat, and exits with the code of a failure.
 
     Args:
         name: the name of the step.
-        settings: the settings of the run as a JSON string.
+        settings: the settings of the run as a JSON string, or a function that composes it. If it fails, the step fails.
         pipeline_run: the run id of the orchestrator; `WIKIGPT_RUN`, which `wikigpt run` sets, overrides it.
         recorded: whether the step is recorded in the store and renews the heartbeat; False for the exit handler, which
             reports on a run that has ended and must work without the store.
@@ -93,8 +93,8 @@ def step(name: str, settings: str, pipeline_run: str, *, recorded: bool = True) 
     started = time.monotonic()
     emit("step-started", step=name, run=run)
     try:
-        here = replace(here, settings=sections_for(name, settings))
         with _interruptible(), _recorded(here) if recorded else nullcontext():
+            here.settings.update(sections_for(name, settings if isinstance(settings, str) else settings()))
             yield here
     except (Exception, _Stopped) as error:
         failure = _failure_of(error, name)

@@ -56,9 +56,11 @@ def test_without_prior_artifacts_the_run_trains_and_is_recorded(step, tmp_path, 
     assert data.params["train.steps"] == "3"
     logged = here.tracking.client.download_artifacts(here.tracking.run_id, registry.SETTINGS_FILE, str(tmp_path))
     assert json.loads(Path(logged).read_text()) == here.settings
-    outputs = [tmp_path / name for name in ("tokens_key", "reuse_key", "reuse_level")]
-    outcome.write(*outputs)
-    assert [path.read_text() for path in outputs] == [outcome.tokens_key, outcome.reuse_key, "nothing"]
+    outputs = [tmp_path / name for name in ("settings", "tokens_key", "reuse_key", "reuse_level")]
+    assert outcome.write(*outputs) == "train"
+    settings, *others = [path.read_text() for path in outputs]
+    assert json.loads(settings) == here.settings
+    assert others == [outcome.tokens_key, outcome.reuse_key, "nothing"]
 
 
 def test_a_run_that_died_is_marked_killed_by_the_next(step, tmp_path):

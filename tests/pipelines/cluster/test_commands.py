@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.config.parameters import RunParameters
 from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
 
@@ -28,7 +29,7 @@ def test_submit_look_and_cancel(wikigpt, stand_in):
     assert code == 0
     run_id = out.strip()
     run = stand_in.state.runs[run_id]
-    assert json.loads(run["runtime_config"]["parameters"]["settings"])["train"]["steps"] == 20
+    assert run["runtime_config"]["parameters"] == RunParameters(overrides=["train.steps=20"]).to_dict()
     assert run["display_name"] in err
 
     lines = wikigpt("status", run_id)[1].splitlines()

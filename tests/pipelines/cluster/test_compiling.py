@@ -11,7 +11,7 @@ import yaml
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.compiling import compile_to
 from pipelines.config.resources import in_bytes
-from pipelines.config.settings import load
+from pipelines.config.settings import load, profile_names
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 IMAGE = "registry.example/wikigpt@sha256:" + "0" * 64
@@ -76,10 +76,31 @@ def test_no_task_is_cached_by_kfp(pipeline):
             assert task["cachingOptions"] == {}, name
 
 
-def test_the_settings_travel_as_one_string(pipeline):
-    parameter = pipeline["root"]["inputDefinitions"]["parameters"]["settings"]
-    assert parameter["parameterType"] == "STRING"
-    assert '"steps": ' in parameter["defaultValue"]
+def test_a_run_is_started_with_typed_parameters(pipeline):
+    parameters = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert {name: (one["parameterType"], one["defaultValue"]) for name, one in parameters.items()} == {
+        "profile": ("STRING", "quick"),
+        "corpus": ("STRING", ""),
+        "seed": ("NUMBER_INTEGER", -1),
+        "force": ("BOOLEAN", False),
+        "overrides": ("LIST", []),
+    }
+    assert all(one["description"] and one["isOptional"] for one in parameters.values())
+    assert {name: one["literals"] for name, one in parameters.items() if "literals" in one} == {
+        "profile": profile_names()
+    }
+
+
+def test_the_settings_of_a_compilation_are_the_defaults_of_a_run(tmp_path):
+    overrides = ["download.corpus=sample", "train.seed=7", "download.force=true", "train.steps=9"]
+    parameters = compiled(tmp_path, *overrides)[0]["root"]["inputDefinitions"]["parameters"]
+    assert {name: one["defaultValue"] for name, one in parameters.items()} == {
+        "profile": "quick",
+        "corpus": "sample",
+        "seed": 7,
+        "force": True,
+        "overrides": ["train.steps=9"],
+    }
 
 
 def test_compiling_twice_gives_the_same_bytes(tmp_path):
@@ -96,12 +117,17 @@ def test_the_golden_copy_is_fresh(tmp_path, name, overrides):
     assert (tmp_path / "fresh.yaml").read_text() == (GOLDEN / f"{name}.yaml").read_text()
 
 
-def test_numerics_are_pinned_to_what_the_pod_gets(tmp_path):
-    on_gpu = compiled(tmp_path, f"cluster.image={IMAGE}", "cluster.train.gpus=1")[0]
-    on_cpu = compiled(tmp_path, f"cluster.image={IMAGE}", "cluster.train.gpus=0", "cluster.train.cpu_limit=6")[0]
-    settings = [p["root"]["inputDefinitions"]["parameters"]["settings"]["defaultValue"] for p in (on_gpu, on_cpu)]
-    assert '"device": "cuda"' in settings[0]
-    assert '"device": "cpu"' in settings[1] and '"threads": 6' in settings[1]
+def test_the_first_step_is_told_the_hardware_of_the_training(tmp_path):
+    """It decides the numerics, also for a profile that is chosen when a run is started."""
+    overrides = [f"cluster.image={IMAGE}", "cluster.train.gpus=2", "cluster.train.cpu_limit=6500m"]
+    inputs = dag(compiled(tmp_path, *overrides)[0], "comp-exit-handler-1")["download"]["inputs"]["parameters"]
+    hardware = {name: inputs[name]["runtimeValue"]["constant"] for name in ("train_gpus", "train_cores")}
+    assert hardware == {"train_gpus": 2, "train_cores": 6}
+
+
+def test_a_training_on_a_gpu_that_the_pod_does_not_get_is_refused(tmp_path):
+    with pytest.raises(Failure, match=r"train\.device is cuda.*the train step of this pipeline has none"):
+        compile_to(tmp_path / "x.yaml", load("quick", ["train.device=cuda", "cluster.train.gpus=0"]))
 
 
 def test_a_folder_as_corpus_is_refused(tmp_path, command):

@@ -21,9 +21,9 @@ def drawn(draw, ir):
     chosen = []
     for name in draw.sample(NAMES, draw.randint(0, 3)):
         cron = parse(draw.choice(["0 0 2 * * *", "0 0 3 * * *"]))
-        settings = draw.choice(['{"train": {}}', '{"train": {"seed": 7}}'])
+        parameters = draw.choice([{"profile": "nightly"}, {"profile": "nightly", "seed": 7}])
         compiled = ir.read_bytes() + draw.choice([b"", b"# another\n"])
-        chosen.append((Schedule(name, cron, "nightly"), Package(compiled, settings, "wikigpt", "nightly")))
+        chosen.append((Schedule(name, cron, "nightly"), Package(compiled, parameters, "wikigpt", "nightly")))
     return chosen
 
 

@@ -35,7 +35,7 @@ def apply_schedule(cluster, schedule: Schedule, package: Package) -> SchedulePla
 
 @pytest.fixture
 def sent(ir):
-    return Package(ir=ir.read_bytes(), settings='{"train": {}}', service_account="wikigpt", profile="nightly")
+    return Package(ir=ir.read_bytes(), parameters={"profile": "nightly"}, service_account="wikigpt", profile="nightly")
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_settings_of_a_schedule_become_overrides(tmp_path):
 def test_a_new_schedule(nightly):
     assert nightly["trigger"] == {"cron_schedule": {"cron": "0 0 2 * * *"}}
     assert (nightly["no_catchup"], nightly["max_concurrency"], nightly["mode"]) == (True, "1", "ENABLE")
-    assert nightly["runtime_config"]["parameters"] == {"settings": '{"train": {}}'}
+    assert nightly["runtime_config"]["parameters"] == {"profile": "nightly"}
     assert nightly["service_account"] == "wikigpt"
     assert nightly["description"].startswith(
         "At 02:00 every day (UTC). Profile nightly."
@@ -110,13 +110,13 @@ def test_applying_twice_changes_nothing(cluster, stand_in, sent, nightly):
     assert len(stand_in.changes) == before
 
 
-@pytest.mark.parametrize("what", ["cron", "settings", "pipeline"])
+@pytest.mark.parametrize("what", ["cron", "parameters", "pipeline"])
 def test_a_change_enables_the_new_before_it_retires_the_old(cluster, stand_in, sent, nightly, what):
     start = len(stand_in.requests)
     changed = {
         "cron": (LATER, sent),
-        "settings": (NIGHTLY, Package(sent.ir, '{"train": {"seed": 7}}', "wikigpt", "nightly")),
-        "pipeline": (NIGHTLY, Package(sent.ir + b"# new\n", sent.settings, "wikigpt", "nightly")),
+        "parameters": (NIGHTLY, Package(sent.ir, {"profile": "nightly", "seed": 7}, "wikigpt", "nightly")),
+        "pipeline": (NIGHTLY, Package(sent.ir + b"# new\n", sent.parameters, "wikigpt", "nightly")),
     }[what]
     applied = apply_schedule(cluster, *changed)
     assert (applied.action, applied.retired) == ("replaced", 1)

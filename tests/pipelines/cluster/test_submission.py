@@ -1,6 +1,5 @@
 """Starting a run: it is refused before anything is sent, its pipeline is uploaded once, and it starts once."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,10 +8,15 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.cluster.access import Access
 from pipelines.cluster.connection import connect
 from pipelines.cluster.submission import Package, package, submit
+from pipelines.config.parameters import RunParameters
 from tests.kfp_stand_in.server import Fault
 from tests.pipelines.cluster.conftest import IMAGE
 
-SENT = {"settings": '{"train": {"steps": 200}}', "service_account": "wikigpt", "profile": "nightly"}
+SENT = {
+    "parameters": {"profile": "nightly", "overrides": ["train.steps=200"]},
+    "service_account": "wikigpt",
+    "profile": "nightly",
+}
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def sent(ir):
 def test_a_run_is_started_from_an_uploaded_version(cluster, stand_in, sent):
     submitted = submit(cluster, sent)
     run = stand_in.state.runs[submitted.run_id]
-    assert run["runtime_config"] == {"parameters": {"settings": SENT["settings"]}}
+    assert run["runtime_config"] == {"parameters": SENT["parameters"]}
     assert run["service_account"] == "wikigpt"
     assert run["pipeline_version_reference"]["pipeline_version_id"] == submitted.version.version_id
     assert submitted.run_name.startswith("nightly-")
@@ -34,10 +38,10 @@ def test_a_run_is_started_from_an_uploaded_version(cluster, stand_in, sent):
 
 def test_the_same_pipeline_is_never_uploaded_twice(cluster, stand_in, sent, ir):
     first = submit(cluster, sent)
-    second = submit(cluster, Package(sent.ir, '{"train": {"steps": 300}}', None, "nightly"))
+    second = submit(cluster, Package(sent.ir, {"profile": "quick"}, None, "nightly"))
     assert (first.version.uploaded, second.version.uploaded) == (True, False)
     assert stand_in.requests.count("UploadPipelineVersion") == 1
-    changed = submit(cluster, Package(sent.ir + b"# another\n", SENT["settings"], None, "nightly"))
+    changed = submit(cluster, Package(sent.ir + b"# another\n", SENT["parameters"], None, "nightly"))
     assert changed.version.uploaded
     assert changed.version.name != first.version.name
     assert len(stand_in.state.pipelines) == 1
@@ -123,8 +127,9 @@ def test_a_folder_of_the_profile_may_be_replaced_for_a_run(tmp_path):
     profile = tmp_path / "mine.yaml"
     profile.write_text("train: {steps: 5, pretrained: /data/weights}\ndownload: {corpus: /data/text}\n")
     overrides = [f"cluster.image={IMAGE}", "train.pretrained=s3://bucket/weights"]
-    sent = json.loads(package(str(profile), overrides, corpus="s3://bucket/corpus").settings)
-    assert (sent["download"]["corpus"], sent["train"]["pretrained"]) == ("s3://bucket/corpus", "s3://bucket/weights")
+    parameters = package(str(profile), overrides, corpus="s3://bucket/corpus").parameters
+    assert parameters["corpus"] == "s3://bucket/corpus"
+    assert "train.pretrained=s3://bucket/weights" in parameters["overrides"]
 
 
 def test_what_one_run_sets_does_not_change_what_is_compiled():
@@ -132,6 +137,5 @@ def test_what_one_run_sets_does_not_change_what_is_compiled():
     one = package("quick", base)
     other = package("quick", [*base, "train.steps=17"], corpus="s3://bucket/corpus")
     assert one.ir == other.ir
-    settings = json.loads(other.settings)
-    assert (settings["train"]["steps"], settings["download"]["corpus"]) == (17, "s3://bucket/corpus")
+    assert other.parameters == RunParameters(corpus="s3://bucket/corpus", overrides=["train.steps=17"]).to_dict()
     assert b"team-s3" in one.ir

@@ -12,7 +12,7 @@ from tests.kfp_stand_in.server import Fault
 def submit_with(cluster, stand_in, ir):
     def submit_one(*lifecycle: str) -> str:
         stand_in.state.lifecycle = lifecycle
-        return submit(cluster, Package(ir.read_bytes(), "{}", None, "nightly")).run_id
+        return submit(cluster, Package(ir.read_bytes(), {}, None, "nightly")).run_id
 
     return submit_one
 
