@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generator import figures, records
+from docs.generator import figures, records, trials
 from docs.generator.records import Record
 from tests.test_docs import PAGES, ROOT, named
 
@@ -89,6 +89,24 @@ def test_a_transcript_has_the_seconds_of_each_line(page):
     assert "| `make run` | 61.5 | 40.2 |\n| `make test` | 9 |  |\n" in text
     assert "```text\n$ make run\n     0.1  a\n    61.0\n```\n\n```text\n$ make test\n     8.9  12 passed\n```\n" in text
     assert "The container: Debian.\n\n`python -m x`" in text
+
+
+def trial(perplexity: float, **changed: object) -> str:
+    return json.dumps(
+        {"profile": "cpu", "tokens": 9, "changed": changed, "word_perplexity": perplexity, "processor_seconds": 1234}
+    )
+
+
+def test_a_table_of_trials_has_those_that_fulfil_the_conditions(page, monkeypatch):
+    monkeypatch.setattr(trials, "FILE", page.parent / "trials.jsonl")
+    rows = [trial(167.19), trial(155.84, beta2=0.99), trial(1.0, beta2=0.9, dropout=0.1), trial(152.64, beta2=0.998)]
+    trials.FILE.write_text("\n".join(rows))
+    text = shown(page, "<!-- figures: trials; beta2; profile=cpu tokens=9 dropout= -->\n<!-- end -->\n")
+    head = "| `beta2` | validation word perplexity | processor seconds |\n| --- | --- | --- |\n"
+    assert head + "| 0.998 | 152.6 | 1,234 |\n| 0.99 | 155.8 | 1,234 |\n|  | 167.2 | 1,234 |\n" in text
+    for wanted in ("dropout; tokens=9", "beta2; tokens=8"):
+        with pytest.raises(ValueError, match="do not tell them apart"):
+            shown(page, f"<!-- figures: trials; {wanted} -->\n<!-- end -->\n")
 
 
 def test_a_figure_in_a_sentence_is_a_value_or_a_total(page):
