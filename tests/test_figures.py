@@ -46,6 +46,12 @@ def test_a_page_has_the_figures_of_the_records(page):
     assert page.read_text() == figures.with_figures(page), "make figures writes the page again"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_no_line_begins_with_a_figure(page):
+    """Markdown would take it for the begin of a block, and end the paragraph."""
+    assert not re.findall(r"^ *<!-- figure:.*", page.read_text(), re.M)
+
+
 @pytest.mark.parametrize("name", records.names())
 def test_a_record_is_complete_and_names_no_path_of_its_machine(name):
     record = records.load(name)
