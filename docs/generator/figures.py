@@ -12,8 +12,9 @@ The block of `all` has every record, and that of `trials` a table of trials:
     <!-- figures: trials; beta2; profile=cpu tokens=2048000 -->
     <!-- end -->
 
-A single figure within a sentence names the record, the keys to its value, where
-`total` is the sum of numbers, and its format: <!-- figure: run_quick; seconds; total; .0f -->169<!-- end -->.
+A single figure within a sentence names the record, the keys to its value, where `total` is the sum of numbers, and its
+format: <!-- figure: run_quick; seconds; total; .0f -->169<!-- end -->. It does not begin a line, because Markdown takes
+a comment there for a block.
 """
 
 from __future__ import annotations

@@ -111,13 +111,13 @@ def timed(name: str, command: str, folder: str) -> dict[str, Any]:
     process = subprocess.Popen(
         [program(), "exec", f"--workdir={folder}", name, "bash", "-c", f"{command} 2>&1"],
         stdout=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
     )
     assert process.stdout
-    for line in process.stdout:
+    for printed in process.stdout:
+        # A terminal shows only what follows the last carriage return, as in a count of files.
+        line = printed.decode(errors="replace").rstrip().rpartition("\r")[2]
         if not _PRIVATE.match(line):
-            output.append([round(time.monotonic() - begin, 1), line.rstrip()])
+            output.append([round(time.monotonic() - begin, 1), line])
             print(f"{output[-1][0]:8.1f}  {output[-1][1]}", flush=True)
     code = process.wait()
     seconds = round(time.monotonic() - begin, 1)
