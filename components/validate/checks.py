@@ -93,7 +93,7 @@ def checks(corpus: Corpus, settings: ValidateSettings, reference: Reference | No
     for name, split in corpus.splits.items():
         found += _counts(corpus, name, known.get(name), settings)
         rules = [*_ALWAYS, *(_WITH_TITLES if corpus.has_titles else ()), *(_HELD_OUT if name != SPLITS[0] else ())]
-        if len(split.words):  # an empty split has no other checks
+        if split.words.total:  # an empty split has no other checks
             found += [_check(name, rule, settings, corpus.words_are) for rule in rules]
     return [*found, *(_drift(reference, settings) if reference else ())]
 
@@ -119,7 +119,7 @@ def _counts(corpus: Corpus, split: str, known: Counts | None, settings: Validate
     setting = "min_train_words" if split == SPLITS[0] else "min_heldout_words"
     yield words(f"enough {corpus.words_are}", low=getattr(settings, setting), setting=setting)
     if split == SPLITS[0]:
-        others = max(len(each.words) for name, each in corpus.splits.items() if name != split)
+        others = max(each.words.total for name, each in corpus.splits.items() if name != split)
         yield words("train is the largest split", low=others, severity="warning")
 
 

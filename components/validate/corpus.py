@@ -1,4 +1,4 @@
-"""Reads the corpus for the checks: the text of each split, its word ids, and the bounds of lines and articles.
+"""Reads the corpus for the checks, a few megabytes at a time, and keeps what is measured of lines, articles and words.
 
 In a text without spaces between words, the parts between white space are lines or phrases that do not repeat. There
 each character counts as a word, so that repetition, leakage and another language are still found.
@@ -6,65 +6,41 @@ each character counts as a word, so that repetition, leakage and another languag
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.shared.base.failure import Failure
-from components.shared.text.articles import (
-    SPLIT_FILE,
-    SPLITS,
-    Article,
-    count_lines,
-    count_words,
-    split_articles,
-    split_lines,
-)
+from components.shared.text.articles import HELD_OUT, SPLIT_FILE, SPLITS, article_blocks, count_words, read_pieces
 from components.shared.text.units import Unit, unit_of
+from components.validate.article_measures import ArticleMeasures
+from components.validate.line_measures import LineMeasures
+from components.validate.overlap import Overlap, RunCollector, RunFinder, RunObserver, overlaps
+from components.validate.vocabulary import Vocabulary, WordCounts
 
-UNKNOWN = "<unk>"
-_UNREADABLE = "�"
+_REPLACEMENT = "\ufffd"
 
 
 @dataclass(frozen=True)
-class SplitText:
-    """One split of the corpus.
+class Split:
+    """The measurements of one split.
 
     Attributes:
         name: train, validation or test.
-        text: the text, decoded as UTF-8 with U+FFFD for invalid bytes.
-        unreadable: the number of invalid places by line number, which starts at 1.
-        words: the words of the text in order, as indices into `Corpus.vocabulary`, int64 (words,).
-        unit: the unit of the corpus, see `Corpus`.
+        path: the file of the text.
+        lines, articles, words: what was measured of each.
+        overlaps: the overlap of each article with the earlier splits.
     """
 
     name: str
-    text: str
-    unreadable: dict[int, int]
-    words: np.ndarray
-    unit: Unit = "word"
-
-    @cached_property
-    def lines(self) -> list[str]:
-        return split_lines(self.text)
-
-    @cached_property
-    def articles(self) -> list[Article]:
-        return split_articles(self.text)
-
-    @cached_property
-    def line_words(self) -> np.ndarray:
-        """The number of words on each line, (lines,)."""
-        return np.array([count_parts(line, self.unit) for line in self.lines], dtype=np.int64)
-
-    @cached_property
-    def article_bounds(self) -> np.ndarray:
-        """The offsets of the articles in `words`, (articles + 1,)."""
-        ends = np.cumsum([0, *(count_lines(article.text) for article in self.articles)])
-        return np.concatenate([[0], np.cumsum(self.line_words)])[ends]
+    path: Path
+    lines: LineMeasures
+    articles: ArticleMeasures
+    words: WordCounts
+    overlaps: list[Overlap]
 
 
 @dataclass(frozen=True)
@@ -74,13 +50,13 @@ class Corpus:
     Attributes:
         metadata: the metadata from the download step.
         splits: the splits by name, in the order of `SPLITS`.
-        vocabulary: all distinct words of the corpus.
+        vocabulary: the distinct words of the corpus by their index.
         unit: "byte" if each character counts as a word, which the train split decides.
     """
 
     metadata: dict[str, Any]
-    splits: dict[str, SplitText]
-    vocabulary: list[str]
+    splits: dict[str, Split]
+    vocabulary: Vocabulary
     unit: Unit = "word"
 
     @property
@@ -91,66 +67,78 @@ class Corpus:
     @property
     def has_titles(self) -> bool:
         """Whether the text is in WikiText's format: if one split begins with a title, all splits should."""
-        return any(split.articles[0].title for split in self.splits.values() if split.articles)
-
-    @cached_property
-    def unknown(self) -> int:
-        """The index of `<unk>` in the vocabulary, or an index that no word has."""
-        return self.vocabulary.index(UNKNOWN) if UNKNOWN in self.vocabulary else len(self.vocabulary)
+        return any(split.articles.titles[0] for split in self.splits.values() if split.articles.titles)
 
 
 def read_corpus(folder: Path, metadata: dict[str, Any]) -> Corpus:
-    """Reads the splits of a corpus.
+    """Reads and measures the splits of a corpus.
+
+    The memory is that of the vocabulary, of a few numbers for each line and article, and of the runs of words of the
+    splits that are held out: these are read first, so that the train split is compared with them while it is read.
 
     Raises:
         Failure: a split is missing.
     """
-    if missing := [split for split in SPLITS if not (folder / SPLIT_FILE[split]).is_file()]:
+    paths = {split: folder / SPLIT_FILE[split] for split in SPLITS}
+    if missing := [split for split, path in paths.items() if not path.is_file()]:
         raise Failure(
             f"The expectation 'every split is there' failed: saw no {' and no '.join(missing)}, wanted"
             f" {', '.join(SPLITS)}",
             where=str(folder),
             remedy="fix the corpus and run again",
         )
-    read = {split: _decode((folder / SPLIT_FILE[split]).read_bytes()) for split in SPLITS}
-    train = read[SPLITS[0]][0]
-    unit = unit_of(count_words(train), len(train.encode()))
-    number: dict[str, int] = {}
-    splits = {}
-    for split, (text, unreadable) in read.items():
-        words = _words(text, number) if unit == "word" else _characters(text, number)
-        splits[split] = SplitText(split, text, unreadable, words, unit)
-    return Corpus(metadata=metadata, splits=splits, vocabulary=list(number), unit=unit)
+    unit = _unit(paths[SPLITS[0]])
+    vocabulary = Vocabulary(unit)
+    runs = {name: RunCollector(unit) for name in HELD_OUT}
+    read = {name: _read_split(paths[name], vocabulary, runs[name]) for name in HELD_OUT}
+    found = RunFinder(unit, list(runs.values()))
+    read[SPLITS[0]] = _read_split(paths[SPLITS[0]], vocabulary, found)
+    titles = {name: articles.titles for name, (_, articles, _) in read.items()}
+    overlap_of = overlaps(found, runs, titles)
+    splits = {name: Split(name, paths[name], *read[name], overlap_of[name]) for name in SPLITS}
+    return Corpus(metadata, splits, vocabulary, unit)
 
 
-def count_parts(text: str, unit: Unit) -> int:
-    """Counts the words of a text, or its characters without white space."""
-    return len(text.split()) if unit == "word" else sum(map(len, text.split()))
+def _unit(train: Path) -> Unit:
+    words = size = 0
+    for piece in read_pieces(train):
+        text = piece.decode("utf-8", errors="replace")
+        words, size = words + count_words(text), size + len(text.encode())
+    return unit_of(words, size)
 
 
-def _words(text: str, number: dict[str, int]) -> np.ndarray:
-    """Converts the words of a text to indices. New words get the next index."""
-    words = text.split()
-    for word in dict.fromkeys(words):
-        number.setdefault(word, len(number))
-    return np.fromiter(map(number.__getitem__, words), np.int64, len(words))
+def _read_split(
+    path: Path, vocabulary: Vocabulary, runs: RunObserver
+) -> tuple[LineMeasures, ArticleMeasures, WordCounts]:
+    unit = vocabulary.unit
+    lines, articles, words = LineMeasures(unit), ArticleMeasures(unit), WordCounts()
+    for block in article_blocks(_decoded(path, lines.unreadable)):
+        if unit == "word":
+            parts = [line.split() for line in block.lines]
+            counts, numbers = _lengths(parts), vocabulary.of_words(parts)
+        else:
+            characters = ["".join(line.split()) for line in block.lines]
+            counts, numbers = _lengths(characters), vocabulary.of_characters("".join(characters))
+        lines.add(block.lines, counts)
+        words.add(numbers, len(vocabulary))
+        runs.add(numbers, articles.add(block, counts, numbers, vocabulary))
+    articles.close()
+    return lines, articles, words
 
 
-def _characters(text: str, number: dict[str, int]) -> np.ndarray:
-    """Converts the characters of a text to indices, without a Python object for each character."""
-    codes = np.frombuffer("".join(text.split()).encode("utf-32-le"), np.uint32)
-    known, inverse = np.unique(codes, return_inverse=True)
-    numbers = [number.setdefault(chr(code), len(number)) for code in known]
-    return np.array(numbers, np.int64)[inverse]
+def _lengths(lines: Sequence[Sized]) -> np.ndarray:
+    return np.fromiter(map(len, lines), np.int64, len(lines))
 
 
-def _decode(data: bytes) -> tuple[str, dict[int, int]]:
-    """Returns the text, and the number of places that are not UTF-8 by line number."""
-    text = data.decode("utf-8", errors="replace")
-    if text.count(_UNREADABLE) == data.count(_UNREADABLE.encode()):
-        return text, {}
-    places = {
-        number: line.decode("utf-8", errors="replace").count(_UNREADABLE) - line.count(_UNREADABLE.encode())
-        for number, line in enumerate(data.split(b"\n"), start=1)
-    }
-    return text, {number: count for number, count in places.items() if count}
+def _decoded(path: Path, unreadable: dict[int, int]) -> Iterator[str]:
+    """Yields a text with U+FFFD for invalid bytes, and counts these places by line number, which starts at 1."""
+    before = 0
+    for piece in read_pieces(path):
+        text = piece.decode("utf-8", errors="replace")
+        if text.count(_REPLACEMENT) != piece.count(_REPLACEMENT.encode()):
+            for number, line in enumerate(piece.split(b"\n"), start=before + 1):
+                shown, written = (line.decode("utf-8", errors="replace"), line.count(_REPLACEMENT.encode()))
+                if places := shown.count(_REPLACEMENT) - written:
+                    unreadable[number] = places
+        before += piece.count(b"\n")
+        yield text

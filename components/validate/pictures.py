@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Tables = Mapping[tuple[str, str], "pd.DataFrame"]
 _COLOURS = dict(zip(SPLITS, SERIES, strict=False))
+# A picture with a dot for each of many more articles would be as large as a text.
+_MOST_DOTS = 2_000
 _GOLDEN = 0.6180339887  # its multiples spread evenly over the unit interval, however many there are
 
 
@@ -124,8 +126,11 @@ def drift(results: Sequence[Result]) -> Html:
 def _dots(axes: Axes, values: np.ndarray, row: int, colour: str) -> None:
     if not len(values):
         return
-    spread = row + 0.5 * ((np.arange(len(values)) * _GOLDEN) % 1 - 0.5)
-    axes.plot(values, spread, "o", color=colour, markersize=2.4, alpha=0.55, markeredgewidth=0)
+    shown = values
+    if len(values) > _MOST_DOTS:  # quantiles, with the smallest and the largest value
+        shown = np.sort(values)[np.linspace(0, len(values) - 1, _MOST_DOTS).astype(np.int64)]
+    spread = row + 0.5 * ((np.arange(len(shown)) * _GOLDEN) % 1 - 0.5)
+    axes.plot(shown, spread, "o", color=colour, markersize=2.4, alpha=0.55, markeredgewidth=0)
     axes.plot([np.median(values)] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=1.2)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from components.shared.report.report import Html, badge, facts, page, prose, sample, section, table
-from components.shared.text.articles import SPLITS
+from components.shared.text.articles import SPLITS, split_lines
 from components.validate import pictures
-from components.validate.corpus import Corpus, SplitText
+from components.validate.corpus import Corpus, Split
 from components.validate.overlap import RUN
 from components.validate.results import Result, Validation
 from components.validate.settings import ValidateSettings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_WORDS = 70
 _SAMPLE_CHARACTERS = 700
+_SAMPLE_BYTES = 1 << 16
 _CLOSEST = 5
 
 
@@ -34,7 +35,7 @@ def write_report(corpus: Corpus, tables: Mapping[tuple[str, str], pd.DataFrame],
     """
     settings = ValidateSettings(**validation.settings)
     parts = [_facts(validation), *_complaints(validation), _text(corpus)]
-    if all(len(split.words) for split in corpus.splits.values()):
+    if all(split.words.total for split in corpus.splits.values()):
         parts += [_shape(corpus, tables), _leakage(corpus, tables, settings)]
     if validation.champion:
         parts.append(_drift(validation))
@@ -92,9 +93,9 @@ def _text(corpus: Corpus) -> Html:
         [
             split.name,
             len(split.lines),
-            len(split.articles),
-            len(split.words),
-            len(np.unique(split.words)),
+            len(split.articles.titles),
+            split.words.total,
+            split.words.distinct,
             f"{100 * unknown_rate(corpus, split.name):.2f} %",
             f"{100 * unseen_rate(corpus, split.name):.2f} %",
         ]
@@ -106,15 +107,21 @@ def _text(corpus: Corpus) -> Html:
     return section("The text", table(columns, rows, "The content of each split."), *openings)
 
 
-def _opening(split: SplitText) -> list[Html]:
+def _opening(split: Split) -> list[Html]:
     """Returns the beginning of the article in the middle of a split."""
-    if not len(split.words):
+    if not split.words.total:
         return []
-    article = split.articles[len(split.articles) // 2]
-    body = " ".join(article.body.split())
+    articles = split.articles
+    index = len(articles.titles) // 2
+    first, end = [*articles.first_lines, len(split.lines)][index : index + 2]
+    with open(split.path, "rb") as stream:
+        deque(islice(stream, first), maxlen=0)
+        lines = split_lines(stream.read(_SAMPLE_BYTES).decode("utf-8", errors="replace"))[: end - first]
+    title = articles.titles[index]
+    body = " ".join("".join(lines).replace(f" = {title} = ", "", 1).split())
     text = " ".join(body.split()[:_SAMPLE_WORDS])[:_SAMPLE_CHARACTERS]
     text += " …" if len(text) < len(body) else ""
-    return [sample(text, prompt=f"{article.title}\n" if article.title else "", note=f"from {split.name}")]
+    return [sample(text, prompt=f"{title}\n" if title else "", note=f"from {split.name}")]
 
 
 def _shape(corpus: Corpus, tables: pictures.Tables) -> Html:

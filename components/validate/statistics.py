@@ -29,28 +29,28 @@ def text_statistics(corpus: Corpus) -> dict[str, float]:
     be compared.
     """
     of = corpus.splits["train"]
-    count = len(of.words)
-    characters = np.array([len(word) for word in corpus.vocabulary])
-    with_digit = np.array([any(map(str.isdigit, word)) for word in corpus.vocabulary])
-    head = of.words[:SAMPLE]
+    words, count = of.words, of.words.total
+    counts = words.counts_for(len(corpus.vocabulary))
+    characters = np.fromiter(map(len, corpus.vocabulary), np.int64)
+    with_digit = np.fromiter((any(map(str.isdigit, word)) for word in corpus.vocabulary), bool)
     values = (
         float(count),
         count / max(len(of.lines), 1),
-        count / max(len(of.articles), 1),
-        float(characters[of.words].sum() / max(count, 1)),
-        len(np.unique(head)) / max(len(head), 1),
+        count / max(len(of.articles.titles), 1),
+        float((characters * counts).sum() / max(count, 1)),
+        np.searchsorted(words.first_places, SAMPLE) / max(min(count, SAMPLE), 1),
         unknown_rate(corpus, "train"),
-        float(with_digit[of.words].sum() / max(count, 1)),
+        float(counts[with_digit].sum() / max(count, 1)),
     )
     return dict(zip(STATISTICS, values, strict=True))
 
 
 def word_shares(corpus: Corpus) -> dict[str, float]:
     """Computes the shares of the most frequent words of the train split. The key "" has that of all other words."""
-    counts = np.bincount(corpus.splits["train"].words, minlength=len(corpus.vocabulary))
-    total = max(int(counts.sum()), 1)
-    top = [int(word) for word in np.argsort(-counts, kind="stable")[:FREQUENT] if counts[word]]
-    shares = {corpus.vocabulary[word]: float(counts[word] / total) for word in top}
+    words, spelled = corpus.splits["train"].words, list(corpus.vocabulary)
+    counts = words.counts[words.first_seen]
+    top = np.argsort(-counts, kind="stable")[:FREQUENT]
+    shares = {spelled[words.first_seen[index]]: float(counts[index] / words.total) for index in top}
     return {**shares, OTHER: max(0.0, 1.0 - sum(shares.values()))}
 
 
@@ -75,20 +75,18 @@ def _relative(p: np.ndarray, q: np.ndarray) -> float:
 def distinct_words(corpus: Corpus, split: str, points: int = 100) -> tuple[np.ndarray, np.ndarray]:
     """Counts the distinct words among the first n words of a split, for evenly spaced values of n."""
     words = corpus.splits[split].words
-    first = np.sort(np.unique(words, return_index=True)[1])
-    read = np.linspace(0, len(words), points).astype(np.int64)
-    return read, np.searchsorted(first, read)
+    read = np.linspace(0, words.total, points).astype(np.int64)
+    return read, np.searchsorted(words.first_places, read)
 
 
 def unknown_rate(corpus: Corpus, split: str) -> float:
     """Computes the share of the words of a split that are `<unk>`."""
     words = corpus.splits[split].words
-    return float((words == corpus.unknown).mean()) if len(words) else 0.0
+    return float(words.counts[corpus.vocabulary.unknown] / words.total) if words.total else 0.0
 
 
 def unseen_rate(corpus: Corpus, split: str) -> float:
     """Computes the share of the words of a split that the train split does not contain."""
-    words = corpus.splits[split].words
-    taught = np.zeros(len(corpus.vocabulary), dtype=bool)
-    taught[corpus.splits["train"].words] = True
-    return float(1.0 - taught[words].mean()) if len(words) else 0.0
+    words, size = corpus.splits[split].words, len(corpus.vocabulary)
+    taught = corpus.splits["train"].words.counts_for(size) > 0
+    return float(1.0 - words.counts_for(size)[taught].sum() / words.total) if words.total else 0.0

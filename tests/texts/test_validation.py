@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -45,10 +46,12 @@ def chinese(**sizes) -> dict[str, str]:
 def test_characters_count_as_words(validated):
     corpus, results = validated(chinese())
     assert corpus.unit == "byte"
-    text = corpus.splits["test"].text
-    assert len(corpus.splits["test"].words) == len(text.replace("\n", ""))
-    assert "".join(corpus.vocabulary[word] for word in corpus.splits["test"].words) == text.replace("\n", "")
-    assert corpus.splits["test"].article_bounds.tolist() == [0, len(text.replace("\n", ""))]
+    split = corpus.splits["test"]
+    text = split.path.read_text(encoding="utf-8").replace("\n", "")
+    assert split.words.total == len(text)
+    counts = dict(zip(corpus.vocabulary, split.words.counts.tolist(), strict=False))
+    assert {character: count for character, count in counts.items() if count} == Counter(text)
+    assert split.articles.words == [len(text)]
     assert failed(results) == set()
     assert results["train", "enough characters"].seen.endswith(" characters")
 

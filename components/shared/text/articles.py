@@ -7,13 +7,16 @@ and 60 articles of WikiText-2, in which two other lines look like titles.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 SPLITS = ("train", "validation", "test")
 HELD_OUT = SPLITS[1:]
 SPLIT_FILE = {split: f"{split}.txt" for split in SPLITS}  # the files in a folder of kind corpus
+# Bytes of a file that are read at once.
+BLOCK = 1 << 21
 _TITLE = re.compile(r"^ = (?!= )(.*[^= ]) = ?$")
 
 
@@ -40,19 +43,57 @@ def read_splits(folder: Path) -> dict[str, str]:
     return {split: (folder / name).read_bytes().decode() for split, name in SPLIT_FILE.items()}
 
 
+@dataclass(frozen=True)
+class Block:
+    """Consecutive lines of a text.
+
+    Attributes:
+        lines: the lines with their ends.
+        starts: the articles that begin in this block: the index of the first line in `lines`, and the title.
+    """
+
+    lines: list[str]
+    starts: list[tuple[int, str]]
+
+
+def read_pieces(path: Path, size: int = BLOCK) -> Iterator[bytes]:
+    """Yields a file in pieces of whole lines, each of about `size` bytes or of one longer line."""
+    with open(path, "rb") as stream:
+        while piece := stream.read(size):
+            yield piece if piece.endswith(b"\n") else piece + stream.readline()
+
+
+def article_blocks(pieces: Iterable[str]) -> Iterator[Block]:
+    """Finds the articles of a text given in pieces of whole lines; pieces of any size give the same articles."""
+    previous: list[str] = []  # the line before `lines`
+    lines: list[str] = []
+    only_blank = True  # before the first title, so that the first article begins with these lines
+    for piece in chain(pieces, [""]):
+        lines += split_lines(piece)
+        count = len(lines) - 1 if piece else len(lines)  # whether a line is a title depends on the next one
+        if count <= 0:
+            continue
+        starts = [] if previous else [(0, _title_of(lines[:2]))]
+        around = [*previous, *lines]
+        for index, line in enumerate(lines[:count]):
+            if not only_blank and line.startswith(" = ") and _is_title(around, index + len(previous)):
+                starts.append((index, _title_of([line])))
+            only_blank = only_blank and not line.strip()
+        yield Block(lines[:count], starts)
+        previous, lines = [lines[count - 1]], lines[count:]
+
+
 def split_articles(text: str) -> list[Article]:
     """The articles of a split, in order; a text without titles is one article."""
-    lines = split_lines(text)
-    starts = [index for index in range(len(lines)) if _is_title(lines, index)]
-    if not starts or any(line.strip() for line in lines[: starts[0]]):
-        starts = [0, *starts]
-    elif starts:
-        starts[0] = 0
-    bounds = [*starts, len(lines)]
+    lines: list[str] = []
+    starts: list[tuple[int, str]] = []
+    for block in article_blocks([text]):
+        starts += [(len(lines) + index, title) for index, title in block.starts]
+        lines += block.lines
+    bounds = [*(index for index, _ in starts), len(lines)]
     return [
-        Article(title=_title_of(lines[start:end]), text="".join(lines[start:end]))
-        for start, end in pairwise(bounds)
-        if end > start
+        Article(title=title, text="".join(lines[start:end]))
+        for (_, title), (start, end) in zip(starts, pairwise(bounds), strict=True)
     ]
 
 

@@ -1,14 +1,12 @@
 """Overlap finds copies, also edited ones, and names their originals."""
 
-import numpy as np
 import pytest
 
-from components.validate.overlap import overlaps
 from tests.components.validate.texts import article, good, read
 
 
 def measured(folder, **texts):
-    return overlaps(list(read(folder, good() | texts).splits.values()))
+    return {name: split.overlaps for name, split in read(folder, good() | texts).splits.items()}
 
 
 def test_different_articles_have_no_overlap(tmp_path):
@@ -50,8 +48,14 @@ def test_an_empty_split_has_no_articles_to_compare(tmp_path):
     assert all(each.share == 0 for each in found["test"])
 
 
-def test_every_split_uses_the_same_word_ids(tmp_path):
-    corpus = read(tmp_path, {"train": "a b\n", "validation": "b c\n", "test": "c a\n"})
-    assert corpus.vocabulary == ["a", "b", "c"]
-    assert [split.words.tolist() for split in corpus.splits.values()] == [[0, 1], [1, 2], [2, 0]]
-    assert all(split.words.dtype == np.int64 for split in corpus.splits.values())
+def test_pieces_of_a_text_give_the_same_overlap(tmp_path, monkeypatch):
+    texts = {"train": "".join(map(article, range(5))), "test": article(3) + article(201)}
+    whole = measured(tmp_path, **texts)
+    monkeypatch.setattr("components.shared.text.articles.read_pieces.__defaults__", (50,))
+    assert measured(tmp_path, **texts) == whole
+    assert whole["test"][0].twin == ("train", "Title 3")
+
+
+def test_a_run_is_attributed_to_the_first_article_that_contains_it(tmp_path):
+    found = measured(tmp_path, train=article(5) + article(5, title="Later"), test=article(5, title="Test"))
+    assert found["test"][0].twin == ("train", "Title 5")

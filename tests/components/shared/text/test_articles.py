@@ -1,8 +1,17 @@
 """Lines, words and articles are counted as in WikiText's references."""
 
+from itertools import pairwise
+
 import pytest
 
-from components.shared.text.articles import count_lines, count_words, split_articles, split_lines
+from components.shared.text.articles import (
+    article_blocks,
+    count_lines,
+    count_words,
+    read_pieces,
+    split_articles,
+    split_lines,
+)
 
 TWO = " \n = One = \n \n text of one \n \n = = Section = = \n \n more \n \n = Two = \n \n text of two \n \n"
 
@@ -49,6 +58,26 @@ def test_a_text_without_titles_is_one_article():
     (only,) = split_articles("just\nlines\n")
     assert (only.title, only.text) == ("", "just\nlines\n")
     assert split_articles("") == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 30, 1000])
+@pytest.mark.parametrize(
+    "text",
+    [TWO, f"preface\n{TWO}", f" \n{TWO}", "just\nlines", " = One = \n", " = One = \ntext \n \n = Two = ", "\n \n", ""],
+)
+def test_a_text_that_is_read_in_pieces_has_the_same_articles(tmp_path, text, size):
+    path = tmp_path / "text"
+    path.write_text(text)
+    pieces = [piece.decode() for piece in read_pieces(path, size)]
+    lines, articles = [], []
+    for block in article_blocks(pieces):
+        articles += [(len(lines) + index, title) for index, title in block.starts]
+        lines += block.lines
+    assert "".join(pieces) == "".join(lines) == text
+    whole = split_articles(text)
+    assert [title for _, title in articles] == [article.title for article in whole]
+    bounds = [*(index for index, _ in articles), len(lines)]
+    assert ["".join(lines[a:b]) for a, b in pairwise(bounds)] == [each.text for each in whole]
 
 
 def test_only_a_newline_ends_a_line():
