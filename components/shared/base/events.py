@@ -33,13 +33,19 @@ def emit(event: str, /, **fields: Any) -> None:
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
         except OSError:
-            _drop_output()
+            drop_output(1)
 
 
-def _drop_output() -> None:
-    """Redirects stdout to /dev/null, so that neither a library's print nor the final flush raises an error."""
+def drop_output(stream: int) -> None:
+    """Redirects a stream to /dev/null, so that neither a library's print nor the final flush raises an error.
+
+    Python keeps what it could not write, and ends with exit code 120 if its final flush fails too.
+
+    Args:
+        stream: 1 for stdout, 2 for stderr.
+    """
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
+    os.dup2(null, stream)
     os.close(null)
 
 

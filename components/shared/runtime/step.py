@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from components.shared.base.events import emit, parse
+from components.shared.base.events import drop_output, emit, parse
 from components.shared.base.failure import ExitCode, Failure, Interrupted, first_line
 from components.shared.base.garbage import skip_collection_at_exit
 from components.shared.base.renamed_keys import with_new_keys
@@ -215,8 +215,10 @@ def _record_failure(here: Step, failure: Failure) -> None:
 
 def _emit_failure(name: str, failure: Failure, *, seconds: float) -> None:
     emit("step-failed", step=name, seconds=round(seconds, 2), **failure.to_dict())
-    with suppress(OSError):
+    try:
         print(str(failure), file=sys.stderr, flush=True)
+    except OSError:
+        drop_output(2)
 
 
 def _record_death(here: Step, death: Death, *, recorded: bool) -> None:
