@@ -15,9 +15,7 @@ from components.train.component import train
 from components.validate.component import validate
 from pipelines.config.parameters import RunParameters, TrainPod
 from pipelines.config.settings import profile_names
-from pipelines.steps import TITLES
-
-NAME = "wikigpt"
+from pipelines.steps import NAME, TITLES
 
 Placement = Callable[[dsl.PipelineTask, str], object]
 
@@ -80,6 +78,7 @@ def build(
                 train_gpus=pod.gpus,
                 train_cores=pod.cores,
                 pipeline_run=run,
+                trial="",
             )
             settings = download_task.outputs["settings"]
             with dsl.If(download_task.outputs["Output"] == "train", name="training-is-due"):
@@ -129,11 +128,11 @@ def build(
             task.set_display_name(TITLES[step]).set_caching_options(False)
             placement(task, step)
 
-    _offer_choices(training, "profile", profile_names())
+    offer_choices(training, "profile", profile_names())
     return training
 
 
-def _offer_choices(pipeline: GraphComponent, parameter: str, choices: list[str]) -> None:
+def offer_choices(pipeline: GraphComponent, parameter: str, choices: list[str]) -> None:
     """Makes the Kubeflow UI (2.17 or later) show a list of choices.
 
     kfp's compiler does not write them for `typing.Literal` yet (kubeflow/pipelines#14098).
@@ -142,15 +141,15 @@ def _offer_choices(pipeline: GraphComponent, parameter: str, choices: list[str])
     spec.literals.extend(Value(string_value=choice) for choice in choices)
 
 
-def build_reproduction(pod: TrainPod) -> GraphComponent:
-    """Builds the steps up to the training, as `wikigpt reproduce` runs them: nothing is evaluated or registered.
+def build_until_train(pod: TrainPod) -> GraphComponent:
+    """Builds the steps up to the training, for `wikigpt reproduce` and `sweep`: nothing is evaluated or registered.
 
     Args:
         pod: the hardware of the train step.
     """
 
-    @dsl.pipeline(name=f"{NAME}-reproduction")
-    def reproduction(profile: str, corpus: str, seed: int, force: bool, overrides: list[str]):
+    @dsl.pipeline(name=f"{NAME}-until-train")
+    def until_train(profile: str, corpus: str, seed: int, force: bool, overrides: list[str]):
         """Trains a language model. The parameters are those of `build`."""
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         download_task = download(
@@ -162,6 +161,7 @@ def build_reproduction(pod: TrainPod) -> GraphComponent:
             train_gpus=pod.gpus,
             train_cores=pod.cores,
             pipeline_run=run,
+            trial="",
         )
         settings = download_task.outputs["settings"]
         tokenize_task = tokenize(
@@ -178,4 +178,4 @@ def build_reproduction(pod: TrainPod) -> GraphComponent:
             tokens=tokenize_task.outputs["tokens"],
         )
 
-    return reproduction
+    return until_train

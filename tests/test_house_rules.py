@@ -25,6 +25,7 @@ LEVELS = (
     {"pipelines.config"},
     {f"components.{step}.component" for step in STEPS},  # the KFP interfaces, which compose the settings of a run
     {"pipelines.training"},
+    {"pipelines.sweep"},
     {"pipelines.cluster", "pipelines.registry"},
     {"pipelines.local"},
     {"pipelines.cli"},
@@ -83,8 +84,8 @@ def level_of(module: str) -> tuple[int, str]:
     return max(found, key=lambda each: len(each[1]))
 
 
-def test_there_are_seven_steps():
-    assert STEPS == ["download", "evaluate", "notify", "register", "tokenize", "train", "validate"]
+def test_there_are_the_seven_steps_of_a_run_and_that_of_a_sweep():
+    assert STEPS == ["download", "evaluate", "notify", "register", "sweep", "tokenize", "train", "validate"]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -13,7 +13,9 @@ def download(
     train_gpus: int,
     train_cores: int,
     pipeline_run: str,
+    trial: str,
     corpus: dsl.Output[dsl.Dataset],
+    run_id: dsl.OutputPath(str),  # type: ignore[valid-type]
     settings: dsl.OutputPath(str),  # type: ignore[valid-type]
     tokens_key: dsl.OutputPath(str),  # type: ignore[valid-type]
     reuse_key: dsl.OutputPath(str),  # type: ignore[valid-type]
@@ -32,7 +34,9 @@ def download(
         train_gpus: the number of GPUs of the train step.
         train_cores: the number of CPU cores of the train step.
         pipeline_run: the id of the pipeline run.
+        trial: the trial of a sweep, JSON; an empty text in a run of its own.
         corpus: train.txt, validation.txt, test.txt and their manifest.
+        run_id: the id under which the other steps run: that of the pipeline run or of the trial.
         settings: the settings of the run, JSON.
         tokens_key: the reuse key of the tokens.
         reuse_key: the model key.
@@ -45,9 +49,9 @@ def download(
 
     from components.download.run import run
     from components.shared.runtime.step import step
-    from pipelines.config.parameters import composer
+    from pipelines.config.parameters import composer, run_of
 
-    compose = composer(profile, corpus_source, seed, force, overrides, train_gpus, train_cores)
-    with step("download", compose, pipeline_run) as here:
+    compose = composer(profile, corpus_source, seed, force, overrides, train_gpus, train_cores, trial)
+    with step("download", compose, run_of(trial) or pipeline_run) as here:
         outcome = run(here, Path(corpus.path))
-        return outcome.write(*map(Path, (settings, tokens_key, reuse_key, reuse_level)))
+        return outcome.write(*map(Path, (run_id, settings, tokens_key, reuse_key, reuse_level)))

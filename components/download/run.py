@@ -29,6 +29,7 @@ class DownloadOutput:
     """The output parameters of the step.
 
     Attributes:
+        run_id: the id of the run.
         settings: the settings of the run as JSON.
         decision: "train" or "skip".
         tokens_key: the reuse key of the tokens.
@@ -36,14 +37,16 @@ class DownloadOutput:
         reuse_level: the most useful artifact that exists for the model key, or "forced" if all are ignored.
     """
 
+    run_id: str
     settings: str
     decision: str
     tokens_key: str
     reuse_key: str
     reuse_level: str
 
-    def write(self, settings: Path, tokens_key: Path, reuse_key: Path, reuse_level: Path) -> str:
+    def write(self, run_id: Path, settings: Path, tokens_key: Path, reuse_key: Path, reuse_level: Path) -> str:
         """Writes the files of the KFP parameters, and returns the decision, which is the return value of the step."""
+        run_id.write_text(self.run_id, encoding="utf-8")
         settings.write_text(self.settings, encoding="utf-8")
         tokens_key.write_text(self.tokens_key, encoding="utf-8")
         reuse_key.write_text(self.reuse_key, encoding="utf-8")
@@ -81,7 +84,7 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
         version=prior.version,
     )
     settings_text = json.dumps(step.settings, sort_keys=True)
-    return DownloadOutput(settings_text, decision.action, request.tokens_key, key, decision.level)
+    return DownloadOutput(step.run, settings_text, decision.action, request.tokens_key, key, decision.level)
 
 
 def _name_owner_in_registry(step: Step, settings: DownloadSettings) -> NameOwner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,17 +12,22 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from components.shared.base.events import emit
+from components.shared.base.failure import first_line
 from components.shared.reuse.keys import training_parts
 from components.shared.reuse.trained import fetch_result, publish_model, training_results
 from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
+from components.shared.tracking import registry
+from components.shared.tracking.run import Tracking
 from components.train import checkpoint_manager
 from components.train.settings import TrainSettings
 from components.train.weights import digest_of_pretrained, fetch_weights
 
 if TYPE_CHECKING:
     from components.train.job import Job
+
+_PATIENCE = 5.0  # seconds to wait at the end for an MLflow that does not answer
 
 
 def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_level: str = "nothing") -> None:
@@ -42,8 +48,9 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_
     settings = step.section(TrainSettings)
     tokens = read_manifest(tokens_dir, "tokens")
     forced = reuse_level == "forced"
-    if not forced and _fetch_trained(step, settings, reuse_key, model_dir):
+    if not forced and (earlier := _fetch_trained(step, settings, reuse_key, model_dir)):
         emit("reused", step=step.name, what="model", reuse_key=reuse_key)
+        _record_result(step, tokens, earlier)
         return
     lock = training_lock(step.store, reuse_key).held(step.run)
     with lock as held, tempfile.TemporaryDirectory(prefix="wikigpt-train-") as scratch:
@@ -57,6 +64,19 @@ def run(step: Step, reuse_key: str, tokens_dir: Path, model_dir: Path, *, reuse_
         model = write_manifest(model_dir, "model", metadata)
         held.check()
         publish_model(step.store, model_dir, model, reuse_key)
+    _record_result(step, tokens, model)
+
+
+def _record_result(step: Step, tokens: Manifest, model: Manifest) -> None:
+    """Records the result in MLflow, where sweeps compare trainings. The model is published, so MLflow may be away."""
+    counts, result = tokens.metadata["splits"]["validation"], model.metadata
+    word_loss = result["validation_loss"] * counts["tokens"] / counts["words"]
+    measured = {name: result[name] for name in registry.TRAINING_METRICS}
+    try:
+        tracking = Tracking.open(step.run, patience=_PATIENCE)
+        tracking.metrics({registry.VALIDATION_WORD_PERPLEXITY: math.exp(min(word_loss, 700)), **measured})
+    except Exception as error:
+        emit("note", text=f"warning: the result of the training is not in MLflow: {first_line(error)}")
 
 
 def _fetch_trained(step: Step, settings: TrainSettings, reuse_key: str, model_dir: Path) -> Manifest | None:

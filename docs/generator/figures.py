@@ -7,9 +7,11 @@ A page has blocks, each with the values of a record and a line about their origi
     <!-- figures: run_quick; values -->
     <!-- end -->
 
-The block of `all` has every record, and that of `trials` a table of trials:
+The block of `all` has every record, and that of `trials` a table of some trials, or of all of a profile:
 
     <!-- figures: trials; beta2; profile=cpu tokens=2048000 -->
+    <!-- end -->
+    <!-- figures: trials; cpu -->
     <!-- end -->
 
 A single figure within a sentence names the record, the keys to its value, where `total` is the sum of numbers, and its
@@ -29,7 +31,7 @@ from typing import Any
 from components.shared.storage.files import write_atomically
 from docs.generator.markdown import code, table
 from docs.generator.records import Record, load, names
-from docs.generator.trials import trials_table
+from docs.generator.trials import every_trial_table, trials_table
 from pipelines.cli.screen import console
 from pipelines.local.summary import print_summary
 
@@ -68,7 +70,7 @@ def _block(words: list[str], page: Path) -> str:
         shown = [f"## {load(each).title}\n\n{_block([each], page).strip()}" for each in names()]
         return "\n\n".join(shown)
     if name == "trials":
-        return trials_table(*options)
+        return trials_table(*options) if len(options) == 2 else every_trial_table(*options)
     record = load(name)
     values = _RENDERERS.get(record.benchmark, _tables)(record.values)
     return values if options == ["values"] else f"{values.rstrip()}\n\n{_origin(name, record, page)}"

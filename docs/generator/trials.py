@@ -9,6 +9,10 @@ from typing import Any
 from docs.generator.markdown import code, table
 
 FILE = Path(__file__).parents[1] / "trials.jsonl"
+# The time of a trial: of the processors in the trials before `wikigpt sweep`, of the clock since.
+_SECONDS = {"processor_seconds": "processor seconds", "seconds": "seconds"}
+# Settings that do not change what is learned.
+_UNIMPORTANT = {"log_every", "evaluate_every", "validation_tokens", "threads", "precision", "context"}
 
 
 def trials_table(settings: str, conditions: str) -> str:
@@ -23,8 +27,7 @@ def trials_table(settings: str, conditions: str) -> str:
         ValueError: no trial fulfils the conditions, or a setting that differs among them is not shown.
     """
     wanted = dict(each.split("=", 1) for each in conditions.split())
-    every = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
-    found = [trial for trial in every if all(_value(trial, key) == value for key, value in wanted.items())]
+    found = [trial for trial in _every() if all(_value(trial, key) == value for key, value in wanted.items())]
     names = settings.split()
     if len({tuple(_value(trial, name) for name in names) for trial in found}) != len(found) or not found:
         raise ValueError(
@@ -36,6 +39,34 @@ def trials_table(settings: str, conditions: str) -> str:
         for trial in found
     ]
     return table((*map(code, names), "validation word perplexity", "processor seconds"), rows)
+
+
+def every_trial_table(profile: str) -> str:
+    """All trials of a profile, the best first. Of the settings, those are shown that differ among them."""
+    found = sorted((t for t in _every() if t["profile"] == profile), key=lambda trial: trial["word_perplexity"])
+    if not found:
+        raise ValueError(f"there is no trial of the profile {profile!r}")
+    names = sorted({name for trial in found for name in trial["changed"]} - _UNIMPORTANT)
+    names = [name for name in names if len({_value(trial, name) for trial in found}) > 1 or len(found) == 1]
+    heads = ("validation word perplexity", *_SECONDS.values(), "tokens", "parameters", "machine", *map(code, names))
+    return table(
+        heads,
+        [
+            [
+                f"{trial['word_perplexity']:.2f}",
+                *(f"{trial[name]:,}" if name in trial else "" for name in _SECONDS),
+                f"{trial['tokens']:,}",
+                f"{trial['parameters']:,}",
+                f"{trial['machine']}, {trial['numerics']['precision']}",
+                *(_value(trial, name) for name in names),
+            ]
+            for trial in found
+        ],
+    )
+
+
+def _every() -> list[dict[str, Any]]:
+    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
 def _value(trial: dict[str, Any], name: str) -> str:

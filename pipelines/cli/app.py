@@ -15,7 +15,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.garbage import collect_rarely
 from components.shared.base.os_errors import is_known, os_failure
 from components.shared.base.redact import redact
-from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running
+from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running, sweeping
 from pipelines.cli.encoding import require_text
 from pipelines.cli.schedule import schedule
 from pipelines.cli.screen import correct_widths
@@ -38,6 +38,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, Callable[..., None]] = {
     "run": running.run,
     "check": running.check,
+    "sweep": sweeping.sweep,
     "models": registry.models,
     "promote": registry.promote,
     "rollback": registry.rollback,

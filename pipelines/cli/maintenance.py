@@ -82,7 +82,9 @@ def reproduce(
     inputs = copy_inputs(open_store(address), own, lineage)
     settings = compose(inputs, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(console(stderr=True)) as view:
-        result = execute(settings, own, str(own.store), view, {"runner": "subprocess", "reproduction": True})
+        result = execute(
+            settings, own, str(own.store), view, {"runner": "subprocess", "until": "train", "reproduction": True}
+        )
     if result.failure is not None:
         print_to_stderr(log_sentence(result.log))
         raise Failure.from_dict(result.failure)

@@ -22,6 +22,7 @@ from pipelines.cluster.schedules import Schedule
 from pipelines.cluster.submission import EXPERIMENT, Package, find_sent, new_name, send, start
 from pipelines.cluster.versions import Version, create_pipeline, equals, experiment_id, find_experiment, find_pipeline
 from pipelines.planned_changes import Change
+from pipelines.steps import NAME
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -78,8 +79,6 @@ def _plan(cluster: Cluster, schedule: Schedule, package: Package, planned: set[s
         cluster, schedule, package: see `plan_schedules`.
         planned: descriptions of the changes that earlier schedules share with this one; it is extended.
     """
-    from pipelines.training import NAME
-
     version_name, version = find_sent(cluster, package, NAME)
     shared: list[Change] = []
     if version is None:
@@ -212,8 +211,6 @@ def _create(
     paused: bool,
 ) -> Any:
     import kfp_server_api as api
-
-    from pipelines.training import NAME
 
     version = send(cluster, package, NAME)  # finds the version that an earlier change uploaded
 

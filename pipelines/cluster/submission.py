@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.cluster.guards import refuse_folders, refuse_secrets
 from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.versions import Version, equals, experiment_id, find_version, upload, version_name
+from pipelines.steps import NAME
 
 if TYPE_CHECKING:
     from pipelines.cluster.connection import Cluster
@@ -79,15 +80,13 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     return Package(_compiled(fixed), parameters, settings.cluster.service_account, settings.profile)
 
 
-def submit(cluster: Cluster, sent: Package) -> Submitted:
-    """Starts a run exactly once, even if the answer of the server is lost.
+def submit(cluster: Cluster, sent: Package, pipeline: str = NAME) -> Submitted:
+    """Starts a run of a pipeline exactly once, even if the answer of the server is lost.
 
     Raises:
         Failure: the server cannot be reached, or refuses.
     """
-    from pipelines.training import NAME
-
-    version = send(cluster, sent, NAME)
+    version = send(cluster, sent, pipeline)
     experiment = experiment_id(cluster, EXPERIMENT)
     named = new_name(sent.profile)
     run_id = start(cluster, version, experiment, named, sent.parameters, sent.service_account)

@@ -127,11 +127,24 @@ def parameters_of(values: dict[str, Any]) -> RunParameters:
 
 
 def composer(
-    profile: str, corpus: str, seed: int, force: bool, overrides: Iterable[str], train_gpus: int, train_cores: int
+    profile: str,
+    corpus: str,
+    seed: int,
+    force: bool,
+    overrides: Iterable[str],
+    train_gpus: int,
+    train_cores: int,
+    trial: str = "",
 ) -> Callable[[], str]:
     """A function that composes the settings of a run as JSON. Its arguments are those of the download step."""
-    parameters = RunParameters(profile=profile, corpus=corpus, seed=seed, force=force, overrides=list(overrides))
+    given = [*overrides, *(json.loads(trial)["overrides"] if trial else ())]
+    parameters = RunParameters(profile=profile, corpus=corpus, seed=seed, force=force, overrides=given)
     return partial(compose_settings, parameters, TrainPod(train_gpus, train_cores))
+
+
+def run_of(trial: str) -> str:
+    """The id of the run of a trial of a sweep; "" if there is none."""
+    return str(json.loads(trial)["run"]) if trial else ""
 
 
 def compose_settings(parameters: RunParameters, pod: TrainPod) -> str:

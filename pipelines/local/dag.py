@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
     from kfp.local import subprocess_task_handler
 
     from pipelines.config.parameters import RunParameters, TrainPod
-    from pipelines.training import build, build_reproduction, no_placement
+    from pipelines.training import build, build_until_train, no_placement
 
     if in_containers:
         placement = lambda task, _: task.set_container_image(plan["image"])  # noqa: E731
@@ -49,7 +49,9 @@ def main(folder: Path) -> None:
     subprocess_task_handler.replace_python_executable = call_this_python
     try:
         parameters, pod = RunParameters(**_parameters(folder)), TrainPod(**plan["train_pod"])
-        pipeline = build_reproduction(pod) if plan.get("reproduction") else build(parameters, pod, placement=placement)
+        pipeline = (
+            build_until_train(pod) if plan.get("until") == "train" else build(parameters, pod, placement=placement)
+        )
         pipeline(**parameters.to_dict())
     except RuntimeError as error:
         sys.exit(str(error))

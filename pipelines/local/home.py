@@ -60,13 +60,13 @@ class Home:
     def tracking_uri(self) -> str:
         return sqlite_address(self.database)
 
-    def new_run(self) -> Path:
-        """Creates the folder of a new run, named after the time and four random letters.
+    def new_run(self, name: str | None = None) -> Path:
+        """Creates the folder of a new run, by default named after the time and four random letters.
 
         Raises:
             Failure: it cannot be created.
         """
-        folder = self.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        folder = self.runs / (name or f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}")
         try:
             folder.mkdir(parents=True)
         except OSError as error:

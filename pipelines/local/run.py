@@ -127,7 +127,14 @@ class SignalHandler:
                 signal.signal(number, handler)
 
 
-def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, runner: dict[str, Any]) -> Result:
+def execute(
+    settings: RunSettings,
+    home: Home,
+    store: str,
+    view: ProgressView,
+    runner: dict[str, Any],
+    run: str | None = None,
+) -> Result:
     """Runs the DAG until it ends or is interrupted, and leaves no process behind.
 
     Args:
@@ -135,35 +142,36 @@ def execute(settings: RunSettings, home: Home, store: str, view: ProgressView, r
         home: the home that stores the run.
         store: the address of the store.
         view: the view that shows progress.
-        runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "reproduction": True
-            it trains in a separate home, and nothing is evaluated or registered.
+        runner: `{"runner": "subprocess"}`, or "docker" with the arguments of its containers. With "until": "train"
+            nothing is evaluated or registered; with "reproduction": True this also happens in the MLflow of the home.
+        run: the name of the run; by default a new one.
     """
     from pipelines.config.parameters import parameters_of
 
-    folder = home.new_run()
+    folder = home.new_run(run)
     travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
     write_atomically(folder / "parameters.json", json.dumps(parameters_of(travelling).to_dict(), sort_keys=True))
     pod = {"gpus": int(settings.train.device == "cuda"), "cores": settings.train.threads}
     write_atomically(folder / "plan.json", json.dumps({**runner, "train_pod": pod}))
-    reproduction = runner.get("reproduction", False)
+    registers = "until" not in runner
     environment = step_variables(home, store, folder.name) | secrets
-    if reproduction:
+    if runner.get("reproduction"):
         environment |= {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_RUN_ID": ""}
-    run = supervisor.start(folder, environment)
-    result = Result(run=folder.name, log=str(run.log))
-    stopper = SignalHandler(run, view)
+    started = supervisor.start(folder, environment)
+    result = Result(run=folder.name, log=str(started.log))
+    stopper = SignalHandler(started, view)
     with stopper.installed():
-        for event in filter(None, map(parse, run.lines())):
+        for event in filter(None, map(parse, started.lines())):
             result.note(event)
             view.show(event)
-        returncode = run.process.wait()
+        returncode = started.process.wait()
     if runner["runner"] == "docker":
         stop_containers(folder.name, kill=True)
     if stopper.received is not None:
         result.interrupted, result.exit_code = True, stopper.exit_code
     else:
-        _check_outcome(result, returncode, registers=not reproduction)
-    if not result.notified and not reproduction:
+        _check_outcome(result, returncode, registers=registers)
+    if not result.notified and registers:
         supervisor.run_notify(folder, environment, "CANCELED" if stopper.received else "FAILED")
     result.reports = _copy_reports(folder)
     write_atomically(folder / "result.json", json.dumps(_to_record(result, home), indent=1))

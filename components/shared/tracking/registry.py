@@ -55,6 +55,9 @@ SCHEMA_VERSION = "2"  # schema 1 had a fingerprint as identity and one evaluatio
 MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the main metrics of an evaluation
 
 SETTINGS_FILE = "settings.json"
+# Metrics that the train step records at its end.
+VALIDATION_WORD_PERPLEXITY = "validation_word_perplexity"
+TRAINING_METRICS = ("train_seconds", "tokens_seen", "parameters")
 _EVALUATION_FOLDER = "evaluation"
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 

@@ -56,9 +56,10 @@ def test_without_prior_artifacts_the_run_trains_and_is_recorded(step, tmp_path, 
     assert data.params["train.steps"] == "3"
     logged = here.tracking.client.download_artifacts(here.tracking.run_id, registry.SETTINGS_FILE, str(tmp_path))
     assert json.loads(Path(logged).read_text()) == here.settings
-    outputs = [tmp_path / name for name in ("settings", "tokens_key", "reuse_key", "reuse_level")]
+    outputs = [tmp_path / name for name in ("run_id", "settings", "tokens_key", "reuse_key", "reuse_level")]
     assert outcome.write(*outputs) == "train"
-    settings, *others = [path.read_text() for path in outputs]
+    run_id, settings, *others = [path.read_text() for path in outputs]
+    assert run_id == here.run
     assert json.loads(settings) == here.settings
     assert others == [outcome.tokens_key, outcome.reuse_key, "nothing"]
 

@@ -113,8 +113,9 @@ MODULES: dict[str, dict[str, bool]] = {
     "validation": {
         **dict.fromkeys(
             (
-                "__init__", "checks", "corpus", "drift", "expectations", "published", "measures", "overlap", "pictures",
-                "report", "results", "run", "statistics", "shared/text/articles", "shared/report/report",
+                "__init__", "article_measures", "checks", "corpus", "drift", "expectations", "line_measures",
+                "published", "measures", "overlap", "pictures", "report", "results", "run", "statistics",
+                "vocabulary", "shared/text/articles", "shared/report/report",
                 "shared/text/units",
             ),
             True,

@@ -1,0 +1,185 @@
+"""`wikigpt sweep`."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Range
+from pipelines.cli import options
+from pipelines.cli.cluster_options import (
+    AllowMutableImage,
+    Endpoint,
+    Image,
+    Namespace,
+    Timeout,
+    Wait,
+    image_overrides,
+    open_cluster,
+)
+from pipelines.cli.limits import within
+from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Store
+from pipelines.cli.screen import console, print_json, print_to_stderr
+
+if TYPE_CHECKING:
+    from components.sweep.run import Sweep
+    from components.sweep.trials import Trial
+    from pipelines.local.sweep import SweepResult
+
+_TRIALS = Range(1, 10_000)
+_AT_ONCE = Range(1, 1_000)
+
+
+def sweep(
+    profile: Profile = "quick",
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="K=V",
+            help="A list varies a setting, as in `train.learning_rate=[4e-3, 8e-3]`; another value replaces it in all"
+            " trials. May be repeated.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option(callback=within(_TRIALS), help="Number of trials. By default all of a grid.")
+    ] = None,
+    by: Annotated[
+        str, typer.Option(help="`grid`, `random`, or `optuna`; these two search between two numbers.")
+    ] = "grid",
+    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
+    corpus: Corpus = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+    record: Annotated[Path | None, typer.Option(help="Append the trials to this file of JSON lines.")] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Run the trials on the cluster.")] = False,
+    at_once: Annotated[
+        int, typer.Option(callback=within(_AT_ONCE), help="Trials that the cluster runs side by side.")
+    ] = 4,
+    image: Image = None,
+    allow_mutable_image: AllowMutableImage = False,
+    wait: Wait = False,
+    timeout: Timeout = None,
+    endpoint: Endpoint = None,
+    namespace: Namespace = None,
+    as_json: Json = False,
+) -> None:
+    """Train with several settings, compare them on validation, and print a table. Nothing is registered.
+
+    The trials are runs below one run of MLflow. Here they run one after the other, on a cluster side by side.
+    """
+    from components.sweep.run import Sweep
+    from components.sweep.space import grid, parse_space
+    from components.sweep.suggest import require_sampler
+    from pipelines.config.sweep import split_space
+
+    require_sampler(by)
+    fixed_for_cluster = image_overrides(image, allow_mutable_image) if submit else []
+    space, fixed = split_space(profile, [*(sets or ()), *fixed_for_cluster])
+    if trials is None:
+        if by != "grid":
+            raise Failure(
+                f"The sampler {by} needs a number of trials",
+                where="--trials",
+                remedy="give one, as in --trials 8",
+                exit_code=ExitCode.USAGE,
+            )
+        trials = len(grid(parse_space(space)))
+    plan = Sweep(parse_space(space), by, trials, min(at_once, trials) if submit else 1, seed)
+    if submit:
+        _submit(plan, space, (profile, fixed, corpus), (endpoint, namespace, wait, timeout), as_json=as_json)
+    else:
+        _run(plan, (profile, fixed, corpus), (home, store), record, as_json=as_json)
+
+
+def _submit(
+    plan: Sweep,
+    space: list[str],
+    request: tuple[str, list[str], str | None],
+    access: tuple[str | None, str | None, bool, float | None],
+    *,
+    as_json: bool,
+) -> None:
+    from pipelines.cli.following import follow
+    from pipelines.cluster import submission
+    from pipelines.cluster.sweep import sweep_package
+    from pipelines.steps import SWEEP
+
+    endpoint, namespace, wait, timeout = access
+    sent = sweep_package(plan, space, *request)
+    cluster = open_cluster(endpoint, namespace)
+    submitted = submission.submit(cluster, sent, SWEEP)
+    if as_json:
+        print_json(submitted)
+    else:
+        typer.echo(submitted.run_id)
+    typer.echo(f"{submitted.run_name}: {submitted.address}", err=True)
+    if wait:
+        follow(cluster, submitted.run_id, timeout)
+
+
+def _run(
+    plan: Sweep,
+    request: tuple[str, list[str], str | None],
+    places: tuple[Path, str | None],
+    record: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    from components.sweep.table import markdown, ranked
+    from pipelines.config.extras import require_steps
+    from pipelines.local.numerics import pin_numerics
+    from pipelines.local.progress import ProgressView
+    from pipelines.local.sweep import append_records, run_sweep
+
+    require_steps()
+    profile, fixed, corpus = request
+    opened, address = options.home_and_store(*places)
+    errors = console(stderr=True)
+
+    def settings_of(trial: Trial) -> Any:
+        return pin_numerics(options.settings_of(profile, [*fixed, *trial.overrides], corpus), opened)
+
+    def new_view(title: str) -> ProgressView:
+        print_to_stderr(title)
+        return ProgressView(errors)
+
+    options.settings_of(profile, fixed, corpus)  # a wrong corpus ends the command before a sweep is made
+    result = run_sweep(plan, settings_of, opened, address, new_view)
+    if record:
+        append_records(record, result, settings_of)
+    if as_json:
+        print_json(_document(result, profile, fixed))
+    else:
+        typer.echo(markdown(result.trials), nl=False)
+    for number, failure in result.failures.items():
+        if not result.interrupted:
+            print_to_stderr(f"Trial {number} failed: {Failure.from_dict(failure)}")
+    best = next((trial for trial in ranked(result.trials) if trial.word_perplexity is not None), None)
+    if result.interrupted:
+        print_to_stderr("Interrupted. The same command goes on: models of trials that ended are reused.")
+    elif best is not None:
+        where = f" --corpus {shlex.quote(corpus)}" if corpus else ""
+        sets = "".join(f" --set {shlex.quote(override)}" for override in [*fixed, *best.overrides])
+        print_to_stderr("This evaluates and registers the best model, which is reused:")
+        print_to_stderr(f"wikigpt run --profile {profile}{where}{sets}")
+    if result.exit_code != ExitCode.OK:
+        raise typer.Exit(int(result.exit_code))
+
+
+def _document(result: SweepResult, profile: str, fixed: list[str]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from components.sweep.table import ranked
+
+    return {
+        "run": result.run,
+        "mlflow_run": result.mlflow_run,
+        "profile": profile,
+        "overrides": fixed,
+        "trials": [asdict(trial) for trial in ranked(result.trials)],
+    }

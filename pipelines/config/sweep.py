@@ -1,0 +1,48 @@
+"""Reads the `--set` options of a sweep: a list varies a setting, another value replaces it in all trials."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from components.sweep.space import parse_space
+from pipelines.config.settings import load
+from pipelines.config.yaml_text import InvalidYaml, parse_yaml
+
+
+def split_space(profile: str, overrides: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The settings that vary, each `section.key=[value, value]`, and the overrides of all trials.
+
+    Raises:
+        Failure: there is no such setting, a value is not valid, or no setting varies.
+    """
+    fixed: list[str] = []
+    varied: list[str] = []
+    listed = _settings_that_are_lists(profile)
+    for override in overrides:
+        name, _, text = override.partition("=")
+        (varied if _is_list(text) and name.strip() not in listed else fixed).append(override)
+    dimensions = parse_space(varied)
+    for dimension in dimensions:
+        for value in dimension.values:
+            load(profile, [*fixed, f"{dimension.setting}={json.dumps(value)}"])
+    return [f"{each.setting}={json.dumps(list(each.values))}" for each in dimensions], fixed
+
+
+def _is_list(text: str) -> bool:
+    try:
+        return isinstance(parse_yaml(text), list)
+    except InvalidYaml:
+        return False
+
+
+def _settings_that_are_lists(profile: str) -> set[str]:
+    sections: dict[str, Any] = json.loads(load(profile).to_json())
+    return {
+        f"{section}.{key}"
+        for section, values in sections.items()
+        if isinstance(values, dict)
+        for key, value in values.items()
+        if isinstance(value, list)
+    }
