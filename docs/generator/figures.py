@@ -67,12 +67,16 @@ def with_figures(page: Path) -> str:
 def _block(words: list[str], page: Path) -> str:
     name, *options = words
     if name == "all":
-        shown = [f"## {load(each).title}\n\n{_block([each], page).strip()}" for each in names()]
+        shown = [f"## {load(each).title}\n\n{_block([each, 'brief'], page).strip()}" for each in names()]
         return "\n\n".join(shown)
     if name == "trials":
         return trials_table(*options) if len(options) == 2 else every_trial_table(*options)
     record = load(name)
-    values = _RENDERERS.get(record.benchmark, _tables)(record.values)
+    renderer = _RENDERERS.get(record.benchmark, _tables)
+    if options == ["brief"] and renderer is _transcript:
+        values = _tables({"seconds": record.values["seconds"]})
+    else:
+        values = renderer(record.values)
     return values if options == ["values"] else f"{values.rstrip()}\n\n{_origin(name, record, page)}"
 
 
@@ -123,10 +127,10 @@ def _summary(values: dict[str, Any]) -> str:
 def _transcript(values: dict[str, Any]) -> str:
     """The lines that were typed in a container, with what they printed and after how many seconds."""
     rows = [
-        [code(line["command"]), _number(line["seconds"]), _number(line["first_loss"]) if line["first_loss"] else ""]
+        [code(line["command"]), _number(line["seconds"]), _number(line["first_loss"] or ""), str(line["exit_code"])]
         for line in values["lines"]
     ]
-    parts = [table(("line", "seconds", "first loss after"), rows)]
+    parts = [table(("line", "seconds", "first loss after", "exit code"), rows)]
     for line in values["lines"]:
         printed = (f"{moment:8.1f}  {text}".rstrip() for moment, text in line["output"])
         parts.append("\n".join(["```text", f"$ {line['command']}", *printed, "```\n"]))

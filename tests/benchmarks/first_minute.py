@@ -97,9 +97,7 @@ def container(options: argparse.Namespace, repository: Path) -> Iterator[str]:
 
 def describe(name: str) -> str:
     """The system, the Python and the cores of the container."""
-    script = (
-        '. /etc/os-release; echo "$PRETTY_NAME, $(python3 --version), $(git --version), $(make --version | head -1)"'
-    )
+    script = '. /etc/os-release; echo "$PRETTY_NAME, $(python3 --version), $(git --version), cores: $(nproc)"'
     return docker("exec", name, "sh", "-c", script).strip()
 
 
