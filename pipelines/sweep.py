@@ -3,17 +3,19 @@
 from kfp import dsl
 from kfp.dsl.graph_component import GraphComponent
 
-from components.download.component import download
 from components.sweep.component import sweep
-from components.tokenize.component import tokenize
-from components.train.component import train
 from components.validate.component import validate
 from pipelines.config.parameters import RunParameters, TrainPod
 from pipelines.config.settings import profile_names
-from pipelines.steps import SWEEP, TITLES
-from pipelines.training import Placement, no_placement, offer_choices
-
-_TITLE = "End the last trials and choose the next"
+from pipelines.steps import SWEEP
+from pipelines.training import (
+    Placement,
+    add_download,
+    add_tokenize_and_train,
+    no_placement,
+    offer_choices,
+    place,
+)
 
 
 def build_sweep(
@@ -59,35 +61,13 @@ def build_sweep(
             overrides: Further settings of all trials, each as "section.key=value".
         """
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-
-        def fetch(trial: object) -> dsl.PipelineTask:
-            return placed("download", download)(
-                profile=profile,
-                corpus_source=corpus,
-                seed=seed,
-                force=False,
-                overrides=overrides,
-                train_gpus=pod.gpus,
-                train_cores=pod.cores,
-                pipeline_run=run,
-                trial=trial,
-            )
-
-        def placed(step: str, component: dsl.base_component.BaseComponent):
-            def make(**inputs: object) -> dsl.PipelineTask:
-                task = component(**inputs).set_display_name(TITLES.get(step, _TITLE)).set_caching_options(False)
-                # The step of the sweep itself is as light as a download.
-                placement(task, step if step in TITLES else "download")
-                return task
-
-            return make
-
-        first = fetch("")
-        before = placed("validate", validate)(
-            settings=first.outputs["settings"], pipeline_run=run, corpus=first.outputs["corpus"]
-        )
+        request = {"profile": profile, "corpus": corpus, "seed": seed, "force": False, "overrides": overrides}
+        first = add_download(pod, request)
+        place(first, "download", placement)
+        before = validate(settings=first.outputs["settings"], pipeline_run=run, corpus=first.outputs["corpus"])
+        place(before, "validate", placement)
         for number in range(rounds + 1):
-            chosen = placed("sweep", sweep)(
+            chosen = sweep(
                 space=space,
                 sampler=sampler,
                 trials=trials,
@@ -96,25 +76,17 @@ def build_sweep(
                 round_number=number,
                 pipeline_run=run,
             ).after(before)
+            place(chosen, "download", placement)  # it is as light
+            chosen.set_display_name("End the last trials and choose the next")
             if number:  # a trial that fails, as by a learning rate too large, does not end the sweep
                 chosen.ignore_upstream_failure()
             if number == rounds:
                 break
             with dsl.ParallelFor(chosen.output, name=f"round-{number}") as trial:
-                fetched = fetch(trial)
-                tokenized = placed("tokenize", tokenize)(
-                    settings=fetched.outputs["settings"],
-                    pipeline_run=fetched.outputs["run_id"],
-                    tokens_key=fetched.outputs["tokens_key"],
-                    corpus=fetched.outputs["corpus"],
-                )
-                before = placed("train", train)(
-                    settings=fetched.outputs["settings"],
-                    pipeline_run=fetched.outputs["run_id"],
-                    reuse_key=fetched.outputs["reuse_key"],
-                    reuse_level=fetched.outputs["reuse_level"],
-                    tokens=tokenized.outputs["tokens"],
-                )
+                fetched = add_download(pod, request, trial)
+                tokenized, before = add_tokenize_and_train(fetched)
+                for step, task in {"download": fetched, "tokenize": tokenized, "train": before}.items():
+                    place(task, step, placement)
 
     offer_choices(trials_in_rounds, "profile", profile_names())
     return trials_in_rounds

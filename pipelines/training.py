@@ -1,6 +1,7 @@
 """The DAG: WikiText-2 in, a registered language model out."""
 
 from collections.abc import Callable
+from typing import Any
 
 from google.protobuf.struct_pb2 import Value
 from kfp import dsl
@@ -69,17 +70,8 @@ def build(
         run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
         notify_task = notify(profile=profile, overrides=overrides, pipeline_run=run)
         with dsl.ExitHandler(notify_task, name="train-and-notify"):
-            download_task = download(
-                profile=profile,
-                corpus_source=corpus,
-                seed=seed,
-                force=force,
-                overrides=overrides,
-                train_gpus=pod.gpus,
-                train_cores=pod.cores,
-                pipeline_run=run,
-                trial="",
-            )
+            request = {"profile": profile, "corpus": corpus, "seed": seed, "force": force, "overrides": overrides}
+            download_task = add_download(pod, request)
             settings = download_task.outputs["settings"]
             with dsl.If(download_task.outputs["Output"] == "train", name="training-is-due"):
                 validate_task = validate(
@@ -124,12 +116,17 @@ def build(
             "register": register_task,
             "notify": notify_task,
         }.items():
-            # KFP's cache knows neither our code nor our data: outputs are reused by content, from the store.
-            task.set_display_name(TITLES[step]).set_caching_options(False)
-            placement(task, step)
+            place(task, step, placement)
 
     offer_choices(training, "profile", profile_names())
     return training
+
+
+def place(task: dsl.PipelineTask, step: str, placement: Placement) -> None:
+    """Sets what all tasks of a step have in common."""
+    # KFP's cache knows neither our code nor our data: outputs are reused by content, from the store.
+    task.set_display_name(TITLES[step]).set_caching_options(False)
+    placement(task, step)
 
 
 def offer_choices(pipeline: GraphComponent, parameter: str, choices: list[str]) -> None:
@@ -151,31 +148,44 @@ def build_until_train(pod: TrainPod) -> GraphComponent:
     @dsl.pipeline(name=f"{NAME}-until-train")
     def until_train(profile: str, corpus: str, seed: int, force: bool, overrides: list[str]):
         """Trains a language model. The parameters are those of `build`."""
-        run = dsl.PIPELINE_JOB_ID_PLACEHOLDER
-        download_task = download(
-            profile=profile,
-            corpus_source=corpus,
-            seed=seed,
-            force=force,
-            overrides=overrides,
-            train_gpus=pod.gpus,
-            train_cores=pod.cores,
-            pipeline_run=run,
-            trial="",
-        )
-        settings = download_task.outputs["settings"]
-        tokenize_task = tokenize(
-            settings=settings,
-            pipeline_run=run,
-            tokens_key=download_task.outputs["tokens_key"],
-            corpus=download_task.outputs["corpus"],
-        )
-        train(
-            settings=settings,
-            pipeline_run=run,
-            reuse_key=download_task.outputs["reuse_key"],
-            reuse_level=download_task.outputs["reuse_level"],
-            tokens=tokenize_task.outputs["tokens"],
-        )
+        request = {"profile": profile, "corpus": corpus, "seed": seed, "force": force, "overrides": overrides}
+        add_tokenize_and_train(add_download(pod, request))
 
     return until_train
+
+
+def add_download(pod: TrainPod, request: dict[str, Any], trial: Any = "") -> dsl.PipelineTask:
+    """Adds the first step.
+
+    Args:
+        pod: the hardware of the train step.
+        request: the parameters of the run by name.
+        trial: the trial of a sweep, JSON.
+    """
+    return download(
+        profile=request["profile"],
+        corpus_source=request["corpus"],
+        seed=request["seed"],
+        force=request["force"],
+        overrides=request["overrides"],
+        train_gpus=pod.gpus,
+        train_cores=pod.cores,
+        pipeline_run=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        trial=trial,
+    )
+
+
+def add_tokenize_and_train(download_task: dsl.PipelineTask) -> tuple[dsl.PipelineTask, dsl.PipelineTask]:
+    """Adds the steps from the corpus to the model, of a run that goes no further."""
+    made = download_task.outputs
+    tokenize_task = tokenize(
+        settings=made["settings"], pipeline_run=made["run_id"], tokens_key=made["tokens_key"], corpus=made["corpus"]
+    )
+    train_task = train(
+        settings=made["settings"],
+        pipeline_run=made["run_id"],
+        reuse_key=made["reuse_key"],
+        reuse_level=made["reuse_level"],
+        tokens=tokenize_task.outputs["tokens"],
+    )
+    return tokenize_task, train_task
