@@ -14,10 +14,13 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.shared.base.garbage import collect_rarely
+from pipelines.local.fork_server import start_fork_server
 from pipelines.local.runners import container_environment, stop_containers
 
 GRACE = 60.0  # seconds
@@ -30,6 +33,7 @@ def main(folder: Path) -> None:
     os.environ["WIKIGPT_OWNER_PID"] = str(os.getpid())
     forward_sigterm_to_containers(folder.name if in_containers else None)
     threading.Thread(target=kill_group_when_parent_dies, name="parent-watch", daemon=True).start()
+    options = [] if in_containers else start_fork_server()
     from kfp import local
     from kfp.local import subprocess_task_handler
 
@@ -46,7 +50,7 @@ def main(folder: Path) -> None:
     root = folder / "steps"
     root.mkdir()  # otherwise a container engine creates it, owned by root
     local.init(runner=runner, pipeline_root=str(root))
-    subprocess_task_handler.replace_python_executable = call_this_python
+    subprocess_task_handler.replace_python_executable = partial(call_this_python, options=options)
     try:
         parameters, pod = RunParameters(**_parameters(folder)), TrainPod(**plan["train_pod"])
         pipeline = (
@@ -57,16 +61,18 @@ def main(folder: Path) -> None:
         sys.exit(str(error))
 
 
-def call_this_python(command: list[str], executable: str) -> list[str]:
+def call_this_python(command: list[str], executable: str, options: Sequence[str] = ()) -> list[str]:
     """Replaces KFP's function, which writes the interpreter, unquoted, in place of every `python3`, also in paths and
     settings (kfp 2.17.3).
 
     Args:
         command: the command of a step: shell code that ends with a call of the executor, then arguments of that code.
         executable: the path of the interpreter.
+        options: arguments that the interpreter gets before its others.
     """
     call = next(i for i, part in enumerate(command) if "kfp.dsl.executor_main" in part)
-    code = [part.replace("python3", shlex.quote(executable)) for part in command[: call + 1]]
+    python = shlex.join([executable, *options])
+    code = [part.replace("python3", python) for part in command[: call + 1]]
     return code + command[call + 1 :]
 
 

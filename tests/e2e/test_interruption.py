@@ -132,7 +132,7 @@ def test_a_step_that_is_killed_says_by_which_signal(tmp_path):
     home = tmp_path / "home"
     command = start(*arguments(home))
     folder = wait_for_training(home)
-    steps = [process for process in of_the_run(folder) if "kfp.dsl.executor_main" in " ".join(process.cmdline())]
+    steps = [process for process in of_the_run(folder) if "pipelines.local.fork_server" in process.cmdline()]
     (child,) = [process for process in steps if process.pid not in {other.ppid() for other in steps}]
     child.send_signal(signal.SIGKILL)
     _, stderr = command.communicate(timeout=120)
