@@ -17,6 +17,7 @@ from components.shared.base.failure import Failure
 from components.shared.base.ranges import Form, Range
 from components.shared.report.measures import format_measure
 from components.shared.tracking.mlflow_variables import check_mlflow_variables
+from components.shared.tracking.sqlite_registry import sqlite_registry
 from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from components.shared.storage.store import Store as OpenStore
+    from components.shared.tracking.sqlite_registry import RegistryReader
     from pipelines.registry.models import ModelRow
 
 Model = Annotated[
@@ -61,6 +63,16 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
         yield client
 
 
+@contextmanager
+def reader_of(home: Path) -> Iterator[RegistryReader]:
+    """The same registry for a command that only reads it. A database on this machine is read without MLflow."""
+    if local := sqlite_registry(existing_tracking_uri(home)):
+        yield local
+        return
+    with registry_of(home) as client:
+        yield client
+
+
 def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
     """Opens the store in which runs lock the models of the registry. Without it, a note on stderr says so.
 
@@ -89,7 +101,7 @@ def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json
     from pipelines.registry.models import models as rows_of
     from pipelines.registry.references import model_name
 
-    with registry_of(home) as client:
+    with reader_of(home) as client:
         rows = rows_of(client, model)
         if model is not None and not rows:
             model_name(client, model)  # raises a failure that names the existing models
@@ -189,7 +201,7 @@ def export(
     from pipelines.registry.export import export as write_folder
     from pipelines.registry.references import resolve
 
-    with registry_of(home) as client:
+    with reader_of(home) as client:
         version = resolve(client, reference, model)
         written = write_folder(client, version, folder)
     typer.echo(f"Version {version.version} of {version.name} is in {written}.")
@@ -215,7 +227,7 @@ def generate(
     from pipelines.registry.generation import load_writer, write
     from pipelines.registry.references import resolve
 
-    with registry_of(home) as client:
+    with reader_of(home) as client:
         version = resolve(client, reference, model)
         writer = load_writer(client, version)
     typer.echo(f"{version.name} version {version.version}", err=True)

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.shared.report.measures import format_measure
+from components.shared.tracking.registry import read_registry
 from pipelines.config.paths import shorten
 from pipelines.config.settings import RunSettings
 from pipelines.local.home import Home, tracking_uri
@@ -89,12 +90,10 @@ def needs_model_option(summary: dict[str, Any], home: Home) -> bool:
     """Whether commands need `--model` for the model of a run, because the registry has several models."""
     if not summary["version"]:
         return False
-    from components.shared.tracking.run import connect, translate_mlflow_errors
     from pipelines.registry.references import is_default
 
-    client = connect(tracking_uri(home))
-    with translate_mlflow_errors(client):
-        return not is_default(client, summary["version"]["name"])
+    with read_registry(tracking_uri(home)) as registry:
+        return not is_default(registry, summary["version"]["name"])
 
 
 def _seconds(seconds: dict[str, float], room: int) -> str:
@@ -127,15 +126,14 @@ def _version(result: Result, home: Home) -> dict[str, Any] | None:
     """The model version that the run created or found, as the registry has it now."""
     if result.failure is not None or result.exit_code or result.decision is None:
         return None
-    from components.shared.tracking.run import connect, translate_mlflow_errors
-    from pipelines.registry.models import row_of_number
+    from pipelines.registry.models import models
 
     number = (result.registered or result.decision).get("version")
     if number is None:
         return None
-    client = connect(tracking_uri(home))
-    with translate_mlflow_errors(client):
-        return asdict(row_of_number(client, result.decision["model_name"], number))
+    with read_registry(tracking_uri(home)) as registry:
+        rows = models(registry, result.decision["model_name"])
+    return next((asdict(row) for row in rows if row.version == str(number)), None)
 
 
 def _reports_of(version: dict[str, Any] | None, home: Home) -> dict[str, str]:

@@ -13,19 +13,18 @@ from components.shared.storage.files import PARTIAL, disk_failure
 from pipelines.config.paths import absolute
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
 
 _SCRATCH = ".wikigpt-export."
 
 
-def export(client: MlflowClient, version: ModelVersion, folder: Path) -> Path:
+def export(client: RegistryReader, version: AnyVersion, folder: Path) -> Path:
     """Writes the weights, configuration and tokenizer of a version, and its card as README.md, all or nothing.
 
     A folder that exists is filled and not replaced: it may be a mount point, or the working folder of a shell.
 
     Args:
-        client: a client of the registry.
+        client: a client of the registry, or the database.
         version: the version, see `resolve`.
         folder: the output folder, which must not exist or must be empty.
 
@@ -60,7 +59,7 @@ def _require_empty(folder: Path) -> None:
             )
 
 
-def _write(client: MlflowClient, version: ModelVersion, plain: Path) -> Path:
+def _write(client: RegistryReader, version: AnyVersion, plain: Path) -> Path:
     download_version(client, version, plain)
     card = version.description or f"# {version.name} version {version.version}\n"
     (plain / "README.md").write_text(card, encoding="utf-8")

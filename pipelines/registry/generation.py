@@ -11,8 +11,7 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.registry.export import download_version
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Writer:
     context: int
 
 
-def load_writer(client: MlflowClient, version: ModelVersion) -> Writer:
+def load_writer(client: RegistryReader, version: AnyVersion) -> Writer:
     """Loads a version from safetensors, without remote code and without the Hub.
 
     Raises:

@@ -10,8 +10,7 @@ from components.shared.tracking import registry
 from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
 
 
 @dataclass(frozen=True)
@@ -46,25 +45,19 @@ class ModelRow:
     pipeline_run: str
 
 
-def models(client: MlflowClient, name: str | None = None) -> list[ModelRow]:
+def models(client: RegistryReader, name: str | None = None) -> list[ModelRow]:
     """All versions of our registered models, or of the named one, the newest first."""
     found = [
         (version.creation_timestamp, row_of(version, aliases_of(model.aliases, version.version)))
-        for model in client.search_registered_models(max_results=1000)
+        for model in registry.registered_models(client)
         if name is None or model.name == name
-        for version in registry.versions(client, model.name)
+        for version in registry.all_versions(client, model.name)
         if registry.model_key_of(version)
     ]
     return [row for _, row in sorted(found, key=lambda pair: (pair[0], int(pair[1].version)), reverse=True)]
 
 
-def row_of_number(client: MlflowClient, name: str, number: str) -> ModelRow:
-    """The row of a version that exists."""
-    version = client.get_model_version(name, number)
-    return row_of(version, aliases_of(client.get_registered_model(name).aliases, version.version))
-
-
-def row_of(version: ModelVersion, aliases: list[str]) -> ModelRow:
+def row_of(version: AnyVersion, aliases: list[str]) -> ModelRow:
     """The row of a version, from its tags."""
     tags = version.tags
     return ModelRow(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from components.download.corpora import MODEL
 from components.shared.base.failure import ExitCode, Failure
@@ -16,16 +16,25 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
+
 _URI = re.compile(r"models:/(?P<model>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
-# The databases of MLflow cannot compare version numbers with more digits.
-_DIGITS = 9
+_LONG = 10  # digits of a number that a message shortens
 
 
-def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion:
+@overload
+def resolve(client: MlflowClient, reference: str, model: str | None = None) -> ModelVersion: ...
+
+
+@overload
+def resolve(client: RegistryReader, reference: str, model: str | None = None) -> AnyVersion: ...
+
+
+def resolve(client: RegistryReader, reference: str, model: str | None = None) -> AnyVersion:
     """Finds the version that a reference names. An alias is resolved here, once, and the version is used afterwards.
 
     Args:
-        client: a client of the registry.
+        client: a client of the registry, or the database.
         reference: a version number, an alias (with or without `@`), or a `models:/` address.
         model: the name of the registered model; by default `model_name(client)`.
 
@@ -49,13 +58,13 @@ def resolve(client: MlflowClient, reference: str, model: str | None = None) -> M
     return _aliased(client, model, reference.removeprefix("@"))
 
 
-def model_name(client: MlflowClient, model: str | None = None) -> str:
+def model_name(client: RegistryReader, model: str | None = None) -> str:
     """Returns the given name if that model exists; by default `wikigpt`, or the only model.
 
     Raises:
         Failure: there is no model, or there are several and none is chosen.
     """
-    known = sorted(found.name for found in client.search_registered_models(max_results=1000))
+    known = sorted(found.name for found in registry.registered_models(client))
     if not known:
         raise Failure(
             "The registry has no model",
@@ -70,42 +79,34 @@ def model_name(client: MlflowClient, model: str | None = None) -> str:
     return model or (MODEL if MODEL in known else known[0])
 
 
-def is_default(client: MlflowClient, model: str) -> bool:
+def is_default(client: RegistryReader, model: str) -> bool:
     """Whether `model_name(client)` is this model, which exists."""
-    return model == MODEL or [found.name for found in client.search_registered_models(max_results=2)] == [model]
+    return model == MODEL or [found.name for found in registry.registered_models(client)] == [model]
 
 
-def _numbered(client: MlflowClient, model: str, number: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    fits_database = len(number) <= _DIGITS
-    try:
-        if fits_database:
-            return client.get_model_version(model, number)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    own = [str(version.version) for version in registry.versions(client, model)]
-    has = f"{model} has {', '.join(reversed(own[:10]))}" if own else f"{model} has no versions"
+def _numbered(client: RegistryReader, model: str, number: str) -> AnyVersion:
+    own = {str(version.version): version for version in registry.all_versions(client, model)}
+    if number in own:
+        return own[number]
+    has = f"{model} has {', '.join([*own][:10][::-1])}" if own else f"{model} has no versions"
     others = [
-        version.name
-        for version in (
-            client.search_model_versions(f"version_number={number}", max_results=1000) if fits_database else ()
-        )
-        if version.name != model
+        found.name
+        for found in registry.registered_models(client)
+        if any(str(version.version) == number for version in registry.all_versions(client, found.name))
     ]
     hint = f"; for version {number} of {others[0]}, add --model {others[0]}" if others else ""
-    raise _usage(
-        f"{model} has no version {number if fits_database else safe_repr(number)}", f"name one that exists: {has}{hint}"
-    )
+    shown = number if len(number) < _LONG else safe_repr(number)
+    raise _usage(f"{model} has no version {shown}", f"name one that exists: {has}{hint}")
 
 
-def _aliased(client: MlflowClient, model: str, alias: str) -> ModelVersion:
-    if found := registry.version_with_alias(client, model, alias):
-        return found
-    aliases = sorted(client.get_registered_model(model).aliases)
+def _aliased(client: RegistryReader, model: str, alias: str) -> AnyVersion:
+    (aliases,) = (found.aliases for found in registry.registered_models(client) if found.name == model)
+    if alias in aliases:
+        return _numbered(client, model, str(aliases[alias]))
     has = (
-        f"{model} has {', '.join(aliases)}" if aliases else f"{model} has none; `wikigpt promote VERSION` sets champion"
+        f"{model} has {', '.join(sorted(aliases))}"
+        if aliases
+        else f"{model} has none; `wikigpt promote VERSION` sets champion"
     )
     raise _usage(f"There is no alias {safe_repr(alias)} on {model}", f"name one that exists: {has}")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,13 @@ from components.shared.base.failure import Failure
 from components.shared.reuse.trained import KIND, weights_digest
 from components.shared.storage.manifest import write_manifest
 from components.shared.tracking import registry
+from components.shared.tracking.sqlite_registry import LocalVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
 
 # The folders of the transformers flavor.
 _PARTS = ("model", "components/tokenizer")
@@ -54,17 +59,14 @@ def recorded_identity(client: MlflowClient, version: ModelVersion) -> dict[str, 
     return dict(client.get_logged_model(source.removeprefix("models:/")).params)
 
 
-def download_version(client: MlflowClient, version: ModelVersion, folder: Path) -> None:
+def download_version(client: RegistryReader, version: AnyVersion, folder: Path) -> None:
     """Downloads a version and copies its model and tokenizer into one new folder.
 
     Raises:
         Failure: the version has no model or no tokenizer.
     """
-    from mlflow.artifacts import download_artifacts
-
     address = f"models:/{version.name}/{version.version}"
-    with tempfile.TemporaryDirectory(prefix="wikigpt-version-") as scratch:
-        logged = Path(download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri))
+    with _logged_model(client, version, address) as logged:
         for part in _PARTS:
             if (logged / part).is_dir():
                 shutil.copytree(logged / part, folder, dirs_exist_ok=True)
@@ -75,6 +77,19 @@ def download_version(client: MlflowClient, version: ModelVersion, folder: Path) 
                 where=address,
                 remedy="use another version, or run the pipeline again to make it again",
             )
+
+
+@contextmanager
+def _logged_model(client: RegistryReader, version: AnyVersion, address: str) -> Iterator[Path]:
+    """The folder that MLflow logged. If it is on another machine, it is downloaded and exists within the block only."""
+    if isinstance(version, LocalVersion) and (here := version.folder):
+        yield here
+        return
+    import mlflow
+
+    with tempfile.TemporaryDirectory(prefix="wikigpt-version-") as scratch:
+        mlflow.set_tracking_uri(client.tracking_uri)  # MLflow resolves `models:/` by its global setting only
+        yield Path(mlflow.artifacts.download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri))
 
 
 def _value(text: str) -> Any:

@@ -9,14 +9,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.tracking.mlflow_filter import all_of, equals
+from components.shared.tracking.sqlite_registry import SqliteRegistry, sqlite_registry
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from components.shared.tracking.sqlite_registry import AnyVersion, LocalModel, RegistryReader
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -72,6 +77,35 @@ def param_text(value: Any) -> str:
     return str(value)[:500]
 
 
+@contextmanager
+def read_registry(uri: str) -> Iterator[RegistryReader]:
+    """The registry at an address, to read it only. A database on this machine is read without MLflow.
+
+    Raises:
+        Failure: the registry cannot be reached, or reports an error within the block.
+    """
+    if local := sqlite_registry(uri):
+        yield local
+        return
+    from components.shared.tracking.run import connect, translate_mlflow_errors
+
+    client = connect(uri)
+    with translate_mlflow_errors(client):
+        yield client
+
+
+def registered_models(registry: RegistryReader) -> Sequence[RegisteredModel | LocalModel]:
+    """All registered models, with their aliases."""
+    if isinstance(registry, SqliteRegistry):
+        return registry.models()
+    return registry.search_registered_models(max_results=1000)
+
+
+def all_versions(registry: RegistryReader, model: str) -> Sequence[AnyVersion]:
+    """The versions of a registered model, newest first; empty if the model does not exist."""
+    return registry.versions(model) if isinstance(registry, SqliteRegistry) else versions(registry, model)
+
+
 def versions(client: MlflowClient, model: str, *, where: str = "") -> list[ModelVersion]:
     """The versions of a registered model, newest first; empty if the model does not exist.
 
@@ -111,7 +145,7 @@ def is_complete(version: ModelVersion) -> bool:
     return REGISTERED in version.tags
 
 
-def model_key_of(version: ModelVersion) -> str:
+def model_key_of(version: AnyVersion) -> str:
     """The model key of a version, or its fingerprint; "" for a version of another project."""
     return version.tags.get(REUSE_KEY) or version.tags.get(FINGERPRINT, "")
 
