@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.imports import without
 from pipelines.registry.export import download_version
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
+
+# transformers imports them for models on several devices, and for the losses of image models.
+_NOT_NEEDED = ("accelerate", "scipy")
+# Threads that share the work of one token of such a model wait for each other for most of the time.
+_SMALL = 30_000_000  # parameters
 
 
 @dataclass(frozen=True)
@@ -34,15 +40,21 @@ def load_writer(client: RegistryReader, version: AnyVersion) -> Writer:
     Raises:
         Failure: the version has no model or no tokenizer.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    import torch
 
-    with tempfile.TemporaryDirectory(prefix="wikigpt-generate-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-generate-") as scratch, without(*_NOT_NEEDED):
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
         folder = Path(scratch) / "model"
         download_version(client, version, folder)
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
         ).eval()
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    if model.num_parameters() < _SMALL:
+        torch.set_num_threads(1)
     return Writer(model, tokenizer, int(model.config.max_position_embeddings))
 
 
