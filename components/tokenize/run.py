@@ -6,8 +6,9 @@ import io
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,12 +18,13 @@ from components.shared.runtime.step import Step
 from components.shared.storage.files import file_fact, write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
 from components.shared.storage.store import Store
-from components.shared.text.articles import SPLITS, count_lines, count_words, read_splits
+from components.shared.text.articles import SPLIT_FILE, count_lines, count_words, read_pieces
 from components.tokenize.pretrained import load_pretrained
 from components.tokenize.settings import OWN, TokenizeSettings
 from components.tokenize.tokenizer import as_fast_tokenizer, dtype_for, encode, train_bpe
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 
@@ -63,25 +65,15 @@ def write_tokens(
     Returns:
         The metadata of the folder: dtype, vocab_size, eos_id, tokenizer_digest, and counts by split.
     """
-    texts = read_splits(corpus_dir)
     tokens_dir.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(settings, texts["train"], store)
+    tokenizer = _tokenizer(settings, corpus_dir / SPLIT_FILE["train"], store)
     digest = _save(tokenizer, tokens_dir / "tokenizer")
     vocab_size = max(tokenizer.get_vocab().values()) + 1
     dtype = dtype_for(vocab_size)
     splits = {}
-    for done, (split, text) in enumerate(texts.items(), start=1):
-        encoded = encode(tokenizer.backend_tokenizer, text, dtype)
-        write_atomically(tokens_dir / f"{split}.bin", encoded.ids.tobytes())
-        write_atomically(tokens_dir / f"{split}.articles.npy", _npy(encoded.articles))
-        splits[split] = {
-            "tokens": len(encoded.ids),
-            "words": count_words(text),
-            "lines": count_lines(text),
-            "bytes": len(text.encode()),
-            "articles": len(encoded.articles) - 1,
-        }
-        emit("progress", step="tokenize", done=done, total=len(SPLITS))
+    for done, (split, file) in enumerate(SPLIT_FILE.items(), start=1):
+        splits[split] = _write_split(tokenizer.backend_tokenizer, corpus_dir / file, tokens_dir, split, dtype)
+        emit("progress", step="tokenize", done=done, total=len(SPLIT_FILE))
     return {
         "dtype": dtype.name,
         "vocab_size": vocab_size,
@@ -91,9 +83,36 @@ def write_tokens(
     }
 
 
-def _tokenizer(settings: TokenizeSettings, train: str, store: Store | None) -> PreTrainedTokenizerFast:
+def _write_split(tokenizer: Tokenizer, text: Path, tokens_dir: Path, split: str, dtype: np.dtype) -> dict[str, int]:
+    """Encodes a file a few megabytes at a time, and returns its counts."""
+    counts = dict.fromkeys(("tokens", "words", "lines", "bytes"), 0)
+    articles: list[int] = []
+
+    def pieces() -> Iterator[str]:
+        for piece in _pieces(text):
+            counts["words"] += count_words(piece)
+            counts["lines"] += count_lines(piece)
+            yield piece
+
+    def write(stream: IO[bytes]) -> None:
+        for encoded in encode(tokenizer, pieces(), dtype):
+            articles.extend(counts["tokens"] + start for start in encoded.articles)
+            counts["tokens"] += len(encoded.ids)
+            stream.write(encoded.ids.data)
+
+    write_atomically(tokens_dir / f"{split}.bin", write)
+    offsets = np.array([*articles, counts["tokens"]], dtype=np.int64)
+    write_atomically(tokens_dir / f"{split}.articles.npy", _npy(offsets))
+    return {**counts, "bytes": text.stat().st_size, "articles": len(articles)}
+
+
+def _pieces(text: Path) -> Iterator[str]:
+    return (piece.decode() for piece in read_pieces(text))
+
+
+def _tokenizer(settings: TokenizeSettings, train: Path, store: Store | None) -> PreTrainedTokenizerFast:
     if settings.tokenizer == OWN:
-        trained = train_bpe(train, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
+        trained = train_bpe(_pieces(train), vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
         return as_fast_tokenizer(trained)
     with tempfile.TemporaryDirectory() as work:
         return load_pretrained(settings.tokenizer, settings.revision, Path(work), store)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from components.shared.base.failure import Failure
-from components.shared.text.articles import count_lines, split_articles, split_lines
+from components.shared.text.articles import Block, article_blocks, split_lines
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -23,25 +24,25 @@ CHUNK = 1024
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as token ids.
+    """Some lines as token ids.
 
     Attributes:
-        ids: the token ids of the text in order, [tokens], without special tokens.
-        articles: the offsets of the starts of the articles, int64 [articles + 1]; the last is the number of tokens.
+        ids: the token ids of the lines in order, [tokens], without special tokens.
+        articles: the positions in `ids` at which articles begin.
     """
 
     ids: np.ndarray
-    articles: np.ndarray
+    articles: list[int]
 
 
-def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
+def train_bpe(pieces: Iterable[str], *, vocab_size: int, min_frequency: int) -> Tokenizer:
     """Trains a tokenizer. The same text and settings give the same tokenizer, byte for byte.
 
     It first splits after each newline, so that encoding line by line gives the same tokens as encoding the whole text.
     Every byte is in its vocabulary, so there are no unknown tokens and decoding is exact.
 
     Args:
-        text: the train split.
+        pieces: the train split, in pieces of whole lines.
         vocab_size: the number of entries, including the end of text (id 0). There are fewer if the text has no more
             pairs.
         min_frequency: the number of occurrences that a pair needs to be merged.
@@ -58,7 +59,7 @@ def train_bpe(text: str, *, vocab_size: int, min_frequency: int) -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(split_lines(text), trainer)
+    tokenizer.train_from_iterator(chain.from_iterable(map(split_lines, pieces)), trainer)
     return tokenizer
 
 
@@ -79,33 +80,104 @@ def dtype_for(vocab_size: int) -> np.dtype:
     return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
-def encode(tokenizer: Tokenizer, text: str, dtype: np.dtype) -> Encoded:
+def encode(tokenizer: Tokenizer, pieces: Iterable[str], dtype: np.dtype) -> Iterator[Encoded]:
     """Encodes a text line by line. Text that looks like a special token is encoded as ordinary text.
+
+    Args:
+        tokenizer: the tokenizer.
+        pieces: the text in pieces of whole lines.
+        dtype: the type of the ids.
+
+    Yields:
+        The tokens of some lines at a time.
 
     Raises:
         Failure: decoding the tokens does not give back the text.
     """
-    lines = split_lines(text)
-    lengths, parts = [], []
-    for ids in _encode_chunks(tokenizer, lines):
-        lengths += [len(line) for line in ids]
-        parts.append(np.fromiter(chain.from_iterable(ids), dtype=dtype))
-    line_starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    first_lines = np.cumsum([0, *(count_lines(article.text) for article in split_articles(text))])
-    return Encoded(ids=np.concatenate(parts), articles=line_starts[first_lines].astype(np.int64))
-
-
-def _encode_chunks(tokenizer: Tokenizer, lines: list[str]) -> Iterator[list[list[int]]]:
+    token_bytes = _TokenBytes.of(tokenizer)
     spelled = tokenizer.encode_special_tokens
     tokenizer.encode_special_tokens = True
     try:
-        for start in range(0, len(lines), CHUNK):
-            chunk = lines[start : start + CHUNK]
-            ids = [one.ids for one in tokenizer.encode_batch_fast(chunk, add_special_tokens=False)]
-            _check(tokenizer, chunk, ids)
-            yield ids
+        for block, encodings in _encode_ahead(tokenizer, _chunks(pieces)):
+            lines = [encoding.ids for encoding in encodings]
+            ends = np.concatenate([[0], np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)))])
+            ids = np.fromiter(chain.from_iterable(lines), dtype, int(ends[-1]))
+            if token_bytes is None or token_bytes.join(ids) != "".join(block.lines).encode():
+                _check(tokenizer, block.lines, lines)
+            yield Encoded(ids, ends[[first for first, _ in block.starts]].tolist() if block.starts else [])
     finally:
         tokenizer.encode_special_tokens = spelled
+
+
+def _chunks(pieces: Iterable[str]) -> Iterator[Block]:
+    for block in article_blocks(pieces):
+        for start in range(0, len(block.lines), CHUNK):
+            end = start + CHUNK
+            starts = [(line - start, title) for line, title in block.starts if start <= line < end]
+            yield Block(block.lines[start:end], starts)
+
+
+def _encode_ahead(tokenizer: Tokenizer, chunks: Iterable[Block]) -> Iterator[tuple[Block, list[Encoding]]]:
+    """Encodes the next lines while the caller works on those before, so that no core is idle."""
+    with ThreadPoolExecutor(1) as thread:
+        before: tuple[Block, Future[list[Encoding]]] | None = None
+        for block in chunks:
+            encoded = thread.submit(tokenizer.encode_batch_fast, block.lines, add_special_tokens=False)
+            if before:
+                yield before[0], before[1].result()
+            before = block, encoded
+        if before:
+            yield before[0], before[1].result()
+
+
+@dataclass(frozen=True)
+class _TokenBytes:
+    """The bytes of each token of a byte-level tokenizer.
+
+    Joining them tells in a fraction of the time of decoding whether the tokens give back the text.
+
+    Attributes:
+        data: the bytes of all tokens in the order of their ids.
+        starts: the offset of each token in them.
+        lengths: the number of bytes of each token.
+    """
+
+    data: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> _TokenBytes | None:
+        """The bytes of the tokens, or None if the tokenizer is not of this kind."""
+        if not isinstance(tokenizer.decoder, decoders.ByteLevel):
+            return None
+        vocabulary = tokenizer.get_vocab(with_added_tokens=False)
+        if not vocabulary or any(character not in _BYTE_OF for token in vocabulary for character in token):
+            return None
+        # Ids without a token, and added tokens, have no bytes here: text that has them is decoded instead.
+        tokens = [b""] * (max(tokenizer.get_vocab().values()) + 1)
+        for token, number in vocabulary.items():
+            tokens[number] = bytes(map(_BYTE_OF.__getitem__, token))
+        lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        return cls(np.frombuffer(b"".join(tokens), np.uint8), np.cumsum(lengths) - lengths, lengths)
+
+    def join(self, ids: np.ndarray) -> bytes:
+        """The bytes of some tokens."""
+        lengths = self.lengths[ids]
+        ends = np.cumsum(lengths)
+        shifts = np.repeat(self.starts[ids] - (ends - lengths), lengths)
+        return self.data[shifts + np.arange(len(shifts))].tobytes()
+
+
+def _bytes_of_characters() -> dict[str, int]:
+    """The byte for which each character of a byte-level token stands, as in GPT-2: one that can be printed for itself,
+    the others for characters from U+0100 on."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return {chr(byte): byte for byte in shown} | {chr(256 + index): byte for index, byte in enumerate(hidden)}
+
+
+_BYTE_OF = _bytes_of_characters()
 
 
 def _check(tokenizer: Tokenizer, lines: list[str], ids: list[list[int]]) -> None:

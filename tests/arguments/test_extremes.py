@@ -108,7 +108,7 @@ def test_more_processes_than_gpus_are_refused_before_they_start(monkeypatch: pyt
 def test_a_tokenizer_at_the_bounds(name: str, value: int) -> None:
     settings = TokenizeSettings(**{name: value})
     text = "the castle was built in the valley\n" * 50
-    made = train_bpe(text, vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
+    made = train_bpe([text], vocab_size=settings.vocab_size, min_frequency=settings.min_frequency)
     assert 257 <= made.get_vocab_size() <= max(settings.vocab_size, 260)
 
 

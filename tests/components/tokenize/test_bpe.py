@@ -17,7 +17,7 @@ TEXT = TEXTS["train"]
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_bpe(TEXT, vocab_size=320, min_frequency=2)
+    return train_bpe([TEXT], vocab_size=320, min_frequency=2)
 
 
 @pytest.mark.parametrize("text", [TEXT, ODD, "\n", "\n\n\n", " ", "a"])
@@ -29,7 +29,7 @@ def test_lines_one_by_one_are_the_whole_text(tokenizer, text):
 
 def test_real_lines_one_by_one_are_the_whole_text(real_data):
     text = (real_data / "wikitext-2-raw" / "wiki.valid.raw").read_bytes().decode()[:200_000]
-    tokenizer = train_bpe(text, vocab_size=2000, min_frequency=2)
+    tokenizer = train_bpe([text], vocab_size=2000, min_frequency=2)
     lines = tokenizer.encode_batch_fast(split_lines(text), add_special_tokens=False)
     assert [token for line in lines for token in line.ids] == tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -46,14 +46,14 @@ def test_the_vocabulary_has_every_byte_and_the_end_of_text_first(tokenizer):
 
 
 def test_a_text_with_few_pairs_gives_a_smaller_vocabulary():
-    assert train_bpe("ab\n", vocab_size=5000, min_frequency=2).get_vocab_size() == 257
+    assert train_bpe(["ab\n"], vocab_size=5000, min_frequency=2).get_vocab_size() == 257
 
 
 def test_training_twice_gives_the_same_bytes(tokenizer, tmp_path):
     """Also in other processes, with other hash seeds and numbers of threads."""
     code = (
         "from components.tokenize.tokenizer import train_bpe; from tests.components.tokenize.conftest import TEXTS;"
-        "print(train_bpe(TEXTS['train'], vocab_size=320, min_frequency=2).to_str())"
+        "print(train_bpe([TEXTS['train']], vocab_size=320, min_frequency=2).to_str())"
     )
     for seed, threads in (("1", "1"), ("2", "2")):
         env = {**os.environ, "PYTHONHASHSEED": seed, "RAYON_NUM_THREADS": threads}

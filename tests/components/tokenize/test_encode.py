@@ -9,13 +9,22 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from components.shared.base.failure import Failure
 from components.shared.text.articles import split_articles
 from components.tokenize import tokenizer as module
-from components.tokenize.tokenizer import END_OF_TEXT, dtype_for, encode, train_bpe
+from components.tokenize.tokenizer import END_OF_TEXT, Encoded, dtype_for, train_bpe
 from tests.components.tokenize.conftest import ODD, TEXTS
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)
+    return train_bpe([TEXTS["train"]], vocab_size=300, min_frequency=2)
+
+
+def encode(tokenizer, text, dtype):
+    """The tokens of a whole text, and the positions at which articles begin, with the end."""
+    parts = list(module.encode(tokenizer, [text], dtype))
+    ids = np.concatenate([part.ids for part in parts])
+    before = np.cumsum([0, *(len(part.ids) for part in parts)]).tolist()
+    articles = [first + start for first, part in zip(before, parts, strict=False) for start in part.articles]
+    return Encoded(ids, [*articles, len(ids)])
 
 
 @pytest.mark.parametrize("text", [*TEXTS.values(), ODD, "a", "\n"])
@@ -36,13 +45,12 @@ def test_the_size_of_a_batch_changes_nothing(tokenizer, monkeypatch, chunk):
     monkeypatch.setattr(module, "CHUNK", chunk)
     again = encode(tokenizer, TEXTS["train"], np.dtype("<u2"))
     assert np.array_equal(whole.ids, again.ids)
-    assert np.array_equal(whole.articles, again.articles)
+    assert whole.articles == again.articles
 
 
 @pytest.mark.parametrize("text", [*TEXTS.values(), ODD])
 def test_each_article_is_its_own_tokens(tokenizer, text):
     encoded = encode(tokenizer, text, np.dtype("<u2"))
-    assert encoded.articles.dtype == np.int64
     assert encoded.articles[0] == 0
     assert encoded.articles[-1] == len(encoded.ids)
     pieces = [encoded.ids[start:end].tolist() for start, end in pairwise(encoded.articles)]
@@ -72,3 +80,30 @@ def test_a_tokenizer_that_drops_words_is_refused():
     words.decoder = decoders.Fuse()
     with pytest.raises(Failure, match="loses text"):
         encode(words, "a b\n", np.dtype("<u2"))
+
+
+def test_bytes_of_tokens_are_those_that_decoding_gives(tokenizer):
+    found = module._TokenBytes.of(tokenizer)
+    ids = encode(tokenizer, ODD, np.dtype("<u2")).ids
+    assert found.join(ids) == ODD.encode()
+    assert found.join(ids[:0]) == b""
+
+
+def test_only_a_byte_level_tokenizer_has_bytes_of_tokens(tokenizer):
+    other = Tokenizer.from_str(tokenizer.to_str())
+    other.decoder = decoders.Fuse()
+    assert module._TokenBytes.of(other) is None
+
+
+def test_text_is_not_decoded_where_the_bytes_of_its_tokens_are_those_of_the_text(tokenizer, monkeypatch):
+    monkeypatch.setattr(module, "_check", None)
+    assert len(encode(tokenizer, ODD, np.dtype("<u2")).ids)
+
+
+def test_an_added_token_is_decoded(tokenizer):
+    added = Tokenizer.from_str(tokenizer.to_str())
+    added.add_tokens(["castle"])
+    text = TEXTS["train"]
+    ids = encode(added, text, np.dtype("<u2")).ids
+    assert added.token_to_id("castle") in ids
+    assert added.decode(ids.tolist(), skip_special_tokens=False) == text

@@ -16,7 +16,7 @@ from tests.components.tokenize.conftest import ODD, TEXTS
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "tokenizer"
-    as_fast_tokenizer(train_bpe(TEXTS["train"], vocab_size=300, min_frequency=2)).save_pretrained(folder)
+    as_fast_tokenizer(train_bpe([TEXTS["train"]], vocab_size=300, min_frequency=2)).save_pretrained(folder)
     return folder
 
 
