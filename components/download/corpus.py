@@ -18,7 +18,7 @@ from components.download.corpora import (
     dataset_digest,
     find_published,
 )
-from components.download.encoding import check_text, without_byte_order_marks
+from components.download.encoding import check_text, has_byte_order_mark, without_byte_order_marks
 from components.download.naming import name_from, with_digest
 from components.download.settings import DownloadSettings
 from components.download.splits import has_released_names
@@ -27,7 +27,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.redact import redact
 from components.shared.storage.files import FileFact, disk_failure, file_fact, write_atomically
 from components.shared.storage.manifest import Manifest, write_manifest
-from components.shared.text.articles import SPLIT_FILE
+from components.shared.text.articles import SPLIT_FILE, read_pieces
 
 # Maps a model name and a dataset digest to the address of another text whose models have that name, if any.
 NameOwner = Callable[[str, str], str | None]
@@ -67,9 +67,8 @@ def strip_byte_order_marks(files: dict[str, Path]) -> list[str]:
     """Removes byte-order marks from files of the run, and describes each change."""
     changes = []
     for split, path in files.items():
-        data = path.read_bytes()
-        if (text := without_byte_order_marks(data)) != data:
-            write_atomically(path, text)
+        if any(has_byte_order_mark(piece) for piece in read_pieces(path)):
+            write_atomically(path, without_byte_order_marks(path.read_bytes()))
             changes.append(f"a byte-order mark was removed from {split}")
     return changes
 
@@ -89,7 +88,7 @@ def check(files: dict[str, Path], source: str, wanted: str | None = None) -> Cor
         Failure: a split is not text, or differs from the release that its name or `wanted` requires.
     """
     for split, path in files.items():
-        check_text(split, path.read_bytes(), f"{redact(source)}: {path.name}", path.name)
+        check_text(split, path, f"{redact(source)}: {path.name}")
     facts = {split: file_fact(path) for split, path in files.items()}
     known = find_published(facts)
     if wanted and (known is None or known.name != wanted):

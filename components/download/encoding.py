@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import codecs
 import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from components.shared.base.failure import Failure
+from components.shared.text.articles import read_pieces
 
 _MARK = codecs.BOM_UTF8
 _SAMPLE = 1 << 16  # bytes
@@ -34,6 +38,7 @@ _BREAKS = {
     "\u2028": "U+2028 (line separator)",
     "\u2029": "U+2029 (paragraph separator)",
 }
+_LINE_ENDS = ("\n", "\r\n", "\r", *_BREAKS)
 # The lines per thousand that may end in CRLF, as in a text from many sources.
 _STRAY = 1
 # A text with a larger share of bytes that are not ASCII is not in the Latin alphabet.
@@ -54,30 +59,64 @@ def without_byte_order_marks(data: bytes) -> bytes:
     return data
 
 
-def check_text(split: str, data: bytes, where: str, name: str) -> None:
-    """Refuses a split that is not plain UTF-8 text.
+def has_byte_order_mark(lines: bytes) -> bool:
+    """Whether some whole lines have a mark at the beginning of one of them."""
+    return lines.startswith(_MARK) or b"\n" + _MARK in lines
+
+
+@dataclass
+class _Survey:
+    """What a pass over a file in pieces of whole lines finds.
+
+    Attributes:
+        blank: whether it has white space only.
+        nul: whether it has NUL bytes.
+        wrong: the offset of the first byte that is not UTF-8, or None.
+        counts: the occurrences of each line end.
+    """
+
+    blank: bool = True
+    nul: bool = False
+    wrong: int | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, path: Path) -> _Survey:
+        found, before = cls(), 0
+        for piece in read_pieces(path):
+            found.blank = found.blank and not piece.strip()
+            found.nul = found.nul or b"\0" in piece
+            if found.wrong is None and (wrong := _first_wrong(piece)) is not None:
+                found.wrong = before + wrong
+            for end in _LINE_ENDS:
+                found.counts[end] += piece.count(end.encode())
+            before += len(piece)
+        return found
+
+
+def check_text(split: str, path: Path, where: str) -> None:
+    """Refuses a split that is not plain UTF-8 text. A good text is read a few megabytes at a time.
 
     Args:
         split: the name of the split.
-        data: the bytes of the split, without byte-order marks.
+        path: the file of the split, without byte-order marks.
         where: the file, for messages.
-        name: the name of the file, for the command that converts it.
 
     Raises:
         Failure: the split is empty, is not UTF-8, contains NUL bytes, or does not end its lines with newlines.
     """
-    if not data.strip():
+    found = _Survey.of(path)
+    if found.blank:
         raise Failure(f"The {split} split is empty", where=where, remedy="add text to it")
-    if flaw := _of_encoding(data, name) or _of_line_ends(data, name):
+    flaw = _of_encoding(path.read_bytes(), found.wrong, path.name) if found.nul or found.wrong is not None else None
+    if flaw := flaw or _of_line_ends(found.counts, path.name):
         what, remedy = flaw
         raise Failure(f"The {split} split {what}", where=where, remedy=remedy)
 
 
-def _of_encoding(data: bytes, name: str) -> tuple[str, str] | None:
-    """Returns the predicate of the message and the remedy, or None if the encoding is right."""
-    nul, wrong = data.find(b"\0"), _first_wrong(data)
-    if nul < 0 and wrong is None:
-        return None
+def _of_encoding(data: bytes, wrong: int | None, name: str) -> tuple[str, str]:
+    """Returns the predicate of the message and the remedy, for a text with NUL bytes or bytes that are not UTF-8."""
+    nul = data.find(b"\0")
     if kind := next((kind for start, kind in _PACKED.items() if data.startswith(start)), None):
         return f"is {kind}, not text", "unpack it, and give the text itself"
     marked = next((encoding for mark, encoding in _MARKS.items() if data.startswith(mark)), None)
@@ -124,8 +163,8 @@ def _converted_by_guess(data: bytes, wrong: int, name: str) -> str:
     return f"convert it, for Latin-1 by {_through(f'iconv -f latin1 -t utf-8 {name}', name)}"
 
 
-def _of_line_ends(data: bytes, name: str) -> tuple[str, str] | None:
-    lines, pairs, returns = data.count(b"\n"), data.count(b"\r\n"), data.count(b"\r")
+def _of_line_ends(counts: Counter[str], name: str) -> tuple[str, str] | None:
+    lines, pairs, returns = counts["\n"], counts["\r\n"], counts["\r"]
     if 1000 * pairs > _STRAY * lines:
         what = f"ends {pairs:,} of its {lines:,} lines by CRLF, as on Windows"
         return what, rf"convert its line ends by `sed -i 's/\r$//' {name}`"
@@ -133,7 +172,7 @@ def _of_line_ends(data: bytes, name: str) -> tuple[str, str] | None:
         command = _through(rf"tr '\r' '\n' < {name}", name)
         return "ends its lines by CR, as on an old Mac", f"convert its line ends by {command}"
     for mark, shown in _BREAKS.items():
-        if data.count(mark.encode()) > lines:
+        if counts[mark] > lines:
             pattern = "".join(f"\\x{byte:02x}" for byte in mark.encode())
             command = rf"`LC_ALL=C sed -i 's/{pattern}/\n/g' {name}`"
             return f"ends its lines by {shown}", f"convert its line ends by {command}"

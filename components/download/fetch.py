@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from components.shared.storage.files import disk_failure, file_fact, write_atomi
 from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import Store
 from components.shared.text.articles import SPLIT_FILE, SPLITS
+
+_CHUNK = 1 << 20
 
 Fetched = tuple[dict[str, Path], CorpusFacts]
 
@@ -179,10 +182,11 @@ def _pointer(archive_sha256: str) -> str:
 
 def _copy(source: Path, target: Path) -> Path:
     try:
-        data = source.read_bytes()
+        stream = open(source, "rb")  # noqa: SIM115 -- only an error of opening is one of permissions
     except OSError as error:
         raise Failure(
             f"The corpus cannot be read: {error.strerror}", where=str(source), remedy="fix its permissions"
         ) from error
-    write_atomically(target, data)
+    with stream:
+        write_atomically(target, lambda copy: shutil.copyfileobj(stream, copy, _CHUNK))
     return target
