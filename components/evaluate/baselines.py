@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from components.shared.text.articles import count_lines
+from components.shared.text.articles import count_lines, read_pieces
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,11 @@ class Unigram:
     total: int
 
     @classmethod
-    def of(cls, text: str) -> Unigram:
-        counts = _words(text)
+    def of(cls, pieces: Iterable[str]) -> Unigram:
+        """The model of a text that is given in pieces of whole lines."""
+        counts: Counter[str] = Counter()
+        for piece in pieces:
+            counts.update(_words(piece))
         return cls(counts, counts.total())
 
     def perplexity(self, text: str) -> float:
@@ -89,8 +94,9 @@ class ByteUnigram:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, text: str) -> ByteUnigram:
-        return cls(_bytes(text))
+    def of(cls, pieces: Iterable[str]) -> ByteUnigram:
+        """The model of a text that is given in pieces."""
+        return cls(sum((_bytes(piece) for piece in pieces), np.zeros(256, np.int64)))
 
     def bits_per_byte(self, text: str) -> float:
         """Returns the average number of bits per byte of a text."""
@@ -99,9 +105,14 @@ class ByteUnigram:
         return float((seen * bits).sum() / seen.sum()) if seen.sum() else math.nan
 
 
-def baselines(train: str, validation: str, test: str) -> dict[str, Any]:
-    """Computes the perplexities of the word unigram, with the words of `wikitext-word`, and the byte unigram."""
-    unigram, of_bytes = Unigram.of(train), ByteUnigram.of(train)
+def baselines(train: Path, validation: str, test: str) -> dict[str, Any]:
+    """Computes the perplexities of the word unigram, with the words of `wikitext-word`, and the byte unigram.
+
+    Args:
+        train: the file of the train split, which is read in pieces.
+        validation, test: the texts that are scored.
+    """
+    unigram, of_bytes = (model.of(piece.decode() for piece in read_pieces(train)) for model in (Unigram, ByteUnigram))
     return {
         "unigram": {
             "validation": unigram.perplexity(validation),

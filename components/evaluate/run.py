@@ -23,7 +23,7 @@ from components.shared.reuse.trained import weights_digest
 from components.shared.runtime.step import Step
 from components.shared.storage.files import write_atomically
 from components.shared.storage.manifest import read_manifest, write_manifest
-from components.shared.text.articles import HELD_OUT, read_splits
+from components.shared.text.articles import HELD_OUT, SPLIT_FILE
 from components.shared.tracking import registry
 from components.shared.tracking.gate import PROTOCOL, Rule, Scores, Verdict, gate
 
@@ -59,12 +59,13 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     """
     settings = step.section(EvaluateSettings)
     corpus, model = read_manifest(corpus_dir, "corpus"), read_manifest(model_dir, "model")
-    texts = read_splits(corpus_dir)
+    texts = {split: (corpus_dir / SPLIT_FILE[split]).read_bytes().decode() for split in HELD_OUT}
     key, weights = evaluation_key(settings, corpus.metadata["dataset_digest"]), weights_digest(model)
     if evaluation := published(step, weights, key, evaluation_dir):
         emit("reused", step="evaluate", what=f"scores {key}")
     else:
-        evaluation = _evaluate(model_dir, model.metadata, texts, settings) | {"weights_digest": weights}
+        train = corpus_dir / SPLIT_FILE["train"]
+        evaluation = _evaluate(model_dir, model.metadata, train, texts, settings) | {"weights_digest": weights}
     champion = find_champion(
         step,
         corpus.metadata["model_name"],
@@ -94,11 +95,11 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
 
 
 def _evaluate(
-    folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
+    folder: Path, metadata: dict[str, Any], train: Path, texts: Mapping[str, str], settings: EvaluateSettings
 ) -> dict[str, Any]:
     loaded = load_model(folder, metadata, settings)
-    scores = score_model(loaded, {split: texts[split] for split in HELD_OUT}, settings, _progress_reporter())
-    found = {"baselines": baselines(texts["train"], texts["validation"], texts["test"])}
+    scores = score_model(loaded, texts, settings, _progress_reporter())
+    found = {"baselines": baselines(train, texts["validation"], texts["test"])}
     return scores.to_dict() | found | {"merged": metadata.get("merged", True)}
 
 

@@ -209,8 +209,9 @@ def test_where_words_mean_something(text, unit):
     assert unit_of(count_words(text), len(text.encode())) == unit
 
 
-def test_the_unigram_of_bytes_is_their_entropy():
+def test_the_unigram_of_bytes_is_their_entropy(tmp_path):
     text = "abcd" * 500
-    found = baselines(text, text, "aaaa")["byte_unigram"]
+    (tmp_path / "train.txt").write_text(text)
+    found = baselines(tmp_path / "train.txt", text, "aaaa")["byte_unigram"]
     assert found["validation"] == pytest.approx(math.log2(2256 / 501), rel=1e-9)
     assert found["test"] == pytest.approx(found["validation"])

@@ -38,11 +38,6 @@ class Article:
         return self.text.replace(f" = {self.title} = ", "", 1)
 
 
-def read_splits(folder: Path) -> dict[str, str]:
-    """The text of every split in a folder of kind corpus, with line ends unchanged."""
-    return {split: (folder / name).read_bytes().decode() for split, name in SPLIT_FILE.items()}
-
-
 @dataclass(frozen=True)
 class Block:
     """Consecutive lines of a text.
