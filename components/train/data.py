@@ -1,4 +1,4 @@
-"""Token ids of a split on the device, and sequences of them in an order that the seed and the step determine."""
+"""Token ids of a split, and sequences of them in an order that the seed and the step determine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from torch import Tensor
 
 from components.shared.base.failure import ExitCode, Failure
 from components.train.settings import TrainSettings
+
+# The tokens that are counted at once, as numbers of eight bytes.
+_COUNTED = 1 << 22
+# The part of a GPU's memory that the train split may take, four bytes for each token; the model and its gradients and
+# activations need the rest.
+_SHARE_OF_GPU = 1 / 8
 
 
 def seed_of(*numbers: int) -> int:
@@ -78,9 +84,27 @@ class TokenSplit:
         """Offsets in `ids` at which articles begin, with their `eos_id`, and the end, shape (articles + 1,)."""
         return self.articles + (0 if self.eos_id is None else np.arange(len(self.articles)))
 
+    def head(self, count: int) -> np.ndarray:
+        """The first ids, at most so many."""
+        starts = self.articles[:-1]
+        tokens = self.tokens[:count]
+        return TokenSplit(tokens, np.append(starts[starts < count], len(tokens)), self.eos_id).ids[:count]
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """The ids at some positions, int32, read from the file: `ids[positions]` without `ids`."""
+        if self.eos_id is None:
+            return self.tokens[positions].astype(np.int32)
+        bounds = self.bounds
+        article = np.searchsorted(bounds, positions, side="right") - 1
+        is_eos = bounds[article] == positions
+        tokens = self.tokens[(positions - article - 1).clip(min=0)].astype(np.int32)
+        return np.where(is_eos, np.int32(self.eos_id), tokens)
+
     def counts(self, vocab_size: int) -> np.ndarray:
         """The number of occurrences of each token in `ids`, shape (vocab_size,)."""
-        counts = np.bincount(self.tokens, minlength=vocab_size)
+        counts = np.zeros(vocab_size, np.int64)
+        for start in range(0, len(self.tokens), _COUNTED):
+            counts += np.bincount(self.tokens[start : start + _COUNTED], minlength=vocab_size)
         if self.eos_id is not None:
             counts[self.eos_id] += len(self.articles) - 1
         return counts
@@ -116,17 +140,25 @@ class Epoch:
         return shuffled + self.shifts[torch.searchsorted(self.ends, shuffled, right=True)]
 
 
+def fits_on(device: torch.device, tokens: int) -> bool:
+    """Whether so many tokens are held on a device; a CPU reads them from the file, which the system keeps in memory."""
+    if device.type != "cuda":
+        return False
+    return 4 * tokens <= _SHARE_OF_GPU * torch.cuda.get_device_properties(device).total_memory
+
+
 class TrainBatches:
     """The global batches of the train split. They have no state: the step number alone restores the data order.
 
-    The tokens are on the device once; an epoch needs a few numbers per article and sequence.
+    The tokens are on the GPU once. On a CPU, and if they would take too much of the GPU's memory, a batch is read from
+    the file. An epoch needs a few numbers per article and sequence.
 
     Args:
         split: the train split.
         sequence_length: tokens per sequence.
         batch_size: sequences per optimizer step.
         seed: the seed of every shuffle.
-        device: the device that holds the tokens.
+        device: the device of the batches.
 
     Raises:
         Failure: the split is smaller than one batch.
@@ -145,7 +177,7 @@ class TrainBatches:
                 remedy="lower train.global_batch_size or train.sequence_length, or take a larger corpus",
                 exit_code=ExitCode.USAGE,
             )
-        self.ids = torch.from_numpy(split.ids).to(device)
+        self.ids = torch.from_numpy(split.ids).to(device) if fits_on(device, split.ids_length) else None
         self.epoch = lru_cache(maxsize=1)(self._epoch)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
@@ -158,8 +190,13 @@ class TrainBatches:
         epoch = self.epoch(number)
         starts = epoch.starts[position * self.batch_size : (position + 1) * self.batch_size]
         shuffled = starts[:, None] + torch.arange(self.sequence_length + 1, device=self.device)
-        rows = self.ids[epoch.to_split_position(shuffled)].long()
+        rows = self._at(epoch.to_split_position(shuffled)).long()
         return rows[:, :-1], rows[:, 1:]
+
+    def _at(self, positions: Tensor) -> Tensor:
+        if self.ids is not None:
+            return self.ids[positions]
+        return torch.from_numpy(self.split.take(positions.cpu().numpy())).to(self.device)
 
     def describe_batch(self, step: int) -> str:
         """Names the epoch, the batch and the articles of a step, for a person who has to look at them."""

@@ -27,6 +27,7 @@ from components.train.data import open_data
 from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.distributed import DistributedContext
 from components.train.extras.adapters import add_adapter, merge, save_adapter
+from components.train.extras.bigram import TOKENS
 from components.train.extras.sampled_softmax import candidates_per_step
 from components.train.loop import budget, explain_oom, train
 from components.train.model import build_model, save_model
@@ -83,7 +84,7 @@ def run_worker(
     changed = _numerics_changed(job, numerics)
     data = open_data(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None
-    ids = None if job.resume_from else lambda: data.train.split.ids
+    ids = None if job.resume_from else lambda: data.train.split.head(TOKENS)
     vocab_size, eos_id = job.tokens["vocab_size"], job.tokens["eos_id"]
     steps = budget(settings, data.train.steps_per_epoch)
     with explain_oom(

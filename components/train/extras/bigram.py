@@ -22,7 +22,7 @@ _FREQUENCY = 0.3
 _LENGTH = 2.0
 _ITERATIONS = 4
 # A longer text would add little about frequent tokens, and would fill the memory.
-_TOKENS = 10_000_000
+TOKENS = 10_000_000
 _SAMPLE = 512
 
 
@@ -40,7 +40,7 @@ def init_embeddings_from_bigrams(model: Any, ids: np.ndarray, *, vocab_size: int
         vocab_size: the size of the tokenizer's vocabulary.
         seed: the seed of the factorization.
     """
-    ids = ids[:_TOKENS].astype(np.int64)
+    ids = ids[:TOKENS].astype(np.int64)
     embedding, output = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     tied = embedding is output
     inputs, outputs = bigram_factors(

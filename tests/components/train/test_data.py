@@ -2,6 +2,7 @@ import ast
 import importlib
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from components.shared.base.failure import Failure
 from components.shared.storage.manifest import Manifest
-from components.train.data import StableRandom, TokenSplit, TrainBatches, ValidationBatches, seed_of
+from components.train.data import StableRandom, TokenSplit, TrainBatches, ValidationBatches, fits_on, seed_of
 
 CPU = torch.device("cpu")
 START = 0
@@ -86,9 +87,58 @@ def test_an_epoch_costs_no_memory_of_the_size_of_the_split() -> None:
 
 
 @pytest.mark.parametrize("eos_id", [None, START])
-def test_counts_are_those_of_the_whole_text(eos_id: int | None) -> None:
+def test_counts_are_those_of_the_whole_text(eos_id: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     split = numbered(3, 5, eos_id)
+    monkeypatch.setattr("components.train.data._COUNTED", 7)
     assert split.counts(20).tolist() == np.bincount(split.ids, minlength=20).tolist()
+
+
+@pytest.mark.parametrize("eos_id", [None, START])
+@pytest.mark.parametrize("lengths", [[7, 1, 30], [0, 5, 0, 4, 0], [3]])
+def test_ids_that_are_read_from_the_file_are_the_ids(eos_id: int | None, lengths: list[int]) -> None:
+    bounds = np.cumsum([0, *lengths])
+    split = TokenSplit(np.arange(1, bounds[-1] + 1, dtype=np.uint16), bounds, eos_id)
+    ids = split.ids
+    order = np.random.default_rng(1).permutation(len(ids)).reshape(1, -1)
+    assert split.take(order).tolist() == ids[order].tolist()
+    assert split.take(order).dtype == ids.dtype == np.int32
+    for count in range(len(ids) + 3):
+        assert split.head(count).tolist() == ids[:count].tolist()
+
+
+@pytest.mark.parametrize("eos_id", [None, START])
+def test_batches_from_the_file_are_those_from_the_device(eos_id: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    split = numbered(10, 100, eos_id)
+    mapped = TrainBatches(split, sequence_length=8, batch_size=4, seed=1, device=CPU)
+    monkeypatch.setattr("components.train.data.fits_on", lambda device, tokens: True)
+    held = TrainBatches(split, sequence_length=8, batch_size=4, seed=1, device=CPU)
+    assert mapped.ids is None and held.ids is not None
+    for step in (0, 5, mapped.steps_per_epoch + 1):
+        for ours, theirs in zip(mapped.batch(step), held.batch(step), strict=True):
+            assert torch.equal(ours, theirs) and ours.dtype == theirs.dtype == torch.int64
+
+
+def test_a_gpu_holds_the_tokens_if_they_leave_most_of_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = SimpleNamespace(total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    gpu = torch.device("cuda", 0)
+    assert fits_on(gpu, 2_000_000_000)
+    assert not fits_on(gpu, 3_000_000_000)
+    assert not fits_on(CPU, 1)
+
+
+@pytest.mark.parametrize("eos_id", [None, START])
+def test_a_split_that_is_read_from_the_file_takes_no_memory(tmp_path: Path, eos_id: int | None) -> None:
+    np.arange(4_000_000, dtype=np.uint16).tofile(tmp_path / "train.bin")
+    np.save(tmp_path / "train.articles.npy", np.arange(0, 4_000_001, 40_000))
+    tracemalloc.start()
+    try:
+        split = TokenSplit.open(tmp_path, "train", "uint16", eos_id)
+        TrainBatches(split, sequence_length=256, batch_size=8, seed=1, device=CPU).batch(3)
+        split.head(1000)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_epochs_differ_in_the_order_of_articles_and_in_where_blocks_begin() -> None:
