@@ -14,23 +14,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks import record
 from tests.benchmarks.grown_corpus import grow
 
 STEPS = ("download", "validate", "tokenize", "train", "evaluate")
 TRAINING_STEPS = 100
 PROFILE = "quick"
-RECORD = "docs/benchmarks/large_corpora.json"
 
 
 @dataclass(frozen=True)
@@ -54,19 +53,16 @@ class Measurement:
     peak_megabytes: float
 
 
-def measure(source: Path, times: int, work: Path, steps: tuple[str, ...]) -> list[Measurement]:
+def measure(source: Path, times: int, work: Path, steps: tuple[str, ...]) -> Iterator[Measurement]:
     """Makes a corpus and runs the steps on it, one after another."""
     corpus = work / "source"
     # In a process of its own: the peak of a child counts the memory that its parent has when it starts it.
     _start([sys.executable, "-m", __spec__.name, "--make", str(corpus), "--corpus", str(source), "--times", str(times)])
     size = sum(path.stat().st_size for path in corpus.iterdir()) / 1e6
-    found = []
     for step in steps:
         peak = _start([sys.executable, "-m", __spec__.name, "--step", step, "--work", str(work)])
         spent = json.loads((work / f"{step}.json").read_text())
-        found.append(Measurement(step, times, round(size, 1), **spent, peak_megabytes=round(peak, 1)))
-        print(json.dumps(asdict(found[-1])), flush=True)
-    return found
+        yield Measurement(step, times, round(size, 1), **spent, peak_megabytes=round(peak, 1))
 
 
 def _start(command: list[str]) -> float:
@@ -125,33 +121,22 @@ def _processor_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def table(record: dict[str, Any]) -> str:
-    """The record as a table in Markdown."""
-    rows = [Measurement(**row) for row in record["measurements"]]
-    base = {row.step: row.processor_seconds / row.megabytes for row in rows if row.times == 1}
-    lines = ["| step | train split | text | processor seconds | per MB, relative | peak memory |", "|---" * 6 + "|"]
-    for row in sorted(rows, key=lambda row: STEPS.index(row.step)):
-        relative = row.processor_seconds / row.megabytes / base[row.step]
-        lines.append(
-            f"| {row.step} | {row.times} × | {row.megabytes:,.0f} MB | {row.processor_seconds:,.1f}"
-            f" | {relative:.2f} | {row.peak_megabytes:,.0f} MB |"
-        )
-    return "\n".join(lines)
-
-
-def _environment() -> dict[str, Any]:
-    git = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    models = {line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")}
-    return {
-        "commit": git.stdout.strip(),
-        "cpu": ", ".join(sorted(models)) or platform.processor(),
-        "cores": os.cpu_count(),
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).exists() else []
+def values(found: list[Measurement]) -> dict[str, Any]:
+    """The values of the record: a row for each step and corpus, with the cost of a megabyte relative to the first."""
+    base = {each.step: each.processor_seconds / each.megabytes for each in found if each.times == 1}
+    rows = [
+        {
+            "step": each.step,
+            "train_split": f"{each.times} ×",
+            "text_in_MB": each.megabytes,
+            "processor_seconds": each.processor_seconds,
+            "seconds": each.seconds,
+            "seconds_per_MB_relative": round(each.processor_seconds / each.megabytes / base[each.step], 2),
+            "peak_memory_in_MB": each.peak_megabytes,
+        }
+        for each in sorted(found, key=lambda each: STEPS.index(each.step))
+    ]
+    return {"profile": PROFILE, "training_steps": TRAINING_STEPS, "steps": rows}
 
 
 def main() -> None:
@@ -159,7 +144,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="a folder with the three splits")
     parser.add_argument("--times", type=int, nargs="+", default=[50])
     parser.add_argument("--steps", nargs="+", default=STEPS, choices=STEPS)
-    parser.add_argument("--record", type=Path, help="the JSON file to write")
+    record.add_options(parser)
     parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()), help="room for ten times the text")
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
@@ -175,17 +160,14 @@ def main() -> None:
 
 def compare(asked: argparse.Namespace) -> None:
     """Measures the steps on the given corpus and on larger ones, prints the table and writes the record."""
-    found = []
+    recorder = record.Recorder(asked, "large_corpora", "Cost of the steps on large corpora", ["tokenizers", "torch"])
+    found: list[Measurement] = []
     for times in (1, *asked.times):
         with tempfile.TemporaryDirectory(prefix="wikigpt-large-", dir=asked.scratch) as folder:
-            found += measure(asked.corpus, times, Path(folder), tuple(asked.steps))
-    command = f"python -m {__spec__.name} --times {' '.join(map(str, asked.times))}"
-    about = {"command": command, **_environment(), "profile": PROFILE, "training_steps": TRAINING_STEPS}
-    record = {**about, "measurements": [asdict(each) for each in found]}
-    print(table(record))
-    if asked.record:
-        asked.record.parent.mkdir(parents=True, exist_ok=True)
-        asked.record.write_text(json.dumps(record, indent=1) + "\n")
+            for each in measure(asked.corpus, times, Path(folder), tuple(asked.steps)):
+                found.append(each)
+                print(json.dumps(asdict(each)), flush=True)
+                recorder.save(values(found))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.benchmarks.grown_corpus import GROWTH, copies, grow
-from tests.benchmarks.large_corpora import table
+from tests.benchmarks.large_corpora import Measurement, values
 from tests.components.validate.texts import good, write
 
 
@@ -30,10 +30,9 @@ def test_the_vocabulary_grows_by_heaps_law():
     assert len(set(grown.split())) == pytest.approx(base * 4**GROWTH, rel=0.1)
 
 
-def test_the_table_has_the_cost_of_each_megabyte_relative_to_the_first_corpus():
-    row = {"step": "validate", "seconds": 1.0, "peak_megabytes": 400.0}
-    rows = [
-        row | {"times": 1, "megabytes": 10.0, "processor_seconds": 2.0},
-        row | {"times": 50, "megabytes": 500.0, "processor_seconds": 50.0},
-    ]
-    assert table({"measurements": rows}).splitlines()[-1] == "| validate | 50 × | 500 MB | 50.0 | 0.50 | 400 MB |"
+def test_the_record_has_the_cost_of_each_megabyte_relative_to_the_first_corpus():
+    small = Measurement("validate", 1, 10.0, processor_seconds=2.0, seconds=3.0, peak_megabytes=300.0)
+    large = Measurement("validate", 50, 500.0, processor_seconds=50.0, seconds=60.0, peak_megabytes=400.0)
+    first, second = values([small, large])["steps"]
+    assert (first["seconds_per_MB_relative"], second["seconds_per_MB_relative"]) == (1.0, 0.5)
+    assert second["peak_memory_in_MB"] == 400.0
