@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def baselines(train: Path, validation: str, test: str) -> dict[str, Any]:
         train: the file of the train split, which is read in pieces.
         validation, test: the texts that are scored.
     """
-    unigram, of_bytes = (model.of(piece.decode() for piece in read_pieces(train)) for model in (Unigram, ByteUnigram))
+    unigram, of_bytes = Unigram.of(_pieces(train)), ByteUnigram.of(_pieces(train))
     return {
         "unigram": {
             "validation": unigram.perplexity(validation),
@@ -121,6 +121,10 @@ def baselines(train: Path, validation: str, test: str) -> dict[str, Any]:
         },
         "byte_unigram": {"validation": of_bytes.bits_per_byte(validation), "test": of_bytes.bits_per_byte(test)},
     }
+
+
+def _pieces(path: Path) -> Iterator[str]:
+    return (piece.decode() for piece in read_pieces(path))
 
 
 def _bytes(text: str) -> np.ndarray:

@@ -62,7 +62,8 @@ def test_a_text_that_spells_a_special_token_is_encoded_as_for_training(tmp_path,
     folder = write_model(tmp_path / "model", make_model(), tokenizer)
     loaded = load_model(folder, read_manifest(folder, "model").metadata, EvaluateSettings())
     text = " \n = Castle = \n \n one <|endoftext|> two \n"
-    trained = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), text, np.dtype(np.uint16)).ids
+    parts = encode(Tokenizer.from_file(str(folder / "tokenizer.json")), [text], np.dtype(np.uint16))
+    trained = np.concatenate([part.ids for part in parts])
     documents = wikitext_word(text).documents
     assert tokenizer.eos_token_id not in trained
     scored = np.concatenate([_encode(loaded.tokenizer, document.parts) for document in documents])
