@@ -85,8 +85,9 @@ def bigram_factors(
     right = torch.randn(vocab_size, min(width, vocab_size), generator=torch.Generator().manual_seed(seed))
     image = forth @ right + frequency @ right
     for _ in range(_ITERATIONS):
-        left = torch.linalg.qr(image).Q
-        right = torch.linalg.qr(back @ left + torch.outer(frequency, left.sum(dim=0))).Q
+        # Q has the rows of a column beside each other, with which a sparse product takes ten times as long.
+        left = torch.linalg.qr(image).Q.contiguous()
+        right = torch.linalg.qr(back @ left + torch.outer(frequency, left.sum(dim=0))).Q.contiguous()
         image = forth @ right + frequency @ right
     u, values, vh = torch.linalg.svd(left.T @ image)
     factors = (left @ u * values.sqrt(), right @ vh.T * values.sqrt())
