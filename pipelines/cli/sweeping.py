@@ -10,6 +10,7 @@ import typer
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range
+from components.shared.base.redact import redact
 from pipelines.cli import options
 from pipelines.cli.cluster_options import (
     AllowMutableImage,
@@ -166,7 +167,7 @@ def _run(
         where = f" --corpus {shlex.quote(corpus)}" if corpus else ""
         sets = "".join(f" --set {shlex.quote(override)}" for override in [*fixed, *best.overrides])
         print_to_stderr("This evaluates and registers the best model, which is reused:")
-        print_to_stderr(f"wikigpt run --profile {profile}{where}{sets}")
+        print_to_stderr(redact(f"wikigpt run --profile {profile}{where}{sets}"))
     if result.exit_code != ExitCode.OK:
         raise typer.Exit(int(result.exit_code))
 
@@ -180,6 +181,6 @@ def _document(result: SweepResult, profile: str, fixed: list[str]) -> dict[str, 
         "run": result.run,
         "mlflow_run": result.mlflow_run,
         "profile": profile,
-        "overrides": fixed,
+        "overrides": [redact(override) for override in fixed],
         "trials": [asdict(trial) for trial in ranked(result.trials)],
     }

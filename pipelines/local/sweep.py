@@ -66,7 +66,7 @@ def run_sweep(
     """
     run = home.new_run().name
     store = open_store(store_address)
-    tracking = Tracking.open(run, uri=tracking_uri(home))
+    tracking = Tracking.open(run, uri=tracking_uri(home), patience=0)
     failures: dict[int, dict[str, Any]] = {}
     stopped: Result | None = None
     with translate_mlflow_errors(tracking.client), heartbeat(store, run):

@@ -128,6 +128,7 @@ def assert_nothing_is_shown(out: bytes, lines: set[str], *folders: Path) -> None
 COMMANDS = {
     "run": ["--profile", str(TINY)],
     "check": ["--profile", str(TINY)],
+    "sweep": ["--profile", str(TINY), "--set", "train.learning_rate=[0.001, 0.01]"],
     "models": [],
     "promote": ["1", "--reason", "better"],
     "rollback": ["--reason", "worse"],
