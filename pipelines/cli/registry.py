@@ -66,6 +66,7 @@ def registry_of(home: Path) -> Iterator[MlflowClient]:
 @contextmanager
 def reader_of(home: Path) -> Iterator[RegistryReader]:
     """The same registry for a command that only reads it. A database on this machine is read without MLflow."""
+    check_mlflow_variables()
     if local := sqlite_registry(existing_tracking_uri(home)):
         yield local
         return

@@ -25,14 +25,17 @@ from pipelines.cli.cluster_options import (
 from pipelines.cli.limits import within
 from pipelines.cli.options import Corpus, HomeFolder, Json, Profile, Store
 from pipelines.cli.screen import console, print_json, print_to_stderr
+from pipelines.steps import SWEEP
 
 if TYPE_CHECKING:
     from components.sweep.run import Sweep
     from components.sweep.trials import Trial
+    from pipelines.config.settings import RunSettings
     from pipelines.local.sweep import SweepResult
 
 _TRIALS = Range(1, 10_000)
 _AT_ONCE = Range(1, 1_000)
+_SEED = Range(0, 2**31 - 1)
 
 
 def sweep(
@@ -52,7 +55,7 @@ def sweep(
     by: Annotated[
         str, typer.Option(help="`grid`, `random`, or `optuna`; these two search between two numbers.")
     ] = "grid",
-    seed: Annotated[int, typer.Option(help="Seed of the sampler.")] = 0,
+    seed: Annotated[int, typer.Option(callback=within(_SEED), help="Seed of the sampler.")] = 0,
     corpus: Corpus = None,
     home: HomeFolder = options.DEFAULT_HOME,
     store: Store = None,
@@ -76,6 +79,8 @@ def sweep(
     from components.sweep.run import Sweep
     from components.sweep.space import grid, parse_space
     from components.sweep.suggest import require_sampler
+    from components.sweep.table import markdown
+    from pipelines.cli.following import follow
     from pipelines.config.sweep import split_space
 
     require_sampler(by)
@@ -91,47 +96,35 @@ def sweep(
             )
         trials = len(grid(parse_space(space)))
     plan = Sweep(parse_space(space), by, trials, min(at_once, trials) if submit else 1, seed)
+    request = (profile, fixed, corpus)
     if submit:
-        _submit(plan, space, (profile, fixed, corpus), (endpoint, namespace, wait, timeout), as_json=as_json)
-    else:
-        _run(plan, (profile, fixed, corpus), (home, store), record, as_json=as_json)
+        from pipelines.cluster import submission
+        from pipelines.cluster.sweep import sweep_package
 
-
-def _submit(
-    plan: Sweep,
-    space: list[str],
-    request: tuple[str, list[str], str | None],
-    access: tuple[str | None, str | None, bool, float | None],
-    *,
-    as_json: bool,
-) -> None:
-    from pipelines.cli.following import follow
-    from pipelines.cluster import submission
-    from pipelines.cluster.sweep import sweep_package
-    from pipelines.steps import SWEEP
-
-    endpoint, namespace, wait, timeout = access
-    sent = sweep_package(plan, space, *request)
-    cluster = open_cluster(endpoint, namespace)
-    submitted = submission.submit(cluster, sent, SWEEP)
+        sent = sweep_package(plan, space, *request)
+        cluster = open_cluster(endpoint, namespace)
+        submitted = submission.submit(cluster, sent, SWEEP)
+        if as_json:
+            print_json(submitted)
+        else:
+            typer.echo(submitted.run_id)
+        typer.echo(f"{submitted.run_name}: {submitted.address}", err=True)
+        if wait:
+            follow(cluster, submitted.run_id, timeout)
+        return
+    result = _run(plan, request, (home, store), record)
     if as_json:
-        print_json(submitted)
+        print_json(_document(result, profile, fixed))
     else:
-        typer.echo(submitted.run_id)
-    typer.echo(f"{submitted.run_name}: {submitted.address}", err=True)
-    if wait:
-        follow(cluster, submitted.run_id, timeout)
+        typer.echo(markdown(result.trials), nl=False)
+    _say_what_follows(result, *request)
+    if result.exit_code != ExitCode.OK:
+        raise typer.Exit(int(result.exit_code))
 
 
 def _run(
-    plan: Sweep,
-    request: tuple[str, list[str], str | None],
-    places: tuple[Path, str | None],
-    record: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    from components.sweep.table import markdown, ranked
+    plan: Sweep, request: tuple[str, list[str], str | None], places: tuple[Path, str | None], record: Path | None
+) -> SweepResult:
     from pipelines.config.extras import require_steps
     from pipelines.local.numerics import pin_numerics
     from pipelines.local.progress import ProgressView
@@ -142,7 +135,7 @@ def _run(
     opened, address = options.home_and_store(*places)
     errors = console(stderr=True)
 
-    def settings_of(trial: Trial) -> Any:
+    def settings_of(trial: Trial) -> RunSettings:
         return pin_numerics(options.settings_of(profile, [*fixed, *trial.overrides], corpus), opened)
 
     def new_view(title: str) -> ProgressView:
@@ -153,23 +146,23 @@ def _run(
     result = run_sweep(plan, settings_of, opened, address, new_view)
     if record:
         append_records(record, result, settings_of)
-    if as_json:
-        print_json(_document(result, profile, fixed))
-    else:
-        typer.echo(markdown(result.trials), nl=False)
-    for number, failure in result.failures.items():
-        if not result.interrupted:
-            print_to_stderr(f"Trial {number} failed: {Failure.from_dict(failure)}")
-    best = next((trial for trial in ranked(result.trials) if trial.word_perplexity is not None), None)
+    return result
+
+
+def _say_what_follows(result: SweepResult, profile: str, fixed: list[str], corpus: str | None) -> None:
+    from components.sweep.table import ranked
+
     if result.interrupted:
         print_to_stderr("Interrupted. The same command goes on: models of trials that ended are reused.")
-    elif best is not None:
+        return
+    for number, failure in result.failures.items():
+        print_to_stderr(f"Trial {number} failed: {Failure.from_dict(failure)}")
+    best = next((trial for trial in ranked(result.trials) if trial.word_perplexity is not None), None)
+    if best is not None:
         where = f" --corpus {shlex.quote(corpus)}" if corpus else ""
         sets = "".join(f" --set {shlex.quote(override)}" for override in [*fixed, *best.overrides])
         print_to_stderr("This evaluates and registers the best model, which is reused:")
         print_to_stderr(redact(f"wikigpt run --profile {profile}{where}{sets}"))
-    if result.exit_code != ExitCode.OK:
-        raise typer.Exit(int(result.exit_code))
 
 
 def _document(result: SweepResult, profile: str, fixed: list[str]) -> dict[str, Any]:
