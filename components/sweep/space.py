@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,11 @@ class Dimension:
 
     setting: str
     values: tuple[Any, ...]
+
+    @property
+    def text(self) -> str:
+        """The dimension as `parse_space` reads it."""
+        return f"{self.setting}={json.dumps(list(self.values))}"
 
     def distribution(self) -> BaseDistribution:
         """The values that a sampler of Optuna draws from: a range between two numbers, else the values alone.

@@ -77,7 +77,7 @@ def sweep(
     The trials are runs below one run of MLflow. Here they run one after the other, on a cluster side by side.
     """
     from components.sweep.run import Sweep
-    from components.sweep.space import grid, parse_space
+    from components.sweep.space import grid
     from components.sweep.suggest import require_sampler
     from components.sweep.table import markdown
     from pipelines.cli.following import follow
@@ -94,14 +94,14 @@ def sweep(
                 remedy="give one, as in --trials 8",
                 exit_code=ExitCode.USAGE,
             )
-        trials = len(grid(parse_space(space)))
-    plan = Sweep(parse_space(space), by, trials, min(at_once, trials) if submit else 1, seed)
+        trials = len(grid(space))
+    plan = Sweep(space, by, trials, min(at_once, trials) if submit else 1, seed)
     request = (profile, fixed, corpus)
     if submit:
         from pipelines.cluster import submission
         from pipelines.cluster.sweep import sweep_package
 
-        sent = sweep_package(plan, space, *request)
+        sent = sweep_package(plan, *request)
         cluster = open_cluster(endpoint, namespace)
         submitted = submission.submit(cluster, sent, SWEEP)
         if as_json:

@@ -17,10 +17,17 @@ from pipelines.config.parameters import RunParameters, TrainPod, parameters_of
 from pipelines.config.settings import RunSettings
 
 if TYPE_CHECKING:
+    from kfp.dsl.graph_component import GraphComponent
+
     from pipelines.config.cluster import ClusterSettings
 
 
 def compile_to(output: Path, settings: RunSettings) -> None:
+    """Writes the compiled pipeline to a file, see `compile_settings`."""
+    _write(output, compile_settings(settings))
+
+
+def compile_settings(settings: RunSettings) -> bytes:
     """Compiles the pipeline with these settings as the defaults of its parameters.
 
     If the settings of the cluster name an image, every task gets its resources, secrets and limits. Otherwise the file
@@ -30,8 +37,6 @@ def compile_to(output: Path, settings: RunSettings) -> None:
         Failure: the image may change under a run, a value looks like a credential, or the training needs a GPU that its
             pod does not get.
     """
-    from kfp import compiler
-
     from pipelines.cluster.placement import pipeline_config, placement
     from pipelines.training import build
 
@@ -41,10 +46,17 @@ def compile_to(output: Path, settings: RunSettings) -> None:
         pipeline = build(parameters, pod, placement=placement(cluster), config=pipeline_config(cluster))
     else:
         pipeline = build(parameters, pod)
+    return compile_pipeline(pipeline)
+
+
+def compile_pipeline(pipeline: GraphComponent) -> bytes:
+    """Compiles any pipeline; kfp's compiler writes files only."""
+    from kfp import compiler
+
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(compiled))
-        _write(output, compiled.read_bytes())
+        return compiled.read_bytes()
 
 
 def _write(output: Path, data: bytes) -> None:

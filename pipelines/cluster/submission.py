@@ -64,7 +64,26 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     Raises:
         Failure: a setting is wrong or is a secret, the image has no digest, or a setting names a local folder.
     """
-    from pipelines.cluster.compiling import parameters_for_cluster
+    from pipelines.cluster.compiling import compile_settings, parameters_for_cluster
+    from pipelines.cluster.placement import require_image
+    from pipelines.config.settings import load
+
+    overrides = list(overrides)
+    settings = checked_settings(profile, overrides, corpus)
+    if force:
+        settings = settings.with_values("download", force=True)
+    parameters = parameters_for_cluster(settings).to_dict()
+    fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
+    require_image(fixed.cluster)
+    return Package(compile_settings(fixed), parameters, settings.cluster.service_account, settings.profile)
+
+
+def checked_settings(profile: str, overrides: Iterable[str], corpus: str | None = None) -> RunSettings:
+    """The settings of a run on the cluster, see `package`.
+
+    Raises:
+        Failure: a setting is wrong or is a secret, or a setting names a local folder.
+    """
     from pipelines.config.settings import load
 
     overrides = list(overrides)
@@ -72,12 +91,8 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
     settings = load(profile, overrides)
     if corpus:
         settings = settings.with_values("download", corpus=corpus)
-    if force:
-        settings = settings.with_values("download", force=True)
     refuse_folders(settings)
-    parameters = parameters_for_cluster(settings).to_dict()
-    fixed = load(profile, [override for override in overrides if override.startswith("cluster.")])
-    return Package(_compiled(fixed), parameters, settings.cluster.service_account, settings.profile)
+    return settings
 
 
 def submit(cluster: Cluster, sent: Package, pipeline: str = NAME) -> Submitted:
@@ -159,17 +174,6 @@ def _written(ir: bytes) -> Iterator[Path]:
         path = Path(folder) / "pipeline.yaml"
         path.write_bytes(ir)
         yield path
-
-
-def _compiled(settings: RunSettings) -> bytes:
-    from pipelines.cluster.compiling import compile_to
-    from pipelines.cluster.placement import require_image
-
-    require_image(settings.cluster)
-    with tempfile.TemporaryDirectory() as folder:
-        ir = Path(folder) / "pipeline.yaml"
-        compile_to(ir, settings)
-        return ir.read_bytes()
 
 
 def _user_interface(cluster: Cluster) -> str:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from components.sweep.space import parse_space
+from components.sweep.space import Dimension, parse_space
 from pipelines.config.settings import load
 from pipelines.config.yaml_text import InvalidYaml, parse_yaml
 
 
-def split_space(profile: str, overrides: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The settings that vary, each `section.key=[value, value]`, and the overrides of all trials.
+def split_space(profile: str, overrides: Iterable[str]) -> tuple[tuple[Dimension, ...], list[str]]:
+    """The settings that vary, and the overrides of all trials.
 
     Raises:
         Failure: there is no such setting, a value is not valid, or no setting varies.
@@ -27,7 +27,7 @@ def split_space(profile: str, overrides: Iterable[str]) -> tuple[list[str], list
     for dimension in dimensions:
         for value in dimension.values:
             load(profile, [*fixed, f"{dimension.setting}={json.dumps(value)}"])
-    return [f"{each.setting}={json.dumps(list(each.values))}" for each in dimensions], fixed
+    return dimensions, fixed
 
 
 def _is_list(text: str) -> bool:

@@ -14,7 +14,7 @@ SWEEP = Sweep(parse_space(SPACE), "optuna", trials=5, at_once=2, seed=7)
 
 @pytest.fixture(scope="module")
 def sent():
-    return sweep_package(SWEEP, SPACE, "nightly", [f"cluster.image={IMAGE}", "train.steps=20"], "wikitext-2-v1")
+    return sweep_package(SWEEP, "nightly", [f"cluster.image={IMAGE}", "train.steps=20"], "wikitext-2-v1")
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,15 @@ from pipelines.config.sweep import split_space
 
 def test_a_list_varies_a_setting_and_another_value_replaces_it():
     space, fixed = split_space("quick", ["train.learning_rate=[4e-3, 8e-3]", "train.steps=20"])
-    assert (space, fixed) == (["train.learning_rate=[0.004, 0.008]"], ["train.steps=20"])
+    assert ([dimension.text for dimension in space], fixed) == (
+        ["train.learning_rate=[0.004, 0.008]"],
+        ["train.steps=20"],
+    )
 
 
 def test_a_setting_that_is_a_list_itself_is_replaced():
     space, fixed = split_space("quick", ["evaluate.protocols=[hf-doc]", "train.seed=[1, 2]"])
-    assert (space, fixed) == (["train.seed=[1, 2]"], ["evaluate.protocols=[hf-doc]"])
+    assert ([dimension.text for dimension in space], fixed) == (["train.seed=[1, 2]"], ["evaluate.protocols=[hf-doc]"])
 
 
 @pytest.mark.parametrize(
