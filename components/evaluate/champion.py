@@ -72,7 +72,7 @@ def published(step: Step, weights_digest: str, key: str, folder: Path) -> dict[s
     manifest = step.store.fetch(KIND, f"{weights_digest}/{key}", folder)
     if manifest is None or manifest.metadata.get("weights_digest") != weights_digest:
         return None
-    return json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    return json.loads((folder / registry.EVALUATION).read_text(encoding="utf-8"))
 
 
 def _scores(

@@ -20,7 +20,7 @@ def evaluate(
         pipeline_run: the id of the pipeline run.
         corpus: the corpus.
         model: the trained model.
-        evaluation: all scores by protocol, split and article, JSON.
+        evaluation: all scores by protocol, split and article, JSON, and the log-probabilities of the tokens.
         metrics: the headline numbers.
         report: the HTML report.
 

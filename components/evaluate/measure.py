@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from components.evaluate.continuations import choose_prompts, continue_prompts, generation_metrics, samples_of
 from components.evaluate.model import LoadedModel, numerics_of
-from components.evaluate.perplexity import Score, score_text
+from components.evaluate.perplexity import Score, TokenScores, score_text_by_token
 from components.evaluate.settings import GATE_FIELDS, EvaluateSettings
 from components.shared.reuse.keys import code_and_releases, key_of
 from components.shared.tracking.gate import PROTOCOL
@@ -24,23 +24,28 @@ class ModelScores:
     Attributes:
         protocols: the score by protocol and split.
         tokenizer_digest: the digest of the model's tokenizer.
+        tokens: the scores of the single tokens of each split by the headline protocol.
         bleu: the result of `generation_metrics`; empty if it was not computed.
         samples: the result of `samples_of`.
     """
 
     protocols: dict[str, dict[str, Score]]
     tokenizer_digest: str
+    tokens: dict[str, TokenScores]
     bleu: dict[str, Any] = field(default_factory=dict)
     samples: list[dict[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields without those of single tokens, which have a file of their own."""
+        fields = asdict(replace(self, tokens={}))
+        del fields["tokens"]
+        return fields
 
 
 def perplexities(
     loaded: LoadedModel, texts: Mapping[str, str], protocols: Iterable[str], progress: Progress
-) -> dict[str, dict[str, Score]]:
-    """Scores each split by each protocol.
+) -> ModelScores:
+    """Scores each split by each protocol, of which one is the headline protocol.
 
     Args:
         loaded: the model.
@@ -49,9 +54,9 @@ def perplexities(
         progress: a function that is called with the protocol, the split, the number of scored tokens and the number
             of all tokens.
     """
-    return {
+    scored = {
         protocol: {
-            split: score_text(
+            split: score_text_by_token(
                 text,
                 protocol,
                 loaded.scorer,
@@ -63,6 +68,9 @@ def perplexities(
         }
         for protocol in protocols
     }
+    scores = {protocol: {split: score for split, (score, _) in splits.items()} for protocol, splits in scored.items()}
+    tokens = {split: tokens for split, (_, tokens) in scored[PROTOCOL].items()}
+    return ModelScores(scores, loaded.tokenizer_digest, tokens)
 
 
 def score_model(
@@ -78,9 +86,9 @@ def score_model(
     """
     protocols = dict.fromkeys((PROTOCOL, *settings.protocols))
     scores = perplexities(loaded, texts, protocols, progress)
-    finite = all(math.isfinite(score.nll) for splits in scores.values() for score in splits.values())
+    finite = all(math.isfinite(score.nll) for splits in scores.protocols.values() for score in splits.values())
     count = max(settings.bleu_prompts, settings.samples) if finite else 0  # NaN logits cannot be sampled from
-    unit = scores[PROTOCOL]["test"].unit
+    unit = scores.protocols[PROTOCOL]["test"].unit
     prompts = choose_prompts(texts["test"], count, settings.prompt_words, settings.continuation_words, unit)
     made = continue_prompts(
         loaded,
@@ -93,11 +101,10 @@ def score_model(
         unit=unit,
     )
     judged = made[: settings.bleu_prompts]
-    return ModelScores(
+    return replace(
         scores,
-        loaded.tokenizer_digest,
-        generation_metrics(judged, unit) if judged else {},
-        samples_of(made, settings.samples),
+        bleu=generation_metrics(judged, unit) if judged else {},
+        samples=samples_of(made, settings.samples),
     )
 
 

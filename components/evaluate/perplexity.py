@@ -74,6 +74,21 @@ class Score:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class TokenScores:
+    """The scores of the single tokens of a split, in the order of the text, without tokens that were not scored.
+
+    Attributes:
+        ids: the id of each token, int64 [tokens].
+        nll: its negative log-likelihood in nats, float64 [tokens].
+        articles: the number of tokens of each article, or other piece, int64 [articles].
+    """
+
+    ids: np.ndarray
+    nll: np.ndarray
+    articles: np.ndarray
+
+
 def score_text(
     text: str,
     protocol: str,
@@ -83,6 +98,20 @@ def score_text(
     trained_bos: int | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Score:
+    """Returns the score of a split, see `score_text_by_token`."""
+    score, _ = score_text_by_token(text, protocol, scorer, tokenizer, trained_bos=trained_bos, progress=progress)
+    return score
+
+
+def score_text_by_token(
+    text: str,
+    protocol: str,
+    scorer: Scorer,
+    tokenizer: Any,
+    *,
+    trained_bos: int | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Score, TokenScores]:
     """Scores each token of a split once.
 
     Args:
@@ -105,7 +134,8 @@ def score_text(
     nll = np.concatenate([part.nll[len(first) :] for part in parts])
     scored = np.concatenate([part.scored[len(first) :] for part in parts])
     total, count = float(nll.sum()), int(scored.sum())
-    return Score(
+    articles = _by_article(plan, lengths, nll, scored)
+    score = Score(
         nll=total,
         tokens=len(nll),
         scored_tokens=count,
@@ -121,8 +151,10 @@ def score_text(
         dtype=scorer.dtype,
         unit=plan.unit,
         cut=plan.cut,
-        articles=_by_article(plan, lengths, nll, scored),
+        articles=articles,
     )
+    counts = np.array([article.tokens for article in articles], dtype=np.int64)
+    return score, TokenScores(np.concatenate(ids)[scored], nll[scored], counts)
 
 
 def _bos(plan: ProtocolText, tokenizer: Any, trained_bos: int | None) -> int | None:

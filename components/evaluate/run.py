@@ -12,6 +12,7 @@ from typing import Any
 
 from components.evaluate.baselines import baselines
 from components.evaluate.champion import KIND, Champion, find_champion, published
+from components.evaluate.log_probabilities import write_log_probabilities
 from components.evaluate.measure import ModelScores, Progress, evaluation_key, perplexities, score_model
 from components.evaluate.model import load_model
 from components.evaluate.report import evaluation_page
@@ -51,7 +52,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     Args:
         step: the context of the step.
         corpus_dir, model_dir: the folders of the earlier steps.
-        evaluation_dir: the output folder, for `evaluation.json` and `evaluation.html`.
+        evaluation_dir: the output folder, for `evaluation.json`, `evaluation.html` and `log_probabilities.safetensors`.
         report_path: the output file for a copy of the report.
 
     Raises:
@@ -65,7 +66,13 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         emit("reused", step="evaluate", what=f"scores {key}")
     else:
         train = corpus_dir / SPLIT_FILE["train"]
-        evaluation = _evaluate(model_dir, model.metadata, train, texts, settings) | {"weights_digest": weights}
+        scores = _evaluate(model_dir, model.metadata, texts, settings)
+        _keep_log_probabilities(evaluation_dir, scores, weights)
+        found = {
+            "baselines": baselines(train, texts["validation"], texts["test"]),
+            "merged": model.metadata.get("merged", True),
+        }
+        evaluation = scores.to_dict() | found | {"weights_digest": weights}
     champion = find_champion(
         step,
         corpus.metadata["model_name"],
@@ -80,7 +87,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
     evaluation["champion"] = _described(champion)
     metrics = _metrics(evaluation)
     content = json.dumps(json_value(evaluation), indent=1, allow_nan=False)
-    write_atomically(evaluation_dir / "evaluation.json", content + "\n")
+    write_atomically(evaluation_dir / registry.EVALUATION, content + "\n")
     page = evaluation_page(evaluation, corpus.metadata, model.metadata, _history(model_dir))
     write_atomically(evaluation_dir / "evaluation.html", page)
     metadata = {"summary": metrics, "evaluation_key": key, "weights_digest": weights, "verdict": verdict.word}
@@ -95,18 +102,25 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
 
 
 def _evaluate(
-    folder: Path, metadata: dict[str, Any], train: Path, texts: Mapping[str, str], settings: EvaluateSettings
-) -> dict[str, Any]:
-    loaded = load_model(folder, metadata, settings)
-    scores = score_model(loaded, texts, settings, _progress_reporter())
-    found = {"baselines": baselines(train, texts["validation"], texts["test"])}
-    return scores.to_dict() | found | {"merged": metadata.get("merged", True)}
+    folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
+) -> ModelScores:
+    return score_model(load_model(folder, metadata, settings), texts, settings, _progress_reporter())
 
 
 def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> ModelScores:
     loaded = load_model(folder, metadata, settings)
-    scores = perplexities(loaded, {"validation": text}, (PROTOCOL,), _progress_reporter())
-    return ModelScores(scores, loaded.tokenizer_digest)
+    return perplexities(loaded, {"validation": text}, (PROTOCOL,), _progress_reporter())
+
+
+def _keep_log_probabilities(folder: Path, scores: ModelScores, weights: str) -> None:
+    write_log_probabilities(
+        folder / registry.LOG_PROBABILITIES,
+        scores.protocols[PROTOCOL],
+        scores.tokens,
+        protocol=PROTOCOL,
+        weights_digest=weights,
+        tokenizer_digest=scores.tokenizer_digest,
+    )
 
 
 def _verdict_of(evaluation: Mapping[str, Any], weights: str, champion: Champion | None, rule: Rule) -> Verdict:

@@ -48,7 +48,9 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
     """
     settings = step.section(RegisterSettings)
     trained = _trained_model(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
-    files = {"evaluation.json": evaluation_dir / "evaluation.json", "report.html": report_path}
+    files = {registry.EVALUATION: evaluation_dir / registry.EVALUATION, "report.html": report_path}
+    if (kept := evaluation_dir / registry.LOG_PROBABILITIES).is_file():  # an earlier release evaluated without it
+        files[registry.LOG_PROBABILITIES] = kept
     client = step.tracking.client
     with translate_mlflow_errors(client):
         known = registry.version_of(client, trained.name, trained.weights_digest)
@@ -86,16 +88,21 @@ def _trained_model(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path
         corpus=read_manifest(corpus_dir, "corpus"),
         model=read_manifest(model_dir, "model"),
         evaluation=read_manifest(evaluation_dir, "evaluation"),
-        scores=json.loads((evaluation_dir / "evaluation.json").read_text(encoding="utf-8")),
+        scores=json.loads((evaluation_dir / registry.EVALUATION).read_text(encoding="utf-8")),
     )
 
 
 def _reuse_version(
     step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, files: dict[str, Path]
 ) -> str:
-    """Leaves a complete version of these weights unchanged, and logs the evaluation of this run."""
+    """Leaves a complete version of these weights unchanged, and logs the evaluation of this run.
+
+    A version that an earlier release evaluated gets the log-probabilities that its evaluation does not have.
+    """
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
         registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
+    if kept := files.get(registry.LOG_PROBABILITIES):
+        registry.add_log_probabilities(client, version, kept)
     number = str(version.version)
     reason = f"Version {number} already has these weights and is not changed."
     word = version.tags.get(registry.VERDICT, "keep")

@@ -15,7 +15,17 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.garbage import collect_rarely
 from components.shared.base.os_errors import is_known, os_failure
 from components.shared.base.redact import redact
-from pipelines.cli import cluster, compiling, environment, maintenance, mirroring, registry, running, sweeping
+from pipelines.cli import (
+    cluster,
+    compiling,
+    ensembling,
+    environment,
+    maintenance,
+    mirroring,
+    registry,
+    running,
+    sweeping,
+)
 from pipelines.cli.encoding import require_text
 from pipelines.cli.schedule import schedule
 from pipelines.cli.screen import correct_widths
@@ -44,6 +54,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": registry.rollback,
     "export": registry.export,
     "generate": registry.generate,
+    "ensemble": ensembling.ensemble,
     "compile": compiling.compile_pipeline,
     "submit": cluster.submit,
     "status": cluster.status,

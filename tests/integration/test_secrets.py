@@ -134,6 +134,7 @@ COMMANDS = {
     "rollback": ["--reason", "worse"],
     "export": ["champion", "exported"],
     "generate": ["The castle"],
+    "ensemble": ["1", "2"],
     "compile": ["--profile", "quick", "-o", "pipeline.yaml"],
     "mirror": ["--profile", "quick"],
     "gc": [],

@@ -19,6 +19,7 @@ from components.shared.tracking.sqlite_registry import SqliteRegistry, sqlite_re
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import FileInfo
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
     from components.shared.tracking.sqlite_registry import AnyVersion, LocalModel, RegistryReader
@@ -60,6 +61,9 @@ SCHEMA_VERSION = "2"  # schema 1 had a fingerprint as identity and one evaluatio
 MEASURES = ("word_perplexity", "token_perplexity", "bits_per_byte")  # the main metrics of an evaluation
 
 SETTINGS_FILE = "settings.json"
+# The files of an evaluation, in its folder in the store and among the artifacts of its run.
+EVALUATION = "evaluation.json"
+LOG_PROBABILITIES = "log_probabilities.safetensors"
 # Metrics that the train step records at its end.
 VALIDATION_WORD_PERPLEXITY = "validation_word_perplexity"
 TRAINING_METRICS = ("train_seconds", "tokens_seen", "parameters")
@@ -194,17 +198,57 @@ def log_evaluation(client: MlflowClient, run: str, weights_digest: str, files: d
         client.log_artifacts(run, folder, evaluation_folder(weights_digest))
 
 
+def log_probabilities_of(registry: RegistryReader, version: AnyVersion, folder: Path) -> Path | None:
+    """The file of the log-probabilities of a version, or None if its evaluation did not keep them.
+
+    Args:
+        registry: a client of the registry, or the database.
+        version: the version.
+        folder: a folder for the download, which is not needed if the artifacts are on this machine.
+    """
+    run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
+    name = f"{evaluation_folder(version.tags.get(WEIGHTS_DIGEST, ''))}/{LOG_PROBABILITIES}"
+    if isinstance(registry, SqliteRegistry):
+        if here := registry.artifacts(run):
+            return here / name if (here / name).is_file() else None
+        from components.shared.tracking.run import connect
+
+        registry = connect(registry.tracking_uri)
+    return _download(registry, run, name, folder)
+
+
+def add_log_probabilities(client: MlflowClient, version: ModelVersion, path: Path) -> None:
+    """Adds the file of the log-probabilities to the evaluation of a version, if it has none and still exists."""
+    run, weights = version.tags.get(EVALUATION_RUN) or version.run_id or "", version.tags.get(WEIGHTS_DIGEST, "")
+    names = {Path(file.path).name for file in _artifacts(client, run, evaluation_folder(weights))}
+    if EVALUATION in names and LOG_PROBABILITIES not in names:
+        client.log_artifact(run, str(path), evaluation_folder(weights))
+
+
 def evaluation_folder(weights_digest: str) -> str:
     """The artifact folder of an evaluation; it is named by the weights because a retried run may train two models."""
     return f"{_EVALUATION_FOLDER}/{weights_digest}"
 
 
 def _read_evaluation(client: MlflowClient, run: str, folder: str) -> dict[str, Any] | None:
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _download(client, run, f"{folder}/{EVALUATION}", Path(scratch))
+        return json.loads(path.read_text(encoding="utf-8")) if path else None
+
+
+def _artifacts(client: MlflowClient, run: str, folder: str) -> Sequence[FileInfo]:
     from mlflow.exceptions import MlflowException
 
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            path = client.download_artifacts(run, f"{folder}/evaluation.json", scratch)
-        except (MlflowException, OSError):
-            return None
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return client.list_artifacts(run, folder)
+    except (MlflowException, OSError):
+        return ()
+
+
+def _download(client: MlflowClient, run: str, name: str, folder: Path) -> Path | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client.download_artifacts(run, name, str(folder)))
+    except (MlflowException, OSError):
+        return None

@@ -32,6 +32,7 @@ _VERSIONS = """
     SELECT version, creation_time, run_id, source, description, storage_location FROM model_versions
     WHERE workspace = 'default' AND name = ? AND current_stage != 'Deleted_Internal' ORDER BY version DESC"""
 _TAGS = "SELECT key, value FROM model_version_tags WHERE workspace = 'default' AND name = ? AND version = ?"
+_ARTIFACTS = "SELECT artifact_uri FROM runs WHERE run_uuid = ?"
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,12 @@ class SqliteRegistry:
                 )
                 for number, created, run, source, description, location in database.execute(_VERSIONS, (model,))
             ]
+
+    def artifacts(self, run: str) -> Path | None:
+        """The folder of the artifacts of a run; None if there is no such run, or they are not on this machine."""
+        with opened(self.path) as database:
+            found = database.execute(_ARTIFACTS, (run,)).fetchone()
+        return folder_path(found[0]) if found and found[0] else None
 
 
 if TYPE_CHECKING:
