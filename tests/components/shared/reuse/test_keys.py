@@ -103,8 +103,8 @@ MODULES: dict[str, dict[str, bool]] = {
         **dict.fromkeys(
             (
                 "__init__", "baselines", "continuations", "generate", "log_probabilities", "measure", "model",
-                "perplexity", "prefix", "run", "scoring", "texts", "windows", "shared/text/articles", "shared/model/hardware",
-                "shared/model/head", "shared/text/units",
+                "perplexity", "prefix", "run", "scoring", "texts", "windows", "shared/text/articles",
+                "shared/model/hardware", "shared/model/head", "shared/text/units",
             ),
             True,
         ),
