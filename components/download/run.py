@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from components.download.corpus import NameOwner
 from components.download.fetch import fetch_corpus
 from components.download.naming import other_source_of_name
 from components.download.settings import DownloadSettings
+from components.download.versions import continued_version, pin_versions
 from components.shared.base.events import emit
 from components.shared.reuse.decide import Decision, decide
 from components.shared.reuse.external_inputs import external_input_digests
@@ -57,17 +58,31 @@ class DownloadOutput:
 def run(step: Step, corpus_dir: Path) -> DownloadOutput:
     """Writes the corpus to a folder and decides what the run does.
 
+    In the settings of the step, which are those of the run, it pins the registered versions that they name.
+
     Raises:
-        Failure: the corpus cannot be fetched or is not the expected one; another run trains the model of this key.
+        Failure: the corpus cannot be fetched or is not the expected one; a registered version does not exist; another
+            run trains the model of this key.
     """
     settings = step.section(DownloadSettings)
+    asked = step.settings["train"].get("pretrained") or ""
+    pin_versions(step)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))
     request = request_of(corpus.metadata["dataset_digest"], step.settings, external_input_digests(step.settings))
     key = request.model_key
     with translate_mlflow_errors(step.tracking.client):
         _end_dead_runs(step)
         prior = find_prior_artifacts(step.store, step.tracking.client, corpus.metadata["model_name"], key)
-        decision = decide(force=settings.force, version=prior.version, model=prior.model, checkpoint=prior.checkpoint)
+        pinned = step.settings["train"].get("pretrained") or ""
+        continued = continued_version(step.tracking.client, asked, pinned, request.key_parts)
+        decision = decide(
+            force=settings.force,
+            version=prior.version,
+            model=prior.model,
+            checkpoint=prior.checkpoint,
+            continued=continued,
+        )
+        prior = replace(prior, version=prior.version or continued)
         _record(step, settings, corpus, request, decision, prior)
     step.findings.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
     step.findings.update(version=prior.version if decision.action == "skip" else None)

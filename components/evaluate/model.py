@@ -11,6 +11,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.renamed_keys import with_new_names
 from components.shared.model.hardware import cores_granted, keep_freed_memory, pick_device, precision_by_capability
 from components.shared.model.head import has_linear_lm_head
+from components.shared.model.reach import trained_reach
 
 if TYPE_CHECKING:
     from components.evaluate.settings import EvaluateSettings
@@ -73,7 +74,8 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
 
         model = Prefixed(model, folder / "adapter")
     model.to(device=torch.device(device)).eval()
-    window = _window(settings, context_of(model), trained_reach(model, metadata))
+    context = context_of(model)
+    window = _window(settings, context, trained_reach(context, metadata.get("identity", {})))
     # Each worker keeps a batch in memory, and more workers than cores would not be faster.
     workers = min(threads, cores_granted()) if device == "cpu" else 1
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
@@ -94,17 +96,6 @@ def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:
     if settings.dtype != "auto":
         return device, settings.dtype
     return device, precision_by_capability("cuda") if device == "cuda" else "float32"
-
-
-def trained_reach(model: Any, metadata: dict[str, Any]) -> int:
-    """Returns the length of the context that the model was trained with, in tokens.
-
-    A model trained from scratch has not seen positions beyond its training sequences, whatever its config allows.
-    """
-    identity = with_new_names(metadata.get("identity", {}))
-    context = context_of(model)
-    length = identity.get("train.sequence_length")
-    return min(context, int(length)) if length and not identity.get("train.pretrained") else context
 
 
 def _window(settings: EvaluateSettings, context: int, reach: int) -> int:

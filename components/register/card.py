@@ -39,6 +39,7 @@ def card(
         decision=decision,
         champion=champion,
         repeats=tags.get(registry.REPEATS),
+        start=tags.get(registry.WARM_START_FROM),
         scores=_scores(trained, champion),
         samples=(trained.scores.get("samples") or [])[:_SAMPLES],
         alias=registry.CHAMPION,

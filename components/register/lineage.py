@@ -7,7 +7,9 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from components.shared.base.address import is_registered
 from components.shared.base.failure import Failure
+from components.shared.base.model_address import ModelAddress
 from components.shared.report.measures import finite
 from components.shared.reuse.trained import weights_digest
 from components.shared.storage.manifest import Manifest
@@ -101,12 +103,21 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
         registry.CORPUS_SOURCE: trained.corpus["source"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
+        **start_tags(trained.model["identity"]),
         PIPELINE_RUN_TAG: trained.pipeline_run,
         "wikigpt.gpu_seconds": trained.model["gpu_seconds"],
         "wikigpt.train_seconds": trained.model["train_seconds"],
         "wikigpt.parameters": trained.model["parameters"],
     }
     return {name: str(value) for name, value in tags.items() if value != ""}
+
+
+def start_tags(identity: dict[str, Any]) -> dict[str, str]:
+    """Returns the tags for the registered version from which a training started; none if it started otherwise."""
+    if not is_registered(start := identity.get("train.pretrained") or ""):
+        return {}
+    address = ModelAddress.parse(start)
+    return {registry.WARM_START_FROM: address.label, registry.WARM_START_DIGEST: address.digest}
 
 
 def evaluation_tags(trained: TrainedModel) -> dict[str, str]:

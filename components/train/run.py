@@ -22,7 +22,7 @@ from components.shared.tracking import registry
 from components.shared.tracking.run import Tracking
 from components.train import checkpoint_manager
 from components.train.settings import TrainSettings
-from components.train.weights import digest_of_pretrained, fetch_weights
+from components.train.weights import fetch_weights, start_parts
 
 if TYPE_CHECKING:
     from components.train.job import Job
@@ -119,7 +119,7 @@ def _prepare_job(
     key_parts = {**tokens.metadata["identity"], **training_parts(step.settings["train"])}
     key_parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
-        key_parts["pretrained"] = digest_of_pretrained(weights)
+        key_parts |= start_parts(settings, weights, tokens.metadata["tokenizer_digest"])
     checkpoint = checkpoint_manager.load_latest(step.store, reuse_key, key_parts, scratch / "checkpoints")
     if checkpoint is None and (difference := checkpoint_manager.describe_nearest(step.store, reuse_key, key_parts)):
         emit("note", text=difference)

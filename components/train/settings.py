@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from components.shared.base.address import is_on_hub, is_repository, require_bucket_name
+from components.shared.base.address import is_on_hub, is_registered, is_repository, require_bucket_name
+from components.shared.base.model_address import require_model_address
 from components.shared.base.ranges import Range, check_ranges, nearest_multiple, safe_repr
 
 _COUNT = Range(1, 1_000_000)
@@ -32,7 +33,8 @@ class TrainSettings:
         init: the initial weights of a model from scratch: `random`, or embeddings that are computed from a
             `bigram` count of the train split.
         pretrained: weights to start from instead: a folder (begins with `/`, `./`, `../` or `~`), `s3://bucket/prefix`,
-            or a name on the Hugging Face Hub; shape and `init` above are ignored then.
+            a registered version (`models:/NAME/VERSION` or `models:/NAME@ALIAS`), or a name on the Hugging Face Hub;
+            shape and `init` above are ignored then.
         revision: the commit (40 hex digits) of a model on the Hub.
         dropout: the dropout of residual branches and embeddings.
         attention_dropout: the dropout of attention weights.
@@ -132,11 +134,16 @@ class TrainSettings:
                 f"pretrained must be OWNER/NAME on the Hub, a folder or s3://, got {safe_repr(self.pretrained)}"
             )
         require_bucket_name("pretrained", self.pretrained or "")
+        require_model_address("pretrained", self.pretrained or "")
         if self.pretrained is None:
             self._check_shape()
         elif self.from_hub and not _COMMIT.fullmatch(self.revision or ""):
             raise ValueError(
                 f"revision must be a commit of 40 hex digits for {self.pretrained}, got {safe_repr(self.revision)}"
+            )
+        elif is_registered(self.pretrained) and self.revision is not None:
+            raise ValueError(
+                f"revision must be null for {self.pretrained}, whose version is fixed, got {safe_repr(self.revision)}"
             )
         if self.pretrained is None and self.adapter != "none":
             raise ValueError(f"adapter must be none without pretrained weights, got {self.adapter}")

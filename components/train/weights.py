@@ -1,13 +1,18 @@
-"""Fetches pretrained weights to a folder, and computes their digest."""
+"""Fetches pretrained weights to a folder, and identifies them."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
-from components.shared.base.failure import Failure
+from components.shared.base.address import is_registered
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.model_address import ModelAddress
 from components.shared.model.pretrained import fetch_pretrained, files_of
+from components.shared.model.reach import REACH_OF_START, trained_reach
 from components.shared.storage.files import file_fact
-from components.shared.storage.manifest import digest_of
+from components.shared.storage.manifest import MANIFEST, Manifest, digest_of
 from components.shared.storage.store import Store
 from components.train.settings import TrainSettings
 
@@ -33,6 +38,33 @@ def fetch_weights(settings: TrainSettings, work: Path, store: Store | None = Non
             remedy="fix train.pretrained, or convert the weights by save_pretrained",
         )
     return folder
+
+
+def start_parts(settings: TrainSettings, folder: Path, tokenizer_digest: str) -> dict[str, Any]:
+    """The parts of the identity of a training that its first weights determine.
+
+    Args:
+        settings: `pretrained`.
+        folder: the folder that `fetch_weights` returned.
+        tokenizer_digest: the digest of the tokenizer that made the tokens.
+
+    Raises:
+        Failure: the weights are those of a registered version that has another tokenizer.
+    """
+    if not is_registered(settings.pretrained or ""):
+        return {"pretrained": digest_of_pretrained(folder)}
+    address = ModelAddress.parse(settings.pretrained or "")
+    version = Manifest.from_json((folder / MANIFEST).read_bytes()).metadata
+    if version["tokenizer_digest"] != tokenizer_digest:
+        raise Failure(
+            f"The tokens were made by another tokenizer than that of {address.label}, from which the training starts",
+            where="train.pretrained",
+            remedy="take the tokenizer of that model, by tokenize.tokenizer",
+            exit_code=ExitCode.USAGE,
+        )
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    context = config.get("max_position_embeddings") or config["n_positions"]
+    return {"pretrained": address.digest, REACH_OF_START: trained_reach(context, version["identity"])}
 
 
 def digest_of_pretrained(folder: Path) -> str:

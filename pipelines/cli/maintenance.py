@@ -78,8 +78,9 @@ def reproduce(
     with registry_of(home) as client:
         lineage = lineage_of(client, resolve(client, reference, model))
         check_reproducible(client, lineage)
+        registry_uri = client.tracking_uri
     own = reproduction_home(opened, lineage)
-    inputs = copy_inputs(open_store(address), own, lineage)
+    inputs = copy_inputs(open_store(address), own, lineage, registry_uri)
     settings = compose(inputs, name=f"reproduce {lineage.version}").with_values("download", force=False)
     with ProgressView(console(stderr=True)) as view:
         result = execute(

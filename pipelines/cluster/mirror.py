@@ -11,7 +11,7 @@ from pathlib import Path
 
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import fetch_corpus
-from components.shared.base.address import is_bucket, is_folder
+from components.shared.base.address import is_bucket, is_folder, is_registered
 from components.shared.base.redact import redact
 from components.shared.model.pretrained import KIND, Part, from_hub, mirrored_name, require_files
 from components.shared.storage.files import file_fact
@@ -109,7 +109,7 @@ def _copy_corpus(store: Store, settings: RunSettings) -> Mirrored:
 
 
 def _pretrained(plan: MirrorPlan, store: Store, part: Part, key: str, name: str, revision: str) -> None:
-    if is_bucket(name):
+    if is_bucket(name) or is_registered(name):
         return
     if is_folder(name):
         files = require_files(part, Path(name).expanduser(), key)

@@ -6,8 +6,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from components.shared.base.address import is_registered
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.model_address import ModelAddress
 from components.sweep.space import Dimension, parse_space
-from pipelines.config.settings import load
+from pipelines.config.settings import RunSettings, load
 from pipelines.config.yaml_text import InvalidYaml, parse_yaml
 
 
@@ -15,7 +18,8 @@ def split_space(profile: str, overrides: Iterable[str]) -> tuple[tuple[Dimension
     """The settings that vary, and the overrides of all trials.
 
     Raises:
-        Failure: there is no such setting, a value is not valid, or no setting varies.
+        Failure: there is no such setting, a value is not valid, no setting varies, or an alias names the version from
+            which the trials start.
     """
     fixed: list[str] = []
     varied: list[str] = []
@@ -26,8 +30,23 @@ def split_space(profile: str, overrides: Iterable[str]) -> tuple[tuple[Dimension
     dimensions = parse_space(varied)
     for dimension in dimensions:
         for value in dimension.values:
-            load(profile, [*fixed, f"{dimension.setting}={json.dumps(value)}"])
+            _refuse_alias(load(profile, [*fixed, f"{dimension.setting}={json.dumps(value)}"]))
     return dimensions, fixed
+
+
+def _refuse_alias(settings: RunSettings) -> None:
+    """Refuses an alias as the start of the trials, which would start from other versions after it has moved."""
+    for setting, address in (
+        ("train.pretrained", settings.train.pretrained or ""),
+        ("tokenize.tokenizer", settings.tokenize.tokenizer),
+    ):
+        if is_registered(address) and ModelAddress.parse(address).alias:
+            raise Failure(
+                f"The alias {address} may move while a sweep runs, and all its trials start from one version",
+                where=setting,
+                remedy="name the version by its number, as in models:/NAME/VERSION",
+                exit_code=ExitCode.USAGE,
+            )
 
 
 def _is_list(text: str) -> bool:

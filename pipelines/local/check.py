@@ -10,12 +10,15 @@ from pathlib import Path
 from components.download.corpora import KNOWN, SAMPLE
 from components.download.fetch import copy_folder, read_own
 from components.download.settings import DownloadSettings
-from components.shared.base.address import is_bucket, is_folder
+from components.shared.base.address import is_bucket, is_folder, is_registered
 from components.shared.base.events import notes_on_stderr
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.model_address import ModelAddress
 from components.shared.base.redact import redact
 from components.shared.model.pretrained import KIND, Part, cached_folder, mirrored_name, require_files
+from components.shared.model.registered_version import find_version
 from components.shared.storage.store import open_store
+from components.shared.tracking import registry
 from components.tokenize.pretrained import pinned
 from components.tokenize.settings import OWN
 from pipelines.config.settings import RunSettings, check_window
@@ -34,7 +37,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         Finding("Settings", True, f"profile {settings.profile}: {settings.description}"),
         Finding("Numerics", True, f"{here.device}, {precision}, {here.threads} threads, compile {compiled}"),
         corpus(settings),
-        *pretrained(settings, store),
+        *pretrained(settings, store, home),
         *window(settings),
         doctor.gpu(needed=True) if "cuda" in (here.device, settings.evaluate.device) else doctor.cores(),
         doctor.compiler(needed=settings.train.compile),
@@ -62,14 +65,14 @@ def corpus(settings: RunSettings) -> Finding:
     return _folder(settings.download)
 
 
-def pretrained(settings: RunSettings, store: str) -> Iterator[Finding]:
+def pretrained(settings: RunSettings, store: str, home: Home) -> Iterator[Finding]:
     """Whether the pretrained tokenizer and weights in the settings are available."""
     tokenize, train = settings.tokenize, settings.train
     if tokenize.tokenizer != OWN:
         commit = pinned(tokenize.tokenizer, tokenize.revision)
-        yield _pretrained("tokenizer", "tokenize.tokenizer", tokenize.tokenizer, commit, store)
+        yield _pretrained("tokenizer", "tokenize.tokenizer", tokenize.tokenizer, commit, store, home)
     if train.pretrained:
-        yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store)
+        yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store, home)
 
 
 def window(settings: RunSettings) -> Iterator[Finding]:
@@ -78,7 +81,7 @@ def window(settings: RunSettings) -> Iterator[Finding]:
     The step `evaluate` checks the same for every model, but only after the training.
     """
     train = settings.train
-    if train.pretrained is None or is_bucket(train.pretrained):
+    if train.pretrained is None or is_bucket(train.pretrained) or is_registered(train.pretrained):
         return
     own = Path(train.pretrained).expanduser() if is_folder(train.pretrained) else None
     folder = own or cached_folder("weights", train.pretrained, train.revision or "")
@@ -94,10 +97,14 @@ def window(settings: RunSettings) -> Iterator[Finding]:
     yield doctor.probe("Window", look, "the step evaluate")
 
 
-def _pretrained(part: Part, setting: str, address: str, revision: str, store: str) -> Finding:
+def _pretrained(part: Part, setting: str, address: str, revision: str, store: str, home: Home) -> Finding:
     def look() -> str:
         if is_bucket(address):
             return f"{address}, fetched by the run"
+        if is_registered(address):
+            with registry.read_registry(tracking_uri(home)) as reader:
+                version = find_version(reader, ModelAddress.parse(address), setting)
+            return f"version {version.version} of {version.name}"
         if is_folder(address):
             require_files(part, Path(address), setting)
             return address

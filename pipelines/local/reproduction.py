@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.download.corpora import RESERVED
-from components.shared.base.address import is_on_hub
+from components.shared.base.address import is_on_hub, is_registered
 from components.shared.base.failure import Failure
+from components.shared.base.model_address import ModelAddress
 from components.shared.base.renamed_keys import with_new_keys
 from components.shared.model.pretrained import KIND as PRETRAINED
 from components.shared.model.registered_model import recorded_identity
+from components.shared.model.registered_version import fetch_version
 from components.shared.reuse.external_inputs import external_input_digests
 from components.shared.reuse.keys import deciding_numerics, differences, request_of
+from components.shared.reuse.trained import KIND as MODEL
 from components.shared.reuse.trained import weights_digest
 from components.shared.storage.manifest import Manifest
 from components.shared.storage.store import Store, open_store
@@ -115,13 +118,14 @@ def reproduction_home(home: Home, lineage: Lineage) -> Home:
     return open_home(home.reproductions / lineage.weights_digest)
 
 
-def copy_inputs(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
+def copy_inputs(store: Store, own: Home, lineage: Lineage, registry_uri: str | None = None) -> dict[str, Any]:
     """Copies the inputs of a reproduction from the store of the project, but no results.
 
     Args:
         store: the store of the project, which is only read.
         own: the home of the reproduction.
         lineage: the lineage of the version.
+        registry_uri: the address of the registry, for versions that are no longer in the store.
 
     Returns:
         The settings of the version's run, by section. A text that is not a release of a known corpus is read from the
@@ -136,6 +140,8 @@ def copy_inputs(store: Store, own: Home, lineage: Lineage) -> dict[str, Any]:
         if address and is_on_hub(address):
             for name in store.names(PRETRAINED, f"{address}@"):
                 _copy(store, target, PRETRAINED, name)
+        if address and is_registered(address):
+            _copy_version(store, target, ModelAddress.parse(address), registry_uri)
     return settings
 
 
@@ -143,6 +149,12 @@ def _copy(store: Store, target: Store, kind: str, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="wikigpt-reproduce-") as folder:
         if store.fetch(kind, name, Path(folder)):
             target.publish(Path(folder), kind, name)
+
+
+def _copy_version(store: Store, target: Store, version: ModelAddress, registry_uri: str | None) -> None:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-reproduce-") as scratch:
+        fetch_version(version, folder := Path(scratch) / "version", store, registry_uri)
+        target.publish(folder, MODEL, version.digest)
 
 
 def compare(lineage: Lineage, model: Manifest) -> Comparison:

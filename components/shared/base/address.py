@@ -1,4 +1,4 @@
-"""Classifies an address in the settings: a folder of this machine, a bucket prefix, or a repository on the Hub."""
+"""Classifies an address in the settings: a folder of this machine, a bucket, a registered version, or a repository."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import re
 from urllib.parse import urlsplit
 
 from components.shared.base.ranges import safe_repr
+
+# The value of `tokenize.tokenizer` that is no address: the run trains a tokenizer on its corpus.
+OWN_TOKENIZER = "bpe"
 
 # A folder needs one of these prefixes, so that `gpt2` means the Hub even where a folder has that name.
 _FOLDER = ("/", "./", "../", "~")
@@ -19,6 +22,11 @@ def is_folder(address: str) -> bool:
 def is_bucket(address: str) -> bool:
     """Whether the address is an S3 bucket or a prefix in one."""
     return address.startswith("s3://")
+
+
+def is_registered(address: str) -> bool:
+    """Whether the address is a registered version, see `components.shared.base.model_address`."""
+    return address.startswith("models:/")
 
 
 def names_bucket(address: str) -> bool:
@@ -38,7 +46,7 @@ def require_bucket_name(setting: str, address: str) -> None:
 
 def is_on_hub(address: str) -> bool:
     """Whether the address is a repository of the Hugging Face Hub."""
-    return not is_folder(address) and not is_bucket(address)
+    return not is_folder(address) and not is_bucket(address) and not is_registered(address)
 
 
 def is_web_address(address: str) -> bool:

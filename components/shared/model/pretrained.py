@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from components.shared.base.address import is_bucket, is_folder
+from components.shared.base.address import is_bucket, is_folder, is_registered
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.model_address import ModelAddress
 from components.shared.model.hub_errors import hub_failure
+from components.shared.model.registered_version import fetch_version
 from components.shared.storage.manifest import MANIFEST
 from components.shared.storage.s3 import S3Objects
 from components.shared.storage.store import Store
@@ -30,18 +32,21 @@ def fetch_pretrained(part: Part, address: str, revision: str, work: Path, store:
 
     Args:
         part: the tokenizer or the weights.
-        address: a folder, an `s3://` prefix, or a repository on the Hub.
+        address: a folder, an `s3://` prefix, a pinned version of the registry, or a repository on the Hub.
         revision: the commit on the Hub; it is ignored for other addresses.
         work: a scratch folder for downloads.
         store: the store to try before the Hub.
 
     Raises:
-        Failure: the bucket or the Hub cannot be reached or refuses access.
+        Failure: the bucket, MLflow or the Hub cannot be reached or refuses access; or the version is damaged.
     """
     if is_folder(address):
         return Path(address).expanduser()
     if is_bucket(address):
         return _from_bucket(part, address, work)
+    if is_registered(address):
+        fetch_version(ModelAddress.parse(address), work / "version", store)
+        return work / "version"
     if store and store.fetch(KIND, mirrored_name(part, address, revision), work):
         return work
     return from_hub(part, address, revision)

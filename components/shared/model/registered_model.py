@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.base.failure import Failure
+from components.shared.base.failure import Failure, first_line
 from components.shared.reuse.trained import KIND, weights_digest
 from components.shared.storage.manifest import write_manifest
 from components.shared.tracking import registry
@@ -33,24 +33,50 @@ def registered_model(client: MlflowClient, version: ModelVersion, folder: Path) 
         The tokenizer digest and identity from the manifest of the model; None if MLflow no longer has the model, or has
         it in other weight files, so that its weights cannot be verified.
     """
+    try:
+        return download_verified(client, version, folder)
+    except Failure:
+        return None
+
+
+def download_verified(client: MlflowClient, version: AnyVersion, folder: Path) -> dict[str, Any]:
+    """Downloads the model of a version to a new folder of kind model, and verifies the digest of its weights.
+
+    Returns:
+        The metadata of the folder: the tokenizer digest of the version and the identity of its model.
+
+    Raises:
+        Failure: MLflow no longer has the model, or has other weights than the version was registered with.
+    """
     from mlflow.exceptions import MlflowException
 
+    address = f"models:/{version.name}/{version.version}"
+    remedy = "restore the artifacts of MLflow from a backup, or use another version"
     try:
         download_version(client, version, folder)
         identity = recorded_identity(client, version)
-    except (MlflowException, OSError, Failure):
-        return None
-    if not any(folder.glob("*.safetensors")):
-        return None
-    if weights_digest(write_manifest(folder, KIND)) != version.tags.get(registry.WEIGHTS_DIGEST):
-        return None
-    return {
+    except (MlflowException, OSError) as error:
+        raise Failure(
+            f"The files of the version cannot be downloaded from MLflow: {first_line(error)}",
+            where=address,
+            remedy=remedy,
+        ) from error
+    metadata = {
         "tokenizer_digest": version.tags.get(registry.TOKENIZER_DIGEST, ""),
         "identity": {name: _value(text) for name, text in identity.items()},
     }
+    digest, recorded = weights_digest(write_manifest(folder, KIND, metadata)), version.tags.get(registry.WEIGHTS_DIGEST)
+    if digest != recorded:
+        raise Failure(
+            f"The weights of the version in MLflow are damaged: their digest is {digest[:12]}…, and"
+            f" {str(recorded)[:12]}… was registered",
+            where=address,
+            remedy=remedy,
+        )
+    return metadata
 
 
-def recorded_identity(client: MlflowClient, version: ModelVersion) -> dict[str, str]:
+def recorded_identity(client: MlflowClient, version: AnyVersion) -> dict[str, str]:
     """The inputs of the training of a version from the parameters of its logged model, as texts by flat names."""
     source = version.source or ""
     while not source.startswith("models:/m-"):  # a copy names the version that it was copied from

@@ -24,12 +24,16 @@ class Decision:
     reason: str
 
 
-def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -> Decision:
+def decide(
+    *, force: bool, version: str | None, model: bool, checkpoint: bool, continued: str | None = None
+) -> Decision:
     """The first level of reuse that applies.
 
     Args:
         force: whether to ignore earlier artifacts.
         version: a registered version of this model key, if one exists.
+        continued: the version from which the training would start, if it is the result of the same request already: of
+            this corpus, these settings and this code, from an earlier version.
         model: whether the store has a trained model of this key.
         checkpoint: whether the store has a checkpoint of this key.
     """
@@ -37,6 +41,10 @@ def decide(*, force: bool, version: str | None, model: bool, checkpoint: bool) -
         return Decision("train", "forced", "forced: earlier artifacts are ignored")
     if version is not None:
         return Decision("skip", "version", f"version {version} already exists for these inputs")
+    if continued is not None:
+        return Decision(
+            "skip", "version", f"version {continued}, from which it would start, already went on with these inputs"
+        )
     if model:
         return Decision("train", "model", "a trained model is in the store: it is evaluated and registered")
     if checkpoint:

@@ -30,6 +30,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
         "components/shared/text/articles.py",
         "components/shared/model/hardware.py",
         "components/shared/model/head.py",
+        "components/shared/model/reach.py",
         "components/shared/text/units.py",
     ),
     "validation": (

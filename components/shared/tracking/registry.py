@@ -46,6 +46,8 @@ NUMERICS = "wikigpt.numerics"
 REPEATS = "wikigpt.repeats"  # the version that has the same model key and other weights
 CORPUS = "wikigpt.corpus"
 CORPUS_SOURCE = "wikigpt.corpus_source"  # its address, without credentials
+WARM_START_FROM = "wikigpt.warm_start_from"  # the version from which its training started, NAME/VERSION
+WARM_START_DIGEST = "wikigpt.warm_start_digest"  # the digest of the weights of that version
 COMMIT = "wikigpt.commit"
 EVALUATION_KEY = "wikigpt.evaluation_key"
 REGISTERED = "wikigpt.registered"  # set last, when a version is complete
@@ -144,7 +146,7 @@ def versions_of_key(client: MlflowClient, model: str, model_key: str) -> list[Mo
     return versions(client, model, where=f"tags.`{REUSE_KEY}`='{model_key}'")[::-1]
 
 
-def is_complete(version: ModelVersion) -> bool:
+def is_complete(version: AnyVersion) -> bool:
     """Whether the registration of a version was completed, including its card and alias."""
     return REGISTERED in version.tags
 

@@ -37,6 +37,8 @@ from components.train.settings import CheckpointSettings, TrainSettings
         ({"steps": None}, "steps, epochs or tokens must be set"),
         ({"pretrained": "openai-community/gpt2"}, "revision must be a commit of 40 hex digits"),
         ({"pretrained": "openai-community/gpt2", "revision": "main"}, "revision must be a commit"),
+        ({"pretrained": "models:/wikigpt"}, "pretrained must be models:/NAME/VERSION or models:/NAME@ALIAS, got"),
+        ({"pretrained": "models:/wikigpt/7", "revision": "0" * 40}, "revision must be null for models:/wikigpt/7"),
         ({"adapter": "prefix", "pretrained": "./gpt2", "optimizer": "muon"}, "optimizer must be adamw with a prefix"),
         ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
         ({"adapter": "lora", "pretrained": "./gpt2", "sampled_softmax": 64}, "sampled_softmax must be null with an ad"),

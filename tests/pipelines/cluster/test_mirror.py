@@ -24,6 +24,7 @@ from pipelines.config.settings import load
 from pipelines.planned_changes import apply_changes, descriptions
 from tests.http_servers import serving
 
+VERSION = "models:/wikigpt@champion"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 TOKENIZER = {
     "tokenizer.json": json.dumps(
@@ -243,3 +244,9 @@ def test_what_mirror_plans_is_what_it_copies(store, tmp_path, text, monkeypatch,
 
 def keys(store):
     return {entry.key for entry in store.objects.entries("")}
+
+
+def test_a_registered_version_is_in_mlflow_and_needs_no_copy(store):
+    settings = load("quick", [f"train.pretrained={VERSION}", f"tokenize.tokenizer={VERSION}", "download.corpus=sample"])
+    plan = plan_mirror(store, settings)
+    assert (plan.changes, plan.mirrored) == ([], [])

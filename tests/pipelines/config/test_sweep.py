@@ -26,6 +26,8 @@ def test_a_setting_that_is_a_list_itself_is_replaced():
         (["train.learning_rat=[1, 2]"], r"no setting train\.learning_rat .*mean train\.learning_rate\?"),
         (["train.seed=[1, -1]"], r"train\.seed .*got -1"),
         (["train.seed=[1, 2]", "train.stebs=3"], r"no setting train\.stebs"),
+        (["train.seed=[1, 2]", "train.pretrained=models:/wikigpt@champion"], "may move while a sweep .*by its number"),
+        (["train.pretrained=[models:/wikigpt/7, models:/wikigpt@best]"], "alias models:/wikigpt@best may move"),
     ],
 )
 def test_what_is_wrong_is_refused_before_a_trial_is_made(overrides, sentence):

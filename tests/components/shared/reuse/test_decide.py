@@ -28,5 +28,13 @@ def test_the_first_reuse_level_that_applies_decides(force, version, model, check
     assert decision.reason
 
 
+@pytest.mark.parametrize(("model", "checkpoint"), list(product((False, True), repeat=2)))
+def test_a_start_that_is_the_result_of_the_same_request_is_a_reason_to_skip(model, checkpoint):
+    decision = decide(force=False, version=None, model=model, checkpoint=checkpoint, continued="8")
+    assert (decision.action, decision.level) == ("skip", "version")
+    assert "version 8" in decision.reason
+    assert decide(force=True, version=None, model=model, checkpoint=checkpoint, continued="8").action == "train"
+
+
 def test_a_skip_names_the_version():
     assert "version 7" in decide(force=False, version="7", model=True, checkpoint=True).reason

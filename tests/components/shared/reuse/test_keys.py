@@ -104,7 +104,7 @@ MODULES: dict[str, dict[str, bool]] = {
             (
                 "__init__", "baselines", "continuations", "generate", "log_probabilities", "measure", "model",
                 "perplexity", "prefix", "run", "scoring", "texts", "windows", "shared/text/articles",
-                "shared/model/hardware", "shared/model/head", "shared/text/units",
+                "shared/model/hardware", "shared/model/head", "shared/model/reach", "shared/text/units",
             ),
             True,
         ),
@@ -125,9 +125,10 @@ MODULES: dict[str, dict[str, bool]] = {
 }  # fmt: skip
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
-    "base/address", "base/events", "base/failure", "base/json_values", "base/renamed_keys", "model/hardware",
-    "model/pretrained", "report/measures", "reuse/keys", "reuse/trained", "reuse/training_lock", "runtime/liveness",
-    "runtime/step", "storage", "tracking/gate", "tracking/registry", "tracking/run",
+    "base/address", "base/events", "base/failure", "base/json_values", "base/model_address", "base/renamed_keys",
+    "model/hardware", "model/pretrained", "model/reach", "report/measures", "reuse/keys", "reuse/trained",
+    "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/gate", "tracking/registry",
+    "tracking/run",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.

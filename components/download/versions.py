@@ -1,0 +1,71 @@
+"""Pins the registered versions that settings name, once for the whole run. docs/training.md explains the rules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from components.shared.base.address import OWN_TOKENIZER, is_registered
+from components.shared.base.events import emit
+from components.shared.base.model_address import ModelAddress
+from components.shared.base.renamed_keys import with_new_names
+from components.shared.model.registered_model import recorded_identity
+from components.shared.model.registered_version import find_version, pin_version
+from components.shared.runtime.step import Step
+from components.shared.tracking import registry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def pin_versions(step: Step) -> None:
+    """Replaces every address of a registered version in the settings of a step by a pinned one.
+
+    If the training starts from a registered version and no tokenizer is named, the tokenizer is that of the version.
+
+    Raises:
+        Failure: see `components.shared.model.registered_version.pin_version`.
+    """
+    train, tokenize = dict(step.settings["train"]), dict(step.settings["tokenize"])
+    if is_registered(train.get("pretrained") or ""):
+        train["pretrained"] = _pin(step, train["pretrained"], "train.pretrained")
+        if tokenize.get("tokenizer", OWN_TOKENIZER) == OWN_TOKENIZER:
+            tokenize["tokenizer"] = train["pretrained"]
+    if is_registered(tokenize.get("tokenizer", OWN_TOKENIZER)):
+        tokenize["tokenizer"] = _pin(step, tokenize["tokenizer"], "tokenize.tokenizer")
+    step.settings.update(train=train, tokenize=tokenize)
+
+
+def continued_version(client: MlflowClient, asked: str, pinned: str, key_parts: dict[str, Any]) -> str | None:
+    """The number of the version that an alias names, if that version is the result of the same request.
+
+    A run that starts from the champion may become the champion. Without this rule every later run would start from the
+    last one and train once more on the same corpus. The request is the same if all parts of the key are, except for the
+    version from which the training starts.
+
+    Args:
+        client: a client of the registry.
+        asked, pinned: `train.pretrained` before and after it was pinned; "" if it is not set.
+        key_parts: the parts of the model key of the run.
+    """
+    if not is_registered(asked) or not ModelAddress.parse(asked).alias:
+        return None
+    address = ModelAddress.parse(pinned)
+    version = find_version(client, address, "train.pretrained")
+    if not registry.is_complete(version):
+        return None
+    theirs = with_new_names(recorded_identity(client, version))
+    ours = {name: registry.param_text(value) for name, value in key_parts.items()}
+    of_model = f"models:/{address.name}/"
+
+    def is_same(name: str) -> bool:
+        then, now = theirs.get(name, ""), ours[name]
+        return then == now or (then.startswith(of_model) and now.startswith(of_model))
+
+    return address.version if all(map(is_same, ours)) else None
+
+
+def _pin(step: Step, text: str, setting: str) -> str:
+    pinned = pin_version(step.tracking.client, text, setting)
+    if ModelAddress.parse(text).alias:
+        emit("note", text=f"{setting}: {text} is version {pinned.version} for the whole run")
+    return str(pinned)
