@@ -12,14 +12,11 @@ import numpy as np
 
 from components.evaluate.windows import Window, sliding_windows
 from components.shared.base.failure import Failure
-from components.shared.model.head import head_in_float32
+from components.shared.model.head import head_in_float32, negative_log_likelihood
 
 if TYPE_CHECKING:
     import torch
 
-# The rows of logits that are computed at once. On a CPU this many stay in its cache.
-_CPU_ROWS = 128
-_GPU_ROWS = 8192
 # Each window with its sequence and the index of that sequence.
 Batch = list[tuple[np.ndarray, int, Window]]
 
@@ -137,18 +134,13 @@ class Scorer:
             flat = self._likelihood(last[wanted], ids[:, 1:][wanted])
         return np.split(flat.double().cpu().numpy(), np.cumsum(scored.sum(axis=1))[:-1])
 
-    def _likelihood(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        import torch
+    def _likelihood(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The negative log-likelihood of targets from the last hidden states, or from the logits of another head."""
         from torch.nn.functional import cross_entropy
 
-        head = self.model.get_output_embeddings() if self.plain_head else lambda logits: logits
-        rows = _CPU_ROWS if hidden.device.type == "cpu" else _GPU_ROWS
-        return torch.cat(
-            [
-                cross_entropy(head(part).float(), target, reduction="none")
-                for part, target in zip(hidden.split(rows), targets.split(rows), strict=True)
-            ]
-        )
+        if self.plain_head:
+            return negative_log_likelihood(output, self.model.get_output_embeddings().weight, targets)
+        return cross_entropy(output.float(), targets, reduction="none")
 
     def _autocast(self) -> AbstractContextManager:
         import torch

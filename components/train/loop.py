@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from components.shared.base.failure import Failure, Interrupted, first_line
-from components.shared.model.head import head_in_float32
+from components.shared.model.head import has_linear_lm_head, head_in_float32, negative_log_likelihood
 from components.train.checkpoint import Progress, State, read_state
 from components.train.data import TrainBatches, TrainingData, seed_of
 from components.train.device import autocast
@@ -163,16 +163,27 @@ def validation_loss(
     The output layer is always computed in float32, because this number selects the weights.
     """
     model.eval()
+    is_linear = has_linear_lm_head(model)
     rows = _micro_batches(settings, distributed)[0]
     total = torch.zeros(2, dtype=torch.float64, device=data.validation.ids.device)
     for inputs, targets, scored in data.validation.batches(rows.stop - rows.start, distributed.rank, distributed.size):
-        with autocast(settings, inputs.device), head_in_float32(model):
-            logits = model(input_ids=inputs).logits[..., : data.vocab_size]
-        losses = nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+        with autocast(settings, inputs.device):
+            losses = _losses(model, inputs, targets, data.vocab_size, is_linear)
         total += torch.stack([(losses.double() * scored.flatten()).sum(), scored.sum().double()])
     model.train()
     loss, count = distributed.all_reduce_sum_(total).tolist()
     return loss / count
+
+
+def _losses(model: Any, inputs: Tensor, targets: Tensor, vocab_size: int, is_linear: bool) -> Tensor:
+    """The negative log-likelihood of each target, shape (targets,), with the output layer in float32."""
+    if is_linear:
+        hidden = model.base_model(input_ids=inputs).last_hidden_state
+        weight = model.get_output_embeddings().weight[:vocab_size]
+        return negative_log_likelihood(hidden.flatten(0, 1), weight, targets.flatten())
+    with head_in_float32(model):
+        logits = model(input_ids=inputs).logits[..., :vocab_size]
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
 
 
 def budget(settings: TrainSettings, steps_per_epoch: int) -> int:
