@@ -1,4 +1,4 @@
-"""The output layer of a model: whether it is linear, its computation in float32, and its likelihood in little memory."""
+"""The output layer of a model: whether it is linear, its computation in float32, and the likelihood by it."""
 
 from __future__ import annotations
 
