@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 class PeerLost(Exception):
@@ -33,6 +35,42 @@ class DistributedContext:
         """The rows of a global batch that this process computes."""
         size = total // self.size
         return slice(self.rank * size, (self.rank + 1) * size)
+
+    def replicate(self, model: nn.Module) -> nn.Module:
+        """A module that calls `function(model, *arguments)`, and averages gradients over the processes.
+
+        With several processes it is `DistributedDataParallel`: gradients are reduced in buckets while the backward pass
+        of what the function returned still runs (Li et al. 2020). A compiled function is cut at the buckets, because
+        the gradients of one compiled graph are all ready at its end. The weights of rank 0 replace those of the others.
+        """
+        if self.size == 1:
+            return _Replica(model)
+        with _peers_needed():
+            replica = DistributedDataParallel(_Replica(model), forward_sync_buffers=False, gradient_as_bucket_view=True)
+            # The order of the first gradients decides the buckets, and these decide how sums over three or more
+            # processes are rounded. This first backward pass has the same order in a resumed training.
+            replica(_sum_of_weights).backward()
+            model.zero_grad()
+        return replica
+
+    @contextmanager
+    def backward(self, replica: nn.Module, *, reduce: bool) -> Iterator[None]:
+        """Surrounds a forward and a backward pass. Without `reduce` each process adds to its own gradients.
+
+        Raises:
+            PeerLost: a process is gone.
+        """
+        if self.size == 1:
+            yield
+            return
+        try:
+            with nullcontext() if reduce else replica.no_sync():  # type: ignore[operator]
+                yield
+        except RuntimeError as error:
+            # Much else in these passes raises RuntimeError, and gloo's errors only differ by their text.
+            if isinstance(error, dist.DistError) or "gloo" in str(error):
+                raise PeerLost(str(error)) from error
+            raise
 
     def all_reduce_mean_(self, tensors: Iterable[Tensor]) -> None:
         """Replaces tensors in place by their mean over the processes."""
@@ -70,6 +108,21 @@ class DistributedContext:
 
 
 SINGLE_PROCESS = DistributedContext()
+
+
+class _Replica(nn.Module):
+    """Calls functions of a model as a forward pass, because only that prepares DDP for the backward pass."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, function: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        return function(self.model, *arguments)
+
+
+def _sum_of_weights(model: nn.Module) -> Tensor:
+    return torch.stack([weight.sum() for weight in model.parameters() if weight.requires_grad]).sum()
 
 
 @contextmanager

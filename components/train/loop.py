@@ -84,6 +84,7 @@ def train(
     losses, timer = LossBuffer(progress.pending, settings.log_every, device), StepTimer(progress.seconds)
     # With fullgraph a graph break is an error, not a silent recompilation at every step.
     loss_fn = torch.compile(token_loss, dynamic=False, fullgraph=True) if settings.compile else token_loss
+    replica = distributed.replicate(model)
     sampler = candidate_sampler(data.train, data.vocab_size, settings)
     micro_batches = _micro_batches(settings, distributed)
     tokens_per_step = settings.global_batch_size * settings.sequence_length
@@ -103,12 +104,12 @@ def train(
             candidates = sampler.draw(progress.step, targets) if sampler else None
             step_loss = torch.zeros((), device=device)
             for rows in micro_batches:
-                with autocast(settings, device):
-                    loss = loss_fn(model, inputs[rows], targets[rows], data.vocab_size, candidates, state.adalora)
-                loss = loss / len(micro_batches)
-                loss.backward()
+                with distributed.backward(replica, reduce=rows is micro_batches[-1]):
+                    with autocast(settings, device):
+                        arguments = inputs[rows], targets[rows], data.vocab_size, candidates, state.adalora
+                        loss = replica(loss_fn, *arguments) / len(micro_batches)
+                    loss.backward()
                 step_loss += loss.detach()
-            distributed.all_reduce_mean_(weight.grad for weight in weights.values() if weight.grad is not None)
             norm = nn.utils.clip_grad_norm_(weights.values(), settings.gradient_clip or math.inf)
             for optimizer in state.optimizers:
                 optimizer.step()
