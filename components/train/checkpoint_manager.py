@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from components.shared.base.events import emit
-from components.shared.base.failure import Damaged
+from components.shared.base.failure import Damaged, Interrupted
 from components.shared.reuse.keys import differences
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store
@@ -111,7 +111,7 @@ class CheckpointManager:
     def _publish(self, scratch: tempfile.TemporaryDirectory[str], step: int) -> None:
         with scratch as folder:
             self.check_lock()
-            name = f"{self.reuse_key}/{step:08d}"
+            name = _name(self.reuse_key, step)
             write_manifest(Path(folder), KIND, {**self.metadata, "step": step})
             self.store.publish(Path(folder), KIND, name, replace=True)
         self.saved = step
@@ -168,6 +168,20 @@ def load_latest(store: Store, reuse_key: str, key_parts: dict[str, Any], folder:
     return None
 
 
+def fetch(store: Store, reuse_key: str, step: int, folder: Path) -> None:
+    """Fetches the checkpoint of a step into a folder.
+
+    Raises:
+        Failure: the store lacks it.
+    """
+    if store.fetch(KIND, _name(reuse_key, step), folder) is None:
+        raise Interrupted(
+            f"The store lacks the checkpoint of step {step}, which the first machine found",
+            where=store.address(KIND, _name(reuse_key, step)),
+            remedy="give all machines the same WIKIGPT_STORE, and start them again",
+        )
+
+
 def remove_others(store: Store, reuse_key: str, pipeline_run: str) -> None:
     """Removes the checkpoints of a training that other runs saved, so that a forced run starts from scratch."""
     for name in store.names(KIND, f"{reuse_key}/"):
@@ -186,3 +200,7 @@ def describe_nearest(store: Store, reuse_key: str, key_parts: dict[str, Any]) ->
     fewest = min(candidates, key=len)
     shown = "; ".join(fewest[:4]) + (f"; and {len(fewest) - 4} more" if len(fewest) > 4 else "")
     return f"A checkpoint of another training is not used, because it differs: {shown}"
+
+
+def _name(reuse_key: str, step: int) -> str:
+    return f"{reuse_key}/{step:08d}"

@@ -22,7 +22,7 @@ from components.train.settings import TrainSettings
 
 
 def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
-    """The device of a process.
+    """The device of a process, by its number on its machine.
 
     Raises:
         Failure: the settings ask for a GPU and there is none.
@@ -31,14 +31,18 @@ def choose_device(settings: TrainSettings, rank: int = 0) -> torch.device:
     return torch.device(kind, rank) if kind == "cuda" else torch.device(kind)
 
 
-def count_processes(settings: TrainSettings) -> int:
+def count_processes(settings: TrainSettings, hosts: int = 1) -> int:
     """The number of data-parallel processes: as set, or one per GPU, but no more than divide the batch.
 
+    Args:
+        settings: the settings of the training.
+        hosts: the number of machines, each with as many GPUs as this one.
+
     Raises:
-        Failure: the settings ask for more processes than there are GPUs.
+        Failure: the settings ask for more processes than there are GPUs, or the machines cannot share them equally.
     """
     on_gpus = choose_device(settings).type == "cuda"
-    visible = torch.cuda.device_count() if on_gpus else 1
+    visible = (torch.cuda.device_count() if on_gpus else 1) * hosts
     if on_gpus and (settings.processes or 1) > visible:
         raise Failure(
             f"train.processes must be at most the number of GPUs, {visible}, got {settings.processes}",
@@ -46,19 +50,27 @@ def count_processes(settings: TrainSettings) -> int:
             remedy=f"set it to {visible}, or to null for one on each GPU",
             exit_code=ExitCode.USAGE,
         )
-    if settings.processes is not None:
-        return settings.processes
     sequences = settings.global_batch_size // settings.gradient_accumulation_steps
-    return max(count for count in range(1, visible + 1) if sequences % count == 0)
+    wanted = range(hosts, visible + 1, hosts) if settings.processes is None else [settings.processes]
+    shared = [count for count in wanted if count % hosts == 0 and sequences % count == 0]
+    if not shared:
+        raise Failure(
+            f"{hosts} machines cannot share {settings.processes or sequences}"
+            f" {'processes' if settings.processes else 'sequences of a micro-batch'} equally",
+            where="train.processes" if settings.processes else "train.global_batch_size",
+            remedy=f"set it to a multiple of {hosts}, or train on fewer machines",
+            exit_code=ExitCode.USAGE,
+        )
+    return max(shared)
 
 
-def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
+def prepare(settings: TrainSettings, device: torch.device, processes: int = 1, hosts: int = 1) -> dict[str, Any]:
     """Sets the number of threads and enables deterministic algorithms, for this process.
 
     Returns:
         The numerics that the weights depend on, as plain values.
     """
-    numerics = numerics_of(settings, device, processes)
+    numerics = numerics_of(settings, device, processes, hosts)
     torch.set_num_threads(numerics["threads"])
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -73,17 +85,18 @@ def prepare(settings: TrainSettings, device: torch.device, processes: int = 1) -
     return numerics
 
 
-def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 1) -> dict[str, Any]:
+def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 1, hosts: int = 1) -> dict[str, Any]:
     """The numerics that the weights depend on beside the settings, as plain values. This has no side effects.
 
     Args:
         settings: the settings of the training.
         device: the device of this process.
         processes: the number of data-parallel processes.
+        hosts: the number of machines with these processes.
 
     Returns:
-        device (a GPU by its model), processor (None where it has no influence), threads per process, processes,
-        precision, compiled, and the build of torch.
+        device (a GPU by its model), processor (None where it has no influence), threads per process, processes, hosts
+        if there are several, precision, compiled, and the build of torch.
     """
     on_gpu = device.type == "cuda"
     # A bigram initialization is computed on the CPU, wherever training runs.
@@ -91,8 +104,9 @@ def numerics_of(settings: TrainSettings, device: torch.device, processes: int = 
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "processor": f"{cpu_model()}, {torch.backends.cpu.get_cpu_capability()}" if by_cpu else None,
-        "threads": max(1, (settings.threads or cores_granted()) // processes),
+        "threads": max(1, (settings.threads or cores_granted()) // (processes // hosts)),
         "processes": processes,
+        **({"hosts": hosts} if hosts > 1 else {}),
         "precision": precision_of(settings, device),
         "compiled": settings.compile,
         "torch": torch.__version__,

@@ -24,12 +24,21 @@ class DistributedContext:
     Attributes:
         rank: the number of the process; rank 0 logs and writes.
         size: the number of processes.
+        local_rank: the number of the process on its machine.
+        hosts: the number of machines, which have equally many processes each.
         host: the process group over host memory, whose calls do not wait for the device.
     """
 
     rank: int = 0
     size: int = 1
+    local_rank: int = 0
+    hosts: int = 1
     host: dist.ProcessGroup | None = None
+
+    @property
+    def beside_rank_0(self) -> bool:
+        """Whether this process runs on the machine of rank 0."""
+        return self.rank == self.local_rank
 
     def local_slice(self, total: int) -> slice:
         """The rows of a global batch that this process computes."""
@@ -97,6 +106,15 @@ class DistributedContext:
         with _peers_needed():
             dist.all_reduce(raised, op=dist.ReduceOp.MAX, group=self.host)
         return [bool(flag) for flag in raised.tolist()]
+
+    def from_rank_0(self, number: int) -> int:
+        """The number that rank 0 passes."""
+        if self.size == 1:
+            return number
+        shared = torch.tensor(number)
+        with _peers_needed():
+            dist.broadcast(shared, 0, group=self.host)
+        return int(shared)
 
     def barrier(self) -> None:
         """Waits for all processes.

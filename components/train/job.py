@@ -42,7 +42,7 @@ class Job:
     Attributes:
         run: the id of the pipeline run.
         sections: the sections of settings that the step receives.
-        lock: the number of the training lock that this attempt holds.
+        lock: the number of the training lock that this attempt holds; of several machines, the first holds it.
         reuse_key, key_parts: the model key and the values that it is computed from.
         tokens: the metadata of the folder of tokens.
         tokens_dir, model_dir: the folder that is read and the folder that is written.
@@ -79,8 +79,8 @@ def run_worker(
     """
     step = job.step
     transformers_logging.disable_progress_bar()
-    device = choose_device(settings, distributed.rank)
-    numerics = prepare(settings, device, distributed.size)
+    device = choose_device(settings, distributed.local_rank)
+    numerics = prepare(settings, device, distributed.size, distributed.hosts)
     changed = _numerics_changed(job, numerics)
     data = open_data(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None

@@ -67,8 +67,8 @@ class TrainSettings:
         precision: bfloat16 is autocast over float32 weights; `auto` takes it on GPUs that have units for it and on
             CPUs that were measured to be fast in it, and float32 elsewhere, where bfloat16 would be slower.
         compile: whether the loss and its gradient are compiled.
-        threads: CPU threads over all processes; None takes the granted cores.
-        processes: data-parallel processes; None takes one per GPU.
+        threads: CPU threads over all processes of a machine; None takes the granted cores.
+        processes: data-parallel processes over all machines; None takes one per GPU.
     """
 
     seed: Annotated[int, Range(0, 2**64 - 1)] = 1

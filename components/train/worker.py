@@ -1,6 +1,7 @@
 """Data-parallel training processes. The step starts, watches and stops them; `main` is the body of each.
 
-They are the children of torch's elastic launcher, which ends all processes when one dies.
+They are the children of torch's elastic launcher, which ends all processes when one dies. Of several machines each runs
+the step, with a launcher of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,8 +21,10 @@ from components.shared.base.failure import ExitCode, Failure, Interrupted
 from components.shared.runtime.liveness import process_started
 from components.shared.runtime.step import wrap_unexpected
 from components.shared.storage.files import write_atomically
+from components.train import checkpoint_manager
 from components.train.device import choose_device
 from components.train.distributed import DistributedContext, PeerLost
+from components.train.hosts import Hosts
 from components.train.job import Job, run_worker
 from components.train.settings import TrainSettings
 
@@ -29,11 +32,11 @@ from components.train.settings import TrainSettings
 _POLL_INTERVAL, _EXIT_TIMEOUT = 0.2, 20.0
 
 
-def launch_workers(job: Job, processes: int, stop_requested: Callable[[], bool]) -> dict[str, Any]:
-    """Trains in several processes on this machine.
+def launch_workers(job: Job, processes: int, hosts: Hosts, stop_requested: Callable[[], bool]) -> dict[str, Any]:
+    """Trains in several processes, and runs those of this machine.
 
     Returns:
-        The metadata of the model.
+        The metadata of the model; nothing on machines other than the first.
 
     Raises:
         Interrupted: a stop was requested, and the state is saved.
@@ -43,11 +46,13 @@ def launch_workers(job: Job, processes: int, stop_requested: Callable[[], bool])
         rendezvous_dir = Path(scratch)
         step = {"pid": os.getpid(), "started": process_started(os.getpid())}
         write_atomically(rendezvous_dir / "job.json", json.dumps({"job": asdict(job), "step": step}))
-        launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        options = hosts.launcher_options(job.reuse_key, processes)
+        # The launcher would take its other options from these variables.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PET_")}
         # In their own session they get no signals to the step's process group; the step stops them after a step.
         process = subprocess.Popen(
-            [*launcher, "-m", "components.train.worker", scratch],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            [sys.executable, "-m", "torch.distributed.run", *options, "-m", "components.train.worker", scratch],
+            env={**environment, "OMP_NUM_THREADS": "1"},
             start_new_session=True,
         )
         try:
@@ -58,7 +63,7 @@ def launch_workers(job: Job, processes: int, stop_requested: Callable[[], bool])
         finally:
             process.terminate()
             process.wait()
-        return _outcome(rendezvous_dir, process.returncode)
+        return _outcome(rendezvous_dir, process.returncode, hosts)
 
 
 def main(scratch: str) -> None:
@@ -70,13 +75,20 @@ def main(scratch: str) -> None:
     job = Job(**spec["job"])
     settings = job.step.section(TrainSettings)
     dist.init_process_group("nccl" if choose_device(settings).type == "cuda" else "gloo")
-    distributed = DistributedContext(dist.get_rank(), dist.get_world_size(), dist.new_group(backend="gloo"))
+    distributed = DistributedContext(
+        dist.get_rank(),
+        dist.get_world_size(),
+        local_rank=int(os.environ["LOCAL_RANK"]),
+        hosts=int(os.environ["GROUP_WORLD_SIZE"]),
+        host=dist.new_group(backend="gloo"),
+    )
     step = spec["step"]
 
     def stop_requested() -> bool:
         return (rendezvous_dir / "stop").exists() or process_started(step["pid"]) != step["started"]
 
     try:
+        job = _with_shared_checkpoint(job, distributed, rendezvous_dir / "checkpoint")
         metadata = run_worker(job, settings, distributed, stop_requested)
     except PeerLost:
         sys.exit(int(ExitCode.RESUMABLE))  # the lost process reports its own failure
@@ -93,9 +105,11 @@ def main(scratch: str) -> None:
 def _exit(rendezvous_dir: Path, distributed: DistributedContext, failure: Failure) -> NoReturn:
     """Exits this process with a failure that all processes are likely to share.
 
-    Rank 0 still has metrics to deliver, and the launcher would end it as soon as another process exits.
+    Rank 0 still has metrics to deliver, and the launcher would end it as soon as another process of its machine exits.
     """
     _write_failure(rendezvous_dir, distributed, failure)
+    if not distributed.beside_rank_0:
+        sys.exit(int(failure.exit_code))
     if distributed.rank == 0:
         (rendezvous_dir / "rank0-exited").touch()
     deadline = time.monotonic() + _EXIT_TIMEOUT
@@ -110,12 +124,28 @@ def _write_failure(rendezvous_dir: Path, distributed: DistributedContext, failur
         write_atomically(rendezvous_dir / "failure.json", json.dumps(failure.to_dict()))
 
 
-def _outcome(rendezvous_dir: Path, code: int) -> dict[str, Any]:
+def _with_shared_checkpoint(job: Job, distributed: DistributedContext, folder: Path) -> Job:
+    """The job with the checkpoint that the first machine found, which the others fetch.
+
+    Each machine would find the newest one, and these could differ.
+    """
+    step = distributed.from_rank_0(int(Path(job.resume_from).name) if job.resume_from else 0)
+    if distributed.hosts == 1 or step == 0:
+        return job
+    if not distributed.beside_rank_0 and distributed.local_rank == 0:
+        checkpoint_manager.fetch(job.step.store, job.reuse_key, step, folder)
+    distributed.barrier()
+    return job if distributed.beside_rank_0 else replace(job, resume_from=str(folder))
+
+
+def _outcome(rendezvous_dir: Path, code: int, hosts: Hosts) -> dict[str, Any]:
     if (rendezvous_dir / "failure.json").exists():
         failure = Failure.from_dict(json.loads((rendezvous_dir / "failure.json").read_text(encoding="utf-8")))
         if failure.exit_code == ExitCode.RESUMABLE:
             raise Interrupted(failure.what, where=failure.where, remedy=failure.remedy)
         raise failure
+    if code == 0 and hosts.rank:
+        return {}
     if not (rendezvous_dir / "metadata.json").exists():
         raise Failure(
             f"A process of the training died, and the launcher ended with code {code}",

@@ -9,7 +9,9 @@ from pathlib import Path
 from docs.generator.markdown import code, table
 
 ROOT = Path(__file__).parents[2]
-_NAME = re.compile(r"(WIKIGPT|MLFLOW|AWS|HF|KF_PIPELINES|GX|TORCHINDUCTOR|CUDA)_[A-Z0-9_]*[A-Z0-9]")
+_NAME = re.compile(
+    r"(WIKIGPT|MLFLOW|AWS|HF|KF_PIPELINES|GX|TORCHINDUCTOR|CUDA|PET|MASTER|JOB_COMPLETION)_[A-Z0-9_]*[A-Z0-9]"
+)
 _INTRODUCTION = """# Environment variables
 
 `wikigpt` reads these variables. An option takes precedence over its variable. The variables of AWS and MLflow are
@@ -26,6 +28,17 @@ GROUPS: dict[str, dict[str, str]] = {
         " variable",
         "CUDA_VISIBLE_DEVICES": "the GPUs that a run may use",
         "TORCHINDUCTOR_CACHE_DIR": "the cache of compiled code; by default it is in the home",
+    },
+    "Several machines": {
+        "PET_NNODES": "the number of machines that train one model, a fixed one",
+        "PET_NODE_RANK": "the number of this machine, from 0",
+        "JOB_COMPLETION_INDEX": "the number of this machine if `PET_NODE_RANK` is not set; Kubernetes sets it in an"
+        " indexed job",
+        "PET_RDZV_ENDPOINT": "`address:port` of machine 0",
+        "PET_MASTER_ADDR": "the address of machine 0 if `PET_RDZV_ENDPOINT` is not set",
+        "PET_MASTER_PORT": "a free port of machine 0; 29500 by default",
+        "MASTER_ADDR": "the address of machine 0 if `PET_MASTER_ADDR` is not set",
+        "MASTER_PORT": "the port if `PET_MASTER_PORT` is not set",
     },
     "Object storage": {
         "AWS_ENDPOINT_URL_S3": "the address of SeaweedFS, MinIO or Ceph; unset for AWS",

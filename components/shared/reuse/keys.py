@@ -42,7 +42,9 @@ SOURCES: dict[str, tuple[str, ...]] = {
 }
 EXCLUDED_MODULES: dict[str, frozenset[str]] = {
     "tokens": frozenset({"component", "settings"}),
-    "weights": frozenset({"checkpoint_manager", "component", "metrics", "reporter", "run", "settings", "time_left"}),
+    "weights": frozenset(
+        {"checkpoint_manager", "component", "hosts", "metrics", "reporter", "run", "settings", "time_left"}
+    ),
     "evaluation": frozenset({"champion", "component", "pictures", "report", "settings"}),
     "validation": frozenset({"component", "settings"}),
 }

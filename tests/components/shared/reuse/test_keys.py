@@ -96,7 +96,7 @@ MODULES: dict[str, dict[str, bool]] = {
             True,
         ),
         **dict.fromkeys(
-            ("checkpoint_manager", "component", "metrics", "reporter", "run", "settings", "time_left"), False
+            ("checkpoint_manager", "component", "hosts", "metrics", "reporter", "run", "settings", "time_left"), False
         ),
     },
     "evaluation": {
