@@ -94,9 +94,10 @@ def write_log_probabilities(
         "protocol": protocol,
         "weights_digest": weights_digest,
         "tokenizer_digest": tokenizer_digest,
-        "scores": json.dumps(facts),
+        "scores": facts,
     }
-    write_atomically(path, save(arrays, metadata=header))
+    # As one text, because safetensors writes several in random order, and equal content should have equal bytes.
+    write_atomically(path, save(arrays, metadata={"evaluation": json.dumps(header)}))
 
 
 def read_log_probabilities(path: Path) -> KeptLogProbabilities:
@@ -109,7 +110,7 @@ def read_log_probabilities(path: Path) -> KeptLogProbabilities:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata()
+            header = json.loads(file.metadata()["evaluation"])
             splits = {
                 split: KeptSplit(
                     log_probabilities=file.get_tensor(f"{split}.log_probabilities"),
@@ -117,7 +118,7 @@ def read_log_probabilities(path: Path) -> KeptLogProbabilities:
                     articles=file.get_tensor(f"{split}.articles"),
                     score=score,
                 )
-                for split, score in json.loads(header["scores"]).items()
+                for split, score in header["scores"].items()
             }
             return KeptLogProbabilities(
                 header["protocol"], header["weights_digest"], header["tokenizer_digest"], splits

@@ -34,6 +34,8 @@ def write(path: Path, scored: dict[str, tuple[Score, TokenScores]]) -> None:
 
 def test_the_file_gives_text_articles_and_perplexity_back(scored, tokenizer, texts, tmp_path):
     write(tmp_path / "kept", scored)
+    write(tmp_path / "again", scored)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "kept").read_bytes()
     kept = read_log_probabilities(tmp_path / "kept")
     assert (kept.protocol, kept.weights_digest, kept.tokenizer_digest) == tuple(DIGESTS.values())
     for split, (score, _) in scored.items():
@@ -76,7 +78,7 @@ def test_extreme_values_are_kept_as_float16_can(scored, tmp_path, value):
 def test_a_damaged_file_is_an_error_of_value(scored, tmp_path):
     write(tmp_path / "kept", scored)
     content = (tmp_path / "kept").read_bytes()
-    for damaged in (b"", content[: len(content) // 2], content.replace(b'"scores"', b'"socres"')):
+    for damaged in (b"", content[: len(content) // 2], content.replace(b"scores", b"socres")):
         (tmp_path / "kept").write_bytes(damaged)
         with pytest.raises(ValueError, match="kept cannot be read"):
             read_log_probabilities(tmp_path / "kept")
