@@ -55,6 +55,16 @@ REFERENCES = (
     ),
 )  # fmt: skip
 
+# The test split of wikitext-2-v1, the text of the following results.
+WIKITEXT_2_TEST_SHA256 = "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"
+_DYNAMIC = ("wikitext-word+dynamic", "word_perplexity", "wikitext-2-v1", "dynamic evaluation")
+_CACHE = ("wikitext-word+cache", "word_perplexity", "wikitext-2-v1", "continuous cache")
+ADAPTED_REFERENCES = (
+    PublishedResult("AWD-LSTM", 44.3, *_DYNAMIC, "Krause et al. 2018, arXiv:1709.07432"),
+    PublishedResult("Mogrifier RLSTM", 38.0, *_DYNAMIC, "Melis 2022, arXiv:2211.01848"),
+    PublishedResult("AWD-LSTM", 52.0, *_CACHE, "Merity et al. 2017, arXiv:1708.02182"),
+)
+
 
 @dataclass(frozen=True)
 class Unigram:

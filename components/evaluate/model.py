@@ -29,12 +29,14 @@ class LoadedModel:
         tokenizer: a fast tokenizer of transformers.
         trained_bos: the token that separated texts in training; None if there was no such token.
         tokenizer_digest: the digest of the tokenizer, from the model's manifest.
+        prefixed: whether the model has a trained prefix, which is not in its weights.
     """
 
     scorer: Scorer
     tokenizer: Any
     trained_bos: int | None
     tokenizer_digest: str
+    prefixed: bool = False
 
     @property
     def model(self) -> Any:
@@ -81,7 +83,8 @@ def load_model(folder: Path, metadata: dict[str, Any], settings: EvaluateSetting
     batch_tokens = settings.batch_tokens or (_CPU_BATCH if device == "cpu" else _GPU_BATCH)
     plain_head = not prefixed and has_linear_lm_head(model)
     scorer = Scorer(model, window, settings.stride or window, dtype, batch_tokens, workers, plain_head)
-    return LoadedModel(scorer, tokenizer, _trained_bos(tokenizer, metadata, settings), metadata["tokenizer_digest"])
+    trained_bos = _trained_bos(tokenizer, metadata, settings)
+    return LoadedModel(scorer, tokenizer, trained_bos, metadata["tokenizer_digest"], prefixed)
 
 
 def numerics_of(settings: EvaluateSettings) -> tuple[str, str]:

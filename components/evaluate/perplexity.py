@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluate.scoring import Scorer
-from components.evaluate.texts import PROTOCOLS, Cut, ProtocolText
+from components.evaluate.texts import PROTOCOLS, Cut, ProtocolText, wikitext_word
 from components.shared.text.units import Unit, exp_mean
 
 
@@ -127,7 +127,7 @@ def score_text_by_token(
         scorer = replace(scorer, stride=scorer.window)
     bos = _bos(plan, tokenizer, trained_bos)
     ids, lengths = _encode_all(tokenizer, plan)
-    first = np.array([] if bos is None else [bos], dtype=np.int64)
+    first = _first(bos)
     groups = [np.concatenate(ids)] if plan.joined else ids
     sequences = [np.concatenate([first, group]) for group in groups]
     parts = scorer.score(sequences, rolling=plan.rolling, progress=progress)
@@ -155,6 +155,16 @@ def score_text_by_token(
     )
     counts = np.array([article.tokens for article in articles], dtype=np.int64)
     return score, TokenScores(np.concatenate(ids)[scored], nll[scored], counts)
+
+
+def encode_text(text: str, tokenizer: Any, trained_bos: int | None) -> np.ndarray:
+    """Returns the tokens of a text as `wikitext-word` scores them: one sequence, int64 [tokens]."""
+    plan = wikitext_word(text)
+    return np.concatenate([_first(_bos(plan, tokenizer, trained_bos)), *_encode_all(tokenizer, plan)[0]])
+
+
+def _first(bos: int | None) -> np.ndarray:
+    return np.array([] if bos is None else [bos], dtype=np.int64)
 
 
 def _bos(plan: ProtocolText, tokenizer: Any, trained_bos: int | None) -> int | None:

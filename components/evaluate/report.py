@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from components.evaluate.adapted_section import adapted_section
 from components.evaluate.baselines import REFERENCES
 from components.evaluate.pictures import (
     MEASURES,
@@ -59,6 +60,8 @@ def evaluation_page(
     test = evaluation["protocols"][PROTOCOL]["test"]
     sound = _positive(test["nll"])
     sections = [prose(verdict["reason"]), _headline(evaluation, model), _comparison(evaluation, corpus, sound=sound)]
+    if evaluation.get("adapted"):
+        sections.append(adapted_section(evaluation))
     if curves := training_curves(history, model.get("candidates")):
         sections.append(section("How it was trained", curves))
     if sound:

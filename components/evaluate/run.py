@@ -66,7 +66,7 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
         emit("reused", step="evaluate", what=f"scores {key}")
     else:
         train = corpus_dir / SPLIT_FILE["train"]
-        scores = _evaluate(model_dir, model.metadata, texts, settings)
+        scores = _evaluate(model_dir, model.metadata, train, texts, settings)
         _keep_log_probabilities(evaluation_dir, scores, weights)
         found = {
             "baselines": baselines(train, texts["validation"], texts["test"]),
@@ -102,9 +102,9 @@ def run(step: Step, corpus_dir: Path, model_dir: Path, evaluation_dir: Path, rep
 
 
 def _evaluate(
-    folder: Path, metadata: dict[str, Any], texts: Mapping[str, str], settings: EvaluateSettings
+    folder: Path, metadata: dict[str, Any], train: Path, texts: Mapping[str, str], settings: EvaluateSettings
 ) -> ModelScores:
-    return score_model(load_model(folder, metadata, settings), texts, settings, _progress_reporter())
+    return score_model(load_model(folder, metadata, settings), texts, train, settings, _progress_reporter())
 
 
 def _validate_only(folder: Path, metadata: dict[str, Any], text: str, settings: EvaluateSettings) -> ModelScores:
@@ -159,6 +159,10 @@ def _metrics(evaluation: Mapping[str, Any]) -> dict[str, float]:
     for protocol, splits in evaluation["protocols"].items():
         suffix = "" if protocol == PROTOCOL else f"_{protocol.replace('-', '_')}"
         for split, score in splits.items():
+            metrics |= {f"{split}_{name}{suffix}": score[name] for name in registry.MEASURES}
+    for protocol, adapted in evaluation.get("adapted", {}).items():
+        suffix = f"_adapted_by_{protocol.partition('+')[2]}"
+        for split, score in adapted["splits"].items():
             metrics |= {f"{split}_{name}{suffix}": score[name] for name in registry.MEASURES}
     if bleu := evaluation["bleu"]:
         metrics |= {name: bleu[name] for name in ("bleu", "distinct_1", "distinct_2", "repetition")}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Each window with its sequence and the index of that sequence.
 Batch = list[tuple[np.ndarray, int, Window]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,10 @@ class Scorer:
         Returns:
             The scores of each sequence; its first token is never scored.
         """
-        span = self.window + 1 if rolling else self.window
         jobs = [
             (index, window)
             for index, sequence in enumerate(sequences)
-            for window in sliding_windows(len(sequence), span, self.stride, fill_last=rolling)
+            for window in self.windows(sequence, rolling=rolling)
         ]
         total = sum(window.end - window.scored for _, window in jobs)
         scores = [SequenceScore(np.zeros(len(each)), np.zeros(len(each), dtype=bool)) for each in sequences]
@@ -93,7 +93,7 @@ class Scorer:
             for batch in _batches(jobs, self.batch_tokens)
         ]
         with head_in_float32(self.model):
-            for batch, values in zip(batches, self._in_parallel(batches), strict=True):
+            for batch, values in zip(batches, self.in_parallel(self._score_batch, batches), strict=True):
                 for (_, index, window), value in zip(batch, values, strict=True):
                     scores[index].nll[window.scored : window.end] = value
                     scores[index].scored[window.scored : window.end] = True
@@ -101,21 +101,39 @@ class Scorer:
                 progress(done, total)
         return scores
 
-    def _in_parallel(self, batches: list[Batch]) -> Iterator[list[np.ndarray]]:
+    def windows(self, sequence: np.ndarray, *, rolling: bool = True) -> list[Window]:
+        """Returns the windows over a sequence in the order of the text, see `score`."""
+        span = self.window + 1 if rolling else self.window
+        return list(sliding_windows(len(sequence), span, self.stride, fill_last=rolling))
+
+    def in_parallel(self, compute: Callable[[Batch], Result], batches: Sequence[Batch]) -> Iterator[Result]:
+        """Yields the result for each batch in order, computed by the workers."""
         import torch
 
         if self.workers == 1:
-            yield from map(self._score_batch, batches)
+            yield from map(compute, batches)
             return
         threads = torch.get_num_threads()
         pool = ThreadPoolExecutor(self.workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
-            yield from pool.map(self._score_batch, batches)
+            yield from pool.map(compute, batches)
         finally:
             pool.shutdown(cancel_futures=True)
             torch.set_num_threads(threads)
 
     def _score_batch(self, batch: Batch) -> list[np.ndarray]:
+        import torch
+
+        with torch.inference_mode(), self.autocast():
+            flat = self.likelihood(*self.states(batch))
+        counts = [window.end - window.scored for *_, window in batch]
+        return np.split(flat.double().cpu().numpy(), np.cumsum(counts)[:-1])
+
+    def states(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the state that predicts each scored token of a batch [tokens, size], and the ids of these tokens.
+
+        A state is the last hidden state, or the logits if `plain_head` is false.
+        """
         import torch
 
         longest = max(window.end - window.begin for *_, window in batch)
@@ -127,22 +145,21 @@ class Scorer:
             scored[row, window.scored - window.begin - 1 : window.end - window.begin - 1] = True
         device = self.model.device
         ids, wanted = torch.from_numpy(padded).to(device), torch.from_numpy(scored).to(device)
-        with torch.inference_mode(), self._autocast():
-            run = self.model.base_model if self.plain_head else self.model
-            output = run(input_ids=ids[:, :-1], use_cache=False)
-            last = output.last_hidden_state if self.plain_head else output.logits
-            flat = self._likelihood(last[wanted], ids[:, 1:][wanted])
-        return np.split(flat.double().cpu().numpy(), np.cumsum(scored.sum(axis=1))[:-1])
+        run = self.model.base_model if self.plain_head else self.model
+        output = run(input_ids=ids[:, :-1], use_cache=False)
+        last = output.last_hidden_state if self.plain_head else output.logits
+        return last[wanted], ids[:, 1:][wanted]
 
-    def _likelihood(self, output: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The negative log-likelihood of targets from the last hidden states, or from the logits of another head."""
+    def likelihood(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Returns the negative log-likelihood of each target in nats [tokens], given its state, see `states`."""
         from torch.nn.functional import cross_entropy
 
         if self.plain_head:
-            return negative_log_likelihood(output, self.model.get_output_embeddings().weight, targets)
-        return cross_entropy(output.float(), targets, reduction="none")
+            return negative_log_likelihood(states, self.model.get_output_embeddings().weight, targets)
+        return cross_entropy(states.float(), targets, reduction="none")
 
-    def _autocast(self) -> AbstractContextManager:
+    def autocast(self) -> AbstractContextManager:
+        """The context in which the model computes with `dtype`."""
         import torch
 
         return torch.autocast(self.model.device.type, torch.bfloat16, enabled=self.dtype == "bfloat16")

@@ -10,7 +10,10 @@ from components.shared.tracking.gate import Policy, Rule
 
 _PROMPTS = Range(0, 1_000_000)
 _WORDS = Range(1, 1_000_000)
-Protocol = Literal["wikitext-word", "hf-doc", "lm-eval"]
+Protocol = Literal["wikitext-word", "hf-doc", "lm-eval", "wikitext-word+dynamic", "wikitext-word+cache"]
+# The protocols by which the model adapts to the text while it is scored, and how it does.
+DYNAMIC, CACHE = "wikitext-word+dynamic", "wikitext-word+cache"
+ADAPTIVE = {DYNAMIC: "dynamic evaluation", CACHE: "continuous cache"}
 
 # These settings apply to finished scores and do not change them, so they are not part of the evaluation's key.
 GATE_FIELDS = tuple(field.name for field in fields(Rule) if field.name != "seed")
@@ -22,7 +25,9 @@ class EvaluateSettings:
 
     Attributes:
         protocols: the protocols of perplexity, see docs/evaluation.md; the gate needs `wikitext-word`, which is always
-            measured.
+            measured. By those with a `+` the model adapts to the text while it is scored, and the gate never reads
+            them.
+        cache_size: the number of past tokens in the cache of `wikitext-word+cache`.
         window: the number of tokens that the model reads at once; None uses the context that it was trained with.
         stride: the number of tokens by which the window moves; None moves it by a whole window, which is the fastest.
             Half a window gives each token more context, so that perplexity is lower, and takes twice the time.
@@ -49,6 +54,7 @@ class EvaluateSettings:
     """
 
     protocols: tuple[Protocol, ...] = ("wikitext-word",)
+    cache_size: Annotated[int, Range(1, 1 << 20)] = 2000
     window: Annotated[int | None, Range(2, 1 << 20)] = None
     stride: Annotated[int | None, Range(1, 1 << 20)] = None
     bos: Literal["auto", "always", "never"] = "auto"

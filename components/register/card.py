@@ -33,6 +33,7 @@ def card(
         champion: the tags of the version that it was compared with, or None.
         tags: the tags of the version.
     """
+    adapted = trained.adapted_measures()
     return _template().render(
         trained=trained,
         version=version,
@@ -41,6 +42,7 @@ def card(
         repeats=tags.get(registry.REPEATS),
         start=tags.get(registry.WARM_START_FROM),
         scores=_scores(trained, champion),
+        adapted=[(f"{', '.join(each[:2])}, {each[2].replace('_', ' ')}", value) for each, value in adapted.items()],
         samples=(trained.scores.get("samples") or [])[:_SAMPLES],
         alias=registry.CHAMPION,
     )

@@ -88,6 +88,16 @@ class TrainedModel:
         names = ((split, name) for split in HELD_OUT for name in registry.MEASURES)
         return {each: value for each in names if (value := self.measure(*each)) is not None}
 
+    def adapted_measures(self) -> dict[tuple[str, str, str], float]:
+        """Returns the measures of the model adapted while it was scored, by protocol, split and name."""
+        return {
+            (protocol, split, name): value
+            for protocol, adapted in self.scores.get("adapted", {}).items()
+            for split in HELD_OUT
+            for name in registry.MEASURES
+            if (value := finite(adapted["splits"][split][name])) is not None
+        }
+
 
 def lineage_tags(trained: TrainedModel) -> dict[str, str]:
     """Returns the tags for the origin of a version. Commit and image come from the environment of the step."""
@@ -123,6 +133,7 @@ def start_tags(identity: dict[str, Any]) -> dict[str, str]:
 def evaluation_tags(trained: TrainedModel) -> dict[str, str]:
     """Returns the tags for the scores of a version, and for the evaluation that measured them."""
     tags = {registry.score_tag(*each): f"{value:.8g}" for each, value in trained.measures().items()}
+    tags |= {registry.adapted_tag(*each): f"{value:.8g}" for each, value in trained.adapted_measures().items()}
     return tags | {
         registry.EVALUATION_RUN: trained.run_id,
         registry.EVALUATION_KEY: trained.evaluation["evaluation_key"],

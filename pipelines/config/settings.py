@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from components.download.settings import DownloadSettings
-from components.evaluate.settings import EvaluateSettings
+from components.evaluate.settings import ADAPTIVE, EvaluateSettings
 from components.notify.settings import NotifySettings
 from components.register.settings import RegisterSettings
 from components.shared.base.failure import ExitCode, Failure
@@ -107,6 +107,7 @@ def compose(
         section: parse_section(kind, values.get(section, {}), section, where)
         for section, kind in {**SECTIONS, "cluster": ClusterSettings}.items()
     }
+    _check_adaptable(checked["train"], checked["evaluate"], where)
     if checked["train"].pretrained is None:
         check_window(checked["train"], checked["evaluate"], where=where)
     return RunSettings(profile=name, description=" ".join(str(values.get("description", "")).split()), **checked)
@@ -231,6 +232,19 @@ def check_window(
                 remedy=f"lower it, or raise {of}" if pretrained_context is None else "lower it",
                 exit_code=ExitCode.USAGE,
             )
+
+
+def _check_adaptable(
+    train: TrainSettings, evaluate: EvaluateSettings, where: Callable[[tuple[Any, ...]], str | None]
+) -> None:
+    asked = [name for name in evaluate.protocols if name in ADAPTIVE]
+    if asked and train.adapter == "prefix":
+        raise Failure(
+            f"evaluate.protocols has {asked[0]}, by which a model with a trained prefix cannot be scored",
+            where=where(("evaluate", "protocols")) or "settings of evaluate",
+            remedy="leave it out, or choose another train.adapter",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def _unknown_section(section: str, where: str | None = None) -> Failure:

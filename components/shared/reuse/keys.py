@@ -45,7 +45,7 @@ EXCLUDED_MODULES: dict[str, frozenset[str]] = {
     "weights": frozenset(
         {"checkpoint_manager", "component", "hosts", "metrics", "reporter", "run", "settings", "time_left"}
     ),
-    "evaluation": frozenset({"champion", "component", "pictures", "report", "settings"}),
+    "evaluation": frozenset({"adapted_section", "champion", "component", "pictures", "report", "settings"}),
     "validation": frozenset({"component", "settings"}),
 }
 

@@ -78,6 +78,11 @@ def score_tag(split: str, measure: str) -> str:
     return f"wikigpt.{split}.{measure}"
 
 
+def adapted_tag(protocol: str, split: str, measure: str) -> str:
+    """The tag of a metric of a model that adapted to the text while it was scored."""
+    return f"wikigpt.adapted_while_scored.{protocol.partition('+')[2]}.{split}.{measure}"
+
+
 def param_text(value: Any) -> str:
     """A value as a parameter of a logged model, which MLflow limits to 500 characters."""
     return str(value)[:500]

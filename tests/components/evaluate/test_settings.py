@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 from components.evaluate.measure import evaluation_key
-from components.evaluate.settings import GATE_FIELDS, EvaluateSettings, Protocol
+from components.evaluate.settings import ADAPTIVE, GATE_FIELDS, EvaluateSettings, Protocol
 from components.evaluate.texts import PROTOCOLS
 from components.shared.base.failure import Failure
 from components.shared.runtime.settings import parse_section
@@ -20,6 +20,8 @@ from components.shared.tracking.gate import Rule
     [
         ("protocols", ["wikitext-word", "wikitext-word"]),
         ("protocols", ["word"]),
+        ("protocols", ["wikitext-word", "hf-doc+dynamic"]),
+        ("cache_size", 0),
         ("window", 1),
         ("stride", 0),
         ("batch_tokens", 0),
@@ -62,5 +64,5 @@ def test_the_rule_of_the_gate_is_among_the_settings():
     assert {field.name for field in fields(Rule)} - {"seed"} == set(GATE_FIELDS)
 
 
-def test_every_protocol_of_the_settings_has_a_text() -> None:
-    assert set(PROTOCOLS) == set(get_args(Protocol))
+def test_every_protocol_of_the_settings_is_static_or_adapts() -> None:
+    assert [*PROTOCOLS, *ADAPTIVE] == list(get_args(Protocol))

@@ -69,7 +69,7 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
         **dict.fromkeys(
             (
                 "protocols", "window", "stride", "bos", "dtype", "threads", "batch_tokens", "bleu_prompts",
-                "prompt_words", "continuation_words", "samples", "temperature", "top_k", "seed",
+                "prompt_words", "continuation_words", "samples", "temperature", "top_k", "seed", "cache_size",
             ),
             frozenset({EVALUATION}),
         ),
@@ -102,13 +102,16 @@ MODULES: dict[str, dict[str, bool]] = {
     "evaluation": {
         **dict.fromkeys(
             (
-                "__init__", "baselines", "continuations", "generate", "log_probabilities", "measure", "model",
-                "perplexity", "prefix", "run", "scoring", "texts", "windows", "shared/text/articles",
-                "shared/model/hardware", "shared/model/head", "shared/model/reach", "shared/text/units",
+                "__init__", "adaptive", "baselines", "cache", "continuations", "dynamic", "generate",
+                "log_probabilities", "measure", "model", "perplexity", "prefix", "run", "scoring", "texts", "windows",
+                "shared/text/articles", "shared/model/hardware", "shared/model/head", "shared/model/reach",
+                "shared/text/units",
             ),
             True,
         ),
-        **dict.fromkeys(("champion", "component", "pictures", "report", "settings"), False),
+        **dict.fromkeys(
+            ("adapted_section", "champion", "component", "pictures", "report", "settings"), False
+        ),
     },
     "validation": {
         **dict.fromkeys(
