@@ -14,6 +14,11 @@ The block of `all` has every record, and that of `trials` a table of some trials
     <!-- figures: trials; cpu -->
     <!-- end -->
 
+The block of `experiment` has the trials of a sweep, with the spread over seeds:
+
+    <!-- figures: experiment; quick-dropout -->
+    <!-- end -->
+
 A single figure within a sentence names the record, the keys to its value, where `total` is the sum of numbers, and its
 format: <!-- figure: run_quick; seconds; total; .0f -->169<!-- end -->. It does not begin a line, because Markdown takes
 a comment there for a block.
@@ -29,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from components.shared.storage.files import write_atomically
+from docs.generator.experiments import experiment_table
 from docs.generator.markdown import code, table
 from docs.generator.records import Record, load, names
 from docs.generator.trials import every_trial_table, trials_table
@@ -69,6 +75,8 @@ def _block(words: list[str], page: Path) -> str:
     if name == "all":
         shown = [f"## {load(each).title}\n\n{_block([each, 'brief'], page).strip()}" for each in names()]
         return "\n\n".join(shown)
+    if name == "experiment":
+        return experiment_table(*options)
     if name == "trials":
         return trials_table(*options) if len(options) == 2 else every_trial_table(*options)
     record = load(name)

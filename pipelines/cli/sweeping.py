@@ -145,8 +145,15 @@ def _run(
     options.settings_of(profile, fixed, corpus)  # a wrong corpus ends the command before a sweep is made
     result = run_sweep(plan, settings_of, opened, address, new_view)
     if record:
-        append_records(record, result, settings_of)
+        append_records(record, result, settings_of, _command(plan, profile, fixed))
     return result
+
+
+def _command(plan: Sweep, profile: str, fixed: list[str]) -> str:
+    """The command that repeats a sweep, without the places of this machine."""
+    sets = [word for each in (*fixed, *(each.text for each in plan.space)) for word in ("--set", redact(each))]
+    drawn = ["--by", plan.sampler, "--trials", str(plan.trials), "--seed", str(plan.seed)]
+    return shlex.join(["wikigpt", "sweep", "--profile", profile, *sets, *(drawn if plan.sampler != "grid" else [])])
 
 
 def _say_what_follows(result: SweepResult, profile: str, fixed: list[str], corpus: str | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +107,18 @@ def _exit_code(trials: list[Trial], failures: dict[int, dict[str, Any]]) -> Exit
     return ExitCode(int(next(iter(failures.values()))["exit_code"])) if failures else ExitCode.FAILED
 
 
-def append_records(path: Path, result: SweepResult, settings_of_trial: Callable[[Trial], RunSettings]) -> None:
-    """Appends the trials that have a result to a file, each as a JSON line with all that is not a default."""
-    lines = ""
+def append_records(
+    path: Path, result: SweepResult, settings_of_trial: Callable[[Trial], RunSettings], command: str
+) -> None:
+    """Appends the trials that have a result to a file, each as a JSON line with all that is not a default.
+
+    Args:
+        path: the file.
+        result: the result of the sweep.
+        settings_of_trial: the settings of a trial.
+        command: the command of the sweep, for the record.
+    """
+    lines, today = "", datetime.now(UTC).strftime("%Y-%m-%d")
     for trial in result.trials:
         if trial.word_perplexity is None:
             continue
@@ -116,7 +126,10 @@ def append_records(path: Path, result: SweepResult, settings_of_trial: Callable[
         train = settings.train
         lines += json.dumps(
             {
+                "date": today,
+                "command": command,
                 "profile": settings.profile,
+                "varied": trial.values,
                 "changed": _changed(settings),
                 "parameters": int(trial.metrics["parameters"]),
                 "steps": round(trial.metrics["tokens_seen"] / (train.global_batch_size * train.sequence_length)),
