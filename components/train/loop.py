@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,7 @@ from components.train.data import TrainBatches, TrainingData, seed_of
 from components.train.device import autocast
 from components.train.distributed import SINGLE_PROCESS, DistributedContext
 from components.train.extras.adapters import AdaLoraController
-from components.train.extras.sampled_softmax import candidate_sampler
+from components.train.extras.candidate_rows import CandidateRows
 from components.train.metrics import LossBuffer, StepTimer, mean_of
 from components.train.model import token_loss
 from components.train.optim import WeightEMA, build_optimizers, copy_into, lr_multiplier, set_learning_rate
@@ -77,7 +77,8 @@ def train(
     """
     weights: dict[str, Tensor] = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     ema = WeightEMA(weights, settings.ema_decay)
-    state = State(weights, build_optimizers(model, settings), ema, adalora=AdaLoraController.of(model))
+    rows = CandidateRows.of(model, data.train, data.vocab_size, settings)
+    state = State(weights, build_optimizers(model, settings, rows), ema, adalora=AdaLoraController.of(model))
     if resume_from:
         read_state(state, resume_from)
     progress = state.progress
@@ -85,7 +86,7 @@ def train(
     # With fullgraph a graph break is an error, not a silent recompilation at every step.
     loss_fn = torch.compile(token_loss, dynamic=False, fullgraph=True) if settings.compile else token_loss
     replica = distributed.replicate(model)
-    sampler = candidate_sampler(data.train, data.vocab_size, settings)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     micro_batches = _micro_batches(settings, distributed)
     tokens_per_step = settings.global_batch_size * settings.sequence_length
 
@@ -101,16 +102,16 @@ def train(
             torch.manual_seed(seed_of(settings.seed, progress.step, 1 + distributed.rank))
             lr = set_learning_rate(state.optimizers, lr_multiplier(progress.step, steps, settings))
             inputs, targets = data.train.batch(progress.step)
-            candidates = sampler.draw(progress.step, targets) if sampler else None
+            candidates = rows.load(progress.step, inputs, targets) if rows else None
             step_loss = torch.zeros((), device=device)
-            for rows in micro_batches:
-                with distributed.backward(replica, reduce=rows is micro_batches[-1]):
+            for mine in micro_batches:
+                with distributed.backward(replica, reduce=mine is micro_batches[-1]):
                     with autocast(settings, device):
-                        arguments = inputs[rows], targets[rows], data.vocab_size, candidates, state.adalora
+                        arguments = inputs[mine], targets[mine], data.vocab_size, candidates, state.adalora
                         loss = replica(loss_fn, *arguments) / len(micro_batches)
                     loss.backward()
                 step_loss += loss.detach()
-            norm = nn.utils.clip_grad_norm_(weights.values(), settings.gradient_clip or math.inf)
+            norm = nn.utils.clip_grad_norm_(parameters, settings.gradient_clip or math.inf)
             for optimizer in state.optimizers:
                 optimizer.step()
             if state.adalora:
@@ -137,7 +138,7 @@ def train(
                 losses.clear()
                 progress.pending = []
             if should_evaluate:
-                with timer.paused(), ema.applied():
+                with timer.paused(), rows.whole_matrices() if rows else nullcontext(), ema.applied():
                     value = validation_loss(model, data, settings, distributed)
                     _update_best(value, state, settings.patience)
                 record(validation_loss=value, validation_perplexity=math.exp(min(value, 700)))
@@ -150,6 +151,8 @@ def train(
                 distributed.barrier()  # the first process that exits ends all, also one that still writes
                 raise interruption
 
+    if rows:
+        rows.release()
     copy_into(weights, state.best)
     model.eval()
     return progress

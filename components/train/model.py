@@ -120,18 +120,20 @@ def token_loss(
         inputs: token ids, shape (sequences, sequence length).
         targets: the token after each input, the same shape; nothing is shifted here and every target counts.
         vocab_size: the size of the tokenizer's vocabulary; the padding of the model's vocabulary gets no probability.
-        candidates: the sampled-softmax candidates; None computes the softmax over the whole vocabulary.
+        candidates: the sampled-softmax candidates, whose rows the model has in the place of its whole embeddings (see
+            `CandidateRows`); None computes the softmax over the whole vocabulary.
         adalora: the controller of AdaLoRA, or None.
     """
     if candidates is not None:
-        hidden = model.base_model(input_ids=inputs).last_hidden_state
-        output = F.embedding(candidates.ids, model.get_output_embeddings().weight)
-        logits, targets = F.linear(hidden, output) + candidates.logq_correction, candidates.index_of[targets]
+        count = len(candidates.ids)
+        hidden = model.base_model(input_ids=candidates.index_of[inputs]).last_hidden_state
+        logits = F.linear(hidden, model.get_output_embeddings().weight[:count]) + candidates.logq_correction
+        targets, ignored = candidates.index_of[targets], count
     else:
-        logits = model(input_ids=inputs).logits
+        logits, ignored = model(input_ids=inputs).logits, -1
         if logits.shape[-1] != vocab_size:  # slicing the full width would cost a copy in the backward pass
             logits = logits[..., :vocab_size]
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=ignored)
     return loss if adalora is None else loss + adalora.penalty()
 
 

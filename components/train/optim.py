@@ -11,12 +11,15 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from components.train.device import precision_of
+from components.train.extras.candidate_rows import CandidateRows
 from components.train.extras.muon import BatchedMuon
 from components.train.settings import TrainSettings
 
 
-def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimizer]:
+def build_optimizers(model: nn.Module, settings: TrainSettings, rows: CandidateRows | None = None) -> list[Optimizer]:
     """The optimizers that `settings.optimizer` names in `OPTIMIZERS`; one without weights is left out.
+
+    The rows of a sampled softmax are the optimizer of the embeddings, if there are any.
 
     Embeddings, an untied output layer, norms and biases have no weight decay. A checkpoint keeps the state of an
     optimizer, so every value of that state is a tensor; the schedule reads the peak from `optimizer.defaults["lr"]`.
@@ -26,7 +29,11 @@ def build_optimizers(model: nn.Module, settings: TrainSettings) -> list[Optimize
     if (head := getattr(model, "get_output_embeddings", lambda: None)()) is not None:
         embeddings.add(id(head.weight))
     decayed = [weight for weight in trainable if weight.ndim == 2 and id(weight) not in embeddings]
-    return OPTIMIZERS[settings.optimizer](decayed, _without(trainable, decayed), settings)
+    undecayed = _without(trainable, decayed)
+    if rows is None:
+        return OPTIMIZERS[settings.optimizer](decayed, undecayed, settings)
+    undecayed = _without(undecayed, list(rows.resident.values()))
+    return [*OPTIMIZERS[settings.optimizer](decayed, undecayed, settings), rows]
 
 
 def _adamw(decayed: list[nn.Parameter], undecayed: list[nn.Parameter], settings: TrainSettings) -> list[Optimizer]:

@@ -6,6 +6,7 @@ import torch
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.storage.manifest import Manifest
+from components.train.extras.candidate_rows import CandidateRows
 from components.train.extras.sampled_softmax import (
     Candidates,
     CandidateSampler,
@@ -29,23 +30,27 @@ def text() -> np.ndarray:
 
 
 def sampler_of(text: np.ndarray, *, size: int = SIZE, seed: int = 1) -> CandidateSampler:
-    return CandidateSampler(np.bincount(text, minlength=VOCABULARY), size=size, targets=TARGETS, seed=seed, device=CPU)
+    return CandidateSampler(
+        np.bincount(text, minlength=VOCABULARY), size=size, tokens=TARGETS + 3, seed=seed, device=CPU
+    )
 
 
-def targets_of(text: np.ndarray, step: int) -> torch.Tensor:
+def batch_of(text: np.ndarray, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     random = np.random.default_rng(step)
-    return torch.from_numpy(random.choice(text, (3, TARGETS // 3)))
+    rows = torch.from_numpy(random.choice(text, (3, TARGETS // 3 + 1)))
+    return rows[:, :-1], rows[:, 1:]
 
 
-def test_a_sample_contains_every_target_and_its_index(text: np.ndarray) -> None:
-    targets = targets_of(text, 0)
-    candidates = sampler_of(text).draw(0, targets)
+def test_a_sample_contains_every_token_and_its_index(text: np.ndarray) -> None:
+    batch = batch_of(text, 0)
+    candidates = sampler_of(text).draw(0, *batch)
     assert torch.equal(candidates.ids, candidates.ids.unique())
     assert len(candidates.ids) == len(candidates.logq_correction) == SIZE
-    assert torch.equal(candidates.ids[candidates.index_of[targets]], targets)
+    for tokens in batch:
+        assert torch.equal(candidates.ids[candidates.index_of[tokens]], tokens)
     absent = torch.ones(VOCABULARY, dtype=torch.bool)
     absent[candidates.ids] = False
-    assert (candidates.index_of[absent] == -100).all()
+    assert (candidates.index_of[absent] == SIZE).all()
 
 
 def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.ndarray) -> None:
@@ -53,7 +58,7 @@ def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.nd
     sampler, values = sampler_of(text), torch.randn(VOCABULARY, generator=torch.Generator().manual_seed(2)).exp()
     sums = []
     for step in range(4000):
-        drawn = sampler.draw(step, targets_of(text, step))
+        drawn = sampler.draw(step, *batch_of(text, step))
         sums.append((values[drawn.ids] * drawn.logq_correction.exp()).sum())
     estimates = torch.stack(sums)
     error = estimates.std().item() / len(sums) ** 0.5
@@ -62,14 +67,14 @@ def test_the_sum_over_samples_is_on_average_that_over_the_vocabulary(text: np.nd
 
 
 def test_the_seed_and_the_step_decide(text: np.ndarray) -> None:
-    targets = targets_of(text, 0)
-    first = sampler_of(text).draw(7, targets).ids
+    batch = batch_of(text, 0)
+    first = sampler_of(text).draw(7, *batch).ids
     later = sampler_of(text)
-    later.draw(3, targets)
+    later.draw(3, *batch)
     torch.manual_seed(5)
-    assert torch.equal(later.draw(7, targets).ids, first)
-    assert not torch.equal(later.draw(8, targets).ids, first)
-    assert not torch.equal(sampler_of(text, seed=2).draw(7, targets).ids, first)
+    assert torch.equal(later.draw(7, *batch).ids, first)
+    assert not torch.equal(later.draw(8, *batch).ids, first)
+    assert not torch.equal(sampler_of(text, seed=2).draw(7, *batch).ids, first)
 
 
 def test_the_sampler_and_dropout_use_different_random_streams(tokens: Manifest, tokens_dir: Path) -> None:
@@ -80,25 +85,27 @@ def test_the_sampler_and_dropout_use_different_random_streams(tokens: Manifest, 
     model.base_model.register_forward_pre_hook(lambda module, inputs: seeds.append(torch.initial_seed()))
     train(model, corpus, settings, steps=1, device=CPU)
     counts = corpus.train.split.counts(corpus.vocab_size)
-    sampler = CandidateSampler(counts, size=128, targets=64, seed=1, device=CPU)
-    sampler.draw(0, torch.zeros(1, dtype=torch.int64))
+    sampler = CandidateSampler(counts, size=128, tokens=68, seed=1, device=CPU)
+    sampler.draw(0, *torch.zeros(2, 1, 1, dtype=torch.int64))
     assert sampler.generator.initial_seed() != seeds[0]
 
 
 def test_a_sample_that_the_targets_alone_would_fill_is_refused(text: np.ndarray) -> None:
-    with pytest.raises(Failure, match="12 tokens is expected to have 10 different ones") as caught:
+    with pytest.raises(Failure, match="15 tokens is expected to have 12 different ones") as caught:
         sampler_of(text, size=8)
     assert caught.value.exit_code == ExitCode.USAGE
-    assert "set it to 12" in str(caught.value)
+    assert "set it to 15" in str(caught.value)
 
 
-def test_targets_beyond_the_sample_are_left_out_of_the_loss(text: np.ndarray) -> None:
+def test_tokens_beyond_the_sample_are_left_out_of_the_loss(text: np.ndarray) -> None:
     model = build_model(tiny(), vocab_size=VOCABULARY, eos_id=0)
     targets = torch.arange(32).view(2, 16)
-    candidates = sampler_of(text).draw(0, targets)
+    rows = CandidateRows(model, sampler_of(text), tiny())
+    candidates = rows.load(0, targets, targets)
+    assert (candidates.index_of[targets] < SIZE).sum() == SIZE
     loss = token_loss(model, targets, targets, VOCABULARY, candidates)
-    assert (candidates.index_of[targets] >= 0).sum() == SIZE
-    assert loss.isfinite()
+    (gradient,) = torch.autograd.grad(loss, list(rows.resident.values()))
+    assert loss.isfinite() and gradient.isfinite().all()
 
 
 @BOTH
