@@ -91,7 +91,7 @@ MODULES: dict[str, dict[str, bool]] = {
             (
                 "__init__", "checkpoint", "data", "device", "distributed", "job", "loop", "model", "optim", "weights",
                 "worker", "extras/__init__", "extras/adapters", "extras/bigram", "extras/muon",
-                "extras/sampled_softmax", "shared/model/hardware", "shared/model/head",
+                "extras/candidate_rows", "extras/sampled_softmax", "shared/model/hardware", "shared/model/head",
             ),
             True,
         ),
