@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs.generator import figures, records, trials
+from docs.generator import experiments, figures, records, trials
 from docs.generator.records import Record
 from tests.test_docs import PAGES, ROOT, named
 
@@ -146,3 +146,36 @@ def test_a_record_without_a_field_is_named(page):
     path.write_text(json.dumps({**json.loads(path.read_text()), "comment": ""}))
     with pytest.raises(ValueError, match=r"speed.json lacks or should not have: comment"):
         records.load("speed")
+
+
+def swept(perplexity: float, command: str = "wikigpt sweep", **varied: object) -> str:
+    return json.dumps(
+        {
+            "date": "2026-11-28",
+            "command": command,
+            "varied": {f"train.{name}": value for name, value in varied.items()},
+            "seconds": 60,
+            "word_perplexity": perplexity,
+            "numerics": {"precision": "float32"},
+            "machine": "A CPU, 2 cores",
+        }
+    )
+
+
+def test_a_table_of_an_experiment_has_the_spread_over_seeds(page, monkeypatch):
+    monkeypatch.setattr(experiments, "FOLDER", page.parent)
+    rows = [swept(100, beta2=0.9, seed=1), swept(104, beta2=0.9, seed=2), swept(90, beta2=0.99, seed=1)]
+    (page.parent / "beta2.jsonl").write_text("\n".join(rows))
+    text = shown(page, "<!-- figures: experiment; beta2 -->\n<!-- end -->\n")
+    assert "| 0.99 | 1 | 90.00 | 90.00 to 90.00 | 60 |\n| 0.9 | 2 | 102.00 | 100.00 to 104.00 | 60 |" in text
+    assert "`wikigpt sweep`: 2026-11-28; A CPU, 2 cores, float32." in text
+    (page.parent / "beta2.jsonl").write_text("\n".join([*rows, swept(80, "wikigpt sweep --profile cpu")]))
+    with pytest.raises(ValueError, match="trials of 2 sweeps, machines or precisions"):
+        shown(page, text)
+    with pytest.raises(ValueError, match="there is no docs/experiments/other"):
+        shown(page, "<!-- figures: experiment; other -->\n<!-- end -->\n")
+
+
+def test_every_experiment_is_in_the_log():
+    log = (ROOT / "docs/log.md").read_text()
+    assert all(f"<!-- figures: experiment; {name} -->" in log for name in experiments.names())
