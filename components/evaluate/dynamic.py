@@ -71,25 +71,31 @@ class DynamicScorer(Scorer):
         scores = [SequenceScore(np.zeros(len(each)), np.zeros(len(each), dtype=bool)) for each in sequences]
         done, total = 0, sum(window.end - window.scored for each in windows for window in each)
         with head_in_float32(self.model), restored_weights(self.model) as trained:
+            update = self._update(trained)
             for sequence, inside, score in zip(sequences, windows, scores, strict=True):
                 for window in inside:
                     nll, gradients = window_gradients(self, sequence, window)
-                    self._adapt(trained, gradients)
+                    update(gradients)
                     score.nll[window.scored : window.end] = nll
                     score.scored[window.scored : window.end] = True
                     done += len(nll)
                     progress(done, total)
         return scores
 
-    def _adapt(self, trained: list[torch.Tensor], gradients: Sequence[torch.Tensor]) -> None:
+    def _update(self, trained: Sequence[torch.Tensor]) -> Callable[[Sequence[torch.Tensor]], None]:
+        """Returns the function that moves the weights by the gradients of a segment."""
         import torch
 
-        with torch.no_grad():
-            for weight, before, gradient, r in zip(
-                self.model.parameters(), trained, gradients, self.scale.relative, strict=True
-            ):
-                weight.lerp_(before, (self.decay * r).clamp_(max=1))
-                weight.addcdiv_(gradient, r + EPSILON, value=-self.learning_rate / self.scale.overall)
+        shares = [(self.decay * r).clamp_(max=1) for r in self.scale.relative]
+        rates = [self.learning_rate / self.scale.overall / (r + EPSILON) for r in self.scale.relative]
+
+        @torch.no_grad()
+        def update(gradients: Sequence[torch.Tensor]) -> None:
+            parts = zip(self.model.parameters(), trained, gradients, shares, rates, strict=True)
+            for weight, before, gradient, share, rate in parts:
+                weight.lerp_(before, share).addcmul_(gradient, rate, value=-1)
+
+        return update
 
 
 def window_gradients(scorer: Scorer, sequence: np.ndarray, window: Window) -> tuple[np.ndarray, Sequence[torch.Tensor]]:
