@@ -47,7 +47,7 @@ class AdaptedScores:
         method: how it adapted.
         parameters: the parameters of the method, by name.
         grid: the parameters that were tried on the beginning of validation, each with the perplexity per token there.
-        chosen_on_tokens: the number of tokens of that beginning.
+        chosen_on_tokens: the number of scored tokens of that beginning.
         splits: the score by split.
     """
 
@@ -117,7 +117,7 @@ def score_adaptively(
         for split, text in texts.items()
     }
     parameters = {name: value for name, value in _best(grid).items() if name != "token_perplexity"}
-    return AdaptedScores(ADAPTIVE[protocol], parameters | fixed, grid, len(beginning), splits)
+    return AdaptedScores(ADAPTIVE[protocol], parameters | fixed, grid, len(beginning) - 1, splits)
 
 
 def _choose_dynamic(

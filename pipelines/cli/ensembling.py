@@ -16,12 +16,16 @@ from pipelines.cli.screen import console, print_json
 if TYPE_CHECKING:
     from pipelines.registry.ensemble import Ensemble, Measures
 
-_COLUMNS = ("Word ppl\nvalidation", "\ntest", "Token ppl\nvalidation", "\ntest", "Bits/byte\nvalidation", "\ntest")
+_MEASURES = {
+    "word_perplexity": ("Word\nppl", 2),
+    "token_perplexity": ("Token\nppl", 2),
+    "bits_per_byte": ("Bits/\nbyte", 4),
+}
 
 
 def ensemble(
     references: Annotated[
-        list[str], typer.Argument(metavar="VERSION...", help="Numbers, aliases, or `models:/` addresses.")
+        list[str], typer.Argument(metavar="VERSION", help="Numbers, aliases, or `models:/` addresses.")
     ],
     model: Model = None,
     fit_weights: Annotated[
@@ -46,11 +50,14 @@ def _print(scored: Ensemble) -> None:
     table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
     table.add_column("Version")
     table.add_column("Weight", justify="right")
-    for column in _COLUMNS:
+    table.add_column("Split")
+    for column, _ in _MEASURES.values():
         table.add_column(column, justify="right")
     for member in scored.members:
-        table.add_row(member.version, f"{member.weight:.3f}", *_numbers(member.validation, member.test))
-    table.add_row("together", "", *_numbers(scored.validation, scored.test), style="bold")
+        table.add_row(member.version, f"{member.weight:.3f}", "validation", *_numbers(member.validation))
+        table.add_row("", "", "test", *_numbers(member.test))
+    table.add_row("together", "", "validation", *_numbers(scored.validation), style="bold")
+    table.add_row("", "", "test", *_numbers(scored.test), style="bold")
     console().print(table)
     weights = "chosen on validation, so its validation scores are optimistic" if scored.fitted else "equal"
     typer.echo(
@@ -60,10 +67,8 @@ def _print(scored: Ensemble) -> None:
     )
 
 
-def _numbers(validation: Measures, test: Measures) -> list[str]:
-    places = {"word_perplexity": 2, "token_perplexity": 2, "bits_per_byte": 4}
+def _numbers(measures: Measures) -> list[str]:
     return [
-        "–" if (value := getattr(each, name)) is None else format_measure(value, digits)
-        for name, digits in places.items()
-        for each in (validation, test)
+        "–" if (value := getattr(measures, name)) is None else format_measure(value, places)
+        for name, (_, places) in _MEASURES.items()
     ]

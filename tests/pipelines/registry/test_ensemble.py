@@ -40,6 +40,7 @@ from tests.registry import copy_registry, make_step
 NAME = "wikigpt-sample"
 SETTINGS = {"bleu_prompts": 0, "samples": 0, "threads": 1, "resamples": 100}
 WINDOW = 32
+PLACES = {"word_perplexity": 2, "token_perplexity": 2, "bits_per_byte": 4}
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +244,9 @@ def test_the_command_prints_a_table_and_json(command: Command, evaluated, tmp_pa
     assert (document["window"], document["stride"], document["fitted"]) == (WINDOW, WINDOW, False)
     code, out, err = command("ensemble", "1", "2", "--home", tmp_path, "--fit-weights")
     assert code == 0 and "the weights are chosen on validation" in err
-    assert [line.split()[0] for line in out.splitlines()[2:]] == ["1", "2", "together"]
+    rows = [line.split() for line in out.splitlines()[2:]]
+    assert [row[0] for row in rows] == ["1", "test", "2", "test", "together", "test"]
+    assert rows[1][1:] == [f"{document['members'][0]['test'][name]:.{places}f}" for name, places in PLACES.items()]
 
 
 def test_it_needs_neither_torch_nor_mlflow_for_a_database_on_this_machine(evaluated, tmp_path):
