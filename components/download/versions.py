@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def pin_versions(step: Step) -> None:
     """Replaces every address of a registered version in the settings of a step by a pinned one.
 
-    If the training starts from a registered version and no tokenizer is named, the tokenizer is that of the version.
+    If no tokenizer is named and the training starts from a registered version, or learns from some, the tokenizer is
+    that of the version, or of the first of them.
 
     Raises:
         Failure: see `components.shared.model.registered_version.pin_version`.
@@ -30,6 +31,10 @@ def pin_versions(step: Step) -> None:
         train["pretrained"] = _pin(step, train["pretrained"], "train.pretrained")
         if tokenize.get("tokenizer", OWN_TOKENIZER) == OWN_TOKENIZER:
             tokenize["tokenizer"] = train["pretrained"]
+    if train.get("distill"):
+        train["distill"] = [_pin(step, teacher, "train.distill") for teacher in train["distill"]]
+        if tokenize.get("tokenizer", OWN_TOKENIZER) == OWN_TOKENIZER:
+            tokenize["tokenizer"] = train["distill"][0]
     if is_registered(tokenize.get("tokenizer", OWN_TOKENIZER)):
         tokenize["tokenizer"] = _pin(step, tokenize["tokenizer"], "tokenize.tokenizer")
     step.settings.update(train=train, tokenize=tokenize)

@@ -41,6 +41,7 @@ def card(
         champion=champion,
         repeats=tags.get(registry.REPEATS),
         start=tags.get(registry.WARM_START_FROM),
+        teachers=tags.get(registry.DISTILLED_FROM),
         scores=_scores(trained, champion),
         adapted=[(f"{', '.join(each[:2])}, {each[2].replace('_', ' ')}", value) for each, value in adapted.items()],
         samples=(trained.scores.get("samples") or [])[:_SAMPLES],

@@ -113,7 +113,7 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
         registry.CORPUS_SOURCE: trained.corpus["source"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
-        **start_tags(trained.model["identity"]),
+        **version_tags(trained.model["identity"]),
         PIPELINE_RUN_TAG: trained.pipeline_run,
         "wikigpt.gpu_seconds": trained.model["gpu_seconds"],
         "wikigpt.train_seconds": trained.model["train_seconds"],
@@ -122,12 +122,16 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
     return {name: str(value) for name, value in tags.items() if value != ""}
 
 
-def start_tags(identity: dict[str, Any]) -> dict[str, str]:
-    """Returns the tags for the registered version from which a training started; none if it started otherwise."""
-    if not is_registered(start := identity.get("train.pretrained") or ""):
-        return {}
-    address = ModelAddress.parse(start)
-    return {registry.WARM_START_FROM: address.label, registry.WARM_START_DIGEST: address.digest}
+def version_tags(identity: dict[str, Any]) -> dict[str, str]:
+    """Returns the tags for the registered versions from which a training started or learned, if there are any."""
+    tags: dict[str, str] = {}
+    if is_registered(start := identity.get("train.pretrained") or ""):
+        address = ModelAddress.parse(start)
+        tags |= {registry.WARM_START_FROM: address.label, registry.WARM_START_DIGEST: address.digest}
+    if teachers := [ModelAddress.parse(text) for text in identity.get("train.distill") or ()]:
+        tags[registry.DISTILLED_FROM] = ", ".join(teacher.label for teacher in teachers)
+        tags[registry.DISTILLED_DIGESTS] = ", ".join(teacher.digest for teacher in teachers)
+    return tags
 
 
 def evaluation_tags(trained: TrainedModel) -> dict[str, str]:

@@ -28,6 +28,7 @@ from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.distributed import DistributedContext
 from components.train.extras.adapters import add_adapter, merge, save_adapter
 from components.train.extras.bigram import TOKENS
+from components.train.extras.distillation import load_teachers
 from components.train.extras.sampled_softmax import candidates_per_step
 from components.train.loop import budget, explain_oom, train
 from components.train.model import build_model, save_model
@@ -47,6 +48,7 @@ class Job:
         tokens: the metadata of the folder of tokens.
         tokens_dir, model_dir: the folder that is read and the folder that is written.
         weights: a folder with pretrained weights.
+        teachers: the folders of the models to distill.
         resume_from: a folder with a checkpoint.
     """
 
@@ -59,6 +61,7 @@ class Job:
     tokens_dir: str
     model_dir: str
     weights: str | None = None
+    teachers: tuple[str, ...] = ()
     resume_from: str | None = None
 
     @property
@@ -94,6 +97,7 @@ def run_worker(
     ):
         model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id, weights=weights, ids=ids)
         model_to_train = add_adapter(model, settings, steps).to(device)
+        teachers = load_teachers([Path(folder) for folder in job.teachers], settings, device)
     checkpoints = partial(
         CheckpointManager,
         step.store,
@@ -113,6 +117,7 @@ def run_worker(
         resume_from=Path(job.resume_from) if job.resume_from else None,
         stop_requested=stop_requested,
         distributed=distributed,
+        teachers=teachers,
     )
     if distributed.rank:
         with checkpoints() as manager:

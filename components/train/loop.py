@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from components.train.device import autocast
 from components.train.distributed import SINGLE_PROCESS, DistributedContext
 from components.train.extras.adapters import AdaLoraController
 from components.train.extras.candidate_rows import CandidateRows
+from components.train.extras.distillation import Distillation
 from components.train.metrics import LossBuffer, StepTimer, mean_of
 from components.train.model import token_loss
 from components.train.optim import WeightEMA, build_optimizers, copy_into, lr_multiplier, set_learning_rate
@@ -53,6 +54,7 @@ def train(
     observe: Callable[[dict[str, Any]], None] = lambda row: None,
     stop_requested: Callable[[], bool] = lambda: False,
     distributed: DistributedContext = SINGLE_PROCESS,
+    teachers: Sequence[nn.Module] = (),
 ) -> Progress:
     """Trains a model in place; it ends with the weights of the best evaluation.
 
@@ -67,6 +69,7 @@ def train(
         observe: receives every row of the loss curve.
         stop_requested: asked after every optimizer step.
         distributed: the data-parallel processes.
+        teachers: the models whose probabilities the model learns from, on the device.
 
     Returns:
         The progress, with the loss curve.
@@ -87,6 +90,7 @@ def train(
     loss_fn = torch.compile(token_loss, dynamic=False, fullgraph=True) if settings.compile else token_loss
     replica = distributed.replicate(model)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    distillation = Distillation.of(teachers, settings, data.vocab_size)
     micro_batches = _micro_batches(settings, distributed)
     tokens_per_step = settings.global_batch_size * settings.sequence_length
 
@@ -107,7 +111,8 @@ def train(
             for mine in micro_batches:
                 with distributed.backward(replica, reduce=mine is micro_batches[-1]):
                     with autocast(settings, device):
-                        arguments = inputs[mine], targets[mine], data.vocab_size, candidates, state.adalora
+                        soft = distillation.soft_targets(inputs[mine], candidates) if distillation else None
+                        arguments = inputs[mine], targets[mine], data.vocab_size, candidates, state.adalora, soft
                         loss = replica(loss_fn, *arguments) / len(micro_batches)
                     loss.backward()
                 step_loss += loss.detach()

@@ -16,6 +16,7 @@ from components.shared.base.failure import ExitCode, Failure, first_line
 from components.shared.model.head import has_linear_lm_head
 from components.train.extras.adapters import AdaLoraController
 from components.train.extras.bigram import init_embeddings_from_bigrams
+from components.train.extras.distillation import SoftTargets, distilled_loss
 from components.train.extras.sampled_softmax import Candidates
 from components.train.settings import TrainSettings
 
@@ -112,8 +113,11 @@ def token_loss(
     vocab_size: int,
     candidates: Candidates | None = None,
     adalora: AdaLoraController | None = None,
+    soft_targets: SoftTargets | None = None,
 ) -> Tensor:
-    """Mean negative log-likelihood (nats) per token, plus AdaLoRA's penalty where that is the adapter.
+    """Mean negative log-likelihood (nats) per token, mixed with the loss on soft targets if there are any.
+
+    If the adapter is AdaLoRA, its penalty is added.
 
     Args:
         model: a causal language model of transformers; with candidates, its output layer must be a plain matrix.
@@ -123,17 +127,21 @@ def token_loss(
         candidates: the sampled-softmax candidates, whose rows the model has in the place of its whole embeddings (see
             `CandidateRows`); None computes the softmax over the whole vocabulary.
         adalora: the controller of AdaLoRA, or None.
+        soft_targets: what the teachers of a distillation say about the targets, or None.
     """
     if candidates is not None:
         count = len(candidates.ids)
         hidden = model.base_model(input_ids=candidates.index_of[inputs]).last_hidden_state
-        logits = F.linear(hidden, model.get_output_embeddings().weight[:count]) + candidates.logq_correction
-        targets, ignored = candidates.index_of[targets], count
+        logits = F.linear(hidden, model.get_output_embeddings().weight[:count])
+        corrected, targets, ignored = logits + candidates.logq_correction, candidates.index_of[targets], count
     else:
         logits, ignored = model(input_ids=inputs).logits, -1
         if logits.shape[-1] != vocab_size:  # slicing the full width would cost a copy in the backward pass
             logits = logits[..., :vocab_size]
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=ignored)
+        corrected = logits
+    loss = F.cross_entropy(corrected.flatten(0, 1).float(), targets.flatten(), ignore_index=ignored)
+    if soft_targets is not None:
+        loss = distilled_loss(loss, logits, soft_targets, candidates)
     return loss if adalora is None else loss + adalora.penalty()
 
 

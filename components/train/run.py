@@ -25,7 +25,7 @@ from components.shared.tracking.run import Tracking
 from components.train import checkpoint_manager
 from components.train.hosts import Hosts
 from components.train.settings import TrainSettings
-from components.train.weights import fetch_weights, start_parts
+from components.train.weights import fetch_teachers, fetch_weights, start_parts
 
 if TYPE_CHECKING:
     from components.train.job import Job
@@ -145,6 +145,7 @@ def _prepare_job(
     key_parts["tokenizer"] = tokens.metadata["tokenizer_digest"]
     if weights:
         key_parts |= start_parts(settings, weights, tokens.metadata["tokenizer_digest"])
+    teachers = fetch_teachers(settings, scratch / "teachers", step.store, tokens.metadata["tokenizer_digest"])
     tokens_dir, model_dir = folders
     return Job(
         run=step.run,
@@ -156,6 +157,7 @@ def _prepare_job(
         tokens_dir=str(tokens_dir),
         model_dir=str(model_dir),
         weights=str(weights) if weights else None,
+        teachers=tuple(map(str, teachers)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from components.shared.base.address import is_on_hub, is_registered, is_repository, require_bucket_name
-from components.shared.base.model_address import require_model_address
+from components.shared.base.model_address import require_model_address, require_version
 from components.shared.base.ranges import Range, check_ranges, nearest_multiple, safe_repr
 
 _COUNT = Range(1, 1_000_000)
@@ -48,6 +48,11 @@ class TrainSettings:
         steps, epochs, tokens: the budget; training ends with the smallest of those that are set.
         sampled_softmax: the number of sampled-softmax candidates: the targets of a step and a sample of the other
             tokens. None, or a vocabulary that is not larger, computes the whole softmax.
+        distill: registered versions whose probabilities the model learns from beside the text, each
+            `models:/NAME/VERSION` or `models:/NAME@ALIAS`; all have the tokenizer of the run. If none is named by
+            `tokenize.tokenizer`, it is that of the first.
+        distill_share: the share of the loss that compares the model with the mean of their probabilities.
+        distill_temperature: the temperature of these probabilities.
         prepend_eos: whether the end-of-text token is put before every article.
         optimizer: `adamw` for everything, or `muon` for the matrices of the layers and AdamW for the rest.
         learning_rate: the peak learning rate.
@@ -100,6 +105,9 @@ class TrainSettings:
     epochs: Annotated[float | None, Range(1e-6, 1e6)] = None
     tokens: Annotated[int | None, Range(1, 10**15)] = None
     sampled_softmax: Annotated[int | None, Range(1, 10_000_000)] = None
+    distill: tuple[str, ...] = ()
+    distill_share: Annotated[float, Range(0, 1)] = 0.5
+    distill_temperature: Annotated[float, Range(0.01, 100)] = 1.2
     prepend_eos: bool = True
 
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -151,6 +159,10 @@ class TrainSettings:
             raise ValueError("optimizer must be adamw with a prefix, which has no matrices for muon")
         if self.adapter != "none" and self.sampled_softmax is not None:
             raise ValueError(f"sampled_softmax must be null with an adapter, got {self.sampled_softmax}")
+        for address in self.distill:
+            require_version("distill", address)
+        if len(set(self.distill)) < len(self.distill):
+            raise ValueError(f"distill must name each version once, got {safe_repr(', '.join(self.distill))}")
         if self.global_batch_size % (parts := self.gradient_accumulation_steps * (self.processes or 1)):
             raise ValueError(
                 f"global_batch_size must be a multiple of gradient_accumulation_steps times processes, {parts}, got"

@@ -11,6 +11,7 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.model_address import ModelAddress
 from components.shared.model.pretrained import fetch_pretrained, files_of
 from components.shared.model.reach import REACH_OF_START, trained_reach
+from components.shared.model.registered_version import fetch_version
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import MANIFEST, Manifest, digest_of
 from components.shared.storage.store import Store
@@ -55,16 +56,40 @@ def start_parts(settings: TrainSettings, folder: Path, tokenizer_digest: str) ->
         return {"pretrained": digest_of_pretrained(folder)}
     address = ModelAddress.parse(settings.pretrained or "")
     version = Manifest.from_json((folder / MANIFEST).read_bytes()).metadata
-    if version["tokenizer_digest"] != tokenizer_digest:
-        raise Failure(
-            f"The tokens were made by another tokenizer than that of {address.label}, from which the training starts",
-            where="train.pretrained",
-            remedy="take the tokenizer of that model, by tokenize.tokenizer",
-            exit_code=ExitCode.USAGE,
-        )
+    _require_tokenizer(address, version, tokenizer_digest, "train.pretrained")
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     context = config.get("max_position_embeddings") or config["n_positions"]
     return {"pretrained": address.digest, REACH_OF_START: trained_reach(context, version["identity"])}
+
+
+def fetch_teachers(settings: TrainSettings, work: Path, store: Store | None, tokenizer_digest: str) -> list[Path]:
+    """Fetches the models that `distill` names, and returns their folders.
+
+    Args:
+        settings: `distill`, with pinned addresses.
+        work: a scratch folder for downloads.
+        store: the store, which is asked before MLflow.
+        tokenizer_digest: the digest of the tokenizer that made the tokens.
+
+    Raises:
+        Failure: a version cannot be fetched, or has another tokenizer.
+    """
+    folders = []
+    for number, text in enumerate(settings.distill, start=1):
+        address, folder = ModelAddress.parse(text), work / str(number)
+        _require_tokenizer(address, fetch_version(address, folder, store), tokenizer_digest, "train.distill")
+        folders.append(folder)
+    return folders
+
+
+def _require_tokenizer(address: ModelAddress, metadata: dict[str, Any], tokenizer_digest: str, setting: str) -> None:
+    if metadata["tokenizer_digest"] != tokenizer_digest:
+        raise Failure(
+            f"The tokens were made by another tokenizer than that of {address.label}",
+            where=setting,
+            remedy="take the tokenizer of that model, by tokenize.tokenizer",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def digest_of_pretrained(folder: Path) -> str:

@@ -39,6 +39,7 @@ def _refuse_alias(settings: RunSettings) -> None:
     for setting, address in (
         ("train.pretrained", settings.train.pretrained or ""),
         ("tokenize.tokenizer", settings.tokenize.tokenizer),
+        *(("train.distill", teacher) for teacher in settings.train.distill),
     ):
         if is_registered(address) and ModelAddress.parse(address).alias:
             raise Failure(

@@ -73,6 +73,8 @@ def pretrained(settings: RunSettings, store: str, home: Home) -> Iterator[Findin
         yield _pretrained("tokenizer", "tokenize.tokenizer", tokenize.tokenizer, commit, store, home)
     if train.pretrained:
         yield _pretrained("weights", "train.pretrained", train.pretrained, train.revision or "", store, home)
+    for teacher in train.distill:
+        yield _pretrained("weights", "train.distill", teacher, "", store, home)
 
 
 def window(settings: RunSettings) -> Iterator[Finding]:

@@ -136,10 +136,12 @@ def copy_inputs(store: Store, own: Home, lineage: Lineage, registry_uri: str | N
         _copy(store, target, "corpus", lineage.dataset_digest)
     elif store.fetch("corpus", lineage.dataset_digest, own.root / "corpus"):
         settings["download"] = {**settings["download"], "corpus": str(own.root / "corpus"), "sha256": None}
-    for address in (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained")):
+    pointers = (settings["tokenize"].get("tokenizer"), settings["train"].get("pretrained"))
+    for address in pointers:
         if address and is_on_hub(address):
             for name in store.names(PRETRAINED, f"{address}@"):
                 _copy(store, target, PRETRAINED, name)
+    for address in (*pointers, *(settings["train"].get("distill") or ())):
         if address and is_registered(address):
             _copy_version(store, target, ModelAddress.parse(address), registry_uri)
     return settings

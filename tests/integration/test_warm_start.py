@@ -10,15 +10,15 @@ from mlflow import MlflowClient
 
 from components.evaluate.model import load_model
 from components.evaluate.settings import EvaluateSettings
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import Failure, Interrupted
 from components.shared.storage.manifest import read_manifest
 from components.shared.storage.store import open_store
 from components.shared.tracking import registry
-from components.train import loop
 from pipelines.config.settings import load
 from pipelines.local import check
 from pipelines.local.home import open_home
 from pipelines.local.reproduction import check_reproducible, copy_inputs, lineage_of
+from tests.components.train.killing import interrupt_after
 from tests.toy_pipeline import MODEL, ToyRun, write_corpus
 
 CHAMPION = f"models:/{MODEL}@champion"
@@ -111,13 +111,9 @@ def test_an_alias_that_moves_does_not_change_what_a_resumed_run_trains(client, t
     other = ToyRun.start(tmp_path, "other", small, seed=2).finish()
     client.set_registered_model_alias(MODEL, "champion", other)
     client.delete_model_version(MODEL, first)  # the store still has its weights
-    interrupt_after(monkeypatch, steps=7)
-    with pytest.raises(Failure) as interrupted:
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        interrupt_after(patch, steps=7)
         run.train()
-    assert interrupted.value.exit_code is ExitCode.RESUMABLE
-    monkeypatch.undo()
-    monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     resumed = read_manifest(run.train(), "model")
     assert resumed.files["model.safetensors"].sha256 == digest
     assert resumed.metadata["identity"]["train.pretrained"].startswith(f"models:/{MODEL}/{first}#")
@@ -190,17 +186,6 @@ def forget_models_of(folder: Path, reuse_key: str) -> None:
     """Removes the record of a training, so that it is not reused, and its checkpoints."""
     shutil.rmtree(folder / "store" / "claims" / "models" / reuse_key)
     shutil.rmtree(folder / "store" / "manifests" / "checkpoint" / reuse_key)
-
-
-def interrupt_after(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
-    """Makes the training stop after some steps, as SIGTERM does."""
-    train = loop.train
-
-    def stopped(*args: object, **options: object) -> object:
-        asked = iter(range(steps - 1))
-        return train(*args, **{**options, "stop_requested": lambda: next(asked, None) is None})
-
-    monkeypatch.setattr("components.train.job.train", stopped)
 
 
 def other_tokenizer(folder: Path, corpus: Path) -> Path:

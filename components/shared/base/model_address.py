@@ -63,8 +63,16 @@ def require_model_address(setting: str, address: str) -> None:
     Raises:
         ValueError: it has none; the message begins with the setting.
     """
-    if not is_registered(address):
-        return
+    if is_registered(address):
+        require_version(setting, address)
+
+
+def require_version(setting: str, address: str) -> None:
+    """Checks that an address is that of a registered version.
+
+    Raises:
+        ValueError: it is not; the message begins with the setting.
+    """
     try:
         ModelAddress.parse(address)
     except ValueError:

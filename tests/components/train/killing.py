@@ -1,4 +1,4 @@
-"""A training in a separate process that dies at a chosen point."""
+"""Trainings that end at a chosen point: killed in a separate process, or stopped in this one."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from components.shared.runtime.step import Step
 
@@ -36,3 +38,14 @@ def train_in_process(
     LocalObjects.put, LocalObjects.upload = deadly(LocalObjects.put), deadly(LocalObjects.upload)  # type: ignore
     tokens_dir, model_dir = folders
     run(step, "f" * 32, tokens_dir, model_dir)
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, *, steps: int) -> None:
+    """Makes the next training of this process stop after some steps, as SIGTERM does."""
+    from components.train.loop import train
+
+    def stopped(*args: Any, **options: Any) -> Any:
+        asked = iter(range(steps - 1))
+        return train(*args, **{**options, "stop_requested": lambda: next(asked, None) is None})
+
+    monkeypatch.setattr("components.train.job.train", stopped)

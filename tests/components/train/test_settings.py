@@ -42,6 +42,10 @@ from components.train.settings import CheckpointSettings, TrainSettings
         ({"adapter": "prefix", "pretrained": "./gpt2", "optimizer": "muon"}, "optimizer must be adamw with a prefix"),
         ({"adapter": "lora"}, "adapter must be none without pretrained weights, got lora"),
         ({"adapter": "lora", "pretrained": "./gpt2", "sampled_softmax": 64}, "sampled_softmax must be null with an ad"),
+        ({"distill": ("gpt2",)}, "distill must be models:/NAME/VERSION or models:/NAME@ALIAS, got 'gpt2'"),
+        ({"distill": ("models:/w/7", "models:/w/7")}, "distill must name each version once"),
+        ({"distill_share": 1.5}, "distill_share must be from 0 to 1, got 1.5; the nearest is 1"),
+        ({"distill_temperature": 0}, "distill_temperature must be from 0.01 to 100, got 0"),
         ({"sampled_softmax": 0}, "sampled_softmax must be from 1 to 10000000, got 0; the nearest is 1"),
     ],
 )

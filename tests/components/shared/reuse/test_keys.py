@@ -55,6 +55,7 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
                 "embedding_dropout", "adapter", "adapter_rank", "adapter_alpha", "adapter_dropout", "prefix_tokens",
                 "sequence_length", "global_batch_size", "gradient_accumulation_steps",
                 "steps", "epochs", "tokens", "sampled_softmax", "prepend_eos",
+                "distill", "distill_share", "distill_temperature",
                 "optimizer", "learning_rate", "muon_learning_rate", "beta1", "beta2", "weight_decay",
                 "gradient_clip", "warmup_steps", "decay", "min_lr_ratio", "ema_decay",
                 "evaluate_every", "validation_tokens", "patience",  # they choose the step whose weights are kept
@@ -90,8 +91,9 @@ MODULES: dict[str, dict[str, bool]] = {
         **dict.fromkeys(
             (
                 "__init__", "checkpoint", "data", "device", "distributed", "job", "loop", "model", "optim", "weights",
-                "worker", "extras/__init__", "extras/adapters", "extras/bigram", "extras/muon",
-                "extras/candidate_rows", "extras/sampled_softmax", "shared/model/hardware", "shared/model/head",
+                "worker", "extras/__init__", "extras/adapters", "extras/bigram", "extras/candidate_rows",
+                "extras/distillation", "extras/muon", "extras/sampled_softmax", "shared/model/hardware",
+                "shared/model/head",
             ),
             True,
         ),
@@ -129,9 +131,9 @@ MODULES: dict[str, dict[str, bool]] = {
 # What the steps use of `components.shared` that carries bytes and words about, and decides no result.
 CARRIERS = {
     "base/address", "base/events", "base/failure", "base/json_values", "base/model_address", "base/renamed_keys",
-    "model/hardware", "model/pretrained", "model/reach", "report/measures", "reuse/keys", "reuse/trained",
-    "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/gate", "tracking/registry",
-    "tracking/run",
+    "model/hardware", "model/pretrained", "model/reach", "model/registered_version", "report/measures", "reuse/keys",
+    "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/gate",
+    "tracking/registry", "tracking/run",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.
