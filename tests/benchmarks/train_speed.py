@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,12 +77,12 @@ class Case:
         return cls(who, precision, bool(compiled))
 
 
-def ours(settings: TrainSettings, vocab_size: int, steps: int) -> float:
-    """Tokens a second of the loop, evaluation and checkpoints apart."""
+def ours(settings: TrainSettings, vocab_size: int, steps: int, weights: Path | None = None) -> float:
+    """Tokens a second of the loop, evaluation and checkpoints apart, for a model from scratch or from a folder."""
     device = choose_device(settings)
     prepare(settings, device)
     corpus = random_data(settings, vocab_size, steps + WARM_UP, device)
-    model = build_model(settings, vocab_size=vocab_size, eos_id=0)
+    model = build_model(settings, vocab_size=vocab_size, eos_id=0, weights=weights)
     model = torch.nn.Module.to(model, device)
     moments: dict[int, float] = {}
 
@@ -190,7 +191,7 @@ def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -
             print(f"{case}: {seen[case][-1]['tokens_per_second']:,.0f} tokens/s", file=sys.stderr, flush=True)
     model = build_model(settings, vocab_size=vocab_size, eos_id=0)
     parameters = sum(weight.numel() for weight in model.parameters())
-    flop = 6 * parameters + 12 * settings.num_hidden_layers * settings.hidden_size * settings.sequence_length
+    flop = flop_per_token(settings, parameters)
     torch.set_num_threads(settings.threads or cores_granted())
     peak = {p: ceiling(p, device, 8192 if device.type == "cuda" else 1024) for p in ("float32", "bfloat16")}
     medians = {case: statistics.median(each["tokens_per_second"] for each in seen[case]) for case in cases}
@@ -209,6 +210,11 @@ def compare(settings: TrainSettings, vocab_size: int, steps: int, rounds: int) -
         "matmul_gflops": {precision: round(value / 1e9) for precision, value in peak.items()},
         "peak_memory_mb": {str(case): round(max(each["peak_memory_mb"] for each in seen[case])) for case in cases},
     }
+
+
+def flop_per_token(settings: TrainSettings, parameters: int) -> int:
+    """FLOP of forward and backward pass for a token: 6 N + 12 L d T (Chowdhery et al. 2022, appendix B)."""
+    return 6 * parameters + 12 * settings.num_hidden_layers * settings.hidden_size * settings.sequence_length
 
 
 def alone(case: Case, settings: TrainSettings, steps: int) -> dict[str, float]:
