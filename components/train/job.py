@@ -23,6 +23,7 @@ from components.shared.storage.manifest import MANIFEST, Manifest
 from components.shared.tracking import registry
 from components.train.checkpoint import Progress
 from components.train.checkpoint_manager import CheckpointManager
+from components.train.compile_cache import unpack_shipped
 from components.train.data import open_data
 from components.train.device import choose_device, prepare, remark_on_precision
 from components.train.distributed import DistributedContext
@@ -84,6 +85,8 @@ def run_worker(
     transformers_logging.disable_progress_bar()
     device = choose_device(settings, distributed.local_rank)
     numerics = prepare(settings, device, distributed.size, distributed.hosts)
+    if settings.compile and (remark := unpack_shipped(device)) and distributed.rank == 0:
+        emit("note", text=remark)
     changed = _numerics_changed(job, numerics)
     data = open_data(settings, job.tokens, Path(job.tokens_dir), device)
     weights = Path(job.weights) if job.weights else None

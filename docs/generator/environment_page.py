@@ -27,6 +27,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "WIKIGPT_WEBHOOK": "the address to which `notify` sends the notice; `notify.webhook_variable` names another"
         " variable",
         "CUDA_VISIBLE_DEVICES": "the GPUs that a run may use",
+        "WIKIGPT_COMPILE_CACHE": "a file with a compile cache, which the image ships; unpacked before a training that"
+        " compiles",
         "TORCHINDUCTOR_CACHE_DIR": "the cache of compiled code; by default it is in the home",
     },
     "Several machines": {

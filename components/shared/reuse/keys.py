@@ -43,7 +43,17 @@ SOURCES: dict[str, tuple[str, ...]] = {
 EXCLUDED_MODULES: dict[str, frozenset[str]] = {
     "tokens": frozenset({"component", "settings"}),
     "weights": frozenset(
-        {"checkpoint_manager", "component", "hosts", "metrics", "reporter", "run", "settings", "time_left"}
+        {
+            "checkpoint_manager",
+            "compile_cache",
+            "component",
+            "hosts",
+            "metrics",
+            "reporter",
+            "run",
+            "settings",
+            "time_left",
+        }
     ),
     "evaluation": frozenset({"adapted_section", "champion", "component", "pictures", "report", "settings"}),
     "validation": frozenset({"component", "settings"}),

@@ -98,7 +98,11 @@ MODULES: dict[str, dict[str, bool]] = {
             True,
         ),
         **dict.fromkeys(
-            ("checkpoint_manager", "component", "hosts", "metrics", "reporter", "run", "settings", "time_left"), False
+            (
+                "checkpoint_manager", "compile_cache", "component", "hosts", "metrics", "reporter", "run", "settings",
+                "time_left",
+            ),
+            False,
         ),
     },
     "evaluation": {
