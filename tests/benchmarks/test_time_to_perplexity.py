@@ -14,18 +14,19 @@ def result(perplexity: float, seconds: float) -> dict:
 
 
 RESULTS = {
-    "Trainer-0.001": result(160.0, 900.0),
-    "Trainer-0.002": result(150.0, 901.0),
-    "ours-100": result(170.0, 50.0),
-    "ours-200": result(149.0, 100.0),
-    "ours-300": result(140.0, 150.0),
+    "Trainer, 0.001, 4 min": result(190.0, 240.0),
+    "Trainer, 0.002, 4 min": result(180.0, 241.0),
+    "Trainer, 0.002, 15 min": result(150.0, 901.0),
+    "ours, 100 steps": result(170.0, 50.0),
+    "ours, 200 steps": result(149.0, 100.0),
+    "ours, 300 steps": result(140.0, 150.0),
 }
 
 
 @pytest.fixture
 def options(tmp_path):
     return argparse.Namespace(
-        corpus=tmp_path, work=tmp_path, device="cpu", threads=2, precision="float32", minutes=15,
+        corpus=tmp_path, work=tmp_path, device="cpu", threads=2, precision="float32", minutes=15, choose_minutes=4,
         rates=(1e-3, 2e-3), budgets=(100, 200, 300),
     )  # fmt: skip
 
@@ -50,10 +51,10 @@ def test_an_interrupted_comparison_goes_on_with_the_training_that_it_lost(option
     saved: list[dict] = []
     with pytest.raises(KeyboardInterrupt):
         benchmark.compare(options, saved.append)
-    assert [row["training"] for row in saved[-1]["trainings"]] == ["Trainer-0.001", "Trainer-0.002"]
-    assert saved[-1]["times_sooner"] is None
+    assert [row["training"] for row in saved[-1]["trainings"]] == list(RESULTS)[:2]
+    assert saved[-1]["target"] is saved[-1]["times_sooner"] is None
     found = benchmark.compare(options, saved.append)
-    assert trained == ["Trainer-0.001", "Trainer-0.002", "ours-100", "ours-100", "ours-200"]
+    assert trained == [*list(RESULTS)[:3], *list(RESULTS)[2:5]]
     assert found == saved[-1]
     assert (found["target"], found["times_sooner"]) == (150.0, 9.01)
     assert [row["side"] for row in found["curves"]] == ["Trainer", "Trainer", "ours", "ours"]
