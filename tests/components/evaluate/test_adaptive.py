@@ -16,6 +16,7 @@ from components.evaluate import adaptive
 from components.evaluate.adaptive import _beginning, _best, _descend, require_adaptable, score_adaptively
 from components.evaluate.baselines import WIKITEXT_2_TEST_SHA256
 from components.evaluate.model import load_model
+from components.evaluate.perplexity import score_text
 from components.evaluate.report import evaluation_page
 from components.evaluate.run import run
 from components.evaluate.settings import ADAPTIVE, CACHE, DYNAMIC, EvaluateSettings
@@ -105,12 +106,17 @@ def test_the_gate_never_reads_adapted_scores():
         assert Scores.from_evaluation(alone, "w").articles == ()
 
 
-def test_scoring_leaves_the_model_as_it_was(world, texts):
-    loaded = load_model(world[1], read_manifest(world[1], "model").metadata, EvaluateSettings(threads=1))
+@pytest.mark.parametrize("kind", ["gpt2", "qwen3"])
+def test_scoring_leaves_the_model_as_it_was(world, texts, tokenizer, tmp_path, kind):
+    """It was used for inference before, whose tensors take no part in gradients."""
+    folder = write_model(tmp_path / kind, make_model(kind), tokenizer)
+    loaded = load_model(folder, read_manifest(folder, "model").metadata, EvaluateSettings(threads=1))
+    score_text(texts["test"][:2000], PROTOCOL, loaded.scorer, tokenizer, trained_bos=0)
     before = {name: value.clone() for name, value in loaded.model.state_dict().items()}
     splits = {split: texts[split][:2000] for split in ("validation", "test")}
     for protocol in ADAPTIVE:
-        score_adaptively(protocol, loaded, splits, world[0] / "train.txt", 50, lambda *_: None)
+        adapted = score_adaptively(protocol, loaded, splits, world[0] / "train.txt", 50, lambda *_: None)
+        assert all(math.isfinite(score.nll) for score in adapted.splits.values())
         assert all((before[name] == value).all() for name, value in loaded.model.state_dict().items())
 
 
