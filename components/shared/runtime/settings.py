@@ -69,6 +69,8 @@ def _sentence(kind: type, error: ValidationError) -> tuple[str, Path]:
     if first["type"] == "value_error":  # the message of a `__post_init__`, which begins with the name of a field
         message = message.removeprefix("Value error, ")
         return ".".join([*map(str, path), message]), (*path, message.split()[0])
+    if first["type"] == "tuple_type":
+        message = "Input should be a list, as in [a, b]"
     if first["type"] == "unexpected_keyword_argument" and (owner := _dataclass_at(kind, path[:-1])):
         hint = nearest(str(path[-1]), (field.name for field in fields(owner)))
         return f"{_name(path)}: {message}; did you mean {hint}?", path

@@ -65,6 +65,7 @@ def test_the_shape_does_not_matter_to_pretrained_weights() -> None:
         ({"learning_rat": 1e-3}, "did you mean train.learning_rate"),
         ({"learning_rate": "fast"}, "train.learning_rate"),
         ({"architecture": "lstm"}, "train.architecture"),
+        ({"distill": "models:/w/7"}, "train.distill: Input should be a list, as in [a, b], got 'models:/w/7'"),
         ({"global_batch_size": 0}, "train.global_batch_size must be from 1 to 1000000, got 0; the nearest is 1"),
     ],
 )
