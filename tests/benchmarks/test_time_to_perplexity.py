@@ -57,6 +57,7 @@ def test_an_interrupted_comparison_goes_on_with_the_training_that_it_lost(option
     assert trained == [*list(RESULTS)[:3], *list(RESULTS)[2:5]]
     assert found == saved[-1]
     assert (found["target"], found["times_sooner"]) == (150.0, 9.01)
+    assert found["seconds_to_target"] == {"Trainer": 901.0, "ours": 100.0}
     assert [row["side"] for row in found["curves"]] == ["Trainer", "Trainer", "ours", "ours"]
 
 

@@ -244,6 +244,7 @@ def values(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> dic
         "threads": options.threads,
         "precision": options.precision,
         "target": target,
+        "seconds_to_target": {side: result["seconds"] for side, result in compared.items()},
         "times_sooner": round(found[best]["seconds"] / found[reached[0]]["seconds"], 2) if best and reached else None,
         "trainings": rows,
         "curves": [
