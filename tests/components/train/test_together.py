@@ -118,7 +118,7 @@ def test_sigterm_waits_for_its_checkpoint(here: Path, tokens_dir: Path, monkeypa
         """
         import time
         from components.train import checkpoint_manager, worker
-        worker._LEAVE_WITHIN = 0
+        worker._EXIT_TIMEOUT = 0
         write = checkpoint_manager.write_state
         checkpoint_manager.write_state = lambda *args: (time.sleep(2), write(*args))
         """,
