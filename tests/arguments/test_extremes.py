@@ -151,8 +151,8 @@ def test_the_cluster_compiles_at_the_bounds(tmp_path: Path) -> None:
             r"evaluate\.window must be at most train\.context 512, got 2048; the nearest is 512",
         ),
         (
-            ["evaluate.stride=129"],
-            r"evaluate\.stride must be at most train\.sequence_length 128, got 129; the nearest is 128",
+            ["evaluate.stride=257"],
+            r"evaluate\.stride must be at most train\.sequence_length 256, got 257; the nearest is 256",
         ),
     ],
 )
