@@ -259,6 +259,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
     """Draws both curves to an SVG file with its own background, which a README shows in any theme."""
     from matplotlib.figure import Figure
 
+    from components.shared.report.report import logarithmic
+
     drawn = Figure(figsize=(7.2, 3.4), layout="constrained", facecolor="white")
     axes = drawn.subplots()
     for side, colour in {"Trainer": "#8a8f98", "ours": "#1f6feb"}.items():
@@ -267,10 +269,10 @@ def draw(found: dict[str, Any], path: Path) -> None:
             axes.plot(*zip(*points, strict=True), "o-", color=colour, markersize=4)
             label = "Hugging Face Trainer, compiled" if side == "Trainer" else "Wiki-GPT"
             text = f"{label}\n{points[-1][1]:.1f} after {points[-1][0]:,.0f} s"
-            side_of_point = "right" if side == "Trainer" else "left"
-            axes.annotate(text, points[-1], (-6, 8), textcoords="offset points", ha=side_of_point, color=colour)
+            offset, side_of_point = ((0, 34), "right") if side == "Trainer" else ((8, -2), "left")
+            axes.annotate(text, points[-1], offset, textcoords="offset points", ha=side_of_point, color=colour)
     axes.axhline(found["target"], color="#8a8f98", linewidth=0.8, linestyle=":")
-    axes.set_yscale("log")
+    logarithmic(axes, "y")
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("word perplexity on validation")
     axes.spines[["top", "right"]].set_visible(False)
