@@ -100,7 +100,7 @@ def train(
         observe(row)
 
     model.train()
-    with _explain_full_memory(settings):
+    with _explain_full_memory(settings), rows or nullcontext():
         while progress.step < steps and not progress.stopped_early:
             # Reseed per step so that dropout needs no RNG state; the candidate sampler uses a different stream.
             torch.manual_seed(seed_of(settings.seed, progress.step, 1 + distributed.rank))
@@ -156,8 +156,6 @@ def train(
                 distributed.barrier()  # the first process that exits ends all, also one that still writes
                 raise interruption
 
-    if rows:
-        rows.release()
     copy_into(weights, state.best)
     model.eval()
     return progress

@@ -32,9 +32,11 @@ _FADED = 1e-3
 class CandidateRows(Optimizer):
     """AdamW for the input embedding and the output layer of a model, by the rows of the candidates of each step.
 
-    `load` replaces the rows in the model, `step` updates them, and within `whole_matrices` the model is complete.
-    The state of the optimizer has, beside AdamW's moments, for each row the number of the last step that updated it
-    (`updated`, counted from 1; 0 for none) and its learning rate (`rate`).
+    `load` replaces the rows in the model, `step` updates them, and within `whole_matrices` the model is complete. It is
+    complete too after `with rows:`, however the block ends.
+
+    The state of the optimizer has, beside AdamW's moments of each matrix, for each row the number of the last step
+    whose update it has (`updated`, counted from 1; 0 for none) and the learning rate of that step (`rate`).
 
     Args:
         model: the model; tied embeddings are one matrix.
@@ -55,9 +57,9 @@ class CandidateRows(Optimizer):
         }
         self.of_module = [id(module.weight) for module in modules]
         for weight in whole:
-            zeros = torch.zeros_like(weight.detach())
-            counts = {name: weight.new_zeros(len(weight), 1).detach() for name in ("updated", "rate")}
-            self.state[weight] = {"exp_avg": zeros, "exp_avg_sq": zeros.clone(), **counts}
+            self.state[weight] = {name: torch.zeros_like(weight.detach()) for name in ("exp_avg", "exp_avg_sq")}
+        self.last = self.state[whole[0]]  # all matrices have the updates of the same steps, so one state says which
+        self.last |= {name: weight.new_zeros(len(weight), 1).detach() for name in ("updated", "rate")}
         self._install(self.resident)
 
     @classmethod
@@ -93,42 +95,47 @@ class CandidateRows(Optimizer):
             weight.index_copy_(0, self.ids, resident[:-1].addcdiv(momentum, scale, value=-group["lr"] / correction1))
             state["exp_avg"].index_copy_(0, self.ids, momentum)
             state["exp_avg_sq"].index_copy_(0, self.ids, square)
-            state["updated"].index_fill_(0, self.ids, self.number)
-            state["rate"].index_fill_(0, self.ids, group["lr"])
+        self.last["updated"].index_fill_(0, self.ids, self.number)
+        self.last["rate"].index_fill_(0, self.ids, group["lr"])
 
     @contextmanager
     def whole_matrices(self) -> Iterator[None]:
         """Gives the model its whole matrices within the block, as they are after the last step."""
-        first = next(iter(self.whole.values()))
-        self._catch_up(torch.arange(len(first), device=first.device), until=self.number)
-        self._install(self.whole)
+        self.release()
         try:
             yield
         finally:
             self._install(self.resident)
 
     def release(self) -> None:
-        """Gives the model its whole matrices for good."""
+        """Gives the model its whole matrices for good, as they are after the last step."""
+        updated = self.last["updated"]
+        self._catch_up(torch.arange(len(updated), device=updated.device), until=self.number)
         self._install(self.whole)
+
+    def __enter__(self) -> CandidateRows:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
 
     @torch.no_grad()
     def _catch_up(self, ids: Tensor, *, until: int) -> None:
         """Moves rows as AdamW would have done since their last gradient, up to and including a step."""
         (group,) = self.param_groups
         beta1, beta2 = group["betas"]
-        for index, weight in enumerate(self.whole.values()):
+        updated, rate = (self.last[name].index_select(0, ids) for name in ("updated", "rate"))
+        missed = (until - updated).clamp(min=0)
+        scale = missed_updates(updated, missed, (rate, group["lr"]), group["betas"])
+        for weight in self.whole.values():
             state = self.state[weight]
-            momentum, square, updated, rate = (
-                state[name].index_select(0, ids) for name in ("exp_avg", "exp_avg_sq", "updated", "rate")
-            )
-            if index == 0:  # all matrices have the same rows updated
-                missed = (until - updated) * (updated > 0)
-                scale = missed_updates(updated, missed, (rate, group["lr"]), group["betas"])
+            momentum, square = (state[name].index_select(0, ids) for name in ("exp_avg", "exp_avg_sq"))
             moved = (scale * momentum).div_(square.sqrt().add_(_EPS))
             weight.index_copy_(0, ids, weight.index_select(0, ids).sub_(moved))
             state["exp_avg"].index_copy_(0, ids, momentum.mul_(beta1**missed))
             state["exp_avg_sq"].index_copy_(0, ids, square.mul_(beta2**missed))
-            state["updated"].index_copy_(0, ids, updated + missed)
+        self.last["updated"].index_copy_(0, ids, updated + missed)
+        self.last["rate"].index_fill_(0, ids, group["lr"])
 
     def _install(self, weights: dict[int, nn.Parameter]) -> None:
         for module, key in zip(self.modules, self.of_module, strict=True):

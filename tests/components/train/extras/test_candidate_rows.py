@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from components.shared.base.failure import Interrupted
+from components.shared.storage.manifest import Manifest
 from components.train.extras.candidate_rows import CandidateRows
 from components.train.extras.sampled_softmax import CandidateSampler
+from components.train.loop import train
 from components.train.model import build_model, token_loss
 from components.train.settings import TrainSettings
-from tests.components.train.conftest import tiny
+from tests.components.train.conftest import open_tiny, tiny
 
 VOCABULARY, SIZE, STEPS = 200, 48, 60
 CPU = torch.device("cpu")
@@ -110,3 +114,12 @@ def test_a_token_that_is_never_a_candidate_keeps_its_embedding(text: np.ndarray)
     after = model.get_input_embeddings().weight
     changed = set((before != after).any(dim=1).nonzero().flatten().tolist())
     assert changed == seen and len(seen) < VOCABULARY
+
+
+def test_the_model_of_an_interrupted_training_is_complete(tokens: Manifest, tokens_dir: Path) -> None:
+    settings = tiny(sampled_softmax=128)
+    model, corpus = open_tiny(settings, tokens, tokens_dir)
+    whole = embeddings_of(model)
+    with pytest.raises(Interrupted):
+        train(model, corpus, settings, steps=8, device=CPU, stop_requested=lambda: True)
+    assert all(weight is other for weight, other in zip(embeddings_of(model), whole, strict=True))
