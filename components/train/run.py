@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
 from components.shared.storage.store import Store
+from components.shared.text.units import word_perplexity
 from components.shared.tracking import registry
 from components.shared.tracking.run import Tracking
 from components.train import checkpoint_manager
@@ -91,12 +91,12 @@ def _join(
 
 def _record_result(step: Step, tokens: Manifest, model: Manifest) -> None:
     """Records the result in MLflow, where sweeps compare trainings. The model is published, so MLflow may be away."""
-    counts, result = tokens.metadata["splits"]["validation"], model.metadata
-    word_loss = result["validation_loss"] * counts["tokens"] / counts["words"]
+    result = model.metadata
+    perplexity = word_perplexity(result["validation_loss"], tokens.metadata["splits"]["validation"])
     measured = {name: result[name] for name in registry.TRAINING_METRICS}
     try:
         tracking = Tracking.open(step.run, patience=_PATIENCE)
-        tracking.metrics({registry.VALIDATION_WORD_PERPLEXITY: math.exp(min(word_loss, 700)), **measured})
+        tracking.metrics({registry.VALIDATION_WORD_PERPLEXITY: perplexity, **measured})
     except Exception as error:
         emit("note", text=f"warning: the result of the training is not in MLflow: {first_line(error)}")
 

@@ -24,7 +24,8 @@ from transformers import AutoModelForCausalLM
 from components.evaluate.scoring import Scorer
 from components.shared.base.failure import Interrupted
 from components.shared.model.head import has_linear_lm_head
-from components.shared.storage.manifest import Manifest, read_manifest, write_manifest
+from components.shared.storage.manifest import read_manifest, write_manifest
+from components.shared.text.units import word_perplexity
 from components.tokenize.run import write_tokens
 from components.tokenize.settings import TokenizeSettings
 from components.train.data import TokenSplit, open_data
@@ -189,13 +190,12 @@ def scratch_modern(session: Session) -> dict[str, Any]:
     vocab_size, eos_id = made.metadata["vocab_size"], made.metadata["eos_id"]
     model = build_model(settings, vocab_size=vocab_size, eos_id=eos_id)
     steps, began, rows = budget(settings, data.train.steps_per_epoch), time.monotonic(), list[dict[str, Any]]()
-    words_in_tokens = _tokens_per_word(made)
 
     def observe(row: dict[str, Any]) -> None:
         if "validation_loss" in row:
-            word_perplexity = math.exp(min(row["validation_loss"] * words_in_tokens, 700))
+            perplexity = word_perplexity(row["validation_loss"], made.metadata["splits"]["validation"])
             seconds = round(time.monotonic() - began, 1)
-            rows.append({"step": row["step"], "seconds": seconds, "validation_word_perplexity": word_perplexity})
+            rows.append({"step": row["step"], "seconds": seconds, "validation_word_perplexity": perplexity})
 
     def late() -> bool:
         return time.monotonic() - began > session.seconds
@@ -270,11 +270,6 @@ def _parameters(settings: TrainSettings, vocab_size: int) -> int:
 def _peak_memory() -> float:
     """In 10^9 bytes; 0 on a CPU."""
     return round(torch.cuda.max_memory_allocated() / 1e9, 1) if torch.cuda.is_available() else 0.0
-
-
-def _tokens_per_word(made: Manifest) -> float:
-    counts = made.metadata["splits"]["validation"]
-    return counts["tokens"] / counts["words"]
 
 
 def main() -> None:

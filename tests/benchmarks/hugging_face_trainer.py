@@ -9,45 +9,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from components.train.model import model_config
 from components.train.settings import TrainSettings
+from tests.benchmarks import train_speed
 
 # The shape that `train_speed` compares, with the usual settings for training from scratch.
-SETTINGS: dict[str, Any] = {
-    "architecture": "qwen3",
-    "num_hidden_layers": 4,
-    "hidden_size": 256,
-    "num_attention_heads": 4,
-    "context": 512,
-    "sequence_length": 256,
-    "global_batch_size": 8,
-    "weight_decay": 0.1,
-    "optimizer": "adamw",
-}
+SETTINGS: dict[str, Any] = {**train_speed.ON_CPU, "weight_decay": 0.1, "optimizer": "adamw"}
 WARM_UP = 0.05  # the part of all steps in which the learning rate rises
 _PROBE = (5, 25)  # steps to skip and to time, before the number of steps is chosen
-
-
-class Blocks(Dataset):
-    """Blocks of the joined token ids of a split, with equal labels, which the model shifts."""
-
-    def __init__(self, tokens: np.ndarray, length: int):
-        count = len(tokens) // length
-        self.rows = torch.from_numpy(tokens[: count * length].astype(np.int64)).view(count, length)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        return {"input_ids": self.rows[index], "labels": self.rows[index]}
 
 
 class Evaluate(TrainerCallback):
@@ -102,7 +77,9 @@ def train(
             disable_tqdm=True,
             logging_strategy="no",
         )
-        data = Blocks(tokens, settings.sequence_length)
+        count = len(tokens) // settings.sequence_length
+        rows = torch.from_numpy(tokens[: count * settings.sequence_length]).long().view(count, -1)
+        data = train_speed.Blocks(rows)
         Trainer(model=model, args=arguments, train_dataset=data, callbacks=[callback]).train()
 
 
@@ -112,8 +89,3 @@ def steps_in(seconds: float, settings: TrainSettings, tokens: np.ndarray, metada
     skipped, timed = _PROBE
     train(settings, tokens, metadata, skipped + timed, probe)
     return max(1, round(seconds * timed / (probe.laps[skipped + timed] - probe.laps[skipped])))
-
-
-def read_tokens(folder: Path, dtype: str) -> np.ndarray:
-    """The token ids of the train split, joined without separators."""
-    return np.fromfile(folder / "train.bin", dtype=np.dtype(dtype).newbyteorder("<"))

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import time
@@ -26,7 +25,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.shared.model.hardware import measure_precision
 from components.shared.storage.files import write_atomically
+from components.shared.text.units import word_perplexity
 from tests.benchmarks import record
 
 LEARNING_RATES = (1e-3, 2e-3, 4e-3)
@@ -81,6 +82,7 @@ def measure(case: Case, corpus: Path, work: Path) -> dict[str, Any]:
 
 
 def _theirs(case: Case, corpus: Path, work: Path) -> dict[str, Any]:
+    from components.train.data import TokenSplit
     from components.train.settings import TrainSettings
     from tests.benchmarks import hugging_face_trainer as peer
 
@@ -90,7 +92,7 @@ def _theirs(case: Case, corpus: Path, work: Path) -> dict[str, Any]:
         **peer.SETTINGS, **_numerics(case), learning_rate=case.learning_rate, prepend_eos=False, steps=1
     )
     evaluate = _evaluator(settings, folder, metadata)
-    tokens = peer.read_tokens(folder, metadata["dtype"])
+    tokens = TokenSplit.open(folder, "train", metadata["dtype"], None).ids
     steps = peer.steps_in(case.seconds, settings, tokens, metadata)
     began = time.perf_counter()
     callback = peer.Evaluate(_moments(steps), evaluate)
@@ -133,7 +135,7 @@ def _ours(case: Case, corpus: Path, work: Path) -> dict[str, Any]:
                 seconds += (row["step"] - done) * per_step / row["tokens_per_second"]
             first, done = first or time.perf_counter() - began, row["step"]
         else:
-            curve.append((seconds, _word_perplexity(row["validation_loss"], metadata)))
+            curve.append((seconds, word_perplexity(row["validation_loss"], metadata["splits"]["validation"])))
 
     train(model.to(device), data, settings, steps=case.steps, device=device, observe=observe)
     return _result(curve, case.steps, settings, first)
@@ -168,13 +170,8 @@ def _evaluator(settings: Any, folder: Path, metadata: dict[str, Any]) -> Callabl
     from components.train.loop import validation_loss
 
     device = choose_device(settings)
-    data = open_data(settings, metadata, folder, device)
-    return lambda model: _word_perplexity(validation_loss(model, data, settings), metadata)
-
-
-def _word_perplexity(loss: float, metadata: dict[str, Any]) -> float:
-    counts = metadata["splits"]["validation"]
-    return math.exp(loss * counts["tokens"] / counts["words"])
+    data, counts = open_data(settings, metadata, folder, device), metadata["splits"]["validation"]
+    return lambda model: word_perplexity(validation_loss(model, data, settings), counts)
 
 
 def _tokens(corpus: Path, work: Path, vocab_size: int) -> tuple[Path, dict[str, Any]]:
@@ -303,11 +300,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     options.budgets = options.budgets or BUDGETS[options.device]
     if options.precision is None:
-        from components.shared.model.hardware import choose_gpu_precision, choose_precision, measure_gflops
-
-        on_gpu = options.device == "cuda"
-        choice = choose_gpu_precision() if on_gpu else choose_precision(measure_gflops(options.threads))
-        options.precision = choice.precision
+        options.precision = measure_precision(options.device, options.threads).precision
     title = "Training time to the perplexity of Hugging Face's Trainer"
     recorder = record.Recorder(options, "time_to_perplexity", title, ["torch", "transformers", "accelerate"])
     found = compare(options, recorder.save)

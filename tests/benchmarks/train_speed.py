@@ -114,7 +114,8 @@ def theirs(settings: TrainSettings, vocab_size: int, steps: int) -> float:
             report_to="none",
             disable_tqdm=True,
         )
-        data = RandomBlocks(settings, vocab_size, (steps + WARM_UP) * settings.global_batch_size)
+        count = (steps + WARM_UP) * settings.global_batch_size
+        data = Blocks(torch.randint(vocab_size, (count, settings.sequence_length)))
         Trainer(model=model, args=arguments, train_dataset=data, callbacks=[watch]).train()
     return steps * settings.global_batch_size * settings.sequence_length / (watch.moments[-1] - watch.moments[0])
 
@@ -132,11 +133,11 @@ class Watch(TrainerCallback):
             self.moments.append(time.perf_counter())
 
 
-class RandomBlocks(Dataset):
-    """What a user of `Trainer` has after `datasets.map`: blocks of ids with equal labels."""
+class Blocks(Dataset):
+    """What a user of `Trainer` has after `datasets.map`: blocks of ids, shape (blocks, tokens), with equal labels."""
 
-    def __init__(self, settings: TrainSettings, vocab_size: int, count: int):
-        self.rows = torch.randint(vocab_size, (count, settings.sequence_length))
+    def __init__(self, rows: torch.Tensor):
+        self.rows = rows
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -113,6 +113,16 @@ def choose_gpu_precision() -> PrecisionChoice:
     return PrecisionChoice("bfloat16", "the GPU has units for bfloat16", {})
 
 
+def measure_precision(device: str, threads: int) -> PrecisionChoice:
+    """The precision in which this machine multiplies fast; it measures a CPU, and asks a GPU for its units.
+
+    Args:
+        device: `cpu` or `cuda`.
+        threads: the number of CPU threads of the measurement.
+    """
+    return choose_gpu_precision() if device == "cuda" else choose_precision(measure_gflops(threads))
+
+
 def measure_gflops(threads: int) -> dict[str, float]:
     """The speed of matrix products on the CPU by precision, in 10^9 operations per second. This takes 0.3 s.
 
@@ -196,5 +206,4 @@ def _quota() -> int | None:
 
 if __name__ == "__main__":
     device, threads = sys.argv[1:]
-    choice = choose_gpu_precision() if device == "cuda" else choose_precision(measure_gflops(int(threads)))
-    print(json.dumps(asdict(choice)))
+    print(json.dumps(asdict(measure_precision(device, int(threads)))))

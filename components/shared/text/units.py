@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 Unit = Literal["word", "byte"]
@@ -29,3 +30,13 @@ def exp_mean(nats: float, count: int) -> float:
         return math.exp(nats / count) if count else math.nan
     except OverflowError:
         return math.inf
+
+
+def word_perplexity(loss: float, counts: Mapping[str, int]) -> float:
+    """The perplexity per word of a split from the mean loss per token, at most e^700.
+
+    Args:
+        loss: in nats per token.
+        counts: the numbers of `tokens` and `words` of the split.
+    """
+    return math.exp(min(loss * counts["tokens"] / counts["words"], 700))
