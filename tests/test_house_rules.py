@@ -28,6 +28,7 @@ LEVELS = (
     {"pipelines.sweep"},
     {"pipelines.cluster", "pipelines.registry"},
     {"pipelines.local"},
+    {"pipelines.serving"},
     {"pipelines.cli"},
 )
 # The storage package from the bottom up: a module imports from the rows before its own.

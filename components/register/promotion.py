@@ -106,6 +106,25 @@ def move_champion(client: MlflowClient, model: str, version: str) -> None:
     raise _moved_by_others(client, model)
 
 
+def return_champion(client: MlflowClient, model: str, version: str, back_to: str) -> bool:
+    """Moves the alias champion from a version back to another one, unless a person has moved it since.
+
+    Args:
+        client: a client of the registry, fenced by the lock on the model.
+        model: the name of the registered model.
+        version: the number of the version that must have the alias; "" if nobody must have it.
+        back_to: the number of the version that gets it.
+
+    Returns:
+        Whether the alias was moved. It was not if another version has it, or if `back_to` was deleted.
+    """
+    finish_move(client, model)
+    if _number(registry.version_with_alias(client, model, registry.CHAMPION)) != version:
+        return False
+    _announce_move(client, model, version, back_to)
+    return finish_move(client, model) is not None
+
+
 def pending_move(client: MlflowClient, model: str) -> tuple[Move, bool] | None:
     """Reads the announced move of the alias, and whether `finish_move` would make it.
 

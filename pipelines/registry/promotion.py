@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # The seconds to wait for a run or a command that changes the same model. A killed process counts as alive for less.
 _PATIENCE = 240.0
 _COPIED_FROM = "wikigpt.copied_from"
+ROLLOUT_TAGS = (registry.ROLLOUT_FAILED, registry.ROLLOUT_RETURNED)
 _PROMOTED = ("wikigpt.promoted_by", "wikigpt.promoted_at", "wikigpt.promoted_reason")
 
 
@@ -72,8 +73,8 @@ def promote(
             the lock.
     """
     version = _promotable(client, reference, reason, model)
-    with _locked(client, store, to or version.name, "promote") as locked:
-        promotion = _Promotion(locked, version, reason, to)
+    with locked(client, store, to or version.name, "promote") as held:
+        promotion = _Promotion(held, version, reason, to)
         apply_changes(promotion.changes(), report)
         return promotion.outcome()
 
@@ -112,8 +113,8 @@ def rollback(
     """
     _require_reason(reason)
     name = model_name(client, model)
-    with _locked(client, store, name, "rollback") as locked:
-        back = _Rollback(locked, name, reason)
+    with locked(client, store, name, "rollback") as held:
+        back = _Rollback(held, name, reason)
         apply_changes(back.changes(), report)
         return back.outcome()
 
@@ -152,7 +153,8 @@ class _Promotion:
         changes += finish.changes
         self.before = finish.champion
         if number and finish.champion == number:
-            return changes
+            again = Change(f"let {label} of {self.name} be rolled out again", self._forgive)
+            return [*changes, again] if registry.ROLLOUT_FAILED in self.version.tags else changes
         record = f"record on {label} of {self.name} who promoted it, when and why"
         move = f"move the alias champion of {self.name} from {_label(finish.champion)} to {label}"
         return [*changes, Change(record, self._record), Change(move, self._move)]
@@ -173,8 +175,13 @@ class _Promotion:
             self.client.set_model_version_tag(self.name, number, tag, value)
         if self.before:
             self.client.set_model_version_tag(self.name, number, registry.CHAMPION_BEFORE, self.before)
-        if registry.ROLLED_BACK in self.version.tags:
-            self.client.delete_model_version_tag(self.name, number, registry.ROLLED_BACK)
+        self._forgive()
+
+    def _forgive(self) -> None:
+        """Removes the tags of a version that was taken back, because a person has chosen it again."""
+        for tag in (registry.ROLLED_BACK, *ROLLOUT_TAGS):
+            if tag in self.version.tags:
+                self.client.delete_model_version_tag(self.name, str(self.version.version), tag)
 
     def _move(self) -> None:
         number = str(self.version.version)
@@ -274,7 +281,7 @@ def _finish(client: MlflowClient, name: str) -> _Finish:
 
 
 @contextmanager
-def _locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
+def locked(client: MlflowClient, store: Store | None, model: str, command: str) -> Iterator[MlflowClient]:
     """Yields a client that writes only while this command holds the lock on the model, if `store` is given."""
     if store is None:
         yield client
@@ -324,7 +331,7 @@ def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
         return copy
     number = str(copy.version)
     # What another environment decided is not decided here.
-    for tag in {APPROVAL, registry.CHAMPION_BEFORE, registry.ROLLED_BACK, *_PROMOTED} & copy.tags.keys():
+    for tag in {APPROVAL, registry.CHAMPION_BEFORE, registry.ROLLED_BACK, *ROLLOUT_TAGS, *_PROMOTED} & copy.tags.keys():
         client.delete_model_version_tag(to, number, tag)
     client.set_model_version_tag(to, number, _COPIED_FROM, address)
     return client.get_model_version(to, number)

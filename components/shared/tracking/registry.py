@@ -56,6 +56,8 @@ REGISTERED = "wikigpt.registered"  # set last, when a version is complete
 EVALUATION_RUN = "wikigpt.evaluation_run"
 CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"
+ROLLOUT_FAILED = "wikigpt.rollout_failed"  # why the version was taken back when it was rolled out
+ROLLOUT_RETURNED = "wikigpt.rollout_returned"  # set once the alias has left the version that failed
 # On a registered model: the last champion that this project set or saw. If the alias is on another version, a person
 # moved it in the UI, and this is the previous champion.
 LAST_CHAMPION = "wikigpt.last_champion"

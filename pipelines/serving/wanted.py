@@ -1,0 +1,86 @@
+"""Resolves the alias champion to the version that is to be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
+from pipelines.serving.rejection import is_rejected
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+_REMEDY = "promote another version by `wikigpt promote`"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The version that is to be served.
+
+    Attributes:
+        model: the name of the registered model.
+        version: the number of the version.
+        weights_digest: the digest of its weights.
+    """
+
+    model: str
+    version: str
+    weights_digest: str
+
+
+def wanted_version(client: MlflowClient, model: str) -> Wanted:
+    """Resolves the alias champion once. Whoever serves uses the number afterwards, because an alias may move.
+
+    Args:
+        client: a client of the registry.
+        model: the name of the registered model.
+
+    Raises:
+        Failure: no version has the alias, or the one that has it must not be served. What is served stays.
+    """
+    champion = registry.version_with_alias(client, model, registry.CHAMPION)
+    if champion is None:
+        raise Failure(
+            f"No version of {model} has the alias {registry.CHAMPION}",
+            where=f"model {model}",
+            remedy="set it by `wikigpt promote`, or train the first version by `wikigpt run`",
+        )
+    require_servable(client, champion)
+    return Wanted(model, str(champion.version), champion.tags[registry.WEIGHTS_DIGEST])
+
+
+def require_servable(client: MlflowClient, version: ModelVersion) -> None:
+    """Checks that a version can be served: it is registered completely, has its files, and did not fail before.
+
+    Raises:
+        Failure: it must not be served.
+    """
+    label, where = f"Version {version.version} of {version.name}", f"models:/{version.name}/{version.version}"
+    if version.status != "READY":
+        raise Failure(f"{label} is {version.status}", where=where, remedy=_REMEDY)
+    if not version.tags.get(registry.WEIGHTS_DIGEST):
+        what = f"{label} has no tag {registry.WEIGHTS_DIGEST}, so nobody can tell which weights it should have"
+        raise Failure(what, where=where, remedy="serve a version that this project registered")
+    if is_rejected(version):
+        what = f"{label} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}"
+        raise Failure(what, where=where, remedy="correct the reason and promote it again, or promote another version")
+    if not _has_files(client, version):
+        raise Failure(f"{label} has no files of a model in MLflow", where=where, remedy=_REMEDY)
+
+
+def _has_files(client: MlflowClient, version: ModelVersion) -> bool:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    mlflow.set_tracking_uri(client.tracking_uri)  # MLflow resolves `models:/` by its global setting only
+    folder = f"models:/{version.name}/{version.version}/model"
+    try:
+        found = mlflow.artifacts.list_artifacts(folder, tracking_uri=client.tracking_uri)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return any(file.path.endswith("config.json") for file in found)

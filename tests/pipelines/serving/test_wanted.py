@@ -1,0 +1,69 @@
+"""Which version is to be served, and why the one with the alias must not be."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
+from pipelines.serving.rejection import reject
+from pipelines.serving.wanted import wanted_version
+from tests.registry import make_version
+
+NAME = "wikigpt-sample"
+
+
+def test_the_alias_is_resolved_to_a_number(filled: MlflowClient) -> None:
+    champion = filled.get_model_version(NAME, "1")
+    wanted = wanted_version(filled, NAME)
+    assert (wanted.version, wanted.weights_digest) == ("1", champion.tags[registry.WEIGHTS_DIGEST])
+    filled.set_registered_model_alias(NAME, "champion", "2")
+    assert wanted_version(filled, NAME).version == "2"
+
+
+def test_a_model_without_a_champion(filled: MlflowClient) -> None:
+    filled.delete_registered_model_alias(NAME, "champion")
+    with pytest.raises(
+        Failure, match=r"No version of wikigpt-sample has the alias champion \(model wikigpt-sample\): set"
+    ):
+        wanted_version(filled, NAME)
+    with pytest.raises(Failure, match="No version of nothing has the alias champion"):
+        wanted_version(filled, "nothing")
+
+
+def test_a_version_without_files(filled: MlflowClient) -> None:
+    number = make_version(filled, NAME, 5.0)
+    filled.set_registered_model_alias(NAME, "champion", number)
+    with pytest.raises(Failure, match="Version 3 of wikigpt-sample has no files of a model in MLflow"):
+        wanted_version(filled, NAME)
+
+
+def test_a_version_whose_files_were_deleted(filled: MlflowClient, tmp_path: Path) -> None:
+    model = filled.get_model_version(NAME, "1").source.removeprefix("models:/")
+    folder = Path(filled.get_logged_model(model).artifact_location.removeprefix("file://")) / "model"
+    shutil.move(folder, tmp_path / "moved")
+    try:
+        with pytest.raises(Failure, match="has no files of a model in MLflow"):
+            wanted_version(filled, NAME)
+    finally:
+        shutil.move(tmp_path / "moved", folder)
+
+
+def test_a_version_of_another_project(filled: MlflowClient) -> None:
+    number = str(filled.create_model_version(NAME, "file:///nowhere").version)
+    filled.set_registered_model_alias(NAME, "champion", number)
+    with pytest.raises(Failure, match=r"Version 3 of wikigpt-sample has no tag wikigpt.weights_digest"):
+        wanted_version(filled, NAME)
+
+
+def test_a_version_that_failed_its_rollout_until_a_person_moves_the_alias(filled: MlflowClient) -> None:
+    filled.set_registered_model_alias(NAME, "champion", "2")
+    reject(filled, NAME, "2", None, "it is slow", None, lambda _: None)
+    with pytest.raises(Failure, match="Version 2 of wikigpt-sample failed its rollout: it is slow"):
+        wanted_version(filled, NAME)
+    filled.set_registered_model_alias(NAME, "champion", "1")
+    assert wanted_version(filled, NAME).version == "1"
