@@ -18,6 +18,7 @@ from components.shared.reuse.external_inputs import external_input_digests
 from components.shared.reuse.keys import Request, request_of
 from components.shared.reuse.prior_artifacts import PriorArtifacts, find_prior_artifacts
 from components.shared.reuse.training_lock import training_lock
+from components.shared.runtime.champion_report import report_champion
 from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
 from components.shared.storage.manifest import Manifest
@@ -84,6 +85,7 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
         )
         prior = replace(prior, version=prior.version or continued)
         _record(step, settings, corpus, request, decision, prior)
+        report_champion(step, corpus.metadata["model_name"])
     step.findings.update(decision=decision.action, reason=decision.reason, model=corpus.metadata["model_name"])
     step.findings.update(version=prior.version if decision.action == "skip" else None)
     if decision.action == "train":

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from components.shared.base.address import OWN_TOKENIZER, is_registered
 from components.shared.base.events import emit
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.model_address import ModelAddress
 from components.shared.base.renamed_keys import with_new_names
 from components.shared.model.registered_model import recorded_identity
 from components.shared.model.registered_version import find_version, pin_version
 from components.shared.runtime.step import Step
 from components.shared.tracking import registry
+from components.shared.tracking.approval import approved_champion
+from components.shared.tracking.run import translate_mlflow_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,7 +73,27 @@ def continued_version(client: MlflowClient, asked: str, pinned: str, key_parts: 
 
 
 def _pin(step: Step, text: str, setting: str) -> str:
+    text = _approved(step, text)
     pinned = pin_version(step.tracking.client, text, setting)
     if ModelAddress.parse(text).alias:
         emit("note", text=f"{setting}: {text} is version {pinned.version} for the whole run")
     return str(pinned)
+
+
+def _approved(step: Step, text: str) -> str:
+    """The address with the number of the approved champion, if it names the alias champion and that is not followed."""
+    address = ModelAddress.parse(text)
+    if address.alias != registry.CHAMPION or not step.promoters:
+        return text
+    with translate_mlflow_errors(step.tracking.client):
+        approved = approved_champion(step.tracking.client, address.name, step.promoters)
+    if approved.refused is None:
+        return text
+    if approved.version is None:
+        raise Failure(
+            f"No champion of {address.name} is approved: {approved.refused.reason.rstrip('.')}",
+            where=text,
+            remedy="name a version by its number",
+            exit_code=ExitCode.USAGE,
+        )
+    return f"models:/{address.name}/{approved.version}"

@@ -17,6 +17,7 @@ from components.shared.model.registered_model import registered_model
 from components.shared.reuse.trained import fetch_model
 from components.shared.runtime.step import Step
 from components.shared.tracking import registry
+from components.shared.tracking.approval import champion_version
 from components.shared.tracking.run import translate_mlflow_errors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ Measure = Callable[[Path, dict[str, Any]], "ModelScores"]
 
 @dataclass(frozen=True)
 class Champion:
-    """The version that has the alias `champion`.
+    """The version that has the alias `champion`, or the approved one if that must not be served.
 
     Attributes:
         version: its number.
@@ -59,7 +60,7 @@ def find_champion(step: Step, model_name: str, key: str, measure: Measure) -> Ch
     """
     client = step.tracking.client
     with translate_mlflow_errors(client):
-        version = registry.version_with_alias(client, model_name, registry.CHAMPION)
+        version = champion_version(client, model_name, step.promoters)
     if version is None:
         return None
     weights = version.tags.get(registry.WEIGHTS_DIGEST, "")

@@ -67,6 +67,7 @@ class RunResult:
         word_perplexity: the word perplexity on the test split; None for a text without spaces between words.
         verdict: the verdict of the gate.
         bits_per_byte: the bits per byte on the test split.
+        champion_refused: why the version with the alias champion is not served, as a sentence; "" if it is.
     """
 
     decision: str = ""
@@ -77,6 +78,7 @@ class RunResult:
     word_perplexity: float | None = None
     verdict: str = ""
     bits_per_byte: float | None = None
+    champion_refused: str = ""
 
 
 def conclude(state: str, record: Mapping[str, StepRecord] | None, decision: str = "", version: str = "") -> Ending:
@@ -132,7 +134,12 @@ def _ended_between_steps(hint: Hint, record: Mapping[str, StepRecord]) -> Ending
 
 
 def sentence(run: str, ending: Ending, result: RunResult) -> str:
-    """Describes the outcome in one or two sentences."""
+    """Describes the outcome in one or two sentences, and in one more if a champion is not served."""
+    refused = f" The alias champion is not followed: {result.champion_refused}" if result.champion_refused else ""
+    return f"{_outcome(run, ending, result)}{refused}"
+
+
+def _outcome(run: str, ending: Ending, result: RunResult) -> str:
     where = f" in {ending.step}" if ending.step else ""
     if ending.outcome == "failed":
         return f"Run {run} failed{where}: {ending.failure or 'no step recorded a failure; see the log of the run.'}"

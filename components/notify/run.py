@@ -92,6 +92,7 @@ def _result(record: Record, tracking: Tracking | None) -> RunResult:
         word_perplexity=finite(measured.get(registry.score_tag("test", "word_perplexity"))),
         bits_per_byte=finite(measured.get(registry.score_tag("test", "bits_per_byte"))),
         verdict=findings.get("verdict", tags.get(registry.VERDICT, "")),
+        champion_refused=findings.get("champion_refused") or "",
     )
 
 
@@ -126,6 +127,7 @@ def _document(
         "word_perplexity": result.word_perplexity,
         "bits_per_byte": result.bits_per_byte,
         "verdict": result.verdict,
+        "champion_refused": result.champion_refused or None,
         "reports": {name: step.findings["report"] for name, step in record.items() if "report" in step.findings},
         "mlflow_run": tracking.run_id if tracking else None,
     }

@@ -15,6 +15,7 @@ from components.register.promotion import AliasDecision, GateAgainst, decide_ali
 from components.register.settings import RegisterSettings
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
+from components.shared.runtime.champion_report import report_champion
 from components.shared.runtime.step import Step
 from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
@@ -65,6 +66,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
                 # Another run has registered these weights meanwhile.
                 return _reuse_version(step, client, trained, known, files)
             _complete_version(step, fenced(client, held.check), trained, known)
+        report_champion(step, trained.name)
     return version
 
 
@@ -72,7 +74,7 @@ def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, v
     """Adds tags, alias and card to a version. The tag that marks it as complete comes last."""
     number = str(version.version)
     _update_evaluation_tags(client, trained, version)
-    decision = decide_alias(client, trained.name, number, _gate_against(client, trained))
+    decision = decide_alias(client, trained.name, number, _gate_against(client, trained), step.promoters)
     rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
     tags = client.get_model_version(trained.name, number).tags
     client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags))

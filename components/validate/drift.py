@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from components.shared.base.events import emit
 from components.shared.storage.store import Store
 from components.shared.text.units import Unit
 from components.shared.tracking import registry
+from components.shared.tracking.approval import champion_version
 from components.shared.tracking.run import translate_mlflow_errors
 from components.validate.statistics import STATISTICS, divergence
 
@@ -46,7 +48,9 @@ class Reference:
         return {**statistics, DIVERGENCE: divergence(words, self.words)}
 
 
-def champion_reference(client: MlflowClient, store: Store, model_name: str, dataset_digest: str) -> Reference | None:
+def champion_reference(
+    client: MlflowClient, store: Store, model_name: str, dataset_digest: str, promoters: Collection[str] = ()
+) -> Reference | None:
     """Returns the measurements of the champion's corpus, or None if it is this corpus, or is unknown, or there is no
     champion.
 
@@ -54,7 +58,7 @@ def champion_reference(client: MlflowClient, store: Store, model_name: str, data
         Failure: MLflow refuses.
     """
     with translate_mlflow_errors(client):
-        champion = registry.version_with_alias(client, model_name, registry.CHAMPION)
+        champion = champion_version(client, model_name, promoters)
     digest = champion.tags.get(registry.DATASET_DIGEST) if champion else None
     if champion is None or digest is None or digest == dataset_digest:
         return None

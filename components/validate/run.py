@@ -43,7 +43,7 @@ def run(step: Step, corpus_dir: Path, results_dir: Path, report_path: Path) -> N
     settings = step.section(ValidateSettings)
     metadata = read_manifest(corpus_dir, "corpus").metadata
     digest = metadata["dataset_digest"]
-    reference = champion_reference(step.tracking.client, step.store, metadata["model_name"], digest)
+    reference = champion_reference(step.tracking.client, step.store, metadata["model_name"], digest, step.promoters)
     name = f"{digest}/{validation_key(settings, metadata, reference)}"
     reused = step.store.fetch(KIND, name, results_dir) is not None
     if reused:

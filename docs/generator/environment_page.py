@@ -24,6 +24,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "WIKIGPT_STORE": "the store, as `--store`; in a step, the store that it uses",
         "WIKIGPT_IMAGE": "the image of the steps, as `--image` of the commands for a cluster; every version records it",
         "WIKIGPT_COMMIT": "the commit that every version records; `wikigpt run` and the image set it",
+        "WIKIGPT_PROMOTERS": "the MLflow accounts that may move the alias `champion`, separated by commas, as"
+        " `register.promoters`",
         "WIKIGPT_WEBHOOK": "the address to which `notify` sends the notice; `notify.webhook_variable` names another"
         " variable",
         "CUDA_VISIBLE_DEVICES": "the GPUs that a run may use",

@@ -99,13 +99,18 @@ def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
 
 def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
     """List the versions of the registered models, the newest first."""
+    from pipelines.registry.approval import refused_champion
     from pipelines.registry.models import models as rows_of
     from pipelines.registry.references import model_name
 
     with reader_of(home) as client:
         rows = rows_of(client, model)
+        refused = {name: refused_champion(client, name) for name in {row.name: None for row in rows}}
         if model is not None and not rows:
             model_name(client, model)  # raises a failure that names the existing models
+    for name, problem in refused.items():
+        if problem:
+            typer.echo(f"{name}: {problem.reason}", err=True)
     if as_json:
         print_json(rows)
         return
@@ -199,11 +204,11 @@ def export(
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
     """Write a version as a Hugging Face folder, which transformers, vLLM and llama.cpp's converter can load."""
+    from pipelines.registry.approval import resolve_served
     from pipelines.registry.export import export as write_folder
-    from pipelines.registry.references import resolve
 
     with reader_of(home) as client:
-        version = resolve(client, reference, model)
+        version = resolve_served(client, reference, model, note=print_to_stderr)
         written = write_folder(client, version, folder)
     typer.echo(f"Version {version.version} of {version.name} is in {written}.")
 
@@ -225,11 +230,11 @@ def generate(
     home: HomeFolder = options.DEFAULT_HOME,
 ) -> None:
     """Write text with the champion, or another version."""
+    from pipelines.registry.approval import resolve_served
     from pipelines.registry.generation import load_writer, write
-    from pipelines.registry.references import resolve
 
     with reader_of(home) as client:
-        version = resolve(client, reference, model)
+        version = resolve_served(client, reference, model, note=print_to_stderr)
         writer = load_writer(client, version)
     typer.echo(f"{version.name} version {version.version}", err=True)
     typer.echo(write(writer, prompt, max_new_tokens=tokens, temperature=temperature, top_k=top_k, seed=seed))

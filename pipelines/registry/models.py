@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from components.shared.report.measures import finite
 from components.shared.tracking import registry
+from components.shared.tracking.approval import Refused
 from components.shared.tracking.run import PIPELINE_RUN_TAG
+from pipelines.registry.approval import refused_champion
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -28,6 +30,7 @@ class ModelRow:
         repeats: the version that has the same model key and other weights, or None.
         run_id: its MLflow run.
         pipeline_run: the run that created it.
+        refused: why it must not be served, if it has the alias champion and is not the approved champion; or None.
     """
 
     name: str
@@ -43,21 +46,23 @@ class ModelRow:
     repeats: str | None
     run_id: str
     pipeline_run: str
+    refused: str | None = None
 
 
 def models(client: RegistryReader, name: str | None = None) -> list[ModelRow]:
     """All versions of our registered models, or of the named one, the newest first."""
     found = [
-        (version.creation_timestamp, row_of(version, aliases_of(model.aliases, version.version)))
+        (version.creation_timestamp, row_of(version, aliases_of(model.aliases, version.version), refused))
         for model in registry.registered_models(client)
         if name is None or model.name == name
+        for refused in [refused_champion(client, model.name)]
         for version in registry.all_versions(client, model.name)
         if registry.model_key_of(version)
     ]
     return [row for _, row in sorted(found, key=lambda pair: (pair[0], int(pair[1].version)), reverse=True)]
 
 
-def row_of(version: AnyVersion, aliases: list[str]) -> ModelRow:
+def row_of(version: AnyVersion, aliases: list[str], refused: Refused | None = None) -> ModelRow:
     """The row of a version, from its tags."""
     tags = version.tags
     return ModelRow(
@@ -74,6 +79,7 @@ def row_of(version: AnyVersion, aliases: list[str]) -> ModelRow:
         repeats=tags.get(registry.REPEATS),
         run_id=version.run_id or "",
         pipeline_run=tags.get(PIPELINE_RUN_TAG, ""),
+        refused=refused.reason if refused and refused.version == str(version.version) else None,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,14 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from components.register.alias_move import APPROVAL, finish_move, pending_move
 from components.register.model_lock import fenced, model_lock, owner_of_command
-from components.register.promotion import APPROVAL, Move, finish_move, move_champion, pending_move
+from components.register.promotion import move_champion
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.report.measures import finite
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
+from components.shared.tracking.accounts import own_name
+from components.shared.tracking.announcement import Announcement
 from pipelines.planned_changes import Change, apply_changes
-from pipelines.registry.references import model_name, resolve
+from pipelines.registry.approval import Approved, approved_champion, refused_champion, require_promoter
+from pipelines.registry.references import model_name, reference_of, resolve
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,12 +71,13 @@ def promote(
         report: a function that is called with the description of each change after it was applied.
 
     Raises:
-        Failure: there is no reason or no such version, the version must not be the champion, or a run does not release
-            the lock.
+        Failure: there is no reason or no such version, the version must not be the champion, this account is no
+            promoter, or a run does not release the lock.
     """
     version = _promotable(client, reference, reason, model)
+    by = require_promoter(client)
     with locked(client, store, to or version.name, "promote") as held:
-        promotion = _Promotion(held, version, reason, to)
+        promotion = _Promotion(held, version, reason, to, by)
         apply_changes(promotion.changes(), report)
         return promotion.outcome()
 
@@ -87,7 +90,8 @@ def plan_promotion(
     Raises:
         Failure: see `promote`.
     """
-    return _Promotion(client, _promotable(client, reference, reason, model), reason, to).changes()
+    version = _promotable(client, reference, reason, model)
+    return _Promotion(client, version, reason, to, require_promoter(client)).changes()
 
 
 def rollback(
@@ -108,13 +112,13 @@ def rollback(
         report: see `promote`.
 
     Raises:
-        Failure: there is no reason, no champion, or no previous champion that still exists, or a run does not release
-            the lock.
+        Failure: there is no reason, no champion, or no previous champion that still exists, this account is no
+            promoter, or a run does not release the lock.
     """
     _require_reason(reason)
-    name = model_name(client, model)
+    name, by = model_name(client, model), require_promoter(client)
     with locked(client, store, name, "rollback") as held:
-        back = _Rollback(held, name, reason)
+        back = _Rollback(held, name, reason, by)
         apply_changes(back.changes(), report)
         return back.outcome()
 
@@ -126,17 +130,18 @@ def plan_rollback(client: MlflowClient, *, reason: str, model: str | None = None
         Failure: see `rollback`.
     """
     _require_reason(reason)
-    return _Rollback(client, model_name(client, model), reason).changes()
+    return _Rollback(client, model_name(client, model), reason, require_promoter(client)).changes()
 
 
 class _Promotion:
     """The changes of a promotion. Each reads the registry again when it is applied, since a person may move an
     alias meanwhile."""
 
-    def __init__(self, client: MlflowClient, version: ModelVersion, reason: str, to: str | None):
-        self.client, self.version, self.reason = client, version, reason
+    def __init__(self, client: MlflowClient, version: ModelVersion, reason: str, to: str | None, by: str):
+        self.client, self.version, self.reason, self.by = client, version, reason, by
         self.name = to or version.name
         self.before: str | None = None
+        self.is_done = False
 
     def changes(self) -> list[Change]:
         """Reads the registry and lists what is to change."""
@@ -152,11 +157,14 @@ class _Promotion:
         finish = _finish(self.client, self.name)
         changes += finish.changes
         self.before = finish.champion
-        if number and finish.champion == number:
+        stands = bool(number) and finish.champion == number
+        if stands and not _refused(self.client, self.name, number):
             again = Change(f"let {label} of {self.name} be rolled out again", self._forgive)
             return [*changes, again] if registry.ROLLOUT_FAILED in self.version.tags else changes
         record = f"record on {label} of {self.name} who promoted it, when and why"
         move = f"move the alias champion of {self.name} from {_label(finish.champion)} to {label}"
+        if stands:
+            move = f"confirm that {label} is the champion of {self.name}"
         return [*changes, Change(record, self._record), Change(move, self._move)]
 
     def outcome(self) -> Moved:
@@ -169,12 +177,15 @@ class _Promotion:
         number = str(self.version.version)
         champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
         self.before = str(champion.version) if champion else None
-        if self.before == number:
+        refused = _refused(self.client, self.name, self.before or "")
+        self.is_done = self.before == number and refused is None
+        if self.is_done:
             return
-        for tag, value in zip(_PROMOTED, _record(self.reason), strict=True):
+        for tag, value in zip(_PROMOTED, _record(self.reason, self.by), strict=True):
             self.client.set_model_version_tag(self.name, number, tag, value)
-        if self.before:
-            self.client.set_model_version_tag(self.name, number, registry.CHAMPION_BEFORE, self.before)
+        before = refused.version if refused else self.before
+        if before and before != number:
+            self.client.set_model_version_tag(self.name, number, registry.CHAMPION_BEFORE, before)
         self._forgive()
 
     def _forgive(self) -> None:
@@ -184,17 +195,16 @@ class _Promotion:
                 self.client.delete_model_version_tag(self.name, str(self.version.version), tag)
 
     def _move(self) -> None:
-        number = str(self.version.version)
-        if self.before != number:
-            move_champion(self.client, self.name, number)
+        if not self.is_done:
+            move_champion(self.client, self.name, str(self.version.version), by=self.by, reason=self.reason)
 
 
 class _Rollback:
     """The changes of a rollback. Each reads the registry again when it is applied, since a person may move an
     alias meanwhile."""
 
-    def __init__(self, client: MlflowClient, name: str, reason: str):
-        self.client, self.name, self.reason = client, name, reason
+    def __init__(self, client: MlflowClient, name: str, reason: str, by: str):
+        self.client, self.name, self.reason, self.by = client, name, reason, by
         self.loser, self.winner = "", ""
 
     def changes(self) -> list[Change]:
@@ -220,6 +230,8 @@ class _Rollback:
         """The champion, and the champion before it."""
         if number is None:
             raise _impossible(f"{self.name} has no champion to roll back from", self.name)
+        if (refused := _refused(self.client, self.name, number)) and refused.version:
+            return number, refused.version
         champion = self.client.get_model_version(self.name, number)
         before = _champion_before(self.client, champion, last)
         if before is None:
@@ -230,12 +242,12 @@ class _Rollback:
         champion = registry.version_with_alias(self.client, self.name, registry.CHAMPION)
         last = self.client.get_registered_model(self.name).tags.get(registry.LAST_CHAMPION)
         self.loser, self.winner = self._versions(str(champion.version) if champion else None, last)
-        by, at, _ = _record(self.reason)
+        by, at, _ = _record(self.reason, self.by)
         said = f"{at} by {by}: {self.reason}"[:5000]
         self.client.set_model_version_tag(self.name, self.loser, registry.ROLLED_BACK, said)
 
     def _move(self) -> None:
-        move_champion(self.client, self.name, self.winner)
+        move_champion(self.client, self.name, self.winner, by=self.by, reason=self.reason)
 
 
 @dataclass(frozen=True)
@@ -252,7 +264,7 @@ class _Finish:
     changes: list[Change]
     champion: str | None
     last_champion: str | None
-    made: Move | None
+    made: Announcement | None
 
 
 def _finish(client: MlflowClient, name: str) -> _Finish:
@@ -286,7 +298,7 @@ def locked(client: MlflowClient, store: Store | None, model: str, command: str) 
     if store is None:
         yield client
         return
-    owner = owner_of_command(command, _user())
+    owner = owner_of_command(command, own_name())
     with model_lock(store, model).held(owner, patience=_PATIENCE) as held:
         yield fenced(client, held.renew)  # a command has no heartbeat, so each write renews the lock
 
@@ -347,9 +359,25 @@ def _label(number: str | None) -> str:
 
 def _promotable(client: MlflowClient, reference: str, reason: str, model: str | None) -> ModelVersion:
     _require_reason(reason)
+    name, named = reference_of(client, reference, model)
+    if named == registry.CHAMPION and (refused := refused_champion(client, name)):
+        raise Failure(
+            f"The alias {named} names no approved champion: {refused.reason.rstrip('.')}",
+            where=f"model {name}",
+            remedy="name the version by its number",
+            exit_code=ExitCode.USAGE,
+        )
     version = resolve(client, reference, model)
     _refuse_unfit(version)
     return version
+
+
+def _refused(client: MlflowClient, name: str, number: str) -> Approved | None:
+    """The approved champion if the alias is on this version, which must not be served; else None."""
+    if refused_champion(client, name) is None:
+        return None
+    approved = approved_champion(client, name)
+    return approved if approved.refused and approved.refused.version == number else None
 
 
 def _refuse_unfit(version: ModelVersion) -> None:
@@ -378,12 +406,8 @@ def _require_reason(reason: str) -> None:
         )
 
 
-def _record(reason: str) -> tuple[str, str, str]:
-    return _user(), time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
-
-
-def _user() -> str:
-    return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+def _record(reason: str, by: str) -> tuple[str, str, str]:
+    return by, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), reason[:5000]
 
 
 def _impossible(what: str, model: str) -> Failure:

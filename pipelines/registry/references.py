@@ -41,6 +41,18 @@ def resolve(client: RegistryReader, reference: str, model: str | None = None) ->
     Raises:
         Failure: there is no such model, version or alias. The message names the ones that exist.
     """
+    name, of_model = reference_of(client, reference, model)
+    if re.fullmatch("[0-9]+", of_model):
+        return _numbered(client, name, of_model.lstrip("0") or "0")
+    return _aliased(client, name, of_model)
+
+
+def reference_of(client: RegistryReader, reference: str, model: str | None = None) -> tuple[str, str]:
+    """The registered model that a reference names, and the number or the alias in it, see `resolve`.
+
+    Raises:
+        Failure: the reference cannot be read, or there is no such model.
+    """
     if reference.startswith("models:"):
         parts = _URI.fullmatch(reference)
         if parts is None:
@@ -52,10 +64,7 @@ def resolve(client: RegistryReader, reference: str, model: str | None = None) ->
                 f"{reference} is a version of {parts['model']}, not of {model}", f"leave out --model, or name {model}'s"
             )
         model, reference = parts["model"], parts["version"] or parts["alias"]
-    model = model_name(client, model)
-    if re.fullmatch("[0-9]+", reference):
-        return _numbered(client, model, reference.lstrip("0") or "0")
-    return _aliased(client, model, reference.removeprefix("@"))
+    return model_name(client, model), reference.removeprefix("@")
 
 
 def model_name(client: RegistryReader, model: str | None = None) -> str:

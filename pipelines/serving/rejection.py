@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from components.notify.settings import NotifySettings
 from components.notify.webhook import deliver
-from components.register.promotion import return_champion
+from components.register.alias_move import return_champion
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
+from components.shared.tracking.accounts import own_name
 from pipelines.registry.promotion import ROLLOUT_TAGS, locked
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def reject(
         elif back_to:
             notify(_notice(model, version, back_to, reason))
         if back_to:
-            return_champion(held, model, version if exists else "", back_to)
+            return_champion(held, model, version if exists else "", back_to, by=own_name(), reason=reason)
         champion = registry.version_with_alias(held, model, registry.CHAMPION)
         if exists and (champion is None or str(champion.version) != version):
             held.set_model_version_tag(model, version, registry.ROLLOUT_RETURNED, _now())

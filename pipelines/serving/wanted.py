@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
+from pipelines.registry.approval import approved_champion, refused_champion
 from pipelines.serving.rejection import is_rejected
 
 if TYPE_CHECKING:
@@ -24,15 +25,19 @@ class Wanted:
         model: the name of the registered model.
         version: the number of the version.
         weights_digest: the digest of its weights.
+        refused: why it is not the version with the alias champion, as a sentence; None if it is.
     """
 
     model: str
     version: str
     weights_digest: str
+    refused: str | None = None
 
 
 def wanted_version(client: MlflowClient, model: str) -> Wanted:
     """Resolves the alias champion once. Whoever serves uses the number afterwards, because an alias may move.
+
+    If somebody moved the alias who is no promoter, the champion before it is still wanted (docs/registry.md).
 
     Args:
         client: a client of the registry.
@@ -41,7 +46,19 @@ def wanted_version(client: MlflowClient, model: str) -> Wanted:
     Raises:
         Failure: no version has the alias, or the one that has it must not be served. What is served stays.
     """
-    champion = registry.version_with_alias(client, model, registry.CHAMPION)
+    refused = refused_champion(client, model)
+    approved = approved_champion(client, model).version if refused else None
+    if refused and approved is None:
+        raise Failure(
+            f"No champion of {model} may be served: {refused.reason.rstrip('.')}",
+            where=f"model {model}",
+            remedy=_REMEDY,
+        )
+    champion = (
+        client.get_model_version(model, approved)
+        if approved
+        else registry.version_with_alias(client, model, registry.CHAMPION)
+    )
     if champion is None:
         raise Failure(
             f"No version of {model} has the alias {registry.CHAMPION}",
@@ -49,7 +66,8 @@ def wanted_version(client: MlflowClient, model: str) -> Wanted:
             remedy="set it by `wikigpt promote`, or train the first version by `wikigpt run`",
         )
     require_servable(client, champion)
-    return Wanted(model, str(champion.version), champion.tags[registry.WEIGHTS_DIGEST])
+    reason = refused.reason if refused else None
+    return Wanted(model, str(champion.version), champion.tags[registry.WEIGHTS_DIGEST], reason)
 
 
 def require_servable(client: MlflowClient, version: ModelVersion) -> None:

@@ -77,7 +77,19 @@ COMMANDS = dict(with_json())
 
 def test_the_commands_with_json():
     assert {" ".join(path) for path in COMMANDS} == {
-        *("run", "check", "sweep", "models", "ensemble", "mirror", "doctor", "submit", "status", "schedule list"),
+        *(
+            "run",
+            "check",
+            "sweep",
+            "models",
+            "history",
+            "ensemble",
+            "mirror",
+            "doctor",
+            "submit",
+            "status",
+            "schedule list",
+        ),
     }
 
 

@@ -130,6 +130,7 @@ COMMANDS = {
     "check": ["--profile", str(TINY)],
     "sweep": ["--profile", str(TINY), "--set", "train.learning_rate=[0.001, 0.01]"],
     "models": [],
+    "history": [],
     "promote": ["1", "--reason", "better"],
     "rollback": ["--reason", "worse"],
     "export": ["champion", "exported"],

@@ -53,7 +53,8 @@ class FakeRegistry:
         return Page(SimpleNamespace(name=name) for name in sorted(self.models))
 
     def get_registered_model(self, name: str) -> Any:
-        return SimpleNamespace(name=name, tags=dict(self._model(name).tags))
+        model = self._model(name)
+        return SimpleNamespace(name=name, tags=dict(model.tags), aliases=dict(model.aliases))
 
     def set_registered_model_tag(self, name: str, key: str, value: str) -> None:
         self._model(name).tags[key] = value

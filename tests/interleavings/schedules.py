@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
-from components.register.promotion import ANNOUNCED
 from components.shared.tracking import registry
+from components.shared.tracking.announcement import ANNOUNCED
+from components.shared.tracking.approval import approved_champion
+from components.shared.tracking.champion_moves import moves_in
 from pipelines.registry import promotion
 from tests.interleavings.world import IDENTITY, MODEL, Actor, Crash, Violation, World, registration
 
@@ -24,11 +28,13 @@ class Scenario:
         levels: the levels of the versions at the start.
         runs: identity of the weights and level, by the name of the run.
         command: whether a person also runs `wikigpt promote 1`.
+        promoters: see `World`.
     """
 
     levels: tuple[float, ...]
     runs: dict[str, tuple[str, float]]
     command: bool = False
+    promoters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def play(scenario: Scenario, plan: Plan, pick: Pick) -> World:
     Raises:
         Violation: an invariant does not hold.
     """
-    world = World(scenario.levels, plan.crash_at)
+    world = World(scenario.levels, plan.crash_at, scenario.promoters)
     promotion.model_lock = world.lock  # type: ignore[assignment]
     for run, (identity, level) in scenario.runs.items():
         world.actors.append(Actor(world, run, registration(identity, level)))
@@ -151,7 +157,7 @@ def listed(scenario: Scenario) -> Iterator[tuple[Plan, Pick]]:
     """
     first, second = [*scenario.runs, "wikigpt promote"][:2]
     for crash, click, head_start, retried in itertools.product(
-        range(18), (None, *range(4, 100, 8)), (0, 12, 200), (True, False)
+        range(20), (None, *range(4, 100, 8)), (0, 12, 200), (True, False)
     ):
         yield (
             Plan(
@@ -205,7 +211,44 @@ def _verify(world: World, scenario: Scenario) -> None:
     for move in world.moves:
         if move.by_gate and model.versions[move.version].tags[registry.VERDICT] != "promote":
             raise Violation(f"version {move.version} was promoted by the gate, and its verdict was rewritten")
-    _verify_champion(world, scenario, made)
+    _verify_history(world)
+    if scenario.promoters:
+        _verify_served(world, scenario, made)
+    else:
+        _verify_champion(world, scenario, made)
+
+
+def _verify_history(world: World) -> None:
+    """The history has no gap, and each move once: ours as ours, and a click at most once."""
+    tags, clicks = world.registry.models[MODEL].tags, len(world.clicks)
+    history = moves_in(tags)
+    if [move.number for move in history] != [number + 1 for number in range(len(history))]:
+        raise Violation(f"the numbers of the history are not consecutive: {history}")
+    if any(later.before != earlier.version for earlier, later in itertools.pairwise(history)):
+        raise Violation(f"the history has a gap: {history}")
+    if sum(move.how == "click" for move in history) > clicks:
+        raise Violation(f"there were {clicks} clicks, and the history has more: {history}")
+    recorded = Counter((move.before, move.version) for move in history if move.how != "click")
+    # A click in the moment between the last look at the alias and its move is overwritten: see the documentation.
+    happened = Counter((move.announced, move.version) for move in world.moves if move.by != "person")
+    happened += Counter([(move.before, move.version) for move in world.clicks] + world.confirmed)
+    if doubled := recorded - happened:
+        raise Violation(f"moves {doubled} are on record more often than they were made")
+    # A run moved the alias and died before it wrote that down; then a person moved it: see the documentation.
+    excused = ANNOUNCED in tags or (clicks and any(actor.attempts > 1 or actor.crashed for actor in world.actors))
+    changed = {(move.announced, move.version) for move in world.moves if move.by != "person"}
+    if (lost := changed - recorded.keys()) and not excused:
+        raise Violation(f"moves {lost} are not on record")
+    if not excused and history and history[-1].version != world.champion and world.moves[-1].by != "person":
+        raise Violation(f"{world.champion} is champion, and the history ends with {history[-1]}")
+
+
+def _verify_served(world: World, scenario: Scenario, made: dict[str, str]) -> None:
+    """With promoters, no click decides: the best version that the gate has seen is the approved champion."""
+    served = approved_champion(cast(Any, world.registry), MODEL, scenario.promoters).version
+    for rival in [*made.values(), *(["1"] if scenario.levels else [])]:
+        if not served or world.level(served) > world.level(rival):
+            raise Violation(f"{served or 'no version'} is approved, though version {rival} is better")
 
 
 def _verify_champion(world: World, scenario: Scenario, made: dict[str, str]) -> None:

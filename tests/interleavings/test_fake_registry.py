@@ -52,7 +52,7 @@ def answer(client: Any, call: tuple[str, tuple[Any, ...], dict[str, Any]]) -> An
 
 def plain(method: str, value: Any) -> Any:
     if method == "get_registered_model":
-        return value.name, value.tags
+        return value.name, value.tags, {alias: str(version) for alias, version in value.aliases.items()}
     if method == "search_registered_models":
         return [model.name for model in value]
     if method == "search_model_versions":

@@ -2,7 +2,8 @@
 
 `schedules._verify` and `World._move` check the invariants: equal weights have one version; no version is lost or
 incomplete; no live run is reported as dead; the alias moves only from the announced version, to a better one, and not
-against a later choice of a person; the best approved version has the alias.
+against a later choice of a person; the best approved version has the alias; the history has each move once and no gap;
+with promoters, a click never decides what is served.
 """
 
 import inspect
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from components.register import model_lock, promotion
+from components.register import alias_move, model_lock, promotion
 from components.shared.storage import lock, store
 from pipelines.registry import promotion as commands
 from tests.interleavings.schedules import Pick, Plan, Scenario, drawn, listed, play
@@ -23,7 +24,14 @@ SAME = Scenario((6.0, 7.0), {"run-1": ("same", 5.0), "run-2": ("same", 5.0)})
 TWO = Scenario((6.0, 7.0), {"run-1": ("one", 5.0), "run-2": ("two", 4.0)})
 FIRST = Scenario((), {"run-1": ("one", 4.0), "run-2": ("two", 5.0)})
 COMMAND = Scenario((6.0, 7.0), {"run-1": ("one", 5.0)}, command=True)
-SCENARIOS = {"same weights": SAME, "two models": TWO, "the first models": FIRST, "a command": COMMAND}
+PROMOTERS = Scenario((6.0, 7.0), {"run-1": ("one", 5.0), "run-2": ("two", 4.0)}, promoters=("ada",))
+SCENARIOS = {
+    "same weights": SAME,
+    "two models": TWO,
+    "the first models": FIRST,
+    "a command": COMMAND,
+    "promoters": PROMOTERS,
+}
 DRAWN = 2200  # a scenario
 
 
@@ -74,18 +82,34 @@ BREAKS = {
         (model_lock, "register_once", "existing is None or", "True or"),
     ),
     "a move that somebody died in is not finished": (
-        (promotion, "decide_alias", "    finish_move(client, model)\n    tags", "    tags"),
+        (promotion, "decide_alias", "    finish_move(client, model)\n    notice", "    notice"),
     ),
     "a move that somebody died in is finished whatever a person did": (
-        (promotion, "_can_make", "in (move.before, move.version)", "is not None"),
+        (alias_move, "_can_make", "in (move.before, move.version)", "is not None"),
     ),
-    "a move that was made is made again": ((promotion, "finish_move", "is_made or ", ""),),
+    "a move that was made is made again": ((alias_move, "finish_move", "is_made or ", ""),),
     "a move is announced without where it is from": (
-        (promotion, "_announce_move", "registry.LAST_CHAMPION, before", "registry.LAST_CHAMPION, version"),
+        (alias_move, "announce_move", "registry.LAST_CHAMPION, before", "registry.LAST_CHAMPION, version"),
     ),
-    "a move is not announced": ((promotion, "_announce_move", "model, ANNOUNCED", 'model, "other"'),),
+    "a move is not announced": ((alias_move, "announce_move", "model, ANNOUNCED", 'model, "other"'),),
     "the gate is asked again about what was champion": (
         (promotion, "decide_alias", "or tags.get(APPROVAL) == SETTLED", ""),
+    ),
+    "a move is not recorded": ((alias_move, "finish_move", "if move.entry:", "if None:"),),
+    "a move that is recorded again gets another number": (
+        (
+            alias_move,
+            "finish_move",
+            "move.entry, moves",
+            'ChampionMove.new(next_number(moves), move.before, move.version, "gate"), moves',
+        ),
+    ),
+    "a click is not recorded before the next move": (
+        (alias_move, "announce_move", "if before != state.recorded:", "if None:"),
+        (promotion, "decide_alias", "    notice_click(client, model, promoters)\n", ""),
+    ),
+    "the gate compares with a champion that nobody approved": (
+        (promotion, "_champion", "if promoters else holder", "if None else holder"),
     ),
 }
 
@@ -108,7 +132,7 @@ def test_what_is_broken_is_found(broken: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new: str) -> None:
-    """Replaces a function by a copy of it in which a part of the source is replaced."""
+    """Replaces a function, also where it was imported, by a copy of it in which a part of the source is replaced."""
     function = getattr(owner, name)
     source = getattr(function, "mutated", None) or textwrap.dedent(inspect.getsource(function))
     assert source.count(old) == 1, (name, old)
@@ -116,4 +140,6 @@ def mutate(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, old: str, new
     namespace = dict(function.__globals__)
     exec("from __future__ import annotations\n" + source, namespace)
     namespace[name].mutated = source
-    monkeypatch.setattr(owner, name, namespace[name])
+    for module in (owner, alias_move, model_lock, promotion, commands):
+        if getattr(module, name, None) is function:
+            monkeypatch.setattr(module, name, namespace[name])

@@ -21,13 +21,13 @@ from greenlet import getcurrent, greenlet
 from mlflow.exceptions import MlflowException
 
 from components.register import model_lock, promotion
-from components.register.promotion import ANNOUNCED
 from components.shared.base.failure import Failure
 from components.shared.storage.files import FileFact
 from components.shared.storage.lock import Lock
 from components.shared.storage.objects import Entry, OldVersion
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
+from components.shared.tracking.announcement import ANNOUNCED
 from components.shared.tracking.gate import Verdict
 from tests.interleavings.fake_registry import FakeRegistry
 
@@ -97,13 +97,14 @@ class Actor:
 
 @dataclass
 class Move:
-    """The alias champion as it was set: by whom, from where, to where, and when."""
+    """The alias champion as it was set: by whom, from where, to where, and when; and from where as announced."""
 
     by: str
     before: str
     version: str
     at: int
     by_gate: bool = False
+    announced: str = ""
 
 
 @dataclass
@@ -113,10 +114,12 @@ class World:
     Attributes:
         levels: of the versions that there are at the start, the first one champion; lower is better.
         crash_at: after which of its writes, counted over all attempts, an actor dies.
+        promoters: the accounts that may move the alias; a click then counts for nothing.
     """
 
     levels: tuple[float, ...] = (6.0,)
     crash_at: dict[str, set[int]] = field(default_factory=dict)
+    promoters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.hub = getcurrent()
@@ -128,6 +131,7 @@ class World:
         self.moves: list[Move] = []
         self.announced_at, self.announced_by_command = -1, False
         self.clicks: list[Move] = []
+        self.confirmed: list[tuple[str, str]] = []  # announced moves that leave the alias where it is
         self.judged_at: dict[str, int] = {}
         self.log: list[tuple[str, Any]] = []
         self.promoted = False  # whether the command says that it moved the alias
@@ -137,6 +141,7 @@ class World:
                 tags = {IDENTITY: f"old-{number}", LEVEL: str(level), registry.REGISTERED: "old"}
                 self.registry.create_model_version(MODEL, "", tags=tags)
             self.registry.set_registered_model_alias(MODEL, registry.CHAMPION, "1")
+            self.registry.set_registered_model_tag(MODEL, registry.LAST_CHAMPION, "1")
 
     # Events
 
@@ -216,17 +221,21 @@ class World:
             self._move(actor, args[1])
         elif method == "set_registered_model_tag" and args[0] == ANNOUNCED:
             self.announced_at, self.announced_by_command = self.writes + 1, actor.name.startswith("wikigpt")
+            before, version = args[1].split(":")[:2]
+            if before == version:
+                self.confirmed.append((before, version))
         elif method == "set_model_version_tag" and args[1] == registry.VERDICT:
             self.judged_at[args[0]] = actor.read_at
 
     def _move(self, actor: Actor, version: str) -> None:
         """Checks a move of the alias champion that a run or a command is about to make."""
-        before = self.champion
-        self.moves.append(Move(actor.name, before, version, self.writes, by_gate=not self.announced_by_command))
+        before, tags = self.champion, self.registry.models[MODEL].tags
+        by_gate, origin = not self.announced_by_command, tags.get(ANNOUNCED, "").partition(":")[0]
+        self.moves.append(Move(actor.name, before, version, self.writes, by_gate=by_gate, announced=origin))
         if before == version or any(click.at > actor.read_at for click in self.clicks):
             return  # the moment between reading the alias and moving it
         announced = self.registry.models[MODEL].tags.get(ANNOUNCED)
-        if announced != f"{before}:{version}":
+        if not f"{announced}:".startswith(f"{before}:{version}:"):
             raise Violation(f"{actor.name} moves the alias from {before} to {version}, announced was {announced}")
         since = [click for click in self.clicks if click.at > self.announced_at]
         moved = [move for move in self.moves[:-1] if move.at >= self.announced_at and move.by != "person"]
@@ -234,7 +243,12 @@ class World:
         # A run moved the alias and died before it wrote that down; then a person put it back: see the documentation.
         if since and not (moved and not recorded and since[-1].version == before):
             raise Violation(f"{actor.name} moves the alias to {version}, though a person chose {before} since")
-        if before and not self.announced_by_command and self.level(version) >= self.level(before):
+        if (
+            before
+            and not self.announced_by_command
+            and not self.promoters
+            and self.level(version) >= self.level(before)
+        ):
             raise Violation(f"{actor.name} moves the alias from {before} to {version}, which is worse")
 
 
@@ -330,7 +344,7 @@ def registration(identity: str, level: float) -> Callable[[World, Actor], None]:
 
             version = model_lock.register_once(world.client, held.check, MODEL, identity, make)
             if not registry.is_complete(client.get_model_version(MODEL, version)):
-                promotion.decide_alias(client, MODEL, version, judge)
+                promotion.decide_alias(client, MODEL, version, judge, world.promoters)
                 client.set_model_version_tag(MODEL, version, registry.REGISTERED, actor.name)
 
     work.identity, work.level = identity, level  # type: ignore[attr-defined]

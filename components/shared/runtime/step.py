@@ -25,6 +25,7 @@ from components.shared.runtime.process import Death, is_step_process, watch_this
 from components.shared.runtime.run_record import record_failure, record_finish, record_start, write_log
 from components.shared.runtime.secrets import fill_in_secrets
 from components.shared.storage.store import Store, open_store
+from components.shared.tracking.approval import promoters_of_environment
 from components.shared.tracking.run import Tracking, mlflow_failure, use_own_variables
 
 Settings = TypeVar("Settings")
@@ -32,7 +33,7 @@ Settings = TypeVar("Settings")
 # The step that receives the settings of the whole run, because it computes the reuse keys and records the settings.
 _RECEIVES_ALL = "download"
 # The sections that a step receives besides its own.
-_FURTHER_SECTIONS = {"train": ("checkpoints",)}
+_FURTHER_SECTIONS = {"train": ("checkpoints",), "validate": ("register",), "evaluate": ("register",)}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class Step:
 
         section = name or self.name
         return parse_section(kind, fill_in_secrets(self.settings[section]), section)
+
+    @property
+    def promoters(self) -> tuple[str, ...]:
+        """The accounts that may move the alias champion, see `components.shared.tracking.approval`; none: everyone."""
+        return tuple(self.settings.get("register", {}).get("promoters", ())) or promoters_of_environment()
 
     @cached_property
     def store(self) -> Store:

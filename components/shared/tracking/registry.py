@@ -116,6 +116,20 @@ def registered_models(registry: RegistryReader) -> Sequence[RegisteredModel | Lo
     return registry.search_registered_models(max_results=1000)
 
 
+def registered_model(registry: RegistryReader, name: str) -> RegisteredModel | LocalModel | None:
+    """A registered model with its aliases and tags, or None if it does not exist."""
+    if isinstance(registry, SqliteRegistry):
+        return next((model for model in registry.models() if model.name == name), None)
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return registry.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+
+
 def all_versions(registry: RegistryReader, model: str) -> Sequence[AnyVersion]:
     """The versions of a registered model, newest first; empty if the model does not exist."""
     return registry.versions(model) if isinstance(registry, SqliteRegistry) else versions(registry, model)

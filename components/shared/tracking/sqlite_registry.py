@@ -27,6 +27,7 @@ _MODELS = """
         SELECT 1 FROM registered_model_tags t
         WHERE t.workspace = m.workspace AND t.name = m.name AND t.key = 'mlflow.prompt.is_prompt' AND t.value = 'true')
     ORDER BY name"""
+_MODEL_TAGS = "SELECT key, value FROM registered_model_tags WHERE workspace = 'default' AND name = ?"
 _ALIASES = "SELECT alias, version FROM registered_model_aliases WHERE workspace = 'default' AND name = ?"
 _VERSIONS = """
     SELECT version, creation_time, run_id, source, description, storage_location FROM model_versions
@@ -41,6 +42,7 @@ class LocalModel:
 
     name: str
     aliases: dict[str, str]
+    tags: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,11 @@ class SqliteRegistry:
         """All registered models."""
         with opened(self.path) as database:
             return [
-                LocalModel(name, {alias: str(version) for alias, version in database.execute(_ALIASES, (name,))})
+                LocalModel(
+                    name,
+                    aliases={alias: str(version) for alias, version in database.execute(_ALIASES, (name,))},
+                    tags=dict(database.execute(_MODEL_TAGS, (name,))),
+                )
                 for (name,) in database.execute(_MODELS).fetchall()
             ]
 

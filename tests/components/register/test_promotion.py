@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.register.promotion import ANNOUNCED, AliasDecision, decide_alias
+from components.register.promotion import AliasDecision, decide_alias
 from components.shared.tracking import registry
+from components.shared.tracking.announcement import ANNOUNCED
 from tests.registry import judge_of, make_version
 
 NAME = "wikigpt-sample"

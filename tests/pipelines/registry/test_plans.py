@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 from mlflow import MlflowClient
 
-from components.register.promotion import ANNOUNCED
 from components.shared.base.failure import Failure
 from components.shared.reuse.trained import publish_model
 from components.shared.reuse.training_lock import training_lock
@@ -17,6 +16,7 @@ from components.shared.runtime.liveness import end_heartbeat, heartbeat
 from components.shared.storage.manifest import write_manifest
 from components.shared.storage.store import Store, open_store
 from components.shared.tracking import registry
+from components.shared.tracking.announcement import ANNOUNCED
 from pipelines.planned_changes import Refused, apply_changes, descriptions
 from pipelines.registry import gc
 from pipelines.registry.gc import DAY, Garbage, Removal, plan_gc

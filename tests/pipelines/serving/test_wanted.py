@@ -10,6 +10,8 @@ from mlflow import MlflowClient
 
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
+from pipelines.registry.models import models
+from pipelines.registry.promotion import promote
 from pipelines.serving.rejection import reject
 from pipelines.serving.wanted import wanted_version
 from tests.registry import make_version
@@ -67,3 +69,17 @@ def test_a_version_that_failed_its_rollout_until_a_person_moves_the_alias(filled
         wanted_version(filled, NAME)
     filled.set_registered_model_alias(NAME, "champion", "1")
     assert wanted_version(filled, NAME).version == "1"
+
+
+def test_a_version_that_nobody_entitled_promoted_until_a_promoter_confirms_it(
+    filled: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIKIGPT_PROMOTERS", "ada")
+    filled.set_registered_model_alias(NAME, "champion", "2")
+    wanted = wanted_version(filled, NAME)
+    assert wanted.version == "1" and wanted.refused
+    assert {row.version: row.refused for row in models(filled)} == {"1": None, "2": wanted.refused}
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    promote(filled, "2", reason="reads better")
+    wanted = wanted_version(filled, NAME)
+    assert (wanted.version, wanted.refused) == ("2", None)

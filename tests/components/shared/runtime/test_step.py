@@ -90,11 +90,13 @@ def test_a_step_receives_no_settings_of_another(store):
     assert (code, events[-1]["what"]) == (1, "KeyError: 'evaluate'")
 
 
-def test_only_download_receives_all_settings_and_train_those_of_its_checkpoints():
+def test_only_download_receives_all_settings_and_few_steps_those_of_another_section():
     sections = {name: {} for name in ("profile", *SECTIONS)}
     received = {name: tuple(sections_for(name, json.dumps(sections))) for name in TITLES}
     assert received.pop("download") == tuple(sections)
     assert received.pop("train") == ("train", "checkpoints")
+    for name in ("validate", "evaluate"):  # they ask who may move the alias champion
+        assert received.pop(name) == (name, "register")
     assert received == {name: (name,) for name in received}
 
 
