@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.register.completions import write_completions
 from components.register.lineage import TrainedModel, lineage_tags
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
@@ -54,7 +56,10 @@ def _log_new(client: MlflowClient, experiment: str, trained: TrainedModel, folde
         params={name: registry.param_text(value) for name, value in trained.model["identity"].items()},
         model_type="text-generation",
     ).model_id
-    _upload(client, trained, folder, model_id)
+    parts = load(folder)
+    # Before the model, so that a READY model has them.
+    _log_completions(client, parts, model_id)
+    _upload(trained, parts, model_id)
     status = client.get_logged_model(model_id).status
     if str(status) != "READY":
         raise Failure(
@@ -78,13 +83,20 @@ def _from_earlier_attempt(client: MlflowClient, experiment: str, trained: Traine
     return taken
 
 
-def _upload(client: MlflowClient, trained: TrainedModel, folder: Path, model_id: str) -> None:
+def _log_completions(client: MlflowClient, parts: dict[str, Any], model_id: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="wikigpt-completions-") as scratch:
+        path = Path(scratch) / registry.COMPLETIONS
+        write_completions(parts["model"], parts["tokenizer"], path)
+        client.log_model_artifact(model_id, str(path))
+
+
+def _upload(trained: TrainedModel, parts: dict[str, Any], model_id: str) -> None:
     with _offline():
         import mlflow.transformers
         from mlflow.models import infer_signature
 
         mlflow.transformers.log_model(
-            load(folder),
+            parts,
             task="text-generation",
             signature=infer_signature(_PROMPT, _CONTINUED, params=_PARAMETERS),
             input_example=_EXAMPLE,

@@ -67,7 +67,7 @@ def _default(parameter: Any) -> str:
         return "required"
     if parameter.default in (None, False):
         return ""
-    if parameter.is_flag and parameter.secondary_opts:
+    if getattr(parameter, "is_flag", False) and parameter.secondary_opts:  # an argument is no flag
         return code(parameter.opts[0])
     return code(str(parameter.default))
 

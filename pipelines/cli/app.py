@@ -25,6 +25,7 @@ from pipelines.cli import (
     mirroring,
     registry,
     running,
+    serving,
     sweeping,
 )
 from pipelines.cli.encoding import require_text
@@ -56,6 +57,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "rollback": registry.rollback,
     "export": registry.export,
     "generate": registry.generate,
+    "serve": serving.serve,
     "ensemble": ensembling.ensemble,
     "compile": compiling.compile_pipeline,
     "submit": cluster.submit,

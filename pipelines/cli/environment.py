@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from typing import Annotated
 
 import typer
 
-from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range
 from components.shared.base.redact import redact
 from components.shared.tracking.local_address import folder_address, sqlite_path
@@ -22,6 +20,7 @@ from pipelines.cli.options import HomeFolder, Json, Store
 from pipelines.cli.screen import console, print_json
 from pipelines.config.paths import absolute
 from pipelines.local.home import existing_tracking_uri, tracking_uri
+from pipelines.local.ports import require_free
 
 
 def doctor(
@@ -63,7 +62,7 @@ def ui(
     if recorded.startswith(("http://", "https://")):
         typer.echo(f"MLflow is at {redact(recorded)}", err=True)
         return
-    _refuse_taken(port)
+    require_free(port, "MLflow")  # MLflow would start, fail to listen, and exit with code 0
     database = sqlite_path(recorded)
     if database is not None:
         prepare_database(database)  # MLflow's server would create it too, but not safely with other processes
@@ -73,18 +72,3 @@ def ui(
     # The address may hold a password, and every user of this machine can read arguments.
     environment = {**os.environ, "MLFLOW_BACKEND_STORE_URI": recorded}
     os.execve(sys.executable, [*command, "--artifacts-destination", folder_address(artifacts)], environment)
-
-
-def _refuse_taken(port: int) -> None:
-    """MLflow would start, fail to listen, and exit with code 0."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise Failure(
-                f"MLflow cannot listen on port {port}: {os.strerror(error.errno or 0)}",
-                where="127.0.0.1",
-                remedy="choose another one by --port",
-                exit_code=ExitCode.USAGE,
-            ) from None

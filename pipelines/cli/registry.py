@@ -74,7 +74,7 @@ def reader_of(home: Path) -> Iterator[RegistryReader]:
         yield client
 
 
-def _store_with_locks(home: Path, address: str | None) -> OpenStore | None:
+def store_with_locks(home: Path, address: str | None) -> OpenStore | None:
     """Opens the store in which runs lock the models of the registry. Without it, a note on stderr says so.
 
     The command continues without the lock: a rollback must not wait until object storage is available again.
@@ -168,7 +168,7 @@ def promote(
         with registry_of(home) as client:
             print_plan(promotion.plan_promotion(client, reference, reason=reason, model=model, to=to))
         return
-    locks = _store_with_locks(home, store)
+    locks = store_with_locks(home, store)
     with registry_of(home) as client:
         moved = promotion.promote(
             client, reference, reason=reason, model=model, to=to, store=locks, report=print_to_stderr
@@ -191,7 +191,7 @@ def rollback(
         with registry_of(home) as client:
             print_plan(promotion.plan_rollback(client, reason=reason, model=model))
         return
-    locks = _store_with_locks(home, store)
+    locks = store_with_locks(home, store)
     with registry_of(home) as client:
         moved = promotion.rollback(client, reason=reason, model=model, store=locks, report=print_to_stderr)
     typer.echo(f"Version {moved.version} of {moved.model} is the champion again; it replaces version {moved.before}.")

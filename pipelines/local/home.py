@@ -8,6 +8,7 @@ runs/<run>/       parameters.json, log.txt, result.json, the two reports, steps/
 compile-cache/    the cache of torch.compile
 reproductions/    a home for each version that is being reproduced, until it was compared
 precision/        how fast each CPU multiplies in bfloat16; without its file, a CPU is measured again
+serving/          versions/ has the folders of served versions; <port>/ the logs of `wikigpt serve` on that port
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class Home:
     @property
     def precision(self) -> Path:
         return self.root / "precision"
+
+    @property
+    def serving(self) -> Path:
+        return self.root / "serving"
 
     @property
     def database(self) -> Path:

@@ -3,7 +3,6 @@
 With WIKIGPT_SCREENSHOTS=1 the pictures of docs/images are written again.
 """
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,27 +17,14 @@ from pipelines.registry.generation import load_writer, write
 from pipelines.registry.models import models
 from pipelines.registry.promotion import rollback
 from pipelines.registry.references import resolve
+from tests.browser import NEEDS_BROWSER, give_champion, open_browser, open_models, open_version
 from tests.registry import another_model, make_folders, make_step, register
 from tests.servers import mlflow_server
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 NAME = "wikigpt"
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not Path(CHROMIUM).exists(), reason=f"no browser here: install Debian's chromium ({CHROMIUM})"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright here: pip install it"),
-]
+pytestmark = [pytest.mark.slow, *NEEDS_BROWSER]
 
 
 @pytest.fixture
@@ -61,14 +47,8 @@ def address(
 
 @pytest.fixture
 def page() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
-        page = browser.new_page(viewport={"width": 1200, "height": 760})
-        page.set_default_timeout(60_000)
+    with open_browser() as page:
         yield page
-        browser.close()
 
 
 def picture(page: Any, name: str) -> None:
@@ -84,24 +64,10 @@ def test_a_click_makes_the_challenger_champion(address: str, page: Any) -> None:
     client = MlflowClient(address)
     assert str(resolve(client, "champion").version) == "1"
 
-    page.goto(f"{address}/#/models")
-    welcome = page.get_by_role("dialog")
-    welcome.get_by_role("button", name="Try it now").click()
-    welcome.wait_for(state="hidden")
-    page.get_by_role("button", name="Close", exact=True).click()  # the assistant at the side of the page
-    page.get_by_role("link", name=NAME, exact=True).click()
-    page.get_by_role("link", name="Version 2").click()
-    page.get_by_role("heading", name="wikigpt version 2").wait_for()
+    open_models(page, address)
+    open_version(page, NAME, "2")
     page.get_by_text("CC BY-SA 3.0").wait_for()
-    page.get_by_title("Edit aliases").click()
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_role("combobox").fill("champion")
-    page.keyboard.press("Enter")
-    dialog.get_by_text("is also being used on version 1").wait_for()
-    picture(page, "add-alias-champion")
-    dialog.get_by_role("button", name="Save aliases").click()
-    dialog.wait_for(state="hidden")
-    page.get_by_text("champion", exact=True).first.wait_for()
+    give_champion(page, "1", saving=lambda: picture(page, "add-alias-champion"))
     picture(page, "version-is-champion")
 
     assert {row.version: row.aliases for row in models(client)} == {"2": ["challenger", "champion"], "1": []}

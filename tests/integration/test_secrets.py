@@ -135,6 +135,7 @@ COMMANDS = {
     "rollback": ["--reason", "worse"],
     "export": ["champion", "exported"],
     "generate": ["The castle"],
+    "serve": ["--port", "18000"],
     "ensemble": ["1", "2"],
     "compile": ["--profile", "quick", "-o", "pipeline.yaml"],
     "mirror": ["--profile", "quick"],

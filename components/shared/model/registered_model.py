@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,27 @@ def download_version(client: RegistryReader, version: AnyVersion, folder: Path) 
                 where=address,
                 remedy="use another version, or run the pipeline again to make it again",
             )
+
+
+def recorded_completions(client: RegistryReader, version: AnyVersion) -> dict[str, Any] | None:
+    """The completions that were recorded with a version; None for a version of an earlier release, which has none."""
+    if isinstance(version, LocalVersion) and (here := version.folder):
+        return _read_json(here / registry.COMPLETIONS)
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    address = f"models:/{version.name}/{version.version}/{registry.COMPLETIONS}"
+    mlflow.set_tracking_uri(client.tracking_uri)
+    with tempfile.TemporaryDirectory(prefix="wikigpt-completions-") as scratch:
+        try:
+            found = mlflow.artifacts.download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri)
+        except (MlflowException, OSError):
+            return None
+        return _read_json(Path(found))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 @contextmanager

@@ -84,7 +84,7 @@ def watch_this_process(ended: Callable[[Death], None]) -> None:
         os.close(out[1])
         os.close(err[1])
         _follow(child, {out[0]: 1, err[0]: 2}, kills, ended)
-    _kill_when_parent_dies(parent)
+    kill_when_parent_dies(parent)
     for pipe, target in ((out, 1), (err, 2)):
         os.close(pipe[0])
         os.dup2(pipe[1], target)
@@ -179,7 +179,7 @@ class _Log:
         return bytes(self.head + middle + self.tail).decode(errors="replace")
 
 
-def _kill_when_parent_dies(parent: int) -> None:
+def kill_when_parent_dies(parent: int) -> None:
     """Makes the kernel kill this process when its parent is killed, because no process would watch it any more."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
     if prctl is not None:

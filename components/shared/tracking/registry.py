@@ -70,6 +70,7 @@ SETTINGS_FILE = "settings.json"
 # The files of an evaluation, in its folder in the store and among the artifacts of its run.
 EVALUATION = "evaluation.json"
 LOG_PROBABILITIES = "log_probabilities.safetensors"
+COMPLETIONS = "completions.json"  # among the files of the model, see components/register/completions.py
 # Metrics that the train step records at its end.
 VALIDATION_WORD_PERPLEXITY = "validation_word_perplexity"
 TRAINING_METRICS = ("train_seconds", "tokens_seen", "parameters")

@@ -1,0 +1,185 @@
+"""The alias is followed on a real registry, with an engine that starts at once."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.base.failure import Failure
+from components.shared.tracking import registry
+from components.shared.tracking.sqlite_registry import sqlite_registry
+from pipelines.registry.references import resolve
+from pipelines.serving.engine import EngineCommand
+from pipelines.serving.folder import served_folder
+from pipelines.serving.follow import Followed, follow, serve_version
+from pipelines.serving.server import Server, ServeSettings
+from pipelines.serving.smoke import Limits
+from tests.http_servers import free_port
+from tests.pipelines.serving.load import under_load
+
+NAME = "wikigpt-sample"
+
+
+class Over(BaseException):
+    """Ends the loop of a test."""
+
+
+@pytest.fixture
+def local(filled: MlflowClient, tmp_path: Path) -> MlflowClient:
+    """The registry, with the files of its versions in the folder of the test, and the completions of the stand-in."""
+    for number in ("1", "2"):
+        version = filled.get_model_version(NAME, number)
+        source = Path(filled.get_logged_model(version.source.removeprefix("models:/")).artifact_location)
+        copy = tmp_path / f"logged-{number}"
+        shutil.copytree(source, copy)
+        record(copy, " after")
+        move_files(filled, number, copy)
+    return filled
+
+
+def move_files(client: MlflowClient, number: str, folder: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(client.tracking_uri.removeprefix("sqlite:///")) as database:
+        database.execute("UPDATE model_versions SET storage_location = ? WHERE version = ?", (str(folder), number))
+
+
+def record(folder: Path, beginning: str) -> None:
+    """Records completions as the stand-in makes them, or others."""
+    made = [{"prompt": "The castle", "text": f"{beginning} The castle"}]
+    (folder / registry.COMPLETIONS).write_text(json.dumps({"max_tokens": 4, "completions": made}))
+
+
+@contextmanager
+def following(client: MlflowClient, stand_in: EngineCommand, folder: Path) -> Iterator[tuple[int, list[str], list]]:
+    """Follows the alias champion in a thread; yields the port, the sentences, and the versions that were taken back."""
+    said: list[str] = []
+    back: list[tuple[str, str, str]] = []
+    over = threading.Event()
+    settings = ServeSettings(port=free_port(), ready=5, drain=5, limits=Limits(requests=2, noise=1))
+
+    def report(line: str) -> None:
+        said.append(line)
+
+    def wanted(reader):
+        if over.is_set():
+            raise Over
+        return resolve(reader, "champion", NAME)
+
+    def take_back(*arguments: str) -> None:
+        back.append(arguments)
+        client.set_registered_model_alias(NAME, "champion", arguments[1])
+
+    reader = sqlite_registry(client.tracking_uri)
+    assert reader is not None
+    server = Server(NAME, stand_in, folder / "logs", settings, report)
+    alias = Followed(lambda: nullcontext(reader), wanted, take_back, folder / "versions", report)
+
+    def loop() -> None:
+        with pytest.raises(Over):
+            follow(server, alias, 0.05)
+
+    thread = threading.Thread(target=loop)
+    try:
+        serve_version(server, reader, resolve(reader, "champion", NAME), folder / "versions", report)
+        thread.start()
+        yield settings.port, said, back
+    finally:
+        over.set()
+        if thread.ident:
+            thread.join()
+        server.close()
+
+
+def wait_for(lines: list, word: str, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not any(word in str(line) for line in lines):
+        assert time.monotonic() < until, lines
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_the_new_champion_is_served_and_a_failing_one_is_taken_back(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path
+) -> None:
+    with following(local, stand_in, tmp_path) as (port, said, back), under_load(port) as load:
+        load.wait_for(f"{NAME}/1")
+        local.set_registered_model_alias(NAME, "champion", "2")
+        load.wait_for(f"{NAME}/2")
+        record(tmp_path / "logged-1", " before")
+        local.set_registered_model_alias(NAME, "champion", "1")
+        wait_for(said, "Version 1 is not served, and version 2 goes on serving: The smoke test failed: Only 0 of 1")
+        wait_for(back, "smoke test")
+        time.sleep(0.3)
+    assert load.failed == []
+    assert load.versions() == [f"{NAME}/1", f"{NAME}/2"]
+    assert [(number, to) for number, to, _ in back] == [("1", "2")]
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_damaged_weights_are_not_even_started(local: MlflowClient, stand_in: EngineCommand, tmp_path: Path) -> None:
+    weights = tmp_path / "logged-2" / "model" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with following(local, stand_in, tmp_path) as (_, _, back):
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(back, "The weights of the version in MLflow are damaged")
+    assert not (tmp_path / "logs" / "version-2.log").exists()
+    assert [path.name for path in (tmp_path / "versions").iterdir()] != []
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_an_alias_that_is_deleted_leaves_the_version_serving(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path
+) -> None:
+    with following(local, stand_in, tmp_path) as (port, said, back), under_load(port, threads=1) as load:
+        local.delete_registered_model_alias(NAME, "champion")
+        wait_for(said, "Version 1 goes on serving: There is no alias 'champion'")
+        time.sleep(0.3)
+    assert load.failed == [] and back == []
+    assert sum("There is no alias" in line for line in said) == 1
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_version_that_is_deleted_while_it_is_rolled_out_is_not_served(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines.serving import follow as module
+
+    def exported(*arguments):
+        folder = served_folder(*arguments)
+        local.delete_registered_model_alias(NAME, "champion")
+        local.delete_model_version(NAME, "2")
+        return folder
+
+    with following(local, stand_in, tmp_path) as (_, said, back):
+        monkeypatch.setattr(module, "served_folder", exported)
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(said, "Version 1 goes on serving: There is no alias 'champion'")
+    assert back == []
+
+
+def test_a_folder_is_exported_once_and_again_if_it_is_damaged(local: MlflowClient, tmp_path: Path) -> None:
+    version = resolve(local, "1", NAME)
+    folder = served_folder(local, version, tmp_path / "versions")
+    made = folder.stat().st_ino
+    assert served_folder(local, version, tmp_path / "versions") == folder and folder.stat().st_ino == made
+    (folder / "config.json").write_text("{}")
+    assert served_folder(local, version, tmp_path / "versions") == folder and folder.stat().st_ino != made
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "gpt2"
+    assert [path.name for path in folder.parent.iterdir()] == ["wikigpt"]
+
+
+def test_a_version_without_a_digest_is_refused(local: MlflowClient, tmp_path: Path) -> None:
+    local.delete_model_version_tag(NAME, "1", registry.WEIGHTS_DIGEST)
+    with pytest.raises(Failure, match=r"has no tag wikigpt.weights_digest"):
+        served_folder(local, resolve(local, "1", NAME), tmp_path / "versions")
