@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from pipelines.local.dag import GRACE
 from pipelines.local.home import Home, tracking_uri
 from pipelines.local.progress import ProgressView
 from pipelines.local.runners import stop_containers
+from pipelines.local.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from pipelines.config.settings import RunSettings
@@ -157,22 +159,25 @@ def execute(
     environment = step_variables(home, store, folder.name) | secrets
     if runner.get("reproduction"):
         environment |= {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_RUN_ID": ""}
-    started = supervisor.start(folder, environment)
-    result = Result(run=folder.name, log=str(started.log))
-    stopper = SignalHandler(started, view)
-    with stopper.installed():
-        for event in filter(None, map(parse, started.lines())):
-            result.note(event)
-            view.show(event)
-        returncode = started.process.wait()
-    if runner["runner"] == "docker":
-        stop_containers(folder.name, kill=True)
-    if stopper.received is not None:
-        result.interrupted, result.exit_code = True, stopper.exit_code
-    else:
-        _check_outcome(result, returncode, registers=registers)
-    if not result.notified and registers:
-        supervisor.run_notify(folder, environment, "CANCELED" if stopper.received else "FAILED")
+    with scratch_folder() as scratch:
+        environment |= scratch.variables
+        started = supervisor.start(folder, environment, scratch.lock)
+        result = Result(run=folder.name, log=str(started.log))
+        stopper = SignalHandler(started, view)
+        with stopper.installed():
+            for event in filter(None, map(parse, started.lines())):
+                result.note(event)
+                view.show(event)
+            returncode = started.process.wait()
+        if runner["runner"] == "docker":
+            stop_containers(folder.name, kill=True)
+        if stopper.received is not None:
+            result.interrupted, result.exit_code = True, stopper.exit_code
+        else:
+            _check_outcome(result, returncode, registers=registers)
+        if not result.notified and registers:
+            state = "CANCELED" if stopper.received else "FAILED"
+            supervisor.run_notify(folder, environment, state, scratch.lock)
     result.reports = _copy_reports(folder)
     write_atomically(folder / "result.json", json.dumps(_to_record(result, home), indent=1))
     return result
@@ -201,12 +206,15 @@ def step_variables(home: Home, store: str, run: str) -> dict[str, str]:
 def _compile_cache(home: Home) -> dict[str, str]:
     """Keeps the cache of torch.compile in the home. torch reads the variable when it is imported.
 
-    torch calls a compiler that does not accept every path. With such a home, the cache is in torch's default folder.
+    torch calls a compiler that does not accept every path. With such a home, the cache is in the folder for temporary
+    files: not in that of the run, which is removed.
     """
     name = "TORCHINDUCTOR_CACHE_DIR"
-    if name in os.environ or not re.fullmatch(r"[A-Za-z0-9_./+-]+", str(home.root)):
+    if name in os.environ:
         return {}
-    return {name: str(home.root / "compile-cache")}
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", str(home.root)):
+        return {name: str(home.root / "compile-cache")}
+    return {name: str(Path(tempfile.gettempdir()) / f"wikigpt-compile-cache-{os.getuid()}")}
 
 
 def _check_outcome(result: Result, returncode: int, *, registers: bool) -> None:

@@ -62,23 +62,29 @@ class Supervised:
             os.killpg(self.process.pid, number)
 
 
-def start(folder: Path, environment: dict[str, str]) -> Supervised:
-    """Starts the run of a folder with parameters.json and plan.json."""
+def start(folder: Path, environment: dict[str, str], lock: int) -> Supervised:
+    """Starts the run of a folder with parameters.json and plan.json.
+
+    Args:
+        folder: the folder of the run.
+        environment: variables that are added to those of this process.
+        lock: a file descriptor that the run keeps open, see `scratch_folder`.
+    """
     stop_marker = folder / "stop"
     return Supervised(
-        process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}),
+        process=_launch(folder, {**environment, "WIKIGPT_STOP": str(stop_marker)}, lock=lock),
         log=folder / "log.txt",
         stop_marker=stop_marker,
     )
 
 
-def run_notify(folder: Path, environment: dict[str, str], state: str) -> None:
-    """Runs the notify step of a run that was killed before its exit handler ran."""
+def run_notify(folder: Path, environment: dict[str, str], state: str, lock: int) -> None:
+    """Runs the notify step of a run that was killed before its exit handler ran. The arguments are those of `start`."""
     with suppress(subprocess.TimeoutExpired):
-        _launch(folder, environment, state).wait(GRACE)
+        _launch(folder, environment, state, lock=lock).wait(GRACE)
 
 
-def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen[bytes]:
+def _launch(folder: Path, environment: dict[str, str], *arguments: str, lock: int) -> subprocess.Popen[bytes]:
     with open(folder / "log.txt", "ab") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines.local.dag", str(folder), *arguments],
@@ -87,4 +93,5 @@ def _launch(folder: Path, environment: dict[str, str], *arguments: str) -> subpr
             stderr=subprocess.STDOUT,
             env={**os.environ, **environment, **child_variables(), **CHILDREN, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
+            pass_fds=[lock],
         )

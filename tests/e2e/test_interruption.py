@@ -101,8 +101,10 @@ def test_sigkill_of_the_command_leaves_no_orphan(tmp_path):
     assert run_status(home, folder.name) == "KILLED"
 
 
-def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
-    home = tmp_path / "home"
+def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path, monkeypatch):
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     command = start(*arguments(home))
     folder = wait_for_training(home)
     for process in of_the_run(folder):
@@ -111,11 +113,14 @@ def test_sigkill_of_everything_is_swept_by_the_next_run(tmp_path):
     command.communicate()
     assert gone(folder, within=5)
     assert run_status(home, folder.name) == "RUNNING"
+    (abandoned,) = temporary.glob("wikigpt-run-*")
+    assert any(abandoned.iterdir())
 
     resumed = wikigpt(*arguments(home), "--json").document
     assert resumed["status"] == "trained"
     assert "checkpoint" in resumed["reason"]
     assert run_status(home, folder.name) == "KILLED"
+    assert list(temporary.iterdir()) == []
 
 
 def test_two_runs_of_one_reuse_key_at_once(tmp_path):

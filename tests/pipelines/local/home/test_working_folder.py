@@ -15,6 +15,7 @@ from pipelines.config import process_environment
 from pipelines.config.process_environment import child_variables
 from pipelines.local import supervisor
 from pipelines.local.dag import call_this_python
+from pipelines.local.scratch import scratch_folder
 from tests.pipelines.local.home.conftest import ROOT, TINY, wikigpt
 
 NAMES = ("tokenizers", "datasets", "random", "json", "kfp", "torch", "mlflow")
@@ -56,8 +57,9 @@ def test_the_process_of_a_run_imports_none(folder: Path, tmp_path: Path, monkeyp
     run.mkdir()
     (run / "settings.json").write_text("{}")
     monkeypatch.chdir(folder)
-    started = supervisor.start(run, {})
-    assert started.process.wait(60) == 1
+    with scratch_folder() as scratch:
+        started = supervisor.start(run, scratch.variables, scratch.lock)
+        assert started.process.wait(60) == 1
     assert imported(folder) == ""
     assert f"FileNotFoundError: [Errno 2] No such file or directory: '{run}/plan.json'" in started.log.read_text()
 
