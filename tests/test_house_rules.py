@@ -20,6 +20,7 @@ LEVELS = (
     {"components.shared.runtime"},
     {"components.shared.reuse"},
     {"components.shared.model"},
+    {"components.shared.signing"},
     {f"components.{step}" for step in STEPS},
     {"pipelines.planned_changes", "pipelines.steps"},
     {"pipelines.config"},

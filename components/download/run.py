@@ -21,6 +21,7 @@ from components.shared.reuse.training_lock import training_lock
 from components.shared.runtime.champion_report import report_champion
 from components.shared.runtime.kill_orphaned_runs import kill_orphaned_runs
 from components.shared.runtime.step import Step
+from components.shared.signing.reference import check_signing_key
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
 from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
@@ -63,9 +64,11 @@ def run(step: Step, corpus_dir: Path) -> DownloadOutput:
 
     Raises:
         Failure: the corpus cannot be fetched or is not the expected one; a registered version does not exist; another
-            run trains the model of this key.
+            run trains the model of this key; the run must sign its version and cannot.
     """
     settings = step.section(DownloadSettings)
+    register = step.settings.get("register", {})
+    check_signing_key(register.get("signing", "optional"), register.get("signing_key"))
     asked = step.settings["train"].get("pretrained") or ""
     pin_versions(step)
     corpus = fetch_corpus(settings, corpus_dir, step.store, _name_owner_in_registry(step, settings))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.address import OWN_TOKENIZER, is_registered
@@ -12,6 +13,8 @@ from components.shared.base.renamed_keys import with_new_names
 from components.shared.model.registered_model import recorded_identity
 from components.shared.model.registered_version import find_version, pin_version
 from components.shared.runtime.step import Step
+from components.shared.signing.keys import configured_public_key
+from components.shared.signing.verification import require_verified
 from components.shared.tracking import registry
 from components.shared.tracking.approval import approved_champion
 from components.shared.tracking.run import translate_mlflow_errors
@@ -27,7 +30,8 @@ def pin_versions(step: Step) -> None:
     that of the version, or of the first of them.
 
     Raises:
-        Failure: see `components.shared.model.registered_version.pin_version`.
+        Failure: see `components.shared.model.registered_version.pin_version`; or a version does not verify by the
+            configured public key.
     """
     train, tokenize = dict(step.settings["train"]), dict(step.settings["tokenize"])
     if is_registered(train.get("pretrained") or ""):
@@ -74,7 +78,11 @@ def continued_version(client: MlflowClient, asked: str, pinned: str, key_parts: 
 
 def _pin(step: Step, text: str, setting: str) -> str:
     text = _approved(step, text)
-    pinned = pin_version(step.tracking.client, text, setting)
+    client = step.tracking.client
+    pinned = pin_version(client, text, setting)
+    if configured_public_key() and str(pinned) != text:
+        with translate_mlflow_errors(client):
+            require_verified(client, find_version(client, replace(pinned, digest=""), setting))
     if ModelAddress.parse(text).alias:
         emit("note", text=f"{setting}: {text} is version {pinned.version} for the whole run")
     return str(pinned)

@@ -23,6 +23,7 @@ def card(
     decision: AliasDecision,
     champion: Mapping[str, str] | None,
     tags: Mapping[str, str],
+    signer: str | None = None,
 ) -> str:
     """Returns the card of a version as markdown.
 
@@ -32,6 +33,7 @@ def card(
         decision: the verdict of the gate and the resulting alias.
         champion: the tags of the version that it was compared with, or None.
         tags: the tags of the version.
+        signer: the fingerprint of the key that signs the version, or None.
     """
     adapted = trained.adapted_measures()
     return _template().render(
@@ -46,6 +48,7 @@ def card(
         adapted=[(f"{', '.join(each[:2])}, {each[2].replace('_', ' ')}", value) for each, value in adapted.items()],
         samples=(trained.scores.get("samples") or [])[:_SAMPLES],
         alias=registry.CHAMPION,
+        signer=signer,
     )
 
 

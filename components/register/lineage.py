@@ -112,12 +112,10 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
         registry.CORPUS: trained.corpus["name"],
         registry.CORPUS_SOURCE: trained.corpus["source"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
-        "wikigpt.image": os.environ.get("WIKIGPT_IMAGE", ""),
+        registry.IMAGE: os.environ.get("WIKIGPT_IMAGE", ""),
         **version_tags(trained.model["identity"]),
         PIPELINE_RUN_TAG: trained.pipeline_run,
-        "wikigpt.gpu_seconds": trained.model["gpu_seconds"],
-        "wikigpt.train_seconds": trained.model["train_seconds"],
-        "wikigpt.parameters": trained.model["parameters"],
+        **{tag: trained.model[tag.removeprefix("wikigpt.")] for tag in registry.COSTS},
     }
     return {name: str(value) for name, value in tags.items() if value != ""}
 

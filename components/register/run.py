@@ -13,10 +13,13 @@ from components.register.logged_model import log_model
 from components.register.model_lock import fenced, model_lock, register_once
 from components.register.promotion import AliasDecision, GateAgainst, decide_alias
 from components.register.settings import RegisterSettings
+from components.register.signing import not_compared, signing_key, why_not_verified
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
 from components.shared.runtime.champion_report import report_champion
 from components.shared.runtime.step import Step
+from components.shared.signing.keys import SigningKey
+from components.shared.signing.sign import sign_version
 from components.shared.storage.lock import Held
 from components.shared.storage.manifest import read_manifest
 from components.shared.tracking import registry
@@ -44,10 +47,11 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
         The number of the model version.
 
     Raises:
-        Failure: a folder is damaged, the model has no tokenizer, the evaluation scored other weights, MLflow refuses,
-            or another run does not release the lock on the registered model.
+        Failure: a folder is damaged, the model has no tokenizer, the evaluation scored other weights, the signing key
+            cannot be used, MLflow refuses, or another run does not release the lock on the registered model.
     """
     settings = step.section(RegisterSettings)
+    key = signing_key(settings)
     trained = _trained_model(step, reuse_key, corpus_dir, model_dir, evaluation_dir)
     files = {registry.EVALUATION: evaluation_dir / registry.EVALUATION, "report.html": report_path}
     if (kept := evaluation_dir / registry.LOG_PROBABILITIES).is_file():  # an earlier release evaluated without it
@@ -65,19 +69,24 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
             if registry.is_complete(known := client.get_model_version(trained.name, version)):
                 # Another run has registered these weights meanwhile.
                 return _reuse_version(step, client, trained, known, files)
-            _complete_version(step, fenced(client, held.check), trained, known)
+            _complete_version(step, fenced(client, held.check), trained, known, key)
         report_champion(step, trained.name)
     return version
 
 
-def _complete_version(step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion) -> None:
-    """Adds tags, alias and card to a version. The tag that marks it as complete comes last."""
+def _complete_version(
+    step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, key: SigningKey | None
+) -> None:
+    """Adds tags, alias, card and signature to a version. The tag that marks it as complete comes last."""
     number = str(version.version)
     _update_evaluation_tags(client, trained, version)
     decision = decide_alias(client, trained.name, number, _gate_against(client, trained), step.promoters)
     rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
     tags = client.get_model_version(trained.name, number).tags
-    client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags))
+    signer = key.public.fingerprint if key else None
+    client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags, signer))
+    if key:
+        sign_version(client, client.get_model_version(trained.name, number), key)
     _report_version(step, trained, number, decision)
     client.set_model_version_tag(trained.name, number, registry.REGISTERED, step.run)
 
@@ -152,6 +161,8 @@ def _gate_against(client: MlflowClient, trained: TrainedModel) -> GateAgainst:
         if champion is None:
             return gate(ours, None, rule)
         weights = champion.tags.get(registry.WEIGHTS_DIGEST, "")
+        if unverified := why_not_verified(client, champion):
+            return not_compared(gate(ours, Scores.from_evaluation(None, weights), rule), unverified)
         return gate(ours, Scores.from_evaluation(_scores_of(client, trained, champion, weights), weights), rule)
 
     return gate_against

@@ -33,6 +33,11 @@ GROUPS: dict[str, dict[str, str]] = {
         " compiles",
         "TORCHINDUCTOR_CACHE_DIR": "the cache of compiled code; by default it is in the home",
     },
+    "Signatures": {
+        "WIKIGPT_SIGNING_KEY": "the private key, as `register.signing_key`",
+        "WIKIGPT_SIGNING_KEY_PASSWORD": "the passphrase of an encrypted private key",
+        "WIKIGPT_PUBLIC_KEY": "the public key by which versions must verify, its path or the key itself in PEM",
+    },
     "Several machines": {
         "PET_NNODES": "the number of machines that train one model, a fixed one",
         "PET_NODE_RANK": "the number of this machine, from 0",

@@ -27,6 +27,7 @@ from pipelines.cli import (
     running,
     serving,
     sweeping,
+    verifying,
 )
 from pipelines.cli.encoding import require_text
 from pipelines.cli.schedule import schedule
@@ -59,6 +60,8 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "generate": registry.generate,
     "serve": serving.serve,
     "ensemble": ensembling.ensemble,
+    "verify": verifying.verify,
+    "sign": verifying.sign,
     "compile": compiling.compile_pipeline,
     "submit": cluster.submit,
     "status": cluster.status,

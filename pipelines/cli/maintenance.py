@@ -72,11 +72,14 @@ def reproduce(
     from pipelines.local.run import execute
     from pipelines.local.run_folders import artifact
     from pipelines.registry.references import resolve
+    from pipelines.registry.verification import require_verified
 
     require_steps()
     opened, address = options.home_and_store(home, store)
     with registry_of(home) as client:
-        lineage = lineage_of(client, resolve(client, reference, model))
+        version = resolve(client, reference, model)
+        require_verified(client, version)
+        lineage = lineage_of(client, version)
         check_reproducible(client, lineage)
         registry_uri = client.tracking_uri
     own = reproduction_home(opened, lineage)

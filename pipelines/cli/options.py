@@ -12,6 +12,7 @@ from components.shared.base.address import is_folder
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.nearest import nearest
 from components.shared.base.ranges import safe_repr
+from components.shared.signing.keys import is_uri
 from pipelines.config.paths import absolute
 from pipelines.local.home import Home, open_home
 
@@ -52,6 +53,9 @@ def settings_of(profile: str, sets: list[str] | None, corpus: str | None) -> Run
     settings = settings.with_values("download", corpus=absolute_corpus(corpus or settings.download.corpus))
     tokenizer = _absolute(settings.tokenize.tokenizer, "tokenize.tokenizer")
     settings = settings.with_values("tokenize", tokenizer=tokenizer)
+    key = settings.register.signing_key
+    if key and not is_uri(key):
+        settings = settings.with_values("register", signing_key=str(absolute(key, "register.signing_key")))
     pretrained = settings.train.pretrained and _absolute(settings.train.pretrained, "train.pretrained")
     return settings.with_values("train", pretrained=pretrained)
 

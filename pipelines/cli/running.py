@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.signing.reference import check_signing_key
 from pipelines.cli import options
 from pipelines.cli.options import Corpus, Force, HomeFolder, Json, Profile, Sets, Store
 from pipelines.cli.screen import console, print_json, print_to_stderr
@@ -38,6 +39,7 @@ def run(
 
     require_steps()
     asked = options.settings_of(profile, sets, corpus)
+    check_signing_key(asked.register.signing, asked.register.signing_key)
     opened, address = options.home_and_store(home, store)
     settings = pin_numerics(asked, opened)
     if force:

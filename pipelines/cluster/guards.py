@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from components.download.corpora import RESERVED
 from components.shared.base.address import is_folder
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.signing.reference import no_key
 from pipelines.cluster.secrets import CREDENTIAL, SIGNED, WEBHOOK, has_path_or_query, is_secret_name, secret_in
 
 if TYPE_CHECKING:
@@ -57,6 +58,17 @@ def refuse_folders(settings: RunSettings) -> None:
     ):
         if value is not None and is_folder(value):
             raise _folder(kind, value, where)
+
+
+def require_signing_key(settings: RunSettings) -> None:
+    """Refuses a run that must sign its version and has no key, before it is sent.
+
+    Raises:
+        Failure: signing is required, and neither a Secret nor a key is named.
+    """
+    register = settings.register
+    if register.signing == "required" and not (register.signing_key or settings.cluster.signing_secret):
+        raise no_key("the settings of the run")
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import PurePosixPath
 
 from kfp import dsl, kubernetes
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.liveness import DEADLINE_VARIABLE
+from components.shared.signing.keys import MOUNTED_KEY, PUBLIC_KEY, SIGNING_KEY
 from components.shared.tracking.run import OWN_VARIABLES
 from pipelines.config.cluster import OPTIONAL_KEYS, QUEUED, REQUIRED_KEYS, ClusterSettings, is_immutable
 from pipelines.config.resources import StepResources
@@ -20,6 +22,7 @@ _BY_A_TAG = "by a tag, which may name other bytes later"
 S3_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 MLFLOW_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
 NOTIFY_KEYS = ("WIKIGPT_WEBHOOK",)
+_PUBLIC_PEM = "public.pem"  # the key of the Secret; the private key is beside it, under the name of `MOUNTED_KEY`
 
 
 def require_image(cluster: ClusterSettings) -> None:
@@ -66,6 +69,7 @@ def apply(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
     task.set_env_variable("WIKIGPT_IMAGE", cluster.image)
     _resources(task, resources, cluster)
     _environment(task, cluster)
+    _signing(task, step, cluster)
     kubernetes.set_security_context(
         task, run_as_user=cluster.run_as_user, run_as_group=cluster.run_as_group, run_as_non_root=True
     )
@@ -126,6 +130,18 @@ def _environment(task: dsl.PipelineTask, cluster: ClusterSettings) -> None:
         kubernetes.use_secret_as_env(task, cluster.mlflow_secret, _named(MLFLOW_KEYS))
     if cluster.notify_secret:
         kubernetes.use_secret_as_env(task, cluster.notify_secret, _named(NOTIFY_KEYS), optional=True)
+
+
+def _signing(task: dsl.PipelineTask, step: str, cluster: ClusterSettings) -> None:
+    """Mounts the Secret with the signing key where a version is signed.
+
+    The first step reads the public key of the Secret, so that a run without the Secret does not even start.
+    """
+    if cluster.signing_secret and step in ("download", "register"):
+        kubernetes.use_secret_as_env(task, cluster.signing_secret, {_PUBLIC_PEM: PUBLIC_KEY})
+        task.set_env_variable(SIGNING_KEY, MOUNTED_KEY)
+    if cluster.signing_secret and step == "register":
+        kubernetes.use_secret_as_volume(task, cluster.signing_secret, mount_path=str(PurePosixPath(MOUNTED_KEY).parent))
 
 
 def _named(keys: tuple[str, ...]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cluster.guards import refuse_folders, refuse_secrets
+from pipelines.cluster.guards import refuse_folders, refuse_secrets, require_signing_key
 from pipelines.cluster.namespaces import require_namespace
 from pipelines.cluster.versions import Version, equals, experiment_id, find_version, upload, version_name
 from pipelines.steps import NAME
@@ -62,7 +62,8 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
         force: whether the run trains even if a version, a model or a checkpoint exists.
 
     Raises:
-        Failure: a setting is wrong or is a secret, the image has no digest, or a setting names a local folder.
+        Failure: a setting is wrong or is a secret, the image has no digest, a setting names a local folder, or there is
+            no key although signing is required.
     """
     from pipelines.cluster.compiling import compile_settings, parameters_for_cluster
     from pipelines.cluster.placement import require_image
@@ -70,6 +71,7 @@ def package(profile: str, overrides: Iterable[str] = (), corpus: str | None = No
 
     overrides = list(overrides)
     settings = checked_settings(profile, overrides, corpus)
+    require_signing_key(settings)
     if force:
         settings = settings.with_values("download", force=True)
     parameters = parameters_for_cluster(settings).to_dict()

@@ -29,6 +29,8 @@ def sweep_package(sweep: Sweep, profile: str, overrides: list[str], corpus: str 
     space = [dimension.text for dimension in sweep.space]
     refuse_secrets(space)
     settings = checked_settings(profile, overrides, corpus)
+    if settings.register.signing == "required" and not settings.cluster.signing_secret:
+        settings = settings.with_values("register", signing="never")  # a sweep registers nothing
     parameters = parameters_for_cluster(settings).to_dict()
     del parameters["force"]  # a trial reuses what exists
     cluster = settings.cluster

@@ -87,6 +87,8 @@ class ClusterSettings:
             authentication.
         notify_secret: the Secret that may contain WIKIGPT_WEBHOOK, the address to which notify posts; None if there is
             no webhook.
+        signing_secret: the Secret with the private key that signs versions and its public key, `key.pem` and
+            `public.pem`; None if there is none. The private key is mounted in the step register only.
         gpu_type: the resource name of the device plugin.
         gpu_node_selector: the labels of the nodes of the GPU pool.
         gpu_tolerations: the taints of the GPU pool.
@@ -110,6 +112,7 @@ class ClusterSettings:
     s3_secret: Annotated[str | None, _OBJECT] = "wikigpt-s3"
     mlflow_secret: Annotated[str | None, _OBJECT] = "wikigpt-mlflow"
     notify_secret: Annotated[str | None, _OBJECT] = "wikigpt-notify"
+    signing_secret: Annotated[str | None, _OBJECT] = None
     gpu_type: Annotated[str, _KEY] = "nvidia.com/gpu"
     gpu_node_selector: dict[str, str] = field(default_factory=dict)
     gpu_tolerations: tuple[Toleration, ...] = (Toleration(key="nvidia.com/gpu"),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from components.shared.base.model_address import ModelAddress
 from components.shared.base.redact import redact
 from components.shared.model.pretrained import KIND, Part, cached_folder, mirrored_name, require_files
 from components.shared.model.registered_version import find_version
+from components.shared.signing.keys import SIGNING_KEY
+from components.shared.signing.reference import check_signing_key
 from components.shared.storage.store import open_store
 from components.shared.tracking import registry
 from components.tokenize.pretrained import pinned
@@ -39,6 +42,7 @@ def check_run(settings: RunSettings, home: Home, store: str) -> list[Finding]:
         corpus(settings),
         *pretrained(settings, store, home),
         *window(settings),
+        *signing(settings),
         doctor.gpu(needed=True) if "cuda" in (here.device, settings.evaluate.device) else doctor.cores(),
         doctor.compiler(needed=settings.train.compile),
         doctor.disk(home.root),
@@ -97,6 +101,19 @@ def window(settings: RunSettings) -> Iterator[Finding]:
         return f"fits the context of {context} tokens"
 
     yield doctor.probe("Window", look, "the step evaluate")
+
+
+def signing(settings: RunSettings) -> Iterator[Finding]:
+    """Whether the key by which the version will be signed can be used, if it is named or required."""
+    register = settings.register
+
+    def look() -> str:
+        fingerprint = check_signing_key(register.signing, register.signing_key)
+        return f"by the key {fingerprint[:16]}…" if fingerprint else "by a key in a device"
+
+    named = register.signing_key or os.environ.get(SIGNING_KEY)
+    if register.signing == "required" or (register.signing == "optional" and named):
+        yield doctor.probe("Signing", look, "the run")
 
 
 def _pretrained(part: Part, setting: str, address: str, revision: str, store: str, home: Home) -> Finding:

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from components.shared.base.events import parse
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.secrets import move_out_secrets
+from components.shared.signing.keys import PUBLIC_KEY, SIGNING_KEY, is_path
 from components.shared.storage.files import write_atomically
+from pipelines.config.paths import absolute
 from pipelines.local import machine, supervisor
 from pipelines.local.dag import GRACE
 from pipelines.local.home import Home, tracking_uri
@@ -150,12 +152,14 @@ def execute(
     """
     from pipelines.config.parameters import parameters_of
 
+    registers = "until" not in runner
+    if not registers:
+        settings = settings.with_values("register", signing="never")  # a key for it need not be here
     folder = home.new_run(run)
     travelling, secrets = move_out_secrets(json.loads(settings.to_json()))
     write_atomically(folder / "parameters.json", json.dumps(parameters_of(travelling).to_dict(), sort_keys=True))
     pod = {"gpus": int(settings.train.device == "cuda"), "cores": settings.train.threads}
     write_atomically(folder / "plan.json", json.dumps({**runner, "train_pod": pod}))
-    registers = "until" not in runner
     environment = step_variables(home, store, folder.name) | secrets
     if runner.get("reproduction"):
         environment |= {"MLFLOW_TRACKING_URI": home.tracking_uri, "MLFLOW_RUN_ID": ""}
@@ -198,9 +202,16 @@ def step_variables(home: Home, store: str, run: str) -> dict[str, str]:
         "WIKIGPT_RUN": run,
         "WIKIGPT_COMMIT": machine.commit(),
         "MLFLOW_TRACKING_URI": tracking_uri(home),
+        **_keys(),
         **_compile_cache(home),
         **QUIET,
     }
+
+
+def _keys() -> dict[str, str]:
+    """The variables that name a file with a key, with absolute paths, since steps run in other folders."""
+    named = {name: os.environ[name] for name in (SIGNING_KEY, PUBLIC_KEY) if os.environ.get(name)}
+    return {name: str(absolute(value, name)) for name, value in named.items() if is_path(value)}
 
 
 def _compile_cache(home: Home) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.signing.keys import PUBLIC_KEY, SIGNING_KEY, is_path
 from pipelines.local.home import Home
 
 if TYPE_CHECKING:
@@ -123,6 +124,8 @@ def _container(home: Home, store: str, settings: RunSettings | None) -> dict[str
 
 
 def _named_paths(settings: RunSettings) -> set[str]:
-    """Folders and files of this machine that the settings name: corpus, pretrained weights, tokenizer."""
-    named = (settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer)
+    """Folders and files of this machine that the settings name: corpus, pretrained weights, tokenizer, keys."""
+    inputs = (settings.download.corpus, settings.train.pretrained, settings.tokenize.tokenizer)
+    keys = (settings.register.signing_key, os.environ.get(SIGNING_KEY), os.environ.get(PUBLIC_KEY))
+    named = (*inputs, *(key for key in keys if key and is_path(key)))
     return {name for name in named if name and Path(name).is_absolute() and Path(name).exists()}

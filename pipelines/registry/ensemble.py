@@ -23,6 +23,7 @@ from components.shared.text.articles import HELD_OUT
 from components.shared.text.units import exp_mean
 from components.shared.tracking import registry
 from pipelines.registry.references import resolve
+from pipelines.registry.verification import require_verified
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,9 +103,12 @@ def score_ensemble(
             maximisation; else they are equal.
 
     Raises:
-        Failure: there are fewer than two versions, one is named twice, or they cannot be scored together.
+        Failure: there are fewer than two versions, one is named twice, they cannot be scored together, or one does not
+            verify by the configured public key.
     """
     versions = _resolve_all(client, references, model)
+    for version in versions:
+        require_verified(client, version)
     with tempfile.TemporaryDirectory(prefix="wikigpt-ensemble-") as scratch:
         kept = {str(version.version): _kept(client, version, Path(scratch)) for version in versions}
     _check_tokenizers(kept)

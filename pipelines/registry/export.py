@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.registered_model import download_version
+from components.shared.signing.evidence import fetch_signature
 from components.shared.storage.files import PARTIAL, disk_failure
+from components.shared.tracking import registry
 from pipelines.config.paths import absolute
+from pipelines.registry.verification import require_verified
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -19,7 +22,8 @@ _SCRATCH = ".wikigpt-export."
 
 
 def export(client: RegistryReader, version: AnyVersion, folder: Path) -> Path:
-    """Writes the weights, configuration and tokenizer of a version, and its card as README.md, all or nothing.
+    """Writes the weights, configuration and tokenizer of a version, its card as README.md, and the files of its
+    signature if it is signed; all or nothing.
 
     A folder that exists is filled and not replaced: it may be a mount point, or the working folder of a shell.
 
@@ -29,7 +33,8 @@ def export(client: RegistryReader, version: AnyVersion, folder: Path) -> Path:
         folder: the output folder, which must not exist or must be empty.
 
     Raises:
-        Failure: the folder is not empty, the version has no model or tokenizer, or the disk is full.
+        Failure: the folder is not empty, the version has no model or tokenizer, it does not verify by the configured
+            public key, or the disk is full.
     """
     folder = absolute(folder, "FOLDER")
     try:
@@ -61,6 +66,9 @@ def _require_empty(folder: Path) -> None:
 
 def _write(client: RegistryReader, version: AnyVersion, plain: Path) -> Path:
     download_version(client, version, plain)
+    require_verified(client, version, plain)
+    if registry.SIGNATURE in version.tags:
+        shutil.copytree(fetch_signature(client, version, plain.with_name("signature")), plain, dirs_exist_ok=True)
     card = version.description or f"# {version.name} version {version.version}\n"
     (plain / "README.md").write_text(card, encoding="utf-8")
     for path in (each for each in plain.rglob("*") if each.is_file()):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.imports import without
 from pipelines.registry.export import download_version
+from pipelines.registry.verification import require_verified
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -38,7 +39,7 @@ def load_writer(client: RegistryReader, version: AnyVersion) -> Writer:
     """Loads a version from safetensors, without remote code and without the Hub.
 
     Raises:
-        Failure: the version has no model or no tokenizer.
+        Failure: the version has no model or no tokenizer, or does not verify by the configured public key.
     """
     import torch
 
@@ -49,6 +50,7 @@ def load_writer(client: RegistryReader, version: AnyVersion) -> Writer:
         disable_progress_bar()
         folder = Path(scratch) / "model"
         download_version(client, version, folder)
+        require_verified(client, version, folder)
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, use_safetensors=True
         ).eval()

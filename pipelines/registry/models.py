@@ -30,6 +30,8 @@ class ModelRow:
         repeats: the version that has the same model key and other weights, or None.
         run_id: its MLflow run.
         pipeline_run: the run that created it.
+        signed_by: the fingerprint of the key that signed it, or None. Only `wikigpt verify` tells whether the
+            signature is valid.
         refused: why it must not be served, if it has the alias champion and is not the approved champion; or None.
     """
 
@@ -46,6 +48,7 @@ class ModelRow:
     repeats: str | None
     run_id: str
     pipeline_run: str
+    signed_by: str | None = None
     refused: str | None = None
 
 
@@ -79,6 +82,7 @@ def row_of(version: AnyVersion, aliases: list[str], refused: Refused | None = No
         repeats=tags.get(registry.REPEATS),
         run_id=version.run_id or "",
         pipeline_run=tags.get(PIPELINE_RUN_TAG, ""),
+        signed_by=tags.get(registry.SIGNED_BY),
         refused=refused.reason if refused and refused.version == str(version.version) else None,
     )
 

@@ -21,6 +21,7 @@ from components.shared.tracking.announcement import Announcement
 from pipelines.planned_changes import Change, apply_changes
 from pipelines.registry.approval import Approved, approved_champion, refused_champion, require_promoter
 from pipelines.registry.references import model_name, reference_of, resolve
+from pipelines.registry.verification import require_verified
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -71,8 +72,8 @@ def promote(
         report: a function that is called with the description of each change after it was applied.
 
     Raises:
-        Failure: there is no reason or no such version, the version must not be the champion, this account is no
-            promoter, or a run does not release the lock.
+        Failure: there is no reason or no such version, the version must not be the champion or does not verify by the
+            configured public key, this account is no promoter, or a run does not release the lock.
     """
     version = _promotable(client, reference, reason, model)
     by = require_promoter(client)
@@ -369,6 +370,7 @@ def _promotable(client: MlflowClient, reference: str, reason: str, model: str | 
         )
     version = resolve(client, reference, model)
     _refuse_unfit(version)
+    require_verified(client, version)
     return version
 
 

@@ -77,19 +77,8 @@ COMMANDS = dict(with_json())
 
 def test_the_commands_with_json():
     assert {" ".join(path) for path in COMMANDS} == {
-        *(
-            "run",
-            "check",
-            "sweep",
-            "models",
-            "history",
-            "ensemble",
-            "mirror",
-            "doctor",
-            "submit",
-            "status",
-            "schedule list",
-        ),
+        *("run", "check", "sweep", "models", "history", "ensemble", "verify", "mirror", "doctor", "submit", "status"),
+        "schedule list",
     }
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.shared.signing.keys import MOUNTED_KEY
 from pipelines.cluster.placement import MLFLOW_KEYS, NOTIFY_KEYS, S3_KEYS
 from pipelines.config.cluster import ClusterSettings
+from pipelines.config.settings import load
 from tests.infra.objects import INFRA, build, containers, of_kind, one, pod_specs
 from tests.infra.page import WrongUsage, commands, mentioned, parse, section, shell_blocks, text_of
 
@@ -65,7 +67,7 @@ def made(title: str) -> dict[tuple[str, str], set[str]]:
             namespace, name = words[words.index("-n") + 1], words[words.index("generic") + 1]
             literals = {
                 re.split("=", word.removeprefix("--from-literal="))[0] for word in words if "from-literal" in word
-            }
+            } | {word.removeprefix("--from-file=") for word in words if word.startswith("--from-file=")}
             said = set(re.findall(r"\b[A-Z][A-Z0-9_]{4,}\b", comments[name]))
             if "the same two" in comments[name]:
                 said = set(S3_KEYS)
@@ -89,6 +91,7 @@ def mounted(title: str) -> dict[tuple[str, str], set[str]]:
     home = launcher["metadata"]["namespace"]
     found[home, settings.s3_secret] = {reference["accessKeyKey"], reference["secretKeyKey"], *S3_KEYS}
     found[home, settings.mlflow_secret] = set(MLFLOW_KEYS)
+    found[home, load("nightly").cluster.signing_secret] = {Path(MOUNTED_KEY).name, "public.pem"}
     (role,) = of_kind(root, "Role")
     named = [rule["resourceNames"] for rule in role["rules"] if "secrets" in rule["resources"]]
     assert named == [[settings.s3_secret]]

@@ -51,6 +51,8 @@ WARM_START_DIGEST = "wikigpt.warm_start_digest"  # the digest of the weights of 
 DISTILLED_FROM = "wikigpt.distilled_from"  # the versions that taught it, NAME/VERSION, separated by commas
 DISTILLED_DIGESTS = "wikigpt.distilled_digests"  # the digests of their weights, in the same order
 COMMIT = "wikigpt.commit"
+IMAGE = "wikigpt.image"
+COSTS = ("wikigpt.gpu_seconds", "wikigpt.train_seconds", "wikigpt.parameters")
 EVALUATION_KEY = "wikigpt.evaluation_key"
 REGISTERED = "wikigpt.registered"  # set last, when a version is complete
 EVALUATION_RUN = "wikigpt.evaluation_run"
@@ -58,6 +60,8 @@ CHAMPION_BEFORE = "wikigpt.champion_before"
 ROLLED_BACK = "wikigpt.rolled_back"
 ROLLOUT_FAILED = "wikigpt.rollout_failed"  # why the version was taken back when it was rolled out
 ROLLOUT_RETURNED = "wikigpt.rollout_returned"  # set once the alias has left the version that failed
+SIGNATURE = "wikigpt.signature"  # the digest of its signature files, which is also the name of their folder
+SIGNED_BY = "wikigpt.signed_by"  # the fingerprint of the key
 # On a registered model: the last champion that this project set or saw. If the alias is on another version, a person
 # moved it in the UI, and this is the previous champion.
 LAST_CHAMPION = "wikigpt.last_champion"
@@ -86,6 +90,11 @@ def score_tag(split: str, measure: str) -> str:
 def adapted_tag(protocol: str, split: str, measure: str) -> str:
     """The tag of a metric of a model that adapted to the text while it was scored."""
     return f"wikigpt.adapted_while_scored.{protocol.partition('+')[2]}.{split}.{measure}"
+
+
+def is_score_tag(tag: str) -> bool:
+    """Whether a tag is one of `score_tag` or `adapted_tag`."""
+    return tag.startswith(("wikigpt.validation.", "wikigpt.test.", "wikigpt.adapted_while_scored."))
 
 
 def param_text(value: Any) -> str:
@@ -208,8 +217,7 @@ def _exists(client: MlflowClient, model: str) -> bool:
 
 def evaluation_of(client: MlflowClient, version: ModelVersion) -> dict[str, Any] | None:
     """The evaluation that the gate used for a version, or None if it was deleted."""
-    run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
-    weights = version.tags.get(WEIGHTS_DIGEST, "")
+    run, weights = artifacts_run(version), version.tags.get(WEIGHTS_DIGEST, "")
     # In schema 1 all models of a run share one folder, so a caller must check the weights digest in the evaluation.
     return _read_evaluation(client, run, evaluation_folder(weights)) or _read_evaluation(
         client, run, _EVALUATION_FOLDER
@@ -232,20 +240,42 @@ def log_probabilities_of(registry: RegistryReader, version: AnyVersion, folder: 
         version: the version.
         folder: a folder for the download, which is not needed if the artifacts are on this machine.
     """
-    run = version.tags.get(EVALUATION_RUN) or version.run_id or ""
     name = f"{evaluation_folder(version.tags.get(WEIGHTS_DIGEST, ''))}/{LOG_PROBABILITIES}"
+    return artifacts_of(registry, version, name, folder)
+
+
+def artifacts_of(registry: RegistryReader, version: AnyVersion, name: str, folder: Path) -> Path | None:
+    """A file or folder among the artifacts of the run that keeps the evaluation of a version, or None.
+
+    Args:
+        registry: a client of the registry, or the database.
+        version: the version.
+        name: the path of the artifact in the run.
+        folder: a folder for the download, which is not needed if the artifacts are on this machine.
+    """
+    run = artifacts_run(version)
     if isinstance(registry, SqliteRegistry):
         if here := registry.artifacts(run):
-            return here / name if (here / name).is_file() else None
+            return here / name if (here / name).exists() else None
         from components.shared.tracking.run import connect
 
         registry = connect(registry.tracking_uri)
     return _download(registry, run, name, folder)
 
 
+def artifacts_run(version: AnyVersion) -> str:
+    """The id of the MLflow run that keeps the evaluation and the signature of a version."""
+    return version.tags.get(EVALUATION_RUN) or version.run_id or ""
+
+
 def add_log_probabilities(client: MlflowClient, version: ModelVersion, path: Path) -> None:
-    """Adds the file of the log-probabilities to the evaluation of a version, if it has none and still exists."""
-    run, weights = version.tags.get(EVALUATION_RUN) or version.run_id or "", version.tags.get(WEIGHTS_DIGEST, "")
+    """Adds the file of the log-probabilities to the evaluation of a version, if it has none and still exists.
+
+    The evaluation of a signed version is left as it was signed.
+    """
+    if SIGNATURE in version.tags:
+        return
+    run, weights = artifacts_run(version), version.tags.get(WEIGHTS_DIGEST, "")
     names = {Path(file.path).name for file in _artifacts(client, run, evaluation_folder(weights))}
     if EVALUATION in names and LOG_PROBABILITIES not in names:
         client.log_artifact(run, str(path), evaluation_folder(weights))

@@ -139,3 +139,12 @@ def test_what_one_run_sets_does_not_change_what_is_compiled():
     assert one.ir == other.ir
     assert other.parameters == RunParameters(corpus="s3://bucket/corpus", overrides=["train.steps=17"]).to_dict()
     assert b"team-s3" in one.ir
+
+
+def test_a_run_that_must_sign_its_version_and_has_no_key_is_refused_before_anything_is_sent() -> None:
+    without = [f"cluster.image={IMAGE}", "cluster.signing_secret=null"]
+    with pytest.raises(Failure, match=r"must be signed .*no key is named.*cluster\.signing_secret") as caught:
+        package("nightly", without)
+    assert caught.value.exit_code is ExitCode.USAGE
+    for key in ("register.signing=never", "register.signing_key=/keys/key.pem", "cluster.signing_secret=mine"):
+        assert package("nightly", [*without, key]).profile == "nightly"

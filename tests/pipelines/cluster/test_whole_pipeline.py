@@ -43,11 +43,30 @@ def test_every_step_is_placed(placed):
         assert kubernetes["securityContext"]["runAsNonRoot"] is True
         assert kubernetes["podMetadata"]["labels"]["app.kubernetes.io/component"] == step
         assert int(kubernetes["activeDeadlineSeconds"]) > 0
-        assert {entry["secretName"] for entry in kubernetes["secretAsEnv"]} == {
+        verifies = {"wikigpt-signing"} if step in ("download", "register") else set()
+        assert {entry["secretName"] for entry in kubernetes["secretAsEnv"]} == verifies | {
             "wikigpt-s3",
             "wikigpt-mlflow",
             "wikigpt-notify",
         }
+
+
+def test_only_the_step_that_signs_has_the_private_key(placed):
+    with_key = {step for step, (_, kubernetes) in placed.items() if "secretAsVolume" in kubernetes}
+    assert with_key == {"register"}
+    (volume,) = placed["register"][1]["secretAsVolume"]
+    assert (volume["secretName"], volume["mountPath"]) == ("wikigpt-signing", "/etc/wikigpt/signing")
+    for step, (container, kubernetes) in placed.items():
+        keys = [key for entry in kubernetes["secretAsEnv"] for key in entry["keyToEnv"]]
+        assert ("public.pem" in {key["secretKey"] for key in keys}) == (step in ("download", "register"))
+        assert "key.pem" not in {key["secretKey"] for key in keys}
+        named = {"name": "WIKIGPT_SIGNING_KEY", "value": "/etc/wikigpt/signing/key.pem"} in container["env"]
+        assert named == (step in ("download", "register"))
+
+
+def test_without_a_secret_for_it_no_key_is_mounted(tmp_path):
+    compile_to(tmp_path / "p.yaml", load("nightly", [f"cluster.image={IMAGE}", "cluster.signing_secret=null"]))
+    assert "signing" not in (tmp_path / "p.yaml").read_text().replace("register.signing", "")
 
 
 def test_only_training_and_evaluation_ask_for_a_gpu(placed):
@@ -102,7 +121,7 @@ def test_no_credential(text):
     pipeline = next(yaml.load_all(text, yaml.CSafeLoader))
     executors = pipeline["deploymentSpec"]["executors"].values()
     variables = {entry["name"] for executor in executors for entry in executor["container"].get("env", ())}
-    assert variables == {"WIKIGPT_IMAGE", "WIKIGPT_RUN_DEADLINE_SECONDS"}
+    assert variables == {"WIKIGPT_IMAGE", "WIKIGPT_RUN_DEADLINE_SECONDS", "WIKIGPT_SIGNING_KEY"}
 
 
 def test_compiling_does_not_read_the_environment(text, tmp_path, monkeypatch):

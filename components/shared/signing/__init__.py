@@ -1,0 +1,1 @@
+"""Signatures of registered versions, and their verification. docs/verification.md describes both."""
