@@ -64,7 +64,7 @@ def main(upgrade: bool) -> None:
         extra: resolve(project, [*ANYWHERE, f"--extra={extra}"], prefer=pinned).keys()
         for extra in tomllib.loads(project)["project"]["optional-dependencies"]
     }
-    image = resolve(project, [*IMAGE, "--extra=train"], prefer=pinned)
+    image = resolve(project, [*IMAGE, "--extra=serve"], prefer=pinned)
     server = resolve((LOCK / "mlflow.in").read_text(encoding="utf-8"), IMAGE, prefer=[*pinned, *kept])
     torch = torch_names(everything)
     write("base", everything, base)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
     from pipelines.cluster.access import Access
 
 HOME = "kubeflow"  # the namespace of Kubeflow Pipelines itself, and of the runs on a single-user server
@@ -18,6 +20,29 @@ _TIMEOUT = (5.0, 30.0)
 
 class NotVisible(Exception):
     """Kubernetes cannot be read. The text says why, as part of a sentence."""
+
+
+def api_client(context: str | None = None) -> ApiClient:
+    """The client of Kubernetes' API with the service account of this pod, or else with the kubeconfig.
+
+    Args:
+        context: the context of the kubeconfig; None takes its current one.
+
+    Raises:
+        NotVisible: there is neither a kubeconfig nor a service account.
+    """
+    from kubernetes import client, config
+
+    settings = client.Configuration()
+    try:
+        config.load_incluster_config(client_configuration=settings)
+    except config.ConfigException:
+        try:
+            config.load_kube_config(client_configuration=settings, context=context)
+        except config.ConfigException as error:
+            raise NotVisible("there is no kubeconfig") from error
+    settings.retries = 1
+    return client.ApiClient(settings)
 
 
 class Kubernetes:
@@ -32,19 +57,10 @@ class Kubernetes:
     """
 
     def __init__(self, access: Access):
-        from kubernetes import client, config
+        from kubernetes import client
 
-        settings = client.Configuration()
-        try:
-            config.load_incluster_config(client_configuration=settings)
-        except config.ConfigException:
-            try:
-                config.load_kube_config(client_configuration=settings, context=access.kube_context)
-            except config.ConfigException as error:
-                raise NotVisible("there is no kubeconfig") from error
-        settings.retries = 1
-        api = client.ApiClient(settings)
-        self.host, self.namespace = settings.host, access.namespace or HOME
+        api = api_client(access.kube_context)
+        self.host, self.namespace = api.configuration.host, access.namespace or HOME
         self._core, self._apps = client.CoreV1Api(api), client.AppsV1Api(api)
         self._custom = client.CustomObjectsApi(api)
 

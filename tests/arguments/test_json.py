@@ -78,7 +78,7 @@ COMMANDS = dict(with_json())
 def test_the_commands_with_json():
     assert {" ".join(path) for path in COMMANDS} == {
         *("run", "check", "sweep", "models", "history", "ensemble", "verify", "mirror", "doctor", "submit", "status"),
-        "schedule list",
+        *("rollout", "schedule list"),
     }
 
 

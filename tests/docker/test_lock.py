@@ -21,8 +21,8 @@ ENVIRONMENTS = [
     ("train", LAPTOP),
     ("docs", ("base", "docs", "train", "torch")),
     ("test", (*LAPTOP, "test")),
-    ("train", ("app", "torch")),
-    ("train", ("app", "cuda")),
+    ("serve", ("app", "torch")),
+    ("serve", ("app", "cuda")),
 ]
 PLATFORMS = [
     {"sys_platform": system, "platform_system": platform, "platform_machine": machine, "python_version": python}
@@ -64,7 +64,7 @@ def test_the_locks_hold_every_direct_dependency_in_a_version_that_is_allowed(ext
 
 
 def test_a_laptop_and_the_images_have_the_same_versions() -> None:
-    assert pins(*LAPTOP, platform=PLATFORMS[0]) == pins("app", "torch")
+    assert pins(*LAPTOP, "serve", platform=PLATFORMS[0]) == pins("app", "torch")
 
 
 def test_the_server_and_the_steps_use_the_same_mlflow() -> None:

@@ -13,7 +13,10 @@ import yaml
 
 INFRA = Path(__file__).parents[2] / "infra"
 WHOLE = ("overlays/kind", "overlays/production")
-ROOTS = (*WHOLE, "restore")
+SERVING = ("overlays/kind-serving", "overlays/production-serving")
+ROOTS = (*WHOLE, *SERVING, "restore")
+# These pods use the API of Kubernetes; all others hold no token of the cluster.
+WITH_TOKEN = {"wikigpt-serving/wikigpt-rollout"}
 
 Object = dict[str, Any]
 

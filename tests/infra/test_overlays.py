@@ -13,7 +13,7 @@ from pipelines.cluster.placement import APP, S3_KEYS
 from pipelines.config.cluster import OPTIONAL_KEYS, REQUIRED_KEYS, ClusterSettings
 from tests.infra.objects import INFRA, ROOTS, WHOLE, build, containers, of_kind, one, pod_specs
 
-DOCS = INFRA.parent / "docs" / "cluster.md"
+DOCS = [INFRA.parent / "docs" / page for page in ("cluster.md", "rollout.md")]
 
 
 def test_objects_fit_the_published_schemas_of_kubernetes() -> None:
@@ -86,8 +86,8 @@ def test_the_launcher_gets_the_same_storage_as_the_steps(root: str) -> None:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_what_a_pod_refers_to_is_there_or_documented(root: str) -> None:
-    """Config maps are among the objects; Secrets are made by a command of docs/cluster.md."""
-    docs = DOCS.read_text()
+    """Config maps are among the objects; Secrets are made by a command of docs/cluster.md or docs/rollout.md."""
+    docs = "".join(page.read_text() for page in DOCS)
     known = {thing["metadata"]["name"] for thing in [*of_kind(root, "ConfigMap"), *of_kind(WHOLE[1], "ConfigMap")]}
     for name, pod in pod_specs(root):
         for kind, referred in references(pod):

@@ -15,7 +15,7 @@ from pipelines.config.settings import load
 from tests.infra.objects import INFRA, build, containers, of_kind, one, pod_specs
 from tests.infra.page import WrongUsage, commands, mentioned, parse, section, shell_blocks, text_of
 
-PAGES = ("cluster.md", "nightly.md")
+PAGES = ("cluster.md", "nightly.md", "rollout.md")
 LAPTOP, REAL = "On a laptop", "On a real cluster"
 OVERLAY = {LAPTOP: ("overlays/kind",), REAL: ("overlays/production", "restore")}
 # Objects of Kubeflow Pipelines and Kubernetes; all other objects that a command names are ours.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.objects import INFRA, ROOTS, WHOLE, build, containers, of_kind, one, pod_specs
+from tests.infra.objects import INFRA, ROOTS, SERVING, WHOLE, WITH_TOKEN, build, containers, of_kind, one, pod_specs
 
 SENSITIVE = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY", re.IGNORECASE)
 
@@ -31,7 +31,7 @@ def test_pods_fit_the_restricted_standard_and_write_nothing_but_volumes(root: st
 @pytest.mark.parametrize("root", ROOTS)
 def test_pods_hold_no_token_of_the_cluster(root: str) -> None:
     for name, pod in pod_specs(root):
-        assert pod["spec"]["automountServiceAccountToken"] is False, name
+        assert pod["spec"]["automountServiceAccountToken"] is (name in WITH_TOKEN), name
 
 
 @pytest.mark.parametrize("root", ROOTS)
@@ -43,13 +43,15 @@ def test_containers_have_requests_limits_and_an_image_with_a_version(root: str) 
             assert "@sha256:" in container["image"] or tag not in ("", "latest"), f"{name}: {container['image']}"
 
 
-@pytest.mark.parametrize("root", WHOLE)
-def test_the_registry_is_behind_a_network_policy(root: str) -> None:
-    namespace = one(root, "Namespace", "wikigpt")["metadata"]["labels"]
-    assert namespace["pod-security.kubernetes.io/enforce"] == "restricted"
-    deny = one(root, "NetworkPolicy", "default-deny")
-    assert deny["metadata"]["namespace"] == "wikigpt"
-    assert deny["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+@pytest.mark.parametrize("root", [*WHOLE, *SERVING])
+def test_the_registry_and_the_server_are_behind_network_policies(root: str) -> None:
+    names = {"wikigpt", "wikigpt-serving"} if root in SERVING else {"wikigpt"}
+    namespaces = {each["metadata"]["name"]: each["metadata"]["labels"] for each in of_kind(root, "Namespace")}
+    assert namespaces.keys() == names
+    assert {labels["pod-security.kubernetes.io/enforce"] for labels in namespaces.values()} == {"restricted"}
+    deny = [each for each in of_kind(root, "NetworkPolicy") if each["metadata"]["name"] == "default-deny"]
+    assert {each["metadata"]["namespace"] for each in deny} == names
+    assert all(each["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]} for each in deny)
     for policy in of_kind(root, "NetworkPolicy"):
         for rule in [*policy["spec"].get("ingress", []), *policy["spec"].get("egress", [])]:
             peers = rule.get("from") or rule.get("to")
@@ -71,7 +73,7 @@ def test_the_server_asks_who_one_is_and_loads_no_pickle(root: str) -> None:
     assert settings["MLFLOW_ARTIFACTS_DESTINATION"].startswith("s3://")
 
 
-@pytest.mark.parametrize("root", WHOLE)
+@pytest.mark.parametrize("root", [*WHOLE, *SERVING])
 def test_the_account_of_a_run_may_do_little(root: str) -> None:
     assert not of_kind(root, "ClusterRole", "ClusterRoleBinding")
     for role in of_kind(root, "Role"):

@@ -137,6 +137,7 @@ COMMANDS = {
     "export": ["champion", "exported"],
     "generate": ["The castle"],
     "serve": ["--port", "18000"],
+    "rollout": [],
     "ensemble": ["1", "2"],
     "verify": ["1", "--public-key", "none.pem"],
     "sign": ["1", "--key", "none.pem"],

@@ -1,0 +1,109 @@
+"""`wikigpt rollout`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.ranges import Form, Range
+from pipelines.cli import options
+from pipelines.cli.limits import within
+from pipelines.cli.options import HomeFolder, Json, Plan, Store
+from pipelines.cli.registry import Model, registry_of, store_with_locks
+from pipelines.cli.screen import print_json, print_to_stderr
+
+if TYPE_CHECKING:
+    from pipelines.serving.deployment import ServingCluster
+
+_NAME = Form(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "the name of an object of Kubernetes")
+
+
+def rollout(
+    model: Model = None,
+    deployment: Annotated[
+        str, typer.Option(callback=within(_NAME), help="The Deployment that serves the champion.")
+    ] = "wikigpt-server",
+    namespace: Annotated[str, typer.Option(callback=within(_NAME), help="Its namespace.")] = "wikigpt-serving",
+    port: Annotated[
+        int, typer.Option(callback=within(Range(1, 65_535)), help="The port of the engine in its pods.")
+    ] = 8000,
+    ready_seconds: Annotated[
+        float, typer.Option(callback=within(Range(1, 86_400)), help="Seconds to wait for the next pod to be ready.")
+    ] = 900.0,
+    p99_ratio: Annotated[
+        float,
+        typer.Option(callback=within(Range(0.01, 1000)), help="Highest p99 latency, in multiples of an old pod's."),
+    ] = 1.1,
+    p99_seconds: Annotated[
+        float | None,
+        typer.Option(
+            callback=within(Range(0.001, 3600)), help="Highest p99 latency in seconds, in place of the ratio."
+        ),
+    ] = None,
+    plan: Plan = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show what is live, since when, and how far a rollout is; change nothing.")
+    ] = False,
+    as_json: Json = False,
+    home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
+) -> None:
+    """Serve the champion on a cluster: roll it out in stages, or take it back if it fails.
+
+    The Deployment is that of `infra/serving`, whose CronJob runs this command. An interrupted rollout is continued.
+    """
+    from pipelines.registry.references import model_name
+    from pipelines.serving.lease import Busy
+    from pipelines.serving.pod_checks import pod_tester
+    from pipelines.serving.rollout import Roller
+    from pipelines.serving.rollout_registry import registry_for_rollout
+    from pipelines.serving.rollout_status import planned_stages, status_lines, status_of
+    from pipelines.serving.smoke import Limits
+    from pipelines.serving.wanted import wanted_version
+
+    cluster = _serving_cluster(namespace, deployment)
+    if status:
+        seen = status_of(cluster)
+        print_json(seen) if as_json else typer.echo("\n".join(status_lines(seen)))
+        return
+    if plan:
+        with registry_of(home) as client:
+            wanted = wanted_version(client, model_name(client, model)).version
+        stages = planned_stages(cluster.deployment(), wanted)
+        print_json({"stages": stages}) if as_json else typer.echo("\n".join(stages) or "There is nothing to change.")
+        return
+    limits = Limits(p99_ratio=p99_ratio, p99_seconds=p99_seconds)
+    locks = store_with_locks(home, store)
+    with registry_of(home) as client:
+        name = model_name(client, model)
+        test = pod_tester(client, name, limits, port)
+        roller = Roller(
+            cluster, registry_for_rollout(client, name, locks, print_to_stderr), test, ready_seconds, print_to_stderr
+        )
+        try:
+            version = roller.run()
+        except Busy as busy:
+            typer.echo(f"Another rollout is in progress ({busy}), so this command does nothing.", err=True)
+            version = ""
+    if as_json:
+        print_json({"model": name, "version": version or None})
+    elif version:
+        typer.echo(f"Version {version} of {name} is live.")
+
+
+def _serving_cluster(namespace: str, deployment: str) -> ServingCluster:
+    from pipelines.cluster.kube import NotVisible, api_client
+    from pipelines.serving.deployment import ServingCluster
+
+    try:
+        return ServingCluster(api_client(os.environ.get("KF_PIPELINES_KUBE_CONTEXT")), namespace, deployment)
+    except NotVisible as error:
+        raise Failure(
+            f"Kubernetes cannot be used: {error}",
+            where="the service account of the pod, KUBECONFIG",
+            remedy="run the command in the cluster, or give it a kubeconfig",
+            exit_code=ExitCode.USAGE,
+        ) from error
