@@ -61,7 +61,7 @@ def give_champion(page: Any, holder: str, saving: Callable[[], object] = lambda:
         holder: the version that has the alias.
         saving: called before the button is clicked that saves it.
     """
-    page.get_by_title("Edit aliases").click()
+    page.get_by_title("Edit aliases").or_(page.get_by_title("Add aliases")).first.click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("combobox").fill("champion")
     page.keyboard.press("Enter")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +16,15 @@ from components.shared.base.failure import ExitCode, Failure
 from components.shared.base.ranges import Range
 from pipelines.cli import options
 from pipelines.cli.limits import within
-from pipelines.cli.options import HomeFolder
-from pipelines.cli.registry import Model, reader_of
+from pipelines.cli.options import HomeFolder, Store
+from pipelines.cli.registry import Model, reader_of, registry_of, store_with_locks
 from pipelines.cli.screen import print_to_stderr
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
+    from components.shared.tracking.sqlite_registry import AnyVersion
+    from pipelines.serving.follow import Followed
 
 _PORT = Range(1, 65_535)
 _SECONDS = Range(1, 86_400)
@@ -34,6 +36,9 @@ def serve(
     reference: Annotated[
         str, typer.Argument(metavar="VERSION", help="A number, an alias, or a `models:/` address.")
     ] = "champion",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="When the alias champion moves, move the traffic to the new version.")
+    ] = False,
     port: Annotated[int, typer.Option(callback=within(_PORT), help="The port for clients.")] = 8000,
     host: Annotated[
         str, typer.Option(help="The IP address for clients; 0.0.0.0 serves other machines too.")
@@ -57,11 +62,16 @@ def serve(
     ] = None,
     model: Model = None,
     home: HomeFolder = options.DEFAULT_HOME,
+    store: Store = None,
 ) -> None:
-    """Serve a version by an OpenAI-compatible engine until Ctrl-C."""
+    """Serve a version by an OpenAI-compatible engine until Ctrl-C. With --follow, the traffic follows promotions."""
+    from components.shared.tracking import registry
     from pipelines.local.home import open_home
     from pipelines.local.ports import require_free
+    from pipelines.registry.approval import resolve_served
+    from pipelines.registry.references import reference_of
     from pipelines.serving.engine import EngineCommand
+    from pipelines.serving.follow import follow as follow_alias
     from pipelines.serving.follow import serve_version
     from pipelines.serving.proxy import require_proxy
     from pipelines.serving.server import Server, ServeSettings
@@ -73,8 +83,11 @@ def serve(
     require_free(port, "HAProxy", address)
     limits = Limits(p99_seconds=max_p99)
     settings = ServeSettings(host=address, port=port, ready=ready_timeout, drain=drain_timeout, limits=limits)
+    note = _once(print_to_stderr)
     with reader_of(home) as client:
-        version = _wanted(client, reference, model)  # once: everything below names its number
+        if follow and reference_of(client, reference, model)[1] != registry.CHAMPION:
+            raise _usage(f"{reference} is not the alias champion", "--follow", "follow that, or leave out --follow")
+        version = resolve_served(client, reference, model, note=note)  # once: everything below names its number
     folder = open_home(home).serving
     versions = folder / "versions"
     with _terminated_as_interrupted() as stopped:
@@ -82,6 +95,8 @@ def serve(
         try:
             with reader_of(home) as client:
                 serve_version(server, client, version, versions, print_to_stderr)
+            if follow:
+                follow_alias(server, _champion(version.name, home, store, versions, note), _EVERY)
             while True:
                 time.sleep(_EVERY)
                 server.supervise()
@@ -93,10 +108,57 @@ def serve(
             server.close()
 
 
-def _wanted(client: RegistryReader, reference: str, model: str | None) -> AnyVersion:
-    from pipelines.registry.references import resolve
+def _champion(model: str, home: Path, store: str | None, versions: Path, note: Callable[[str], object]) -> Followed:
+    """The alias champion in the registry of the home, or of the environment."""
+    from components.shared.tracking import registry
+    from pipelines.registry.approval import resolve_served
+    from pipelines.serving.follow import Followed
+    from pipelines.serving.rejection import forget_rejection, reject, send_notice
 
-    return resolve(client, reference, model)
+    locks = store_with_locks(home, store)
+
+    def served(version: AnyVersion) -> None:
+        if registry.ROLLOUT_FAILED in version.tags:
+            with (
+                _reported(f"The failed rollout of version {version.version} is still on record"),
+                registry_of(home) as client,
+            ):
+                forget_rejection(client, model, str(version.version))
+
+    def take_back(number: str, back_to: str, reason: str) -> None:
+        with _reported(f"Version {number} could not be taken back in the registry"), registry_of(home) as client:
+            reject(client, model, number, back_to, reason, locks, send_notice)
+
+    return Followed(
+        registry=lambda: reader_of(home),
+        wanted=lambda client: resolve_served(client, registry.CHAMPION, model, note=note),
+        served=served,
+        take_back=take_back,
+        versions=versions,
+        report=print_to_stderr,
+    )
+
+
+@contextmanager
+def _reported(what: str) -> Iterator[None]:
+    """Prints a failure, which must not end what is served."""
+    try:
+        yield
+    except Failure as failure:
+        print_to_stderr(f"{what}: {failure}")
+
+
+def _once(report: Callable[[str], object]) -> Callable[[str], None]:
+    """Reports a sentence again only after another one."""
+    last = ""
+
+    def say(sentence: str) -> None:
+        nonlocal last
+        if sentence != last:
+            report(sentence)
+        last = sentence
+
+    return say
 
 
 def _ip_address(host: str) -> str:

@@ -17,6 +17,7 @@ from components.shared.storage.files import PARTIAL, disk_failure
 from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
 from components.shared.tracking import registry
 from pipelines.registry.export import export
+from pipelines.registry.verification import require_verified
 from pipelines.serving.completions import NAME
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ def served_folder(client: RegistryReader, version: AnyVersion, root: Path) -> Pa
         root: the folder of all exported versions.
 
     Raises:
-        Failure: the version has no model or no recorded digest, its weights are not those that were registered, or the
-            disk is full.
+        Failure: the version has no model or no recorded digest, its weights are not those that were registered, it does
+            not verify by the configured public key, or the disk is full.
     """
     recorded = version.tags.get(registry.WEIGHTS_DIGEST)
     address = f"models:/{version.name}/{version.version}"
@@ -45,8 +46,10 @@ def served_folder(client: RegistryReader, version: AnyVersion, root: Path) -> Pa
         )
     tokenizer = version.tags.get(registry.TOKENIZER_DIGEST, "")
     folder = root / digest_of({"weights": recorded, "tokenizer": tokenizer})[:32] / NAME
-    if not _is_intact(folder):
-        _export(client, version, folder, recorded, address)
+    if _is_intact(folder):
+        require_verified(client, version)
+    else:
+        _export(client, version, folder, recorded, address)  # which verifies it
     return folder
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import Failure
+from components.shared.tracking import registry
 from pipelines.serving.folder import served_folder
+from pipelines.serving.rejection import is_rejected
 from pipelines.serving.server import EndedTooOften, Server
 from pipelines.serving.smoke import Expected, SmokeResult
 
@@ -23,7 +25,7 @@ Report = Callable[[str], object]
 
 
 class Superseded(Failure):
-    """The alias no longer names the version that is being rolled out, which says nothing against the version."""
+    """The version is not to be served at this moment, which is no reason to take it back."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Followed:
     Attributes:
         registry: opens the registry.
         wanted: the version that the alias names, or a Failure.
+        served: called with a version that gets the traffic now.
         take_back: called with the number of a version that failed, the number of the one that serves, and the reason.
         versions: the folder of exported versions.
         report: called with a sentence for each change.
@@ -40,6 +43,7 @@ class Followed:
 
     registry: OpenRegistry
     wanted: Callable[[RegistryReader], AnyVersion]
+    served: Callable[[AnyVersion], object]
     take_back: Callable[[str, str, str], object]
     versions: Path
     report: Report
@@ -109,6 +113,8 @@ def _moved(server: Server, alias: Followed, number: str) -> bool:
         if not isinstance(failure.__cause__, OSError):
             alias.take_back(number, serving, failure.what)
         return False
+    else:
+        alias.served(version)
     return True
 
 
@@ -121,6 +127,9 @@ def _still(alias: Followed, client: RegistryReader, number: str) -> AnyVersion:
     if str(version.version) != number:
         what = f"The alias moved on to version {version.version}"
         raise Superseded(what, where=version.name, remedy="that version is served next")
+    if is_rejected(version):
+        what = f"Version {number} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}"
+        raise Superseded(what, where=version.name, remedy="promote it again, or promote another version")
     return version
 
 

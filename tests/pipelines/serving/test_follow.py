@@ -81,7 +81,7 @@ def following(client: MlflowClient, stand_in: EngineCommand, folder: Path) -> It
     reader = sqlite_registry(client.tracking_uri)
     assert reader is not None
     server = Server(NAME, stand_in, folder / "logs", settings, report)
-    alias = Followed(lambda: nullcontext(reader), wanted, take_back, folder / "versions", report)
+    alias = Followed(lambda: nullcontext(reader), wanted, print, take_back, folder / "versions", report)
 
     def loop() -> None:
         with pytest.raises(Over):
