@@ -24,6 +24,7 @@ from components.shared.runtime.step import Step
 from components.shared.signing.reference import check_signing_key
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
+from components.shared.tracking.datasets import dataset_inputs
 from components.shared.tracking.run import loggable_settings, translate_mlflow_errors
 
 
@@ -132,6 +133,7 @@ def _record(
     prior: PriorArtifacts,
 ) -> None:
     client, run_id = step.tracking.client, step.tracking.run_id
+    client.log_inputs(run_id, dataset_inputs(corpus.metadata))
     client.log_dict(run_id, loggable_settings(step.settings), registry.SETTINGS_FILE)
     # The section has its secrets resolved, so that the redacted address is recorded and not a reference to a secret.
     step.tracking.params(_described({**step.settings, "download": asdict(settings)}))

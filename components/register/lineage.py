@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from components.shared.base.address import is_registered
+from components.shared.base.address import is_on_hub, is_registered
 from components.shared.base.failure import Failure
 from components.shared.base.model_address import ModelAddress
 from components.shared.report.measures import finite
@@ -111,6 +111,9 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
         registry.NUMERICS: json.dumps(trained.model["numerics"], sort_keys=True),
         registry.CORPUS: trained.corpus["name"],
         registry.CORPUS_SOURCE: trained.corpus["source"],
+        registry.LICENCE: trained.corpus.get("licence", ""),
+        registry.BASE_MODEL: _base_model(trained.model["identity"]),
+        registry.TOKENS_SEEN: trained.model["tokens_seen"],
         registry.COMMIT: os.environ.get("WIKIGPT_COMMIT", ""),
         registry.IMAGE: os.environ.get("WIKIGPT_IMAGE", ""),
         **version_tags(trained.model["identity"]),
@@ -118,6 +121,12 @@ def lineage_tags(trained: TrainedModel) -> dict[str, str]:
         **{tag: trained.model[tag.removeprefix("wikigpt.")] for tag in registry.COSTS},
     }
     return {name: str(value) for name, value in tags.items() if value != ""}
+
+
+def _base_model(identity: dict[str, Any]) -> str:
+    """The name on the Hub of the model that was fine-tuned; "" if there is none."""
+    start = identity.get("train.pretrained") or ""
+    return start if is_on_hub(start) else ""
 
 
 def version_tags(identity: dict[str, Any]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from components.register.completions import write_completions
 from components.register.lineage import TrainedModel, lineage_tags
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
+from components.shared.tracking.datasets import dataset_of
 from components.shared.tracking.run import PIPELINE_RUN_TAG
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def requirements() -> list[str]:
 
 
 def _attach(client: MlflowClient, trained: TrainedModel, model_id: str) -> None:
-    """Makes the model an output of its run and logs its scores. Repeating it changes nothing."""
+    """Makes the model an output of its run and logs its scores on the datasets. Repeating it changes nothing."""
     from mlflow.entities import LoggedModelOutput, Metric
 
     run = client.get_run(trained.run_id)
@@ -145,10 +146,11 @@ def _attach(client: MlflowClient, trained: TrainedModel, model_id: str) -> None:
         client.log_outputs(trained.run_id, [LoggedModelOutput(model_id, step=0)])
     if client.get_logged_model(model_id).metrics:
         return
-    metrics = [
-        Metric(f"{split}_{name}", value, run.info.start_time, 0, model_id=model_id)
-        for (split, name), value in trained.measures().items()
-    ]
+    metrics = []
+    for (split, name), value in trained.measures().items():
+        dataset = dataset_of(trained.corpus, split)
+        linked = {"model_id": model_id, "dataset_name": dataset["name"], "dataset_digest": dataset["digest"]}
+        metrics.append(Metric(f"{split}_{name}", value, run.info.start_time, 0, **linked))
     client.log_batch(trained.run_id, metrics=metrics)
 
 

@@ -13,6 +13,7 @@ from components.shared.signing.evidence import fetch_signature
 from components.shared.storage.files import PARTIAL, disk_failure
 from components.shared.tracking import registry
 from pipelines.config.paths import absolute
+from pipelines.registry.front_matter import front_matter
 from pipelines.registry.verification import require_verified
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _write(client: RegistryReader, version: AnyVersion, plain: Path) -> Path:
     if registry.SIGNATURE in version.tags:
         shutil.copytree(fetch_signature(client, version, plain.with_name("signature")), plain, dirs_exist_ok=True)
     card = version.description or f"# {version.name} version {version.version}\n"
-    (plain / "README.md").write_text(card, encoding="utf-8")
+    (plain / "README.md").write_text(front_matter(version) + card, encoding="utf-8")
     for path in (each for each in plain.rglob("*") if each.is_file()):
         path.chmod(0o644)  # weights are readable by their owner alone, and a server runs as another user
     return plain

@@ -65,7 +65,7 @@ def test_an_exported_card_is_utf_8(filled, locales, tmp_path, name):  # noqa: F8
     variables = environment(name, locales, MLFLOW_TRACKING_URI=filled.tracking_uri)
     ended = wikigpt("export", "1", tmp_path / "出", "--home", tmp_path / "home", env=variables)
     assert ended.returncode == 0, ended.stderr.decode()
-    assert (tmp_path / "出" / "README.md").read_bytes() == CARD.encode()
+    assert (tmp_path / "出" / "README.md").read_bytes().endswith(CARD.encode())
 
 
 @pytest.mark.slow

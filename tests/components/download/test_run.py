@@ -54,6 +54,15 @@ def test_without_prior_artifacts_the_run_trains_and_is_recorded(step, tmp_path, 
     assert data.tags[registry.DATASET_DIGEST] == facts["dataset_digest"]
     assert data.tags["wikigpt.decision"] == outcome.decision == "train"
     assert data.params["train.steps"] == "3"
+    run(here, tmp_path / "again")
+    inputs = here.tracking.client.get_run(here.tracking.run_id).inputs.dataset_inputs
+    used = {(each.dataset.name, each.tags[0].value) for each in inputs}
+    assert len(inputs) == 3, "a retry logs no dataset again"
+    assert used == {
+        (f"{facts['name']}/{split}", context)
+        for split, context in (("train", "training"), ("validation", "validation"), ("test", "test"))
+    }
+    assert {each.dataset.digest for each in inputs} == {facts["dataset_digest"][:36]}
     logged = here.tracking.client.download_artifacts(here.tracking.run_id, registry.SETTINGS_FILE, str(tmp_path))
     assert json.loads(Path(logged).read_text()) == here.settings
     outputs = [tmp_path / name for name in ("run_id", "settings", "tokens_key", "reuse_key", "reuse_level")]

@@ -46,6 +46,13 @@ def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
     assert [output.model_id for output in run.outputs.model_outputs] == [model_id]
     metrics = {metric.key: metric.value for metric in client.get_logged_model(model_id).metrics}
     assert metrics["test_word_perplexity"] == pytest.approx(math.exp(6.0))
+    (dataset,) = {
+        (metric.dataset_name, metric.dataset_digest)
+        for metric in client.get_logged_model(model_id).metrics
+        if metric.key == "test_word_perplexity"
+    }
+    digest = client.get_model_version(NAME, "1").tags[registry.DATASET_DIGEST]
+    assert dataset == ("sample/test", digest[:36])
     assert registry.evaluation_of(client, found) == json.loads((folders.evaluation / "evaluation.json").read_text())
 
 

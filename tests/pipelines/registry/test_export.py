@@ -27,7 +27,7 @@ def test_an_exported_folder_is_what_transformers_reads_with_equal_weights(
     assert AutoTokenizer.from_pretrained(folder)("castle").input_ids == (
         AutoTokenizer.from_pretrained(hugging_face_folder)("castle").input_ids
     )
-    assert (folder / "README.md").read_text().startswith("# wikigpt-sample version 1")
+    assert "\n---\n\n# wikigpt-sample version 1" in (folder / "README.md").read_text()
     assert [path.name for path in folder.parent.iterdir()] == ["champion"]
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in folder.iterdir()), "a server reads it as another user"
 
