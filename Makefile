@@ -57,6 +57,7 @@ records: $(VENV)/installed-test ## Measure again what the pages quote, on an idl
 	$(BIN)/python -m tests.benchmarks.s3_throughput --record docs/benchmarks/s3_throughput.json
 	$(BIN)/python -m tests.benchmarks.tokenize_speed $(WIKIGPT_TEST_DATA)/wikitext-2/wiki.train.tokens --record docs/benchmarks/tokenize_speed.json
 	$(BIN)/python -m tests.benchmarks.run_profile quick --corpus $(WIKIGPT_TEST_DATA)/wikitext-2 --record docs/benchmarks/run_quick.json
+	$(BIN)/python -m tests.benchmarks.rollout_under_load --rate 50 --seconds 60 --record docs/benchmarks/rollout_under_load.json
 	$(BIN)/python -m docs.generator.figures
 
 figures: $(VENV)/installed ## Write the figures of the pages again from the records of docs/benchmarks

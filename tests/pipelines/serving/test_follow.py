@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -23,39 +22,12 @@ from pipelines.serving.follow import Followed, follow, serve_version
 from pipelines.serving.server import Server, ServeSettings
 from pipelines.serving.smoke import Limits
 from tests.http_servers import free_port
+from tests.pipelines.serving.conftest import NAME, record
 from tests.pipelines.serving.load import under_load
-
-NAME = "wikigpt-sample"
 
 
 class Over(BaseException):
     """Ends the loop of a test."""
-
-
-@pytest.fixture
-def local(filled: MlflowClient, tmp_path: Path) -> MlflowClient:
-    """The registry, with the files of its versions in the folder of the test, and the completions of the stand-in."""
-    for number in ("1", "2"):
-        version = filled.get_model_version(NAME, number)
-        source = Path(filled.get_logged_model(version.source.removeprefix("models:/")).artifact_location)
-        copy = tmp_path / f"logged-{number}"
-        shutil.copytree(source, copy)
-        record(copy, " after")
-        move_files(filled, number, copy)
-    return filled
-
-
-def move_files(client: MlflowClient, number: str, folder: Path) -> None:
-    import sqlite3
-
-    with sqlite3.connect(client.tracking_uri.removeprefix("sqlite:///")) as database:
-        database.execute("UPDATE model_versions SET storage_location = ? WHERE version = ?", (str(folder), number))
-
-
-def record(folder: Path, beginning: str) -> None:
-    """Records completions as the stand-in makes them, or others."""
-    made = [{"prompt": "The castle", "text": f"{beginning} The castle"}]
-    (folder / registry.COMPLETIONS).write_text(json.dumps({"max_tokens": 4, "completions": made}))
 
 
 @contextmanager

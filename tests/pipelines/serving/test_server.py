@@ -66,7 +66,7 @@ def test_the_traffic_moves_without_a_failed_request(server: Server, model: Calla
 def test_an_open_request_is_answered_by_the_old_version(server: Server, model: Callable[[str], Path]) -> None:
     one = model("one")
     server.roll_out("1", one, EXPECTED)
-    (one.parent / "slow").write_text("1.5")
+    (one.parent / "slow").write_text("0.6")
     with under_load(server.settings.port, threads=1) as load:
         time.sleep(0.3)
         server.roll_out("2", model("two"), EXPECTED)

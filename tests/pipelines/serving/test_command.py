@@ -1,0 +1,110 @@
+"""`wikigpt serve` as a process, with the engine that starts at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from components.shared.base.failure import ExitCode
+from pipelines.local.ports import require_free
+from tests.http_servers import free_port
+from tests.pipelines.conftest import Command, command  # noqa: F401
+from tests.pipelines.serving.conftest import NAME, STAND_IN
+from tests.pipelines.serving.load import under_load
+
+ENGINE = f"{sys.executable} {STAND_IN} {{model}} {{port}}"
+pytestmark = pytest.mark.usefixtures("haproxy")
+
+
+@contextmanager
+def serve(home: Path, port: int, *options: str) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
+    """Runs the command; yields it with the lines that it has printed so far when it serves."""
+    arguments = [sys.executable, "-m", "pipelines.cli", "serve", "--home", str(home), "--port", str(port), *options]
+    process = subprocess.Popen([*arguments, "--engine", ENGINE], stderr=subprocess.PIPE, text=True, env=os.environ)
+    assert process.stderr is not None
+    lines: list[str] = []
+    try:
+        while not any("is served by version" in line for line in lines):
+            lines.append(process.stderr.readline())
+            assert lines[-1], f"it ended: {lines}"
+        yield process, lines
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, ExitCode.CTRL_C), (signal.SIGTERM, ExitCode.OK)])
+def test_a_signal_drains_and_stops_everything(
+    local: MlflowClient, tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    port = free_port()
+    with serve(tmp_path / "home", port, "2") as (process, _):
+        with under_load(port, threads=2) as load:
+            load.wait_for(f"{NAME}/2")
+            answered = len(load.answers)
+            time.sleep(0.2)
+        assert load.failed == [] and len(load.answers) > answered
+        process.send_signal(number)
+        assert process.wait(20) == code
+    require_free(port, "a test")
+
+
+def test_two_commands_on_one_port_are_one_sentence(
+    local: MlflowClient,
+    tmp_path: Path,
+    command: Command,  # noqa: F811
+) -> None:
+    port = free_port()
+    with serve(tmp_path / "home", port):
+        code, _, said = command("serve", "--home", tmp_path / "home", "--port", port, "--engine", ENGINE)
+        assert code == ExitCode.USAGE
+        assert f"HAProxy cannot listen on port {port}: Address already in use" in said
+        with under_load(port, threads=1) as load:
+            load.wait_for(f"{NAME}/1")
+        assert load.failed == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["nobody"], "There is no alias 'nobody'"),
+        (["--follow", "1"], "1 is not the alias champion"),
+        (["--follow", "challenger"], "challenger is not the alias champion"),
+        (["--host", "example.org"], "'example.org' is no IP address"),
+        (["--engine", "nonsense"], "'nonsense' is no engine"),
+    ],
+)
+def test_wrong_options_are_one_sentence_and_start_nothing(
+    local: MlflowClient,
+    tmp_path: Path,
+    command: Command,  # noqa: F811
+    options: list[str],
+    said: str,
+) -> None:
+    engine = [] if "--engine" in options else ["--engine", ENGINE]
+    code, _, printed = command("serve", "--home", tmp_path / "home", "--port", free_port(), *engine, *options)
+    assert (code, printed.count("\n")) == (ExitCode.USAGE, 1)
+    assert said in printed
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_champion_without_files_is_one_sentence_and_leaves_no_server(
+    local: MlflowClient,
+    tmp_path: Path,
+    command: Command,  # noqa: F811
+) -> None:
+    (tmp_path / "logged-1" / "model" / "config.json").unlink()
+    port = free_port()
+    code, _, said = command("serve", "--home", tmp_path / "home", "--port", port, "--engine", ENGINE)
+    assert (code, said.count("\n")) == (ExitCode.FAILED, 1)
+    assert "The version has no model: there is no config.json" in said
+    require_free(port, "a test")
