@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
 from pipelines.registry.approval import approved_champion, refused_champion
+from pipelines.registry.verification import require_verified
 from pipelines.serving.rejection import is_rejected
 
 if TYPE_CHECKING:
@@ -71,7 +72,8 @@ def wanted_version(client: MlflowClient, model: str) -> Wanted:
 
 
 def require_servable(client: MlflowClient, version: ModelVersion) -> None:
-    """Checks that a version can be served: it is registered completely, has its files, and did not fail before.
+    """Checks that a version can be served: it is registered completely, has its files, did not fail before, and
+    verifies by the public key if one is configured.
 
     Raises:
         Failure: it must not be served.
@@ -87,6 +89,7 @@ def require_servable(client: MlflowClient, version: ModelVersion) -> None:
         raise Failure(what, where=where, remedy="correct the reason and promote it again, or promote another version")
     if not _has_files(client, version):
         raise Failure(f"{label} has no files of a model in MLflow", where=where, remedy=_REMEDY)
+    require_verified(client, version)
 
 
 def _has_files(client: MlflowClient, version: ModelVersion) -> bool:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, first_line
 from components.shared.base.os_errors import os_failure
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def _of_device(uri: str) -> SigningKey:
         key = signer.public_key()
     except Exception as error:  # of PyKCS11, of the module of the device, and of the library
         raise _unusable(
-            f"The signing key cannot be used: {type(error).__name__}, {str(error).partition('?')[0]}",
+            f"The signing key cannot be used: {type(error).__name__}, {first_line(error)}",
             where,
             "correct the URI and its pin-source, or install PyKCS11 and the module of the device",
         ) from None

@@ -72,7 +72,7 @@ def provenance(
     card: str,
     evaluation: Mapping[str, str],
     settings: Mapping[str, str],
-    user: str,
+    signer: str,
     finished: str,
 ) -> dict[str, Any]:
     """Returns the predicate of a version, as JSON values.
@@ -82,7 +82,7 @@ def provenance(
         card: the sha256 of its card.
         evaluation: the sha256 of the files of its evaluation, by name.
         settings: the inputs of its training by name, with the versions of the libraries.
-        user: who ran the pipeline, as MLflow recorded it.
+        signer: the MLflow account that signs it, which is that of the pipeline in a run.
         finished: when the version was signed, in RFC 3339.
     """
     image = tags.get(registry.IMAGE, "")
@@ -91,7 +91,7 @@ def provenance(
         "buildDefinition": {
             "buildType": _BUILD,
             "externalParameters": {"settings": dict(settings)},
-            "internalParameters": {"tags": signed_tags(tags), "user": user},
+            "internalParameters": {"tags": signed_tags(tags), "signer": signer},
             "resolvedDependencies": list(_dependencies(tags)),
         },
         "runDetails": {

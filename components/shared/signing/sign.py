@@ -17,6 +17,7 @@ from components.shared.signing.provenance import PREDICATE, card_digest, digests
 from components.shared.storage.files import FileFact
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
+from components.shared.tracking.accounts import current_account
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +51,7 @@ def sign_version(client: MlflowClient, version: ModelVersion, key: SigningKey) -
             card=card_digest(version.description or ""),
             evaluation=digests_in(evaluation),
             settings=recorded_identity(client, version),
-            user=client.get_run(run).data.tags.get("mlflow.user", ""),
+            signer=current_account(client),
             finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
         signature.mkdir()

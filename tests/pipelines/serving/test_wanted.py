@@ -15,6 +15,7 @@ from pipelines.registry.promotion import promote
 from pipelines.serving.rejection import reject
 from pipelines.serving.wanted import wanted_version
 from tests.registry import make_version
+from tests.signing import make_keys
 
 NAME = "wikigpt-sample"
 
@@ -69,6 +70,12 @@ def test_a_version_that_failed_its_rollout_until_a_person_moves_the_alias(filled
         wanted_version(filled, NAME)
     filled.set_registered_model_alias(NAME, "champion", "1")
     assert wanted_version(filled, NAME).version == "1"
+
+
+def test_a_version_that_does_not_verify(filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WIKIGPT_PUBLIC_KEY", str(make_keys(tmp_path)[1]))
+    with pytest.raises(Failure, match="Version 1 of wikigpt-sample is not signed"):
+        wanted_version(filled, NAME)
 
 
 def test_a_version_that_nobody_entitled_promoted_until_a_promoter_confirms_it(
