@@ -20,6 +20,7 @@ import typer.main
 from pipelines.cli.app import app
 from tests.e2e.conftest import TINY, environment
 from tests.http_servers import free_port, serving
+from tests.signing import make_keys
 
 pytestmark = pytest.mark.slow
 
@@ -139,8 +140,8 @@ COMMANDS = {
     "rollout": [],
     "serve": ["--follow", "--port", "18000"],
     "ensemble": ["1", "2"],
-    "verify": ["1", "--public-key", "none.pem"],
-    "sign": ["1", "--key", "none.pem"],
+    "verify": ["1", "--public-key", "key.public.pem"],
+    "sign": ["1", "--key", "key.pem"],
     "compile": ["--profile", "quick", "-o", "pipeline.yaml"],
     "mirror": ["--profile", "quick"],
     "gc": [],
@@ -171,6 +172,7 @@ def test_every_command_is_tried() -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_shows_a_secret_when_every_service_answers_503(name, answers_503, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
+    make_keys(tmp_path, passphrase=SECRETS["WIKIGPT_SIGNING_KEY_PASSWORD"].encode())
     repository = Path(__file__).parents[2]
     given = [*name.split(), *COMMANDS[name]]
     if name.startswith("schedule") and name.split()[1] in ("apply", "list"):
