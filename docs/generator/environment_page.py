@@ -26,6 +26,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "WIKIGPT_COMMIT": "the commit that every version records; `wikigpt run` and the image set it",
         "WIKIGPT_PROMOTERS": "the MLflow accounts that may move the alias `champion`, separated by commas, as"
         " `register.promoters`",
+        "WIKIGPT_ROLLOUT_WEBHOOK_SECRET": "the secret of MLflow's webhook, for `wikigpt rollout --listen`",
         "WIKIGPT_WEBHOOK": "the address to which `notify` sends the notice; `notify.webhook_variable` names another"
         " variable",
         "CUDA_VISIBLE_DEVICES": "the GPUs that a run may use",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from components.shared.base.failure import ExitCode, Failure
+from components.shared.base.failure import ExitCode, Failure, variable_failure
 from components.shared.base.ranges import Form, Range
 from pipelines.cli import options
 from pipelines.cli.limits import within
@@ -43,6 +43,13 @@ def rollout(
             callback=within(Range(0.001, 3600)), help="Highest p99 latency in seconds, in place of the ratio."
         ),
     ] = None,
+    listen: Annotated[
+        int | None,
+        typer.Option(
+            callback=within(Range(1, 65_535)),
+            help="Wait on this port for MLflow's webhook, and roll out whenever the champion is moved.",
+        ),
+    ] = None,
     plan: Plan = False,
     status: Annotated[
         bool, typer.Option("--status", help="Show what is live, since when, and how far a rollout is; change nothing.")
@@ -55,6 +62,7 @@ def rollout(
 
     The Deployment is that of `infra/serving`, whose CronJob runs this command. An interrupted rollout is continued.
     """
+    from pipelines.local.ports import require_free
     from pipelines.registry.references import model_name
     from pipelines.serving.lease import Busy
     from pipelines.serving.pod_checks import pod_tester
@@ -63,6 +71,7 @@ def rollout(
     from pipelines.serving.rollout_status import planned_stages, status_lines, status_of
     from pipelines.serving.smoke import Limits
     from pipelines.serving.wanted import wanted_version
+    from pipelines.serving.webhook import listen as listen_to_webhook
 
     cluster = _serving_cluster(namespace, deployment)
     if status:
@@ -77,21 +86,35 @@ def rollout(
         return
     limits = Limits(p99_ratio=p99_ratio, p99_seconds=p99_seconds)
     locks = store_with_locks(home, store)
-    with registry_of(home) as client:
-        name = model_name(client, model)
-        test = pod_tester(client, name, limits, port)
-        roller = Roller(
-            cluster, registry_for_rollout(client, name, locks, print_to_stderr), test, ready_seconds, print_to_stderr
-        )
-        try:
-            version = roller.run()
-        except Busy as busy:
-            typer.echo(f"Another rollout is in progress ({busy}), so this command does nothing.", err=True)
-            version = ""
-    if as_json:
-        print_json({"model": name, "version": version or None})
-    elif version:
-        typer.echo(f"Version {version} of {name} is live.")
+
+    def roll() -> None:
+        with registry_of(home) as client:
+            name = model_name(client, model)
+            of_registry = registry_for_rollout(client, name, locks, print_to_stderr)
+            test = pod_tester(client, name, limits, port)
+            try:
+                version = Roller(cluster, of_registry, test, ready_seconds, print_to_stderr).run()
+            except Busy as busy:
+                print_to_stderr(f"Another rollout is in progress ({busy}), so this one does nothing.")
+                return
+        live = {"model": name, "version": version}
+        print_json(live) if as_json else typer.echo(f"Version {version} of {name} is live.")
+
+    if listen is None:
+        roll()
+        return
+    require_free(listen, "The receiver of the webhook", "0.0.0.0", option="--listen")
+    listen_to_webhook(listen, _webhook_secret(), model, roll, print_to_stderr)
+
+
+def _webhook_secret() -> str:
+    from pipelines.serving.webhook import SECRET
+
+    if secret := os.environ.get(SECRET, ""):
+        return secret
+    raise variable_failure(
+        f"{SECRET} is not set, so anybody could start a rollout", "set the secret of MLflow's webhook"
+    )
 
 
 def _serving_cluster(namespace: str, deployment: str) -> ServingCluster:

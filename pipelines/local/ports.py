@@ -8,7 +8,7 @@ import socket
 from components.shared.base.failure import ExitCode, Failure
 
 
-def require_free(port: int, program: str, host: str = "127.0.0.1") -> None:
+def require_free(port: int, program: str, host: str = "127.0.0.1", *, option: str = "--port") -> None:
     """Requires that a program can listen on a port, so that the failure is one sentence before the program starts.
 
     Raises:
@@ -22,7 +22,7 @@ def require_free(port: int, program: str, host: str = "127.0.0.1") -> None:
             raise Failure(
                 f"{program} cannot listen on port {port}: {os.strerror(error.errno or 0)}",
                 where=host,
-                remedy="choose another one by --port",
+                remedy=f"choose another one by {option}",
                 exit_code=ExitCode.USAGE,
             ) from None
 

@@ -91,6 +91,7 @@ class Roller:
             )
             where = f"Deployment {seen.name} in namespace {self.cluster.namespace}"
             raise Failure(f"The Deployment {why}", where=where, remedy=f"version {version} waits for `{command}`")
+        self.registry.verify(version)
         now = self.clock()
         rollout = Rollout(version=version, before=seen.version, stage="canary", began=now, stage_began=now)
         held = {"paused": False, "minReadySeconds": HOLD, "progressDeadlineSeconds": 2 * HOLD}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
+from pipelines.registry.verification import require_verified
 from pipelines.serving.rejection import forget_rejection, reject, send_notice
 from pipelines.serving.wanted import wanted_version
 
@@ -21,12 +22,15 @@ class RolloutRegistry:
 
     Attributes:
         wanted: returns the number of the version that is to be served. Raises a Failure if there is none.
+        verify: called with a version before it is started. Raises a Failure if its signature must be checked and does
+            not verify.
         exists: whether a version exists.
         reject: called with a version that failed, the one that is served ("" for none), and the reason.
         accept: called with a version that is served now.
     """
 
     wanted: Callable[[], str]
+    verify: Callable[[str], object]
     exists: Callable[[str], bool]
     reject: Callable[[str, str, str], object]
     accept: Callable[[str], object]
@@ -57,6 +61,7 @@ def registry_for_rollout(
 
     return RolloutRegistry(
         wanted=wanted,
+        verify=lambda version: require_verified(client, client.get_model_version(model, version)),
         exists=lambda version: any(str(known.version) == version for known in registry.versions(client, model)),
         reject=reject_version,
         accept=lambda version: forget_rejection(client, model, version),

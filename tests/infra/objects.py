@@ -16,7 +16,7 @@ WHOLE = ("overlays/kind", "overlays/production")
 SERVING = ("overlays/kind-serving", "overlays/production-serving")
 ROOTS = (*WHOLE, *SERVING, "restore")
 # These pods use the API of Kubernetes; all others hold no token of the cluster.
-WITH_TOKEN = {"wikigpt-serving/wikigpt-rollout"}
+WITH_TOKEN = {"wikigpt-serving/wikigpt-rollout", "wikigpt-serving/wikigpt-rollout-webhook"}
 
 Object = dict[str, Any]
 

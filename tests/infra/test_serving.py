@@ -123,6 +123,28 @@ def app_command(name: str) -> Any:
     return typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
 
 
+def test_mlflow_reaches_the_receiver_of_its_webhook_and_nobody_else_does() -> None:
+    root = SERVING[0]
+    (pod,) = [pod for name, pod in pod_specs(root) if name == f"{NAMESPACE}/wikigpt-rollout-webhook"]
+    (receiver,) = containers(pod)
+    parse(receiver["command"])
+    labels, port = pod["metadata"]["labels"], receiver["ports"][0]["containerPort"]
+    assert f"--listen={port}" in receiver["command"]
+    service = one(root, "Service", "wikigpt-rollout-webhook")["spec"]
+    assert service["selector"].items() <= labels.items()
+    (others,) = [pod["metadata"]["labels"] for name, pod in pod_specs(root) if name == f"{NAMESPACE}/wikigpt-rollout"]
+    assert not service["selector"].items() <= others.items()
+    (out,) = one(root, "NetworkPolicy", "mlflow-to-webhook")["spec"]["egress"]
+    assert out["to"][0]["podSelector"]["matchLabels"].items() <= labels.items()
+    assert out["ports"] == [{"port": port, "protocol": "TCP"}]
+    (admitted,) = one(root, "NetworkPolicy", "wikigpt-rollout-webhook")["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"] for peer in admitted["from"]] == [{"app.kubernetes.io/name": "mlflow"}]
+    settings = one(root, "ConfigMap", "mlflow")["data"]
+    assert settings["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] == "true"
+    assert "http" in settings["MLFLOW_WEBHOOK_ALLOWED_SCHEMES"].split(",")
+    assert not [key for key in one(SERVING[1], "ConfigMap", "mlflow")["data"] if "WEBHOOK" in key]
+
+
 @pytest.mark.parametrize("root", SERVING)
 def test_the_registry_lets_in_what_is_let_out_to_it(root: str) -> None:
     policies = {

@@ -51,6 +51,7 @@ class Scene:
         client: the registry.
         api: the client of Kubernetes' API.
         problem: what the smoke test finds; a function may act before it answers.
+        verify: checks the signature of a version.
         tested: the versions that passed the smoke test.
         said, notices: what the rollout reported, and the notices that it sent.
         life: of the process.
@@ -61,6 +62,7 @@ class Scene:
     client: FakeRegistry
     api: kubernetes.client.ApiClient
     problem: Callable[[], str | None] = lambda: None
+    verify: Callable[[str], object] = lambda _: None
     tested: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
@@ -111,6 +113,7 @@ class Scene:
 
         return RolloutRegistry(
             wanted=lambda: wanted_version(client, MODEL).version,
+            verify=self.verify,
             exists=lambda version: any(str(known.version) == version for known in registry.versions(client, MODEL)),
             reject=reject_version,
             accept=lambda version: forget_rejection(client, MODEL, version),

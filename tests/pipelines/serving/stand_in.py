@@ -250,6 +250,7 @@ def handler_of(world: World) -> type[BaseHTTPRequestHandler]:
 
     class Api(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body are one packet, for which the client does not wait
 
         def do_GET(self) -> None:
             self._answer("get")

@@ -97,6 +97,17 @@ def test_a_canary_that_fails_is_taken_back(scene: Scene) -> None:
     assert not [tag for tag in scene.tags("8") if "roll" in tag]
 
 
+def test_a_version_that_does_not_verify_is_not_started(scene: Scene) -> None:
+    def refuse(version: str) -> None:
+        raise Failure(f"Version {version} of wikigpt does not verify", where="models:/wikigpt/8", remedy="use another")
+
+    scene.verify = refuse
+    with pytest.raises(Failure, match="Version 8 of wikigpt does not verify"):
+        scene.roll()
+    assert_served(scene, "7")
+    assert scene.untested == 0
+
+
 def test_a_server_that_never_becomes_ready(scene: Scene) -> None:
     scene.world.broken = {"8"}
     with pytest.raises(Failure, match="Version 8 failed its rollout: Its next pod was not ready within 60 s"):
