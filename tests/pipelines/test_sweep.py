@@ -47,6 +47,11 @@ def test_a_sweep_is_started_with_typed_parameters(sent, documents):
     }
 
 
+def test_a_sweep_signs_nothing_and_needs_no_key():
+    overrides = [f"cluster.image={IMAGE}", "cluster.signing_secret=null"]
+    assert sweep_package(SWEEP, "nightly", overrides).parameters["overrides"] == ["register.signing=never"]
+
+
 def test_each_round_waits_for_the_trials_of_the_one_before_also_if_one_failed(documents):
     tasks = documents[0]["root"]["dag"]["tasks"]
     loops = sorted(name for name in tasks if name.startswith("for-loop"))

@@ -182,3 +182,14 @@ def test_a_step_that_needs_no_hub_imports_neither_torch_nor_datasets(tmp_path):
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert seen.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_that_must_sign_its_version_and_has_no_key_ends_before_it_fetches_anything(step, tmp_path, monkeypatch):
+    monkeypatch.delenv("WIKIGPT_SIGNING_KEY", raising=False)
+    here = step()
+    here.settings["register"] = {"signing": "required", "signing_key": None}
+    with pytest.raises(Failure, match=r"Every version must be signed .*no key is named"):
+        run(here, tmp_path / "corpus")
+    assert not (tmp_path / "corpus").exists()
+    monkeypatch.setenv("WIKIGPT_SIGNING_KEY", "/etc/wikigpt/signing/key.pem")  # mounted where it signs
+    assert run(here, tmp_path / "corpus").decision == "train"

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components.download.versions import pin_versions
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.runtime.step import Step
 from components.shared.signing.evidence import Evidence, fetch_evidence
 from components.shared.signing.keys import PUBLIC_KEY, SIGNING_KEY, PublicKey, read_public_key
 from components.shared.signing.verification import Check, checks_of
@@ -237,6 +239,17 @@ def test_a_version_that_does_not_verify_is_not_used(client: MlflowClient, tmp_pa
     with pytest.raises(Failure, match=r"Version 1 of wikigpt-sample does not verify: the tag wikigpt\.commit is 'bad'"):
         load_writer(client, resolve(client, "1"))
     assert one.tags[registry.COMMIT] == "c0ffee"
+
+
+def test_no_training_starts_from_a_version_that_does_not_verify(client: MlflowClient) -> None:
+    def start_from(version: str) -> str:
+        settings = {"train": {"pretrained": f"models:/{NAME}/{version}"}, "tokenize": {}, "register": {}}
+        pin_versions(step := Step("download", "run-9", settings))
+        return step.settings["train"]["pretrained"]
+
+    assert start_from("1").startswith(f"models:/{NAME}/1#")
+    with pytest.raises(Failure, match="Version 2 of wikigpt-sample is not signed"):
+        start_from("2")
 
 
 def test_without_a_public_key_nothing_is_checked(
