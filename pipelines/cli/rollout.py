@@ -75,13 +75,14 @@ def rollout(
 
     cluster = _serving_cluster(namespace, deployment)
     if status:
-        seen = status_of(cluster)
-        print_json(seen) if as_json else typer.echo("\n".join(status_lines(seen)))
+        found = status_of(cluster)
+        print_json(found) if as_json else typer.echo("\n".join(status_lines(found)))
         return
     if plan:
+        seen = cluster.deployment()
         with registry_of(home) as client:
-            wanted = wanted_version(client, model_name(client, model)).version
-        stages = planned_stages(cluster.deployment(), wanted)
+            wanted = wanted_version(client, model_name(client, model), seen.version).version
+        stages = planned_stages(seen, wanted)
         print_json({"stages": stages}) if as_json else typer.echo("\n".join(stages) or "There is nothing to change.")
         return
     limits = Limits(p99_ratio=p99_ratio, p99_seconds=p99_seconds)

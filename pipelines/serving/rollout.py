@@ -76,7 +76,7 @@ class Roller:
                 seen = self.cluster.deployment()
                 if seen.rollout:
                     self._advance(seen, seen.rollout)
-                elif seen.version == (wanted := self.registry.wanted()):
+                elif seen.version == (wanted := self.registry.wanted(seen.version)):
                     return wanted
                 else:
                     self._begin(seen, wanted)
@@ -91,7 +91,6 @@ class Roller:
             )
             where = f"Deployment {seen.name} in namespace {self.cluster.namespace}"
             raise Failure(f"The Deployment {why}", where=where, remedy=f"version {version} waits for `{command}`")
-        self.registry.verify(version)
         now = self.clock()
         rollout = Rollout(version=version, before=seen.version, stage="canary", began=now, stage_began=now)
         held = {"paused": False, "minReadySeconds": HOLD, "progressDeadlineSeconds": 2 * HOLD}
@@ -127,10 +126,9 @@ class Roller:
         if not self.registry.exists(rollout.version):
             raise Unfit("The version was deleted from the registry during its rollout")
         try:
-            wanted = self.registry.wanted()
+            wanted = self.registry.wanted(rollout.version)
         except Failure as failure:
-            if failure.exit_code in (ExitCode.UNREACHABLE, ExitCode.UNAUTHORISED):
-                raise
+            _raise_unless_of_version(failure)
             raise Unfit(failure.what, rejected=False) from failure
         if wanted != rollout.version:
             raise Unfit(f"The alias was moved on to version {wanted}", rejected=False)
@@ -140,7 +138,12 @@ class Roller:
         while not (canaries := ready(pods := self._examine(rollout)[1], rollout.version)):
             self._wait(until, pods, rollout.version)
         old = ready(pods, rollout.before) if rollout.before else []
-        if problem := self.test(canaries[0], old[0] if old else None, rollout.version, self._lease.renew):
+        try:
+            problem = self.test(canaries[0], old[0] if old else None, rollout.version, self._lease.renew)
+        except Failure as failure:
+            _raise_unless_of_version(failure)
+            problem = failure.what
+        if problem:
             raise Unfit(problem)
         self.report(f"Pod {canaries[0].name} of version {rollout.version} passed the smoke test.")
 
@@ -261,6 +264,12 @@ class Roller:
     def _rolling(self) -> dict[str, Any]:
         deadline = max(600, int(self.ready_seconds) + SETTLE)
         return {"paused": False, "minReadySeconds": SETTLE, "progressDeadlineSeconds": deadline}
+
+
+def _raise_unless_of_version(failure: Failure) -> None:
+    """A service that cannot be used and a rollout that was taken over say nothing against the version."""
+    if failure.exit_code in (ExitCode.UNREACHABLE, ExitCode.UNAUTHORISED, ExitCode.CANCELLED):
+        raise failure
 
 
 def _template(version: str | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from components.shared.storage.store import Store
 from components.shared.tracking import registry
-from pipelines.registry.verification import require_verified
 from pipelines.serving.rejection import forget_rejection, reject, send_notice
 from pipelines.serving.wanted import wanted_version
 
@@ -21,16 +20,14 @@ class RolloutRegistry:
     """What a rollout asks of the registry.
 
     Attributes:
-        wanted: returns the number of the version that is to be served. Raises a Failure if there is none.
-        verify: called with a version before it is started. Raises a Failure if its signature must be checked and does
-            not verify.
+        wanted: called with the number of a version that was examined before; returns that of the version that is to be
+            served. Raises a Failure if there is none, or if another one must not be served.
         exists: whether a version exists.
         reject: called with a version that failed, the one that is served ("" for none), and the reason.
         accept: called with a version that is served now.
     """
 
-    wanted: Callable[[], str]
-    verify: Callable[[str], object]
+    wanted: Callable[[str], str]
     exists: Callable[[str], bool]
     reject: Callable[[str, str, str], object]
     accept: Callable[[str], object]
@@ -49,8 +46,8 @@ def registry_for_rollout(
     """
     said: set[str] = set()
 
-    def wanted() -> str:
-        found = wanted_version(client, model)
+    def wanted(served: str) -> str:
+        found = wanted_version(client, model, served)
         if found.refused and found.refused not in said:
             report(found.refused)
             said.add(found.refused)
@@ -61,7 +58,6 @@ def registry_for_rollout(
 
     return RolloutRegistry(
         wanted=wanted,
-        verify=lambda version: require_verified(client, client.get_model_version(model, version)),
         exists=lambda version: any(str(known.version) == version for known in registry.versions(client, model)),
         reject=reject_version,
         accept=lambda version: forget_rejection(client, model, version),

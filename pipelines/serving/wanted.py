@@ -35,7 +35,7 @@ class Wanted:
     refused: str | None = None
 
 
-def wanted_version(client: MlflowClient, model: str) -> Wanted:
+def wanted_version(client: MlflowClient, model: str, served: str = "") -> Wanted:
     """Resolves the alias champion once. Whoever serves uses the number afterwards, because an alias may move.
 
     If somebody moved the alias who is no promoter, the champion before it is still wanted (docs/registry.md).
@@ -43,6 +43,7 @@ def wanted_version(client: MlflowClient, model: str) -> Wanted:
     Args:
         client: a client of the registry.
         model: the name of the registered model.
+        served: the number of a version that was examined before, because it is served: its files are not read again.
 
     Raises:
         Failure: no version has the alias, or the one that has it must not be served. What is served stays.
@@ -66,9 +67,10 @@ def wanted_version(client: MlflowClient, model: str) -> Wanted:
             where=f"model {model}",
             remedy="set it by `wikigpt promote`, or train the first version by `wikigpt run`",
         )
-    require_servable(client, champion)
+    if str(champion.version) != served:
+        require_servable(client, champion)
     reason = refused.reason if refused else None
-    return Wanted(model, str(champion.version), champion.tags[registry.WEIGHTS_DIGEST], reason)
+    return Wanted(model, str(champion.version), champion.tags.get(registry.WEIGHTS_DIGEST, ""), reason)
 
 
 def require_servable(client: MlflowClient, version: ModelVersion) -> None:

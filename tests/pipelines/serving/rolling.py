@@ -51,7 +51,6 @@ class Scene:
         client: the registry.
         api: the client of Kubernetes' API.
         problem: what the smoke test finds; a function may act before it answers.
-        verify: checks the signature of a version.
         tested: the versions that passed the smoke test.
         said, notices: what the rollout reported, and the notices that it sent.
         life: of the process.
@@ -62,7 +61,6 @@ class Scene:
     client: FakeRegistry
     api: kubernetes.client.ApiClient
     problem: Callable[[], str | None] = lambda: None
-    verify: Callable[[str], object] = lambda _: None
     tested: set[str] = field(default_factory=set)
     said: list[str] = field(default_factory=list)
     notices: list[dict[str, Any]] = field(default_factory=list)
@@ -112,8 +110,7 @@ class Scene:
             reject(client, MODEL, version, served or None, reason, None, self.notices.append)
 
         return RolloutRegistry(
-            wanted=lambda: wanted_version(client, MODEL).version,
-            verify=self.verify,
+            wanted=lambda served: wanted_version(client, MODEL, served).version,
             exists=lambda version: any(str(known.version) == version for known in registry.versions(client, MODEL)),
             reject=reject_version,
             accept=lambda version: forget_rejection(client, MODEL, version),

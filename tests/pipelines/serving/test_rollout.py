@@ -8,8 +8,10 @@ from contextlib import nullcontext
 
 import kubernetes.client
 import pytest
+from mlflow.entities.model_registry import ModelVersion
 
 from components.shared.base.failure import ExitCode, Failure
+from pipelines.serving import wanted
 from pipelines.serving.deployment import ServingCluster
 from pipelines.serving.lease import SECONDS, Busy
 from pipelines.serving.rollout_state import LIVE, ROLLOUT
@@ -97,15 +99,45 @@ def test_a_canary_that_fails_is_taken_back(scene: Scene) -> None:
     assert not [tag for tag in scene.tags("8") if "roll" in tag]
 
 
-def test_a_version_that_does_not_verify_is_not_started(scene: Scene) -> None:
-    def refuse(version: str) -> None:
-        raise Failure(f"Version {version} of wikigpt does not verify", where="models:/wikigpt/8", remedy="use another")
+def test_a_version_is_verified_once_and_not_started_if_it_does_not_verify(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[str] = []
+    monkeypatch.setattr(wanted, "require_verified", lambda _, version: verified.append(version.version))
+    assert scene.roll() == "8"
+    assert scene.roll() == "8"
+    assert verified == ["8"]
 
-    scene.verify = refuse
-    with pytest.raises(Failure, match="Version 8 of wikigpt does not verify"):
+    def refuse(_: object, version: ModelVersion) -> None:
+        what = f"Version {version.version} of wikigpt does not verify"
+        raise Failure(what, where="models:/wikigpt/7", remedy="use another")
+
+    monkeypatch.setattr(wanted, "require_verified", refuse)
+    scene.promote("7")
+    with pytest.raises(Failure, match="Version 7 of wikigpt does not verify"):
         scene.roll()
-    assert_served(scene, "7")
-    assert scene.untested == 0
+    assert_served(scene, "8")
+
+
+@pytest.mark.parametrize("code", [ExitCode.FAILED, ExitCode.UNREACHABLE])
+def test_a_test_that_cannot_be_made_counts_against_the_version_only_if_the_version_is_the_reason(
+    scene: Scene, code: ExitCode
+) -> None:
+    def fail() -> None:
+        raise Failure(
+            "The recorded completions cannot be read", where="models:/wikigpt/8", remedy="wait", exit_code=code
+        )
+
+    scene.problem = fail
+    with pytest.raises(Failure, match="The recorded completions cannot be read") as failed:
+        scene.roll()
+    assert failed.value.exit_code == code
+    assert scene.champion == ("7" if code == ExitCode.FAILED else "8")
+    assert scene.world.count("7") == 4
+    scene.problem = lambda: None
+    scene.promote("8")
+    scene.world.advance(SECONDS)
+    assert scene.roll() == "8"
 
 
 def test_a_server_that_never_becomes_ready(scene: Scene) -> None:
