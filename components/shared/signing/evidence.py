@@ -103,7 +103,9 @@ def signature_folder(digest: str) -> str:
 
 def _fetch(client: RegistryReader, version: AnyVersion, name: str, scratch: Path) -> Path | None:
     scratch.mkdir(parents=True)
-    return registry.artifacts_of(client, version, name, scratch)
+    if (found := registry.artifacts_of(client, version, name, scratch)) is None:
+        registry.require_answer(client, version)
+    return found
 
 
 def _missing(what: str, address: str) -> Failure:

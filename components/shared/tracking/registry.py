@@ -266,6 +266,19 @@ def artifacts_of(registry: RegistryReader, version: AnyVersion, name: str, folde
     return _download(registry, run, name, folder)
 
 
+def require_answer(registry: RegistryReader, version: AnyVersion) -> None:
+    """Raises MLflow's error if it cannot say which artifacts the run of a version has, and they only seem missing."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(registry, SqliteRegistry):
+        return
+    try:
+        registry.list_artifacts(artifacts_run(version))
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+
+
 def artifacts_run(version: AnyVersion) -> str:
     """The id of the MLflow run that keeps the evaluation and the signature of a version."""
     return version.tags.get(EVALUATION_RUN) or version.run_id or ""

@@ -283,6 +283,31 @@ def test_artifacts_that_are_missing(client: MlflowClient, monkeypatch: pytest.Mo
         require_verified(client, resolve(client, "1"))
 
 
+def test_an_mlflow_that_does_not_answer_is_no_missing_artifact(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the gate would record for ever that it could not compare."""
+    from mlflow.exceptions import MlflowException
+
+    def away(*_: object) -> None:
+        raise MlflowException("503")
+
+    monkeypatch.setattr(registry, "artifacts_of", lambda *_: None)
+    monkeypatch.setattr(MlflowClient, "list_artifacts", away)
+    with pytest.raises(MlflowException, match="503"):
+        require_verified(client, resolve(client, "1"))
+
+
+def test_neither_the_key_nor_its_path_is_recorded(_signed: Path) -> None:
+    body = b"".join((_signed / "key.pem").read_bytes().splitlines()[1:-1])
+    files = [path for path in _signed.rglob("*") if path.is_file() and path.suffix != ".pem"]
+    assert len(files) > 20
+    for path in files:
+        content = path.read_bytes()
+        assert body[:32] not in content and b"PRIVATE KEY" not in content, path
+        assert b"key.pem" not in content, path
+
+
 def test_a_copy_in_another_registered_model_verifies(client: MlflowClient) -> None:
     promote(client, "1", reason="for everybody", to="wikigpt-prod")
     assert verify(client, resolve(client, "1", "wikigpt-prod")).verified
