@@ -100,7 +100,7 @@ def refusal(version: AnyVersion, failed: Check) -> Failure:
 def checks_of(evidence: Evidence, key: PublicKey) -> list[Check]:
     """Compares the files, the tags and the card of a version with its signatures.
 
-    If a signature does not verify, it says nothing about the rest, so that only the signature is reported.
+    If the provenance does not verify, it says nothing about the rest, so that only the signature is reported.
     """
     try:
         statement = _verified(evidence, key)
@@ -119,10 +119,10 @@ def checks_of(evidence: Evidence, key: PublicKey) -> list[Check]:
 
 
 def _verified(evidence: Evidence, key: PublicKey) -> dict[str, Any]:
-    """The statement of the provenance after both signatures were verified.
+    """The statement of the provenance, if the key signed it and both signature files are the registered ones.
 
     Raises:
-        Refused: a signature does not verify.
+        Refused: they are not.
     """
     # The tag has the digest of the files, so that not even white space in their JSON may change.
     if signature_digest(evidence.signature) != evidence.tags.get(registry.SIGNATURE):

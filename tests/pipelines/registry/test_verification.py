@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from mlflow import MlflowClient
 from components.download.versions import pin_versions
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.step import Step
-from components.shared.signing.evidence import Evidence, fetch_evidence
+from components.shared.signing.evidence import Evidence, fetch_evidence, signature_digest
 from components.shared.signing.keys import PUBLIC_KEY, SIGNING_KEY, PublicKey, read_public_key
 from components.shared.signing.verification import Check, checks_of
 from components.shared.tracking import registry
@@ -101,8 +102,6 @@ def test_a_signed_version_verifies_with_and_without_mlflow(client: MlflowClient,
 
 
 def test_the_provenance_names_what_made_the_version(evidence: Evidence) -> None:
-    import base64
-
     bundle = json.loads((evidence.signature / "provenance.sig").read_text())
     statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
     assert statement["predicateType"] == "https://slsa.dev/provenance/v1"
@@ -174,6 +173,24 @@ def test_every_change_is_named(
 def test_tags_that_say_what_became_of_a_version_may_change(evidence: Evidence, key: PublicKey) -> None:
     changed = {registry.VERDICT: "keep", registry.CHAMPION_BEFORE: "7", "wikigpt.promoted_by": "ada", "mine": "x"}
     assert failed(checks_of(replace(evidence, tags={**evidence.tags, **changed}), key)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "check"), [("provenance.sig", "signature"), ("model.sig", "files")], ids=["provenance", "model"]
+)
+def test_whoever_may_change_artifacts_and_tags_cannot_change_what_was_signed(
+    evidence: Evidence, key: PublicKey, name: str, check: str
+) -> None:
+    path = evidence.signature / name
+    bundle = json.loads(path.read_text())
+    payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
+    digest = json.loads(payload)["subject"][0]["digest"]["sha256"]
+    changed = payload.replace(digest.encode(), ("0" * 64).encode())
+    bundle["dsseEnvelope"]["payload"] = base64.b64encode(changed).decode()
+    path.write_text(json.dumps(bundle))
+    forged = replace(evidence, tags={**evidence.tags, registry.SIGNATURE: signature_digest(evidence.signature)})
+    found = failed(checks_of(forged, key))
+    assert changed != payload and "InvalidSignature" in found[check], found
 
 
 def test_a_signature_by_another_key(_signed: Path, evidence: Evidence, key: PublicKey) -> None:
