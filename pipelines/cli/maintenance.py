@@ -30,7 +30,7 @@ def gc(
 ) -> None:
     """Remove what no version or alias needs: checkpoints, blobs, runs and their folders. Without --apply, print it."""
     from components.shared.storage.store import open_store
-    from pipelines.local.run_folders import plan_step_folders
+    from pipelines.local.run_folders import plan_served_folders, plan_step_folders
     from pipelines.planned_changes import apply_changes
     from pipelines.registry.gc import DAY, plan_gc, versioning_note
 
@@ -39,7 +39,8 @@ def gc(
         opened_store = open_store(address)
         typer.echo(f"Store {redact(address)}, registry {redact(client.tracking_uri)}", err=True)
         garbage = plan_gc(opened_store, client, keep_for=days * DAY)
-        changes = [*garbage.removals, *plan_step_folders(opened, keep_for=days * DAY)]
+        folders = [*plan_step_folders(opened, keep_for=days * DAY), *plan_served_folders(opened, keep_for=days * DAY)]
+        changes = [*garbage.removals, *folders]
         notes = garbage.notes
         if plan:
             print_plan(changes)

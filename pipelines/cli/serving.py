@@ -88,10 +88,10 @@ def serve(
         if follow and reference_of(client, reference, model)[1] != registry.CHAMPION:
             raise _usage(f"{reference} is not the alias champion", "--follow", "follow that, or leave out --follow")
         version = resolve_served(client, reference, model, note=note)  # once: everything below names its number
-    folder = open_home(home).serving
-    versions = folder / "versions"
+    opened = open_home(home)
+    versions = opened.served_versions
     with _terminated_as_interrupted() as stopped:
-        server = Server(version.name, command, folder / str(port), settings, print_to_stderr)
+        server = Server(version.name, command, opened.serving / str(port), settings, print_to_stderr)
         try:
             with reader_of(home) as client:
                 serve_version(server, client, version, versions, print_to_stderr)

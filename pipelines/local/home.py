@@ -58,6 +58,10 @@ class Home:
         return self.root / "serving"
 
     @property
+    def served_versions(self) -> Path:
+        return self.serving / "versions"
+
+    @property
     def database(self) -> Path:
         return self.root / "mlflow.db"
 

@@ -44,5 +44,15 @@ def plan_step_folders(home: Home, *, keep_for: float) -> list[Removal]:
     ]
 
 
+def plan_served_folders(home: Home, *, keep_for: float) -> list[Removal]:
+    """Lists the exported versions that `wikigpt serve` has not used for `keep_for` seconds; it exports them again."""
+    before = time.time() - keep_for
+    return [
+        Removal("served version", str(folder), _size(folder), "it is not served", partial(shutil.rmtree, folder))
+        for folder in sorted(home.served_versions.glob("*"))
+        if folder.stat().st_mtime < before
+    ]
+
+
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

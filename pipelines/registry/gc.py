@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 Kind = Literal[
-    "checkpoint", "model", "evaluation", "tokens", "record", "blob", "object version", "MLflow run", "step folder"
+    "checkpoint",
+    "model",
+    "evaluation",
+    "tokens",
+    "record",
+    "blob",
+    "object version",
+    "MLflow run",
+    "step folder",
+    "served version",
 ]
 _FOLDERS: tuple[Kind, ...] = ("checkpoint", "model", "evaluation", "tokens")
 _OF_RUN = ("heartbeats/", "steps/", "logs/")

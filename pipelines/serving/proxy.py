@@ -7,11 +7,11 @@ never reloaded, so that no connection is lost. Each answer says which server gav
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from pipelines.serving.tied import start
 
 HEADER = "x-wikigpt-version"
 _BACKEND = "engines"
+_SOCKET = "haproxy.sock"  # a relative path, because that of a socket must be short and that of a home may be long
 _START = 10.0  # seconds
 _POLL = 0.05  # seconds
 # A server answers each request on a connection of its own, because an engine may close an idle one at any moment.
@@ -31,7 +32,7 @@ _CONFIGURATION = """\
 global
     noreuseport
     nbthread 1
-    stats socket "{socket}" mode 600 level admin
+    stats socket unix@{socket} mode 600 level admin
 defaults
     mode http
     timeout connect 5s
@@ -98,14 +99,12 @@ class Proxy:
             Failure: it is not installed, or cannot listen.
         """
         program = require_proxy()
-        # The path of a socket must be short, and that of a home may be long.
-        control = Path(tempfile.mkdtemp(prefix="wikigpt-serve-")) / "haproxy"
         configuration, log = folder / "haproxy.cfg", folder / "haproxy.log"
-        values = {"socket": control, "address": f"{host}:{port}", "header": HEADER}
+        values = {"socket": _SOCKET, "address": f"{host}:{port}", "header": HEADER}
         content = _CONFIGURATION.format(**values, model=quote(model).replace("%", "%%"))
         write_atomically(configuration, content)
         log.unlink(missing_ok=True)
-        proxy = cls(start([program, "-db", "-f", str(configuration)], folder, log), log, control)
+        proxy = cls(start([program, "-db", "-f", str(configuration)], folder, log), log, folder / _SOCKET)
         try:
             proxy._wait_until_listening(host, port)
         except BaseException:
@@ -147,7 +146,7 @@ class Proxy:
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(5)
-                connection.connect(str(self.control))
+                _connect(connection, self.control)
                 connection.sendall(f"{command}\n".encode())
                 return b"".join(iter(lambda: connection.recv(1 << 16), b"")).decode().strip()
         except OSError as error:
@@ -164,7 +163,7 @@ class Proxy:
         finally:
             self.process.kill()
             self.process.wait()
-            shutil.rmtree(self.control.parent, ignore_errors=True)
+            self.control.unlink(missing_ok=True)
 
     def _wait_until_listening(self, host: str, port: int) -> None:
         until = time.monotonic() + _START
@@ -190,3 +189,13 @@ class Proxy:
 
     def _failure(self, what: str, exit_code: ExitCode = ExitCode.FAILED) -> Failure:
         return Failure(what, where=str(self.log), remedy="choose another --port, or read the log", exit_code=exit_code)
+
+
+def _connect(connection: socket.socket, path: Path) -> None:
+    """Connects to a socket whose path may be longer than the 107 bytes that the kernel accepts."""
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        short = Path(f"/proc/self/fd/{folder}") / path.name  # on Linux only
+        connection.connect(str(short if short.exists() else path))
+    finally:
+        os.close(folder)

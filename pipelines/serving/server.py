@@ -122,6 +122,8 @@ class Server:
     def supervise(self) -> None:
         """Starts the proxy and the engine again if they ended by themselves, and keeps their logs small.
 
+        It also marks the folder of the version as used, which `wikigpt gc` respects.
+
         Raises:
             EndedTooOften: it does not help.
         """
@@ -133,6 +135,9 @@ class Server:
                 self.current = self._add(self.current.engine)
         if self.current is not None and not self.current.engine.alive:
             self._replace_dead(self.current)
+        if self.current is not None:
+            with suppress(OSError):
+                os.utime(self.current.engine.folder.parent)
         for log in self.folder.glob("*.log"):
             with suppress(OSError):
                 if log.stat().st_size > _LARGEST_LOG:

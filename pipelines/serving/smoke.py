@@ -181,7 +181,7 @@ def _difference(endpoint: str, expected: Expected, model: str, limits: Limits) -
 def agrees(made: str, recorded: str, prefix: float) -> bool:
     """Whether a text begins as the recorded one, up to a share of its characters; white space counts as one blank."""
     made, recorded = " ".join(made.split()), " ".join(recorded.split())
-    return made.startswith(recorded[: math.ceil(prefix * len(recorded))])
+    return made.startswith(recorded[: math.ceil(prefix * len(recorded))]) if recorded else not made
 
 
 def _timed(

@@ -15,7 +15,10 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode
+from pipelines.local.home import open_home
 from pipelines.local.ports import require_free
+from pipelines.registry.references import resolve
+from pipelines.serving.folder import served_folder
 from tests.http_servers import free_port
 from tests.pipelines.conftest import Command, command  # noqa: F401
 from tests.pipelines.serving.conftest import NAME, STAND_IN
@@ -95,6 +98,22 @@ def test_wrong_options_are_one_sentence_and_start_nothing(
     assert (code, printed.count("\n")) == (ExitCode.USAGE, 1)
     assert said in printed
     assert not (tmp_path / "home").exists()
+
+
+def test_gc_removes_a_version_that_is_not_served(
+    local: MlflowClient,
+    tmp_path: Path,
+    command: Command,  # noqa: F811
+) -> None:
+    home = open_home(tmp_path / "home")
+    old = served_folder(local, resolve(local, "2", NAME), home.served_versions).parent
+    with serve(home.root, free_port()):
+        for folder in home.served_versions.iterdir():
+            os.utime(folder, (0, 0))
+        time.sleep(1.5)
+        code, out, _ = command("gc", "--apply", "--days", "0.01", "--home", home.root)
+        (served,) = home.served_versions.iterdir()
+    assert code == 0 and str(old) in out and served != old
 
 
 def test_a_champion_without_files_is_one_sentence_and_leaves_no_server(

@@ -167,7 +167,8 @@ def test_a_model_of_any_name_is_named_in_the_header(
     stand_in: EngineCommand, model: Callable[[str], Path], tmp_path: Path
 ) -> None:
     settings = ServeSettings(port=free_port(), limits=Limits(requests=1))
-    server = Server('a "model" of %[x] é', stand_in, tmp_path / "serving", settings, print)
+    deep = tmp_path / ("a long path " * 15) / "serving"
+    server = Server('a "model" of %[x] é', stand_in, deep, settings, print)
     try:
         server.roll_out("1", model("one"), EXPECTED)
         with under_load(settings.port, threads=1) as load:

@@ -59,6 +59,11 @@ def test_a_completion_agrees_if_its_first_half_is_equal(made: str, expected: boo
     assert agrees(made, RECORDED["The castle"], 0.5) is expected
 
 
+def test_a_recorded_completion_of_white_space_agrees_with_nothing_else() -> None:
+    assert agrees(" ", " \n \n", 0.5)
+    assert not agrees(" was built", " \n \n", 0.5)
+
+
 def test_a_server_with_the_recorded_completions_passes() -> None:
     with answering(RECORDED) as address:
         result = smoke_test(address, EXPECTED, Limits(requests=3))
