@@ -16,7 +16,7 @@ from pipelines.cli.registry import Model, registry_of, store_with_locks
 from pipelines.cli.screen import print_json, print_to_stderr
 
 if TYPE_CHECKING:
-    from pipelines.serving.deployment import ServingCluster
+    from pipelines.serving.serving_cluster import ServingCluster
 
 _NAME = Form(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", "the name of an object of Kubernetes")
 
@@ -120,7 +120,7 @@ def _webhook_secret() -> str:
 
 def _serving_cluster(namespace: str, deployment: str) -> ServingCluster:
     from pipelines.cluster.kube import NotVisible, api_client
-    from pipelines.serving.deployment import ServingCluster
+    from pipelines.serving.serving_cluster import ServingCluster
 
     try:
         return ServingCluster(api_client(os.environ.get("KF_PIPELINES_KUBE_CONTEXT")), namespace, deployment)

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.serving.deployment import Conflict, ServingCluster
+from pipelines.serving.serving_cluster import Conflict, ServingCluster
 
 SECONDS = 60  # after which the Lease of a killed process expires
 _RENEW = 15.0  # seconds

@@ -21,17 +21,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.serving.deployment import Conflict, Deployment, Pod, ServingCluster
+from pipelines.serving.deployment import Deployment, Pod
 from pipelines.serving.lease import Lease
 from pipelines.serving.rollout_pods import Unfit, ready, require_fit
+from pipelines.serving.rollout_record import RolloutRecord
 from pipelines.serving.rollout_registry import RolloutRegistry
-from pipelines.serving.rollout_state import LIVE, ROLLOUT, VERSION, Live, Rollout, next_stage, pods_of
+from pipelines.serving.rollout_state import ROLLOUT, VERSION, Live, Rollout, next_stage, pods_of
+from pipelines.serving.serving_cluster import Conflict, ServingCluster
 
 HOLD = 30 * 24 * 3600  # seconds
 SETTLE = 10  # seconds for which a new pod must stay ready before Kubernetes replaces the next one
 READY_SECONDS = 900.0
 _POLL = 2.0  # seconds
-_ATTEMPTS = 20
 
 Test = Callable[[Pod, "Pod | None", str, Callable[[], object]], "str | None"]
 
@@ -58,6 +59,7 @@ class Roller:
     sleep: Callable[[float], object] = time.sleep
     clock: Callable[[], float] = time.time
     _lease: Lease = field(init=False, repr=False)
+    _record: RolloutRecord = field(init=False, repr=False)
 
     def run(self) -> str:
         """Finishes what an earlier run began, then rolls out the wanted version if another one is served.
@@ -71,6 +73,7 @@ class Roller:
                 on serving.
         """
         self._lease = Lease(self.cluster, self.clock)
+        self._record = RolloutRecord(self.cluster, self._lease)
         with self._lease.held():
             while True:
                 seen = self.cluster.deployment()
@@ -112,13 +115,12 @@ class Roller:
                 self._test_canary(rollout)
             else:
                 self._reach(rollout)
+            if rollout.stage == "100":
+                self._finish(rollout)
+            else:
+                self._continue(rollout)
         except Unfit as unfit:
             self._take_back(rollout, unfit)
-            return
-        if rollout.stage == "100":
-            self._finish(rollout)
-        else:
-            self._continue(rollout)
 
     def _require_wanted(self, seen: Deployment, rollout: Rollout) -> None:
         if seen.version != rollout.version:
@@ -136,7 +138,7 @@ class Roller:
     def _test_canary(self, rollout: Rollout) -> None:
         until = rollout.stage_began + self.ready_seconds
         while not (canaries := ready(pods := self._examine(rollout)[1], rollout.version)):
-            self._wait(until, pods, rollout.version)
+            self._wait(until, pods, rollout)
         old = ready(pods, rollout.before) if rollout.before else []
         try:
             problem = self.test(canaries[0], old[0] if old else None, rollout.version, self._lease.renew)
@@ -155,11 +157,13 @@ class Roller:
             new = len(ready(pods, rollout.version))
             if seen.settled if rollout.stage == "100" else new >= pods_of(rollout.stage, seen.replicas):
                 break
+            if seen.paused:  # an earlier run was killed there, and more pods are wanted since
+                self._record.write(rollout, rollout, {"paused": False})
             if new > most:
                 most, until = new, self.clock() + self.ready_seconds
-            self._wait(until, pods, rollout.version)
+            self._wait(until, pods, rollout)
         if rollout.stage != "100":
-            self._write(rollout, rollout, {"paused": True})
+            self._record.write(rollout, rollout, {"paused": True})
             self.sleep(SETTLE)
             seen, pods = self._examine(rollout)
             if len(ready(pods, rollout.version)) < min(new, pods_of(rollout.stage, seen.replicas)):
@@ -169,25 +173,26 @@ class Roller:
     def _continue(self, rollout: Rollout) -> None:
         seen, pods = self._examine(rollout)
         stage = next_stage(len(ready(pods, rollout.version)), seen.replicas)
-        self._write(rollout, rollout.at(stage, self.clock()), self._rolling())
+        self._record.write(rollout, rollout.at(stage, self.clock()), self._rolling())
 
     def _finish(self, rollout: Rollout) -> None:
         self.registry.accept(rollout.version)
-        self._write(rollout, None, live=Live(rollout.version, self.clock()))
+        self._record.write(rollout, None, live=Live(rollout.version, self.clock()))
         self.report(f"Version {rollout.version} is live; it replaces {_label(rollout.before)}.")
 
     def _take_back(self, rollout: Rollout, unfit: Unfit) -> None:
         back = replace(rollout.at("taking back", self.clock()), reason=str(unfit), rejected=unfit.rejected)
-        self._write(rollout, back, {**self._rolling(), **_template(rollout.before or None)})
+        self._record.write(rollout, back, {**self._rolling(), **_template(rollout.before or None)})
         self.report(f"Version {rollout.version} is taken back: {unfit}.")
 
     def _finish_taking_back(self, rollout: Rollout) -> None:
         if rollout.rejected and not rollout.recorded:
             self.registry.reject(rollout.version, rollout.before, rollout.reason)
-            rollout = self._write(rollout, replace(rollout, recorded=True))
+            before, rollout = rollout, replace(rollout, recorded=True)
+            self._record.write(before, rollout)
         if rollout.before:
             self._wait_for_old_pods(rollout)
-        self._write(rollout, None)
+        self._record.write(rollout, None)
         if rollout.rejected:
             raise Failure(
                 f"Version {rollout.version} failed its rollout: {rollout.reason}",
@@ -197,7 +202,7 @@ class Roller:
 
     def _wait_for_old_pods(self, rollout: Rollout) -> None:
         until = self.clock() + self.ready_seconds
-        while not (seen := self._look(rollout)).settled:
+        while not (seen := self._record.look(rollout)).settled:
             if self.clock() >= until:
                 trouble = next((pod.trouble for pod in self.cluster.pods(seen.selector) if pod.trouble), "")
                 raise Failure(
@@ -212,54 +217,29 @@ class Roller:
         """Reads the Deployment and its pods.
 
         Raises:
-            Unfit: a pod of the new version was restarted, or Kubernetes gave up.
+            Unfit: a pod of the new version says that it must not serve.
         """
-        seen = self._look(rollout)
+        seen = self._record.look(rollout)
         pods = self.cluster.pods(seen.selector)
-        require_fit(pods, rollout.version, seen.stuck)
+        require_fit(pods, rollout.version)
         return seen, pods
 
-    def _wait(self, until: float, pods: list[Pod], version: str) -> None:
-        if self.clock() >= until:
-            trouble = next((pod.trouble for pod in pods if pod.version == version and pod.trouble), "")
-            reason = f"Its next pod was not ready within {self.ready_seconds:g} s"
-            raise Unfit(f"{reason}: {trouble}" if trouble else reason)
-        self.sleep(_POLL)
-
-    def _look(self, expected: Rollout | None) -> Deployment:
-        self._lease.renew()
-        seen = self.cluster.deployment()
-        if seen.rollout != expected:
+    def _wait(self, until: float, pods: list[Pod], rollout: Rollout) -> None:
+        if self.clock() < until:
+            self.sleep(_POLL)
+            return
+        own = [pod for pod in pods if pod.version == rollout.version]
+        if unscheduled := next((pod.unscheduled for pod in own if pod.unscheduled), ""):
+            self._record.write(rollout, rollout.at(rollout.stage, self.clock()))
             raise Failure(
-                "Another process changed the rollout",
-                where=f"annotation {ROLLOUT} of Deployment {self.cluster.name}",
-                remedy="run again, which goes on from there",
-                exit_code=ExitCode.CANCELLED,
+                f"There is no room for the next pod of version {rollout.version}: {unscheduled}",
+                where=f"Deployment {self.cluster.name} in namespace {self.cluster.namespace}",
+                remedy="make room for one pod more; the next run waits again",
+                exit_code=ExitCode.TIMED_OUT,
             )
-        return seen
-
-    def _write(
-        self,
-        expected: Rollout | None,
-        rollout: Rollout | None,
-        spec: dict[str, Any] | None = None,
-        live: Live | None = None,
-    ) -> Any:
-        """Records the state of the rollout, with changes of the Deployment, if the state is as expected."""
-        annotations = {ROLLOUT: rollout.to_text() if rollout else None}
-        for _ in range(_ATTEMPTS):
-            seen = self._look(expected)
-            try:
-                self.cluster.patch(seen, {**annotations, **({LIVE: live.to_text()} if live else {})}, spec)
-                return rollout
-            except Conflict:  # its controller writes the status all the time
-                continue
-        raise Failure(
-            f"The Deployment changed {_ATTEMPTS} times while it was to be changed",
-            where=f"Deployment {self.cluster.name} in namespace {self.cluster.namespace}",
-            remedy="run again",
-            exit_code=ExitCode.UNREACHABLE,
-        )
+        reason = f"Its next pod was not ready within {self.ready_seconds:g} s"
+        trouble = next((pod.trouble for pod in own if pod.trouble), "")
+        raise Unfit(f"{reason}: {trouble}" if trouble else reason)
 
     def _rolling(self) -> dict[str, Any]:
         deadline = max(600, int(self.ready_seconds) + SETTLE)

@@ -26,16 +26,15 @@ def ready(pods: Iterable[Pod], version: str) -> list[Pod]:
     return [pod for pod in pods if pod.version == version and pod.ready and pod.address]
 
 
-def require_fit(pods: Iterable[Pod], version: str, stuck: str) -> None:
+def require_fit(pods: Iterable[Pod], version: str) -> None:
     """Checks the pods of a version that is being rolled out.
 
     Args:
         pods: all pods.
         version: the number of the version.
-        stuck: why the controller of the Deployment gave up, or "".
 
     Raises:
-        Unfit: a server of the version was restarted, its files cannot be had, or the controller gave up.
+        Unfit: a server of the version was restarted, or its files cannot be had.
     """
     for pod in pods:
         trouble = f": {pod.trouble}" if pod.trouble else ""
@@ -43,5 +42,3 @@ def require_fit(pods: Iterable[Pod], version: str, stuck: str) -> None:
             raise Unfit(f"The server in pod {pod.name} was restarted{trouble}")
         if pod.version == version and pod.attempts >= _MOST_ATTEMPTS:
             raise Unfit(f"Pod {pod.name} cannot get the files of the version{trouble}")
-    if stuck:
-        raise Unfit(f"Kubernetes makes no progress: {stuck}".rstrip("."))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from pipelines.serving.deployment import Deployment, Pod, ServingCluster
+from pipelines.serving.deployment import Deployment, Pod
 from pipelines.serving.rollout_state import SHARES, Rollout, Stage, next_stage, pods_of
+from pipelines.serving.serving_cluster import ServingCluster
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import pytest
 from kubernetes.client.rest import RESTClientObject
 
 from components.shared.tracking import registry
-from pipelines.serving.deployment import Pod, ServingCluster
+from pipelines.serving.deployment import Pod
 from pipelines.serving.rejection import forget_rejection, reject
 from pipelines.serving.rollout import Roller
 from pipelines.serving.rollout_registry import RolloutRegistry
+from pipelines.serving.serving_cluster import ServingCluster
 from pipelines.serving.wanted import wanted_version
 from tests.http_servers import serving
 from tests.interleavings.fake_registry import FakeRegistry
@@ -30,15 +31,16 @@ class Killed(BaseException):
 
 @dataclass
 class Life:
-    """How many writes a process makes before it is killed; None if it is not killed. A read leaves nothing behind."""
+    """When a process is killed: after a number of writes, or after a write that `dies` says. A read leaves nothing."""
 
     writes: int | None = None
+    dies: Callable[[], bool] = lambda: False
     made: int = 0
     requests: int = 0
 
     def write(self) -> None:
         self.made += 1
-        if self.writes is not None and self.made >= self.writes:
+        if self.dies() or (self.writes is not None and self.made >= self.writes):
             raise Killed
 
 

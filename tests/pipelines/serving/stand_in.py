@@ -63,6 +63,7 @@ class World:
         broken: versions whose pods never become ready.
         crashing: versions whose server is restarted this many seconds after it became ready.
         missing: versions whose files cannot be downloaded.
+        without_node: versions whose pods no node takes.
         forbidden: the parts of a path that the account must not use.
         least_ready: the smallest number of ready pods since the first one was.
     """
@@ -75,6 +76,7 @@ class World:
         self.broken: set[str] = set()
         self.crashing: dict[str, float] = {}
         self.missing: set[str] = set()
+        self.without_node: set[str] = set()
         self.forbidden: set[str] = set()
         self.revision = self.names = 0
         self.deployment = _deployment(replicas, version)
@@ -155,10 +157,8 @@ class World:
             if pod.version in self.missing or not pod.version:
                 pod.attempts = int((self.now - pod.created) // 20)
                 pod.message = "wikigpt: wikigpt has no version 8 (the version asked for): name one that exists."
-            elif (
-                pod.ready_at is None and pod.version not in self.broken and self.now >= pod.created + self.start_seconds
-            ):
-                pod.ready_at = self.now
+            elif pod.ready_at is None and pod.version not in self.broken | self.without_node:
+                pod.ready_at = self.now if self.now >= pod.created + self.start_seconds else None
             elif pod.ready_at is not None and self.now >= pod.ready_at + self.crashing.get(pod.version, 1e18):
                 pod.ready_at, pod.created, pod.restarts = None, self.now, pod.restarts + 1
 
@@ -291,7 +291,7 @@ def _route(world: World, verb: str, path: str, body: Object | None, kind: str) -
             "apiVersion": "v1",
             "kind": "PodList",
             "metadata": {},
-            "items": [_pod(pod, world.address) for pod in world.pods()],
+            "items": [_pod(world, pod) for pod in world.pods()],
         }
     kept = {("deployments", NAME): world.deployment, ("leases", NAME): world.lease}.get((what, name))
     if kept is None:
@@ -322,8 +322,12 @@ def _deployment(replicas: int, version: str) -> Object:
     }
 
 
-def _pod(pod: Pod, address: str) -> Object:
+def _pod(world: World, pod: Pod) -> Object:
     ready = pod.ready_at is not None
+    scheduled = {"type": "PodScheduled", "status": "True"}
+    if pod.version in world.without_node:
+        message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+        scheduled |= {"status": "False", "reason": "Unschedulable", "message": message}
     status = {"name": "server", "image": "x", "imageID": "x", "ready": ready, "restartCount": pod.restarts}
     download = {
         "name": "download",
@@ -346,8 +350,8 @@ def _pod(pod: Pod, address: str) -> Object:
         },
         "spec": {"containers": [{"name": "server", "image": "example/engine:1"}]},
         "status": {
-            "podIP": address,
-            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "podIP": world.address,
+            "conditions": [{"type": "Ready", "status": str(ready)}, scheduled],
             "containerStatuses": [status],
             "initContainerStatuses": [download],
         },

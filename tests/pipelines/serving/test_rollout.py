@@ -12,10 +12,10 @@ from mlflow.entities.model_registry import ModelVersion
 
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.serving import wanted
-from pipelines.serving.deployment import ServingCluster
 from pipelines.serving.lease import SECONDS, Busy
 from pipelines.serving.rollout_state import LIVE, ROLLOUT
 from pipelines.serving.rollout_status import planned_stages, status_lines, status_of
+from pipelines.serving.serving_cluster import ServingCluster
 from tests.http_servers import free_port
 from tests.pipelines.serving.rolling import MODEL, Killed, Scene, scene_of
 from tests.pipelines.serving.stand_in import NAME, NAMESPACE, World
@@ -146,6 +146,33 @@ def test_a_server_that_never_becomes_ready(scene: Scene) -> None:
         scene.roller(ready_seconds=60).run()
     assert_served(scene, "7")
     assert scene.champion == "7"
+
+
+def test_a_cluster_without_room_says_nothing_against_the_version(scene: Scene) -> None:
+    scene.world.without_node = {"8"}
+    for _ in range(2):
+        with pytest.raises(
+            Failure, match="no room for the next pod of version 8: 0/3 nodes are available: 3 Ins"
+        ) as full:
+            scene.roller(ready_seconds=60).run()
+        assert full.value.exit_code == ExitCode.TIMED_OUT
+    assert (scene.champion, scene.world.count("7")) == ("8", 4)
+    assert any("Insufficient" in line for line in status_lines(status_of(scene.roller().cluster)))
+    scene.world.without_node.clear()
+    assert scene.roll() == "8"
+    assert_served(scene, "8")
+
+
+def test_a_rollout_that_was_killed_in_a_pause_goes_on_though_more_pods_are_wanted_since(scene: Scene) -> None:
+    scene.life.dies = lambda: bool(scene.world.deployment["spec"].get("paused"))
+    with pytest.raises(Killed):
+        scene.roll()
+    scene.life.dies = lambda: False
+    scene.world.scale(9)
+    scene.world.advance(SECONDS + 1)
+    assert scene.roll() == "8"
+    scene.world.advance(60)
+    assert scene.world.count("8") == 9
 
 
 def test_a_version_whose_files_cannot_be_downloaded(scene: Scene) -> None:
