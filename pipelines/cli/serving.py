@@ -72,7 +72,7 @@ def serve(
     from pipelines.registry.references import reference_of
     from pipelines.serving.engine import EngineCommand
     from pipelines.serving.follow import follow as follow_alias
-    from pipelines.serving.follow import serve_version
+    from pipelines.serving.follow import refuse_rejected, serve_version
     from pipelines.serving.proxy import require_proxy
     from pipelines.serving.server import Server, ServeSettings
     from pipelines.serving.smoke import Limits
@@ -88,6 +88,8 @@ def serve(
         if follow and reference_of(client, reference, model)[1] != registry.CHAMPION:
             raise _usage(f"{reference} is not the alias champion", "--follow", "follow that, or leave out --follow")
         version = resolve_served(client, reference, model, note=note)  # once: everything below names its number
+    if follow:
+        refuse_rejected(version)
     opened = open_home(home)
     versions = opened.served_versions
     with _terminated_as_interrupted() as stopped:

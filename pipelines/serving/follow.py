@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from components.shared.base.failure import Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
 from pipelines.serving.folder import served_folder
 from pipelines.serving.rejection import is_rejected
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 # A client of the registry, or the database. Errors of MLflow become failures when the block ends.
 OpenRegistry = Callable[[], "AbstractContextManager[RegistryReader]"]
 Report = Callable[[str], object]
+_AGAIN = 60.0  # seconds after a failure that is not the version's
 
 
 class Superseded(Failure):
-    """The version is not to be served at this moment, which is no reason to take it back."""
+    """The alias no longer names the version that is being rolled out, which says nothing against the version."""
+
+
+class RejectedBefore(Failure):
+    """The rollout of the version failed before."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,7 @@ def follow(server: Server, alias: Followed, every: float) -> None:
     Raises:
         EndedTooOften: nothing can be served.
     """
-    failed, said = "", ""
+    failed, until, said = "", 0.0, ""
     while True:
         time.sleep(every)
         server.supervise()
@@ -91,12 +97,16 @@ def follow(server: Server, alias: Followed, every: float) -> None:
         said = ""
         if number == server.version:
             failed = ""
-        elif number != failed:
-            failed = "" if _moved(server, alias, number) else number
+        elif number != failed or time.monotonic() > until:
+            failed, until = number, time.monotonic() + _moved(server, alias, number)
 
 
-def _moved(server: Server, alias: Followed, number: str) -> bool:
-    """Rolls a version out. False if it failed, and must not be tried again before the alias was elsewhere."""
+def _moved(server: Server, alias: Followed, number: str) -> float:
+    """Rolls a version out.
+
+    Returns:
+        The seconds until it may be tried again. They are infinite if it failed, and then the alias has to move first.
+    """
     serving = str(server.version)
     alias.report(f"The alias moved from version {serving} to version {number}, which is started beside it.")
     try:
@@ -105,17 +115,37 @@ def _moved(server: Server, alias: Followed, number: str) -> bool:
             _roll_out(server, client, version, alias.versions, alias.report, lambda: _still(alias, client, number))
     except EndedTooOften:
         raise
-    except Superseded as failure:
-        alias.report(f"Version {serving} goes on serving: {failure}")
-    except Failure as failure:
-        alias.report(f"Version {number} is not served, and version {serving} goes on serving: {failure}")
-        # A full disk says nothing against the version.
-        if not isinstance(failure.__cause__, OSError):
-            alias.take_back(number, serving, failure.what)
-        return False
-    else:
-        alias.served(version)
-    return True
+    except (Failure, OSError) as error:
+        alias.report(f"Version {number} is not served, and version {serving} goes on serving: {error}")
+        if isinstance(error, Superseded):
+            return 0.0
+        if isinstance(error, RejectedBefore):
+            return math.inf
+        if isinstance(error, OSError) or not _blames_the_version(error):
+            return _AGAIN
+        alias.take_back(number, serving, error.what)
+        return math.inf
+    alias.served(version)
+    return 0.0
+
+
+def _blames_the_version(failure: Failure) -> bool:
+    """Whether the version caused a failure, as opposed to a full disk or a registry that cannot be reached."""
+    return failure.exit_code is ExitCode.FAILED and not isinstance(failure.__cause__, OSError)
+
+
+def refuse_rejected(version: AnyVersion) -> None:
+    """Refuses a version that failed its rollout, if no person has promoted it again.
+
+    Raises:
+        RejectedBefore: it did.
+    """
+    if is_rejected(version):
+        raise RejectedBefore(
+            f"Version {version.version} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}",
+            where=version.name,
+            remedy="promote it again, or promote another version",
+        )
 
 
 def _still(alias: Followed, client: RegistryReader, number: str) -> AnyVersion:
@@ -127,9 +157,7 @@ def _still(alias: Followed, client: RegistryReader, number: str) -> AnyVersion:
     if str(version.version) != number:
         what = f"The alias moved on to version {version.version}"
         raise Superseded(what, where=version.name, remedy="that version is served next")
-    if is_rejected(version):
-        what = f"Version {number} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}"
-        raise Superseded(what, where=version.name, remedy="promote it again, or promote another version")
+    refuse_rejected(version)
     return version
 
 

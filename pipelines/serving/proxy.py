@@ -27,7 +27,8 @@ _BACKEND = "engines"
 _SOCKET = "haproxy.sock"  # a relative path, because that of a socket must be short and that of a home may be long
 _START = 10.0  # seconds
 _POLL = 0.05  # seconds
-# A server answers each request on a connection of its own, because an engine may close an idle one at any moment.
+# A server answers each request on a connection of its own, because an engine may close an idle one at any moment. Other
+# paths are not of the API: by some, `transformers serve` loads and unloads models.
 _CONFIGURATION = """\
 global
     noreuseport
@@ -47,6 +48,7 @@ defaults
     retry-on conn-failure
 frontend users
     bind {address}
+    http-request deny deny_status 404 unless {{ path_beg /v1/ }} || {{ path /health }}
     default_backend engines
 backend engines
     balance roundrobin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.base.failure import Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
 from components.shared.tracking.sqlite_registry import sqlite_registry
 from pipelines.registry.references import resolve
@@ -138,6 +139,47 @@ def test_a_version_that_is_deleted_while_it_is_rolled_out_is_not_served(
         local.set_registered_model_alias(NAME, "champion", "2")
         wait_for(said, "Version 1 goes on serving: There is no alias 'champion'")
     assert back == []
+
+
+@pytest.mark.usefixtures("haproxy")
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        Failure("MLflow does not answer", where="it", remedy="wait", exit_code=ExitCode.UNREACHABLE),
+    ],
+)
+def test_a_version_is_not_blamed_for_the_disk_or_the_registry_and_tried_again(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from pipelines.serving import follow as module
+
+    errors = [error]
+
+    def exported(*arguments):
+        if errors:
+            raise errors.pop()
+        return served_folder(*arguments)
+
+    monkeypatch.setattr(module, "_AGAIN", 0.5)
+    with following(local, stand_in, tmp_path) as (_, said, back):
+        monkeypatch.setattr(module, "served_folder", exported)
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(said, "Version 2 is not served, and version 1 goes on serving")
+        wait_for(said, f"is served by version 2 of {NAME}")
+    assert back == []
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_version_that_failed_before_is_named_once_and_not_started(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path
+) -> None:
+    local.set_model_version_tag(NAME, "2", registry.ROLLOUT_FAILED, "it was slow")
+    with following(local, stand_in, tmp_path) as (_, said, back):
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(said, "Version 2 failed its rollout: it was slow")
+        time.sleep(0.5)
+    assert back == [] and sum("it was slow" in line for line in said) == 1
 
 
 def test_a_folder_is_exported_once_and_again_if_it_is_damaged(local: MlflowClient, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import subprocess
@@ -16,11 +17,11 @@ import pytest
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.local.ports import require_free
 from pipelines.serving.engine import EngineCommand
-from pipelines.serving.proxy import Proxy, require_proxy
+from pipelines.serving.proxy import HEADER, Proxy, require_proxy
 from pipelines.serving.server import EndedTooOften, Server, ServeSettings
 from pipelines.serving.smoke import Completion, Expected, Limits
 from tests.http_servers import free_port
-from tests.pipelines.serving.load import under_load
+from tests.pipelines.serving.load import BODY, under_load
 
 EXPECTED = Expected((Completion("The castle", " after The castle"),), max_tokens=4)
 pytestmark = pytest.mark.usefixtures("haproxy")
@@ -175,6 +176,16 @@ def test_a_model_of_any_name_is_named_in_the_header(
             load.wait_for("a%20%22model%22%20of%20%25%5Bx%5D%20%C3%A9/1")
     finally:
         server.close()
+
+
+def test_only_the_api_can_be_reached(server: Server, model: Callable[[str], Path]) -> None:
+    server.roll_out("1", model("one"), EXPECTED)
+    for path, status in [("/v1/completions", 200), ("/reset", 404), ("/load_model", 404), ("/v1", 404)]:
+        connection = http.client.HTTPConnection("127.0.0.1", server.settings.port, timeout=10)
+        connection.request("POST", path, BODY)
+        response = connection.getresponse()
+        assert (response.status, response.getheader(HEADER)) == (status, "wikigpt/1" if status == 200 else None), path
+        connection.close()
 
 
 def test_a_proxy_that_is_not_installed_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

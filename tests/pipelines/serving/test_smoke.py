@@ -96,6 +96,8 @@ def test_a_server_may_be_a_tenth_slower_than_the_one_before() -> None:
         result = smoke_test(slow, EXPECTED, limits, before=fast)
         assert result.problem and "above 1.1 times the" in result.problem
         assert result.p99 and result.p99_before and result.p99 > 1.1 * result.p99_before
+        nobody = f"http://127.0.0.1:{free_port()}"
+        assert smoke_test(slow, EXPECTED, limits, before=nobody).p99_before is None
         limit = Limits(requests=2, p99_seconds=0.05)
         problem = smoke_test(slow, EXPECTED, limit, before=slow).problem
         assert problem and problem.endswith("above the limit of 0.05 s")
