@@ -30,14 +30,14 @@ def rollout(
     port: Annotated[
         int, typer.Option(callback=within(Range(1, 65_535)), help="The port of the engine in its pods.")
     ] = 8000,
-    ready_seconds: Annotated[
+    ready_timeout: Annotated[
         float, typer.Option(callback=within(Range(1, 86_400)), help="Seconds to wait for the next pod to be ready.")
     ] = 900.0,
-    p99_ratio: Annotated[
+    max_p99_ratio: Annotated[
         float,
         typer.Option(callback=within(Range(0.01, 1000)), help="Highest p99 latency, in multiples of an old pod's."),
     ] = 1.1,
-    p99_seconds: Annotated[
+    max_p99: Annotated[
         float | None,
         typer.Option(
             callback=within(Range(0.001, 3600)), help="Highest p99 latency in seconds, in place of the ratio."
@@ -85,7 +85,7 @@ def rollout(
         stages = planned_stages(seen, wanted)
         print_json({"stages": stages}) if as_json else typer.echo("\n".join(stages) or "There is nothing to change.")
         return
-    limits = Limits(p99_ratio=p99_ratio, p99_seconds=p99_seconds)
+    limits = Limits(p99_ratio=max_p99_ratio, p99_seconds=max_p99)
     locks = store_with_locks(home, store)
 
     def roll() -> None:
@@ -94,7 +94,7 @@ def rollout(
             of_registry = registry_for_rollout(client, name, locks, print_to_stderr)
             test = pod_tester(client, name, limits, port)
             try:
-                version = Roller(cluster, of_registry, test, ready_seconds, print_to_stderr).run()
+                version = Roller(cluster, of_registry, test, ready_timeout, print_to_stderr).run()
             except Busy as busy:
                 print_to_stderr(f"Another rollout is in progress ({busy}), so this one does nothing.")
                 return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,13 +15,17 @@ from typing import Any, ClassVar
 import kubernetes_validate
 import pytest
 import yaml
+from mlflow import MlflowClient
 
 from pipelines.cli.app import app
+from pipelines.registry.export import export
+from pipelines.registry.references import resolve
 from pipelines.serving.completions import NAME as MODEL
 from pipelines.serving.rollout_state import LIVE, ROLLOUT, VERSION
 from tests.http_servers import free_port, serving
 from tests.infra.objects import INFRA, SERVING, build, containers, of_kind, one, pod_specs
 from tests.infra.page import parse
+from tests.pipelines.registry.conftest import _filled, filled  # noqa: F401
 from tests.pipelines.serving.stand_in import NAME, NAMESPACE
 
 PROBE = INFRA / "serving" / "probe" / "completion.py"
@@ -217,6 +223,33 @@ def test_a_server_that_answers_anything_else_is_not_ready(
 def test_a_server_that_does_not_listen_is_not_ready(tmp_path: Path) -> None:
     code, said = probe(f"http://127.0.0.1:{free_port()}", tmp_path)
     assert (code, "refused" in said) == (1, True)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_deployment_serves_an_exported_version_and_becomes_ready(
+    filled: MlflowClient,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    (server,) = served(SERVING[0])["spec"]["template"]["spec"]["containers"]
+    port = free_port()
+    words = [sys.executable, *server["command"][1:], *server["args"]]
+    words = [word.replace("--port=8000", f"--port={port}").replace("0.0.0.0", "127.0.0.1") for word in words]
+    export(filled, resolve(filled, "1"), tmp_path / "models" / MODEL)
+    environment = {each["name"]: each["value"] for each in server["env"]}
+    environment |= {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    address = f"http://127.0.0.1:{port}"
+    with open(tmp_path / "server.log", "wb") as log:
+        running = subprocess.Popen(words, cwd=tmp_path / "models", env=environment, stdout=log, stderr=log)
+        try:
+            until = time.monotonic() + 120
+            while (answer := probe(address, tmp_path))[0] and running.poll() is None and time.monotonic() < until:
+                time.sleep(0.5)
+            assert answer == (0, ""), (tmp_path / "server.log").read_text()[-2000:]
+            path = server["livenessProbe"]["httpGet"]["path"]
+            assert urllib.request.urlopen(address + path, timeout=10).status == 200
+        finally:
+            running.kill()
+            running.wait()
 
 
 def test_the_inference_service_is_a_pod_with_the_fields_of_kserve() -> None:
