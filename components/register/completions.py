@@ -43,7 +43,7 @@ def complete(model: Any, tokenizer: Any, prompt: str) -> str:
 
     encoded = tokenizer(prompt, return_tensors="pt")
     length = encoded["input_ids"].shape[-1]
-    if length + NEW_TOKENS > _context(model):
+    if not 0 < length <= _context(model) - NEW_TOKENS:
         return ""
     with torch.inference_mode():
         made = model.generate(

@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
 from components.shared.tracking.sqlite_registry import sqlite_registry
+from pipelines.registry.approval import resolve_served
 from pipelines.registry.references import resolve
 from pipelines.serving.engine import EngineCommand
 from pipelines.serving.folder import served_folder
@@ -25,6 +26,7 @@ from pipelines.serving.smoke import Limits
 from tests.http_servers import free_port
 from tests.pipelines.serving.conftest import NAME, record
 from tests.pipelines.serving.load import under_load
+from tests.signing import make_keys
 
 
 class Over(BaseException):
@@ -45,7 +47,7 @@ def following(client: MlflowClient, stand_in: EngineCommand, folder: Path) -> It
     def wanted(reader):
         if over.is_set():
             raise Over
-        return resolve(reader, "champion", NAME)
+        return resolve_served(reader, "champion", NAME, note=said.append)
 
     def take_back(*arguments: str) -> None:
         back.append(arguments)
@@ -180,6 +182,31 @@ def test_a_version_that_failed_before_is_named_once_and_not_started(
         wait_for(said, "Version 2 failed its rollout: it was slow")
         time.sleep(0.5)
     assert back == [] and sum("it was slow" in line for line in said) == 1
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_click_by_somebody_who_is_no_promoter_is_reported_and_not_served(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with following(local, stand_in, tmp_path) as (port, said, back), under_load(port, threads=1) as load:
+        monkeypatch.setenv("WIKIGPT_PROMOTERS", "grace")
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(said, "Version 1 is still the approved champion")
+        time.sleep(0.3)
+    assert load.failed == [] and load.versions() == [f"{NAME}/1"]
+    assert back == []
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_version_that_is_not_signed_is_taken_back(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, public = make_keys(tmp_path)
+    with following(local, stand_in, tmp_path) as (_, said, back):
+        monkeypatch.setenv("WIKIGPT_PUBLIC_KEY", str(public))
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(back, "sign")
+    assert [number for number, _, _ in back] == ["2"], said
 
 
 def test_a_folder_is_exported_once_and_again_if_it_is_damaged(local: MlflowClient, tmp_path: Path) -> None:
