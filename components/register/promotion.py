@@ -128,6 +128,11 @@ def _challenge(
 def _record(client: MlflowClient, model: str, version: str, verdict: Verdict, champion: ModelVersion | None) -> None:
     client.set_model_version_tag(model, version, registry.VERDICT, verdict.word)
     client.set_model_version_tag(model, version, registry.REASON, verdict.reason)
+    if verdict.interval and verdict.difference is not None:
+        numbers = " ".join(f"{value:.6g}" for value in (verdict.difference, *verdict.interval))
+        client.set_model_version_tag(model, version, registry.GATE_INTERVAL, numbers)
+    else:
+        client.delete_model_version_tag(model, version, registry.GATE_INTERVAL)
     if champion:
         client.set_model_version_tag(model, version, registry.CHAMPION_BEFORE, number_of(champion))
     else:

@@ -14,6 +14,7 @@ from components.register.model_lock import fenced, model_lock, register_once
 from components.register.promotion import AliasDecision, GateAgainst, decide_alias
 from components.register.settings import RegisterSettings
 from components.register.signing import not_compared, signing_key, why_not_verified
+from components.register.trend import show_trend
 from components.shared.base.events import emit
 from components.shared.base.failure import Failure
 from components.shared.runtime.champion_report import report_champion
@@ -70,6 +71,7 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
                 # Another run has registered these weights meanwhile.
                 return _reuse_version(step, client, trained, known, files)
             _complete_version(step, fenced(client, held.check), trained, known, key)
+        show_trend(client, trained.name, trained.run_id)
         report_champion(step, trained.name)
     return version
 

@@ -22,6 +22,7 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
 from pipelines.cli.screen import console, print_json, print_plan, print_to_stderr
+from pipelines.cli.trend import TERMINAL, require_picture, show_chart
 from pipelines.local.home import existing_home, existing_tracking_uri
 from pipelines.local.run import QUIET
 
@@ -97,26 +98,53 @@ def store_with_locks(home: Path, address: str | None) -> OpenStore | None:
     return None
 
 
-def models(model: Model = None, home: HomeFolder = options.DEFAULT_HOME, as_json: Json = False) -> None:
+def models(
+    model: Model = None,
+    chart: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Draw perplexity, tokens and GPU-seconds by version to a .png or .svg file; `-` prints bars instead.",
+        ),
+    ] = None,
+    home: HomeFolder = options.DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
     """List the versions of the registered models, the newest first."""
     from pipelines.registry.approval import refused_champion
     from pipelines.registry.models import models as rows_of
     from pipelines.registry.references import model_name
 
+    if chart is not None:
+        require_picture(chart)
+    if chart == TERMINAL and as_json:
+        raise typer.BadParameter("--chart - prints bars and --json prints JSON; leave one of them out")
     with reader_of(home) as client:
         rows = rows_of(client, model)
         refused = {name: refused_champion(client, name) for name in {row.name: None for row in rows}}
         if model is not None and not rows:
             model_name(client, model)  # raises a failure that names the existing models
+        if chart is not None:
+            _chart(client, model, chart)
     for name, problem in refused.items():
         if problem:
             typer.echo(f"{name}: {problem.reason}", err=True)
+    if chart == TERMINAL:
+        return
     if as_json:
         print_json(rows)
         return
     _print_models(rows)
     if not rows:
         typer.echo("There is no version yet: train one by `wikigpt run`.", err=True)
+
+
+def _chart(client: RegistryReader, model: str | None, chart: str) -> None:
+    from pipelines.registry.models import trend
+    from pipelines.registry.references import model_name
+
+    name = model_name(client, model)
+    show_chart(trend(client, name), name, chart)
 
 
 def _print_models(rows: list[ModelRow]) -> None:

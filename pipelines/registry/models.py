@@ -9,7 +9,8 @@ from components.shared.report.measures import finite
 from components.shared.tracking import registry
 from components.shared.tracking.approval import Refused
 from components.shared.tracking.run import PIPELINE_RUN_TAG
-from pipelines.registry.approval import refused_champion
+from components.shared.tracking.trend import TrendPoint, trend_of
+from pipelines.registry.approval import approved_champion, refused_champion
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -63,6 +64,11 @@ def models(client: RegistryReader, name: str | None = None) -> list[ModelRow]:
         if registry.model_key_of(version)
     ]
     return [row for _, row in sorted(found, key=lambda pair: (pair[0], int(pair[1].version)), reverse=True)]
+
+
+def trend(client: RegistryReader, name: str) -> list[TrendPoint]:
+    """The trend over the versions of a registered model, for `wikigpt models --chart`."""
+    return trend_of(registry.all_versions(client, name), approved_champion(client, name).version or "")
 
 
 def row_of(version: AnyVersion, aliases: list[str], refused: Refused | None = None) -> ModelRow:

@@ -60,13 +60,23 @@ def picture(page: Any, name: str) -> None:
         shown.quantize(96).save(IMAGES / f"{name}.png", optimize=True)
 
 
+def require_trend(page: Any) -> None:
+    """The page of the registered model shows the picture of the trend over versions."""
+    page.get_by_role("link", name=NAME, exact=True).click()
+    trend = page.locator("img[src^='get-artifact']")  # MLflow removes its description
+    trend.wait_for()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 500", arg=trend.element_handle())
+
+
 def test_a_click_makes_the_challenger_champion(address: str, page: Any) -> None:
     client = MlflowClient(address)
     assert str(resolve(client, "champion").version) == "1"
 
     open_models(page, address)
+    require_trend(page)
+    page.goto(f"{address}/#/models")
     open_version(page, NAME, "2")
-    page.get_by_text("CC BY-SA 3.0").wait_for()
+    page.get_by_text("Licence of the text: CC BY-SA 3.0").wait_for()
     give_champion(page, "1", saving=lambda: picture(page, "add-alias-champion"))
     picture(page, "version-is-champion")
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from io import StringIO
+from io import BytesIO, StringIO
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,20 +90,22 @@ def details(summary: str, *parts: Html) -> Html:
 
 
 @contextmanager
-def plots(*titles: str, height: float = 3.0) -> Iterator[list[Axes]]:
+def plots(*titles: str, height: float = 3.0, light: bool = False) -> Iterator[list[Axes]]:
     """Axes side by side in one figure of matplotlib, in the style of the report. Draw on them inside the block.
 
     The height is in inches. Use only the colours `SERIES`, `INK`, `MUTED`, `GOOD` and so on, because
-    they change with the theme of the page. Pass a text of the corpus through `plain_text`.
+    they change with the theme of the page; with `light`, those of `light_colours`. Pass a text of the corpus through
+    `plain_text`.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_style()):
+    colours = light_colours() if light else {}
+    with matplotlib.rc_context(_style(colours)):
         drawn = Figure(figsize=(_WIDTH, height), layout="constrained")
         axes = list(drawn.subplots(1, len(titles), squeeze=False)[0])
         for each, title in zip(axes, titles, strict=True):
-            each.set_title(title, loc="left", color=INK)
+            each.set_title(title, loc="left", color=colours.get(INK, INK))
         yield axes
 
 
@@ -121,6 +123,24 @@ def figure(drawing: Axes | Figure | bytes | Html, caption: str, *, alt: str) -> 
         svg = drawing if isinstance(drawing, Html) else _svg(drawing)
         picture = Html(str(svg).replace("<svg ", _render("labelled", alt), 1))
     return _render("figure", picture, caption)
+
+
+@cache
+def light_colours() -> dict[str, str]:
+    """The colours of the light theme by the constants above, for a picture that is a file of its own."""
+    style = (TEMPLATES / "report.css").read_text(encoding="utf-8").partition("@media")[0]
+    return {stand_in: re.findall(rf"--{name}: (#[0-9a-f]+);", style)[0] for name, stand_in in _STAND_IN.items()}
+
+
+def picture_file(drawing: Axes, kind: Literal["png", "svg"]) -> bytes:
+    """The content of a file with a picture that was drawn with `plots(light=True)`."""
+    import matplotlib
+
+    stream, drawn = BytesIO(), drawing.get_figure()
+    with matplotlib.rc_context(_style(light_colours())):
+        paper, metadata = light_colours()[_STAND_IN["paper"]], {"Date": None} if kind == "svg" else None
+        drawn.savefig(stream, format=kind, dpi=100, facecolor=paper, metadata=metadata)  # type: ignore[union-attr]
+    return stream.getvalue()
 
 
 def plain_text(text: str) -> str:
@@ -173,17 +193,18 @@ def _svg(drawing: Axes | Figure) -> str:
     return svg
 
 
-def _style() -> Any:
+def _style(colours: Mapping[str, str] | None = None) -> Any:
     from cycler import cycler
 
+    ink, muted, line, *series = ((colours or {}).get(name, name) for name in (INK, MUTED, LINE, *SERIES))
     return {
-        "axes.edgecolor": LINE, "axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y",
-        "axes.axisbelow": True, "axes.labelcolor": MUTED, "axes.prop_cycle": cycler(color=SERIES),
+        "axes.edgecolor": line, "axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y",
+        "axes.axisbelow": True, "axes.labelcolor": muted, "axes.prop_cycle": cycler(color=series),
         "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
-        "axes.titlesize": 9, "figure.facecolor": "none", "font.size": 8, "grid.color": LINE, "grid.linewidth": 0.6,
-        "legend.frameon": False, "legend.labelcolor": INK, "lines.linewidth": 1.6, "patch.linewidth": 0,
-        "svg.fonttype": "none", "svg.hashsalt": "report", "text.color": INK, "xtick.color": MUTED,
-        "ytick.color": MUTED, "ytick.major.size": 0,
+        "axes.titlesize": 9, "figure.facecolor": "none", "font.size": 8, "grid.color": line, "grid.linewidth": 0.6,
+        "legend.frameon": False, "legend.labelcolor": ink, "lines.linewidth": 1.6, "patch.linewidth": 0,
+        "svg.fonttype": "none", "svg.hashsalt": "report", "text.color": ink, "xtick.color": muted,
+        "ytick.color": muted, "ytick.major.size": 0,
     }  # fmt: skip
 
 

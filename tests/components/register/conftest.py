@@ -9,3 +9,10 @@ import pytest
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WIKIGPT_STORE", str(tmp_path / "store"))
+
+
+@pytest.fixture(autouse=True)
+def no_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws no trend except in its own tests: importing matplotlib and drawing take a second of each registration."""
+    if not request.path.name.startswith("test_trend"):
+        monkeypatch.setattr("components.register.trend.trend_chart", lambda *_: b"a picture")
