@@ -9,20 +9,23 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode
+from components.shared.tracking import registry
 from pipelines.local.home import open_home
 from pipelines.local.ports import require_free
 from pipelines.registry.references import resolve
 from pipelines.serving.folder import served_folder
-from tests.http_servers import free_port
+from tests.http_servers import free_port, serving
 from tests.pipelines.conftest import Command, command  # noqa: F401
-from tests.pipelines.serving.conftest import NAME, STAND_IN
+from tests.pipelines.serving.conftest import NAME, STAND_IN, record
 from tests.pipelines.serving.load import under_load
+from tests.servers import mlflow_server
 
 ENGINE = f"{sys.executable} {STAND_IN} {{model}} {{port}}"
 pytestmark = pytest.mark.usefixtures("haproxy")
@@ -127,3 +130,42 @@ def test_a_champion_without_files_is_one_sentence_and_leaves_no_server(
     assert (code, said.count("\n")) == (ExitCode.FAILED, 1)
     assert "The version has no model: there is no config.json" in said
     require_free(port, "a test")
+
+
+@pytest.mark.slow
+def test_the_registry_of_a_server_is_followed_and_a_failing_version_is_taken_back_there(
+    local: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    notices = tmp_path / "notices"
+    with mlflow_server(local.tracking_uri, tmp_path) as address, webhook(notices) as hook:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("WIKIGPT_WEBHOOK", hook)
+        with serve(tmp_path / "home", port, "--follow") as (process, _), under_load(port, threads=1) as load:
+            local.set_registered_model_alias(NAME, "champion", "2")
+            load.wait_for(f"{NAME}/2", seconds=60)
+            record(tmp_path / "logged-1", " before")
+            local.set_registered_model_alias(NAME, "champion", "1")
+            until = time.monotonic() + 60
+            while str(local.get_model_version_by_alias(NAME, "champion").version) != "2":
+                assert time.monotonic() < until and process.poll() is None
+                time.sleep(0.1)
+    assert load.failed == [] and load.versions() == [f"{NAME}/1", f"{NAME}/2"]
+    assert "Only 0 of 1 completions" in local.get_model_version(NAME, "1").tags[registry.ROLLOUT_FAILED]
+    assert f"Version 1 of {NAME} failed its rollout" in notices.read_text()
+
+
+@contextmanager
+def webhook(file: Path) -> Iterator[str]:
+    """A webhook that appends what it gets to a file."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            with open(file, "ab") as stream:
+                stream.write(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with serving(Handler) as address:
+        yield f"{address}/hooks/secret"
