@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from components.download.corpora import KNOWN
 from components.shared.base.address import is_repository
 from components.shared.report.measures import finite
@@ -32,6 +30,8 @@ _LICENCES = {"CC BY-SA 3.0": "cc-by-sa-3.0", "CC BY-SA 4.0": "cc-by-sa-4.0", "CC
 
 def front_matter(version: AnyVersion) -> str:
     """The YAML between `---` at the beginning of the card. What the tags of the version do not say is left out."""
+    import yaml
+
     tags = version.tags
     corpus, source = tags.get(registry.CORPUS, ""), tags.get(registry.CORPUS_SOURCE, "")
     hub = _WIKITEXT if corpus in KNOWN else _repository(source)
