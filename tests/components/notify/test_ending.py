@@ -117,6 +117,13 @@ def test_a_success_names_version_verdict_and_perplexity():
     )
 
 
+def test_a_champion_that_is_not_served_is_one_more_sentence():
+    result = RunResult(reason="a version exists", champion_refused="bob made version 2 champion.")
+    assert sentence("run-2", Ending("skipped"), result) == (
+        "Run run-2 was skipped: a version exists. The alias champion is not followed: bob made version 2 champion."
+    )
+
+
 def test_a_skip_names_the_version_that_exists():
     result = RunResult("skip", "a version exists", "wikigpt", "4", ("champion",), 139.2)
     assert sentence("run-2", Ending("skipped"), result) == (

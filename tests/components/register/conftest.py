@@ -13,6 +13,6 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def no_picture(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draws no trend except in its own tests: importing matplotlib and drawing take a second of each registration."""
+    """Shows no trend except in its own tests: importing matplotlib and drawing take a second of each registration."""
     if not request.path.name.startswith("test_trend"):
-        monkeypatch.setattr("components.register.trend.trend_chart", lambda *_: b"a picture")
+        monkeypatch.setattr("components.register.run.show_trend", lambda *_: None)

@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 
 from components.shared.base.failure import Failure
 from components.shared.tracking import registry
+from components.shared.tracking.champion_moves import champion_state
 from tests.registry import another_model, make_folders, make_step, register
 
 NAME = "wikigpt-sample"
@@ -54,6 +55,27 @@ def test_the_first_model_is_registered_with_lineage_and_becomes_champion(
     digest = client.get_model_version(NAME, "1").tags[registry.DATASET_DIGEST]
     assert dataset == ("sample/test", digest[:36])
     assert registry.evaluation_of(client, found) == json.loads((folders.evaluation / "evaluation.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_click_of_no_promoter_is_reported_and_the_gate_compares_with_the_approved_champion(
+    tracking_uri: str, hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIKIGPT_PROMOTERS", "ada")
+    client = MlflowClient(tracking_uri)
+    first = make_folders(tmp_path / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
+    register(make_step("run-1"), first)
+    register(make_step("run-2"), another_model(first, tmp_path / "b", "2" * 32, 6.0))
+    client.set_registered_model_alias(NAME, "champion", "2")
+    step = make_step("run-3")
+    register(step, another_model(first, tmp_path / "c", "3" * 32, 5.5))
+    assert "a promoter confirms it by `wikigpt promote 2`" in step.findings["champion_refused"]
+    assert client.get_model_version(NAME, "3").tags["wikigpt.verdict"] == "keep", "version 1 is better, 2 is not"
+    assert champion_state(client, NAME).holder == "2", "nobody undoes the click"
+    better = make_step("run-4")
+    register(better, another_model(first, tmp_path / "d", "4" * 32, 4.0))
+    assert better.findings["champion_refused"] is None
+    assert champion_state(client, NAME).holder == "4"
 
 
 def test_the_registered_model_loads_by_its_alias_and_keeps_its_signature(

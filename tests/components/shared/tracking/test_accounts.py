@@ -7,7 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.tracking.accounts import accounts_that_may_move, current_account
-from tests.registry import make_version
+from components.shared.tracking.approval import Approved, approved_champion
 from tests.servers import mlflow_server
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,6 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 
 
 def test_the_server_is_asked(empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("flask_wtf", reason="MLflow's accounts need flask-wtf (mlflow[auth])")
     from mlflow.server.auth.client import AuthServiceClient
 
     shutil.copyfile(empty_database, tmp_path / "mlflow.db")
@@ -39,11 +38,17 @@ def test_the_server_is_asked(empty_database: Path, tmp_path: Path, monkeypatch: 
         client, auth = MlflowClient(address), AuthServiceClient(address)
         for user in ("ada", "bob", "carl"):
             auth.create_user(user, PASSWORD)
-        make_version(client, NAME, 5.0)
+        client.create_registered_model(NAME)
         auth.grant_user_permission("ada", "registered_model", NAME, "EDIT")
         auth.grant_user_permission("carl", "registered_model", NAME, "USE")
         assert current_account(client) == "admin"
         assert accounts_that_may_move(client, NAME) == ("ada", "admin")
+        run = client.create_run("0").info
+        client.create_model_version(NAME, f"{run.artifact_uri}/model", run.run_id)
+        client.set_registered_model_alias(NAME, "champion", "1")
+        assert approved_champion(client, NAME, ("ada", "admin")) == Approved("1"), "nobody else may have moved it"
+        refused = approved_champion(client, NAME, ("ada",)).refused
+        assert refused and "where also admin may do that" in refused.reason
         monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
         assert current_account(client) == "bob"
         assert accounts_that_may_move(client, NAME) is None, "only an administrator may ask"
