@@ -2,8 +2,9 @@
 
     locust -f tests/completions_load.py --headless -u USERS -r USERS -H http://127.0.0.1:8000
 
-WIKIGPT_LOAD_RATE is the number of requests a second of all users, and WIKIGPT_LOAD_FILE gets a line for each request:
-the time of its answer, the version that the answer names, whether it succeeded, and its milliseconds.
+WIKIGPT_LOAD_USERS repeats the number of users, WIKIGPT_LOAD_RATE is the number of requests a second of all users, and
+WIKIGPT_LOAD_FILE gets a line for each request: the time of its answer, the version that the answer names, whether it
+succeeded, and its milliseconds.
 """
 
 import json
@@ -13,7 +14,8 @@ from typing import Any
 
 from locust import FastHttpUser, constant_throughput, events, task
 
-USERS = 25  # each waits for its answer, so that half a second of latency does not lower the rate of 50
+# Each user waits for an answer before the next request, so that many are needed for a rate that latency does not lower.
+USERS = int(os.environ["WIKIGPT_LOAD_USERS"])
 RATE = float(os.environ["WIKIGPT_LOAD_RATE"])
 HEADER = "x-wikigpt-version"
 ASKED = {"model": "wikigpt", "prompt": "The castle", "max_tokens": 4, "temperature": 0}

@@ -23,7 +23,8 @@ from pipelines.local.home import Home, open_home
 from tests.registry import another_model, make_folders, make_step, register
 
 MODEL = "wikigpt"
-USERS = Path(__file__).with_name("completions_load.py")
+LOCUSTFILE = Path(__file__).with_name("completions_load.py")
+USERS = 100
 PROGRAMS = Path(sys.executable).parent
 
 
@@ -109,8 +110,9 @@ class Load:
 def locust(address: str, rate: float, folder: Path) -> Iterator[Load]:
     """Sends completions at a rate until the block ends, and then waits for the open ones."""
     load, log = Load(folder / "requests.jsonl"), folder / "locust.log"
-    variables = {"WIKIGPT_LOAD_RATE": str(rate), "WIKIGPT_LOAD_FILE": str(load.file)}
-    command = [str(PROGRAMS / "locust"), "-f", str(USERS), "--headless", "-u", "25", "-r", "25", "-H", address]
+    variables = {"WIKIGPT_LOAD_RATE": str(rate), "WIKIGPT_LOAD_FILE": str(load.file), "WIKIGPT_LOAD_USERS": str(USERS)}
+    command = [str(PROGRAMS / "locust"), "-f", str(LOCUSTFILE), "--headless", "-H", address]
+    command += ["-u", str(USERS), "-r", str(USERS)]
     with open(log, "wb") as output:
         started = subprocess.Popen(
             [*command, "--stop-timeout", "20", "--only-summary"],
