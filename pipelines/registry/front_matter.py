@@ -25,7 +25,13 @@ _MEASURES = {
     "bits_per_byte": ("bits_per_byte", "Bits per byte"),
 }
 # The Hub's names of licences; for any other one it asks for the key `license_name`.
-_LICENCES = {"CC BY-SA 3.0": "cc-by-sa-3.0", "CC BY-SA 4.0": "cc-by-sa-4.0", "CC0 1.0": "cc0-1.0", "MIT": "mit"}
+_LICENCES = {
+    "Apache-2.0": "apache-2.0",
+    "CC BY-SA 3.0": "cc-by-sa-3.0",
+    "CC BY-SA 4.0": "cc-by-sa-4.0",
+    "CC0 1.0": "cc0-1.0",
+    "MIT": "mit",
+}
 
 
 def front_matter(version: AnyVersion) -> str:

@@ -9,6 +9,7 @@ length, and a share of the completions must agree. Damaged weights change the fi
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -60,9 +61,9 @@ class Expected:
             Failure: their file is damaged.
         """
         try:
-            recorded = recorded_completions(client, version)
-            if recorded is None:
+            if (content := recorded_completions(client, version)) is None:
                 return cls()
+            recorded = json.loads(content)
             made = tuple(Completion(str(each["prompt"]), str(each["text"])) for each in recorded["completions"])
             passage = recorded.get("passage") or {"text": "", "nll_per_token": 0}
             return cls(made, int(recorded["max_tokens"]), str(passage["text"]), float(passage["nll_per_token"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -106,10 +105,15 @@ def download_version(client: RegistryReader, version: AnyVersion, folder: Path) 
             )
 
 
-def recorded_completions(client: RegistryReader, version: AnyVersion) -> dict[str, Any] | None:
-    """The completions that were recorded with a version; None for a version of an earlier release, which has none."""
+def recorded_completions(client: RegistryReader, version: AnyVersion) -> bytes | None:
+    """The JSON of the completions that were recorded with a version; None for one of an earlier release, without them.
+
+    Raises:
+        MlflowException: MLflow does not answer.
+    """
     if isinstance(version, LocalVersion) and (here := version.folder):
-        return _read_json(here / registry.COMPLETIONS)
+        path = here / registry.COMPLETIONS
+        return path.read_bytes() if path.is_file() else None
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -119,12 +123,9 @@ def recorded_completions(client: RegistryReader, version: AnyVersion) -> dict[st
         try:
             found = mlflow.artifacts.download_artifacts(address, dst_path=scratch, tracking_uri=client.tracking_uri)
         except (MlflowException, OSError):
+            registry.require_answer(client, version)
             return None
-        return _read_json(Path(found))
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return Path(found).read_bytes()
 
 
 @contextmanager

@@ -59,7 +59,7 @@ def trend_chart(points: Sequence[Point], model: str, kind: Kind) -> bytes:
     words = any(point.word_perplexity is not None for point in points)
     on_gpus = any(point.gpu_seconds for point in points)
     titles = (
-        f"{plain_text(model)}: {'word perplexity' if words else 'bits per byte'} on validation",
+        f"{'Word perplexity' if words else 'Bits per byte'} on validation",
         "Tokens seen in training",
         "GPU-seconds" if on_gpus else "Seconds of training, without a GPU",
     )
@@ -71,6 +71,7 @@ def trend_chart(points: Sequence[Point], model: str, kind: Kind) -> bytes:
             _versions(each, points)
         if any(point.interval for point in points):
             axes[0].set_xlabel("version; a line is the gate's interval")
+        axes[0].figure.suptitle(plain_text(model), x=0.01, ha="left", color=light_colours()[INK])
         return picture_file(axes[0], kind)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.model.registered_model import download_version
+from components.shared.model.registered_model import download_version, recorded_completions
 from components.shared.signing.bundle import MODEL, PROVENANCE
 from components.shared.storage.files import file_fact
 from components.shared.storage.manifest import digest_of
@@ -30,6 +30,7 @@ class Evidence:
         signature: the folder with `model.sig` and `provenance.sig`.
         tags: the tags of the version.
         card: its card.
+        completions: the file with its recorded completions; None if it has none.
     """
 
     model: Path
@@ -37,6 +38,7 @@ class Evidence:
     signature: Path
     tags: Mapping[str, str]
     card: str
+    completions: bytes | None
 
 
 def fetch_evidence(client: RegistryReader, version: AnyVersion, scratch: Path, model: Path | None = None) -> Evidence:
@@ -55,7 +57,8 @@ def fetch_evidence(client: RegistryReader, version: AnyVersion, scratch: Path, m
     evaluation = fetch_evaluation(client, version, scratch / "evaluation")
     if model is None:
         download_version(client, version, model := scratch / "model")
-    return Evidence(model, evaluation, signature, dict(version.tags), version.description or "")
+    completions = recorded_completions(client, version)
+    return Evidence(model, evaluation, signature, dict(version.tags), version.description or "", completions)
 
 
 def fetch_signature(client: RegistryReader, version: AnyVersion, scratch: Path) -> Path:

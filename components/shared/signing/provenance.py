@@ -1,7 +1,7 @@
 """The provenance of a version: an in-toto statement with SLSA's predicate (slsa.dev/spec/v1.0/provenance).
 
-Its subjects are the files of the model. What the registry says about the version, and the digests of its card and its
-evaluation, are in the predicate.
+Its subjects are the files of the model. What the registry says about the version, and the digests of its card, its
+completions and its evaluation, are in the predicate.
 """
 
 from __future__ import annotations
@@ -66,10 +66,16 @@ def card_digest(card: str) -> str:
     return hashlib.sha256(card.encode()).hexdigest()
 
 
+def completions_digest(completions: bytes | None) -> dict[str, str]:
+    """The sha256 of the file with the recorded completions, by its name; nothing for a version without it."""
+    return {} if completions is None else {registry.COMPLETIONS: hashlib.sha256(completions).hexdigest()}
+
+
 def provenance(
     tags: Mapping[str, str],
     *,
     card: str,
+    completions: Mapping[str, str],
     evaluation: Mapping[str, str],
     settings: Mapping[str, str],
     signer: str,
@@ -80,13 +86,14 @@ def provenance(
     Args:
         tags: the tags of the version.
         card: the sha256 of its card.
+        completions: that of the file with its recorded completions, by name.
         evaluation: the sha256 of the files of its evaluation, by name.
         settings: the inputs of its training by name, with the versions of the libraries.
         signer: the MLflow account that signs it, which is that of the pipeline in a run.
         finished: when the version was signed, in RFC 3339.
     """
     image = tags.get(registry.IMAGE, "")
-    made = {CARD: card, **{f"evaluation/{name}": sha256 for name, sha256 in evaluation.items()}}
+    made = {CARD: card, **completions, **{f"evaluation/{name}": sha256 for name, sha256 in evaluation.items()}}
     return {
         "buildDefinition": {
             "buildType": _BUILD,
@@ -103,7 +110,7 @@ def provenance(
 
 
 def byproducts_of(statement: Mapping[str, Any]) -> dict[str, str]:
-    """The sha256 of the card and of the files of the evaluation in a statement, by name."""
+    """The sha256 of the card, of the completions and of the files of the evaluation in a statement, by name."""
     return {each["name"]: each["digest"]["sha256"] for each in statement["predicate"]["runDetails"]["byproducts"]}
 
 

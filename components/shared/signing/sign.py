@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import Failure, first_line
-from components.shared.model.registered_model import download_version, recorded_identity
+from components.shared.model.registered_model import download_version, recorded_completions, recorded_identity
 from components.shared.reuse.trained import weights_digest
 from components.shared.signing.bundle import MODEL, PROVENANCE, sign_folder, sign_statement
 from components.shared.signing.evidence import fetch_evaluation, signature_digest, signature_folder
 from components.shared.signing.keys import SigningKey
-from components.shared.signing.provenance import PREDICATE, card_digest, digests_in, model_digests, provenance
+from components.shared.signing.provenance import (
+    PREDICATE,
+    card_digest,
+    completions_digest,
+    digests_in,
+    model_digests,
+    provenance,
+)
 from components.shared.storage.files import FileFact
 from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
@@ -25,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def sign_version(client: MlflowClient, version: ModelVersion, key: SigningKey) -> None:
-    """Signs the files, the card, the evaluation and the lineage of a version as the registry has them.
+    """Signs the files, the card, the completions, the evaluation and the lineage of a version as the registry has them.
 
     It can be repeated after an interruption at any point: the artifacts come first, and the tag that names them by
     their digest comes last. Artifacts of an earlier signature are not changed.
@@ -49,6 +56,7 @@ def sign_version(client: MlflowClient, version: ModelVersion, key: SigningKey) -
         predicate = provenance(
             version.tags,
             card=card_digest(version.description or ""),
+            completions=completions_digest(recorded_completions(client, version)),
             evaluation=digests_in(evaluation),
             settings=recorded_identity(client, version),
             signer=current_account(client),

@@ -1,4 +1,4 @@
-"""Verifies a signed version: signature, files, weights, provenance, card and evaluation."""
+"""Verifies a signed version: signature, files, weights, provenance, card, completions and evaluation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from components.shared.signing.provenance import (
     PREDICATE,
     byproducts_of,
     card_digest,
+    completions_digest,
     digests_in,
     model_digests,
     signed_tags,
@@ -38,7 +39,7 @@ class Check:
     """One thing that was compared.
 
     Attributes:
-        name: signature, files, weights, provenance, card or evaluation.
+        name: signature, files, weights, provenance, card, completions or evaluation.
         ok: whether it is as it was signed.
         seen: what was found, as a phrase.
     """
@@ -107,13 +108,15 @@ def checks_of(evidence: Evidence, key: PublicKey) -> list[Check]:
     except Refused as refused:
         return [Check("signature", False, str(refused))]
     made = byproducts_of(statement)
-    card = {CARD: card_digest(evidence.card)}, {CARD: made.pop(CARD, "")}
+    card = {CARD: card_digest(evidence.card)}, _taken(made, CARD)
+    completions = completions_digest(evidence.completions), _taken(made, registry.COMPLETIONS)
     return [
         Check("signature", True, f"by the key {key.fingerprint[:16]}…"),
         _files(evidence, key, subjects_of(statement)),
         _weights(evidence),
         _tags(evidence.tags, tags_of(statement)),
         _check("card", _difference(*card), "as it was signed"),
+        _check("completions", _difference(*completions), "as they were signed"),
         _evaluation(evidence, made),
     ]
 
@@ -173,6 +176,11 @@ def _evaluation(evidence: Evidence, signed: Mapping[str, str]) -> Check:
     files = {f"evaluation/{name}": sha256 for name, sha256 in digests_in(evidence.evaluation).items()}
     problem = _difference(files, signed) or _other_weights(evidence)
     return _check("evaluation", problem, f"all {len(files)} files as they were signed, of these weights")
+
+
+def _taken(made: dict[str, str], name: str) -> dict[str, str]:
+    """An entry, which is removed."""
+    return {name: made.pop(name)} if name in made else {}
 
 
 def _other_weights(evidence: Evidence) -> str | None:

@@ -33,7 +33,7 @@ from tests.registry import another_model, copy_registry, make_folders, make_step
 from tests.signing import make_keys
 
 NAME = "wikigpt-sample"
-CHECKS = ["signature", "files", "weights", "provenance", "card", "evaluation"]
+CHECKS = ["signature", "files", "weights", "provenance", "card", "completions", "evaluation"]
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +155,8 @@ def set_tag(name: str, value: str) -> Callable[[Evidence], Evidence]:
         (change_a_file("evaluation", "report.html"), "evaluation", "evaluation/report.html differs"),
         (add_a_file("evaluation", "more.json"), "evaluation", "evaluation/more.json was not signed"),
         (lambda evidence: replace(evidence, card=evidence.card + "\n"), "card", "card differs from what was signed"),
+        (lambda evidence: replace(evidence, completions=b"{}"), "completions", "completions.json differs"),
+        (lambda evidence: replace(evidence, completions=None), "completions", "completions.json is missing"),
         (set_tag(registry.COMMIT, "bad"), "provenance", "the tag wikigpt.commit is 'bad' in the registry"),
         (set_tag("wikigpt.test.word_perplexity", "1.0"), "provenance", "the tag wikigpt.test.word_perplexity is '1.0'"),
         (set_tag("wikigpt.distilled_from", "a/1"), "provenance", "the tag wikigpt.distilled_from is 'a/1'"),
@@ -211,12 +213,16 @@ def flips(evidence: Evidence, key: PublicKey, count: int) -> Iterator[tuple[str,
         "signature": [evidence.signature / "model.sig"],
         "provenance": [evidence.signature / "provenance.sig"],
         "card": [],
+        "completions": [],
     }
     for number in range(count):
         part = list(parts)[number % len(parts)]
         if part == "card":
             card = flipped(evidence.card.encode(), chance).decode(errors="replace")
             yield part, checks_of(replace(evidence, card=card), key)
+            continue
+        if part == "completions":
+            yield part, checks_of(replace(evidence, completions=flipped(evidence.completions, chance)), key)
             continue
         path = chance.choice(parts[part])
         before = path.read_bytes()
@@ -232,11 +238,11 @@ def flipped(content: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("count", [70, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [80, pytest.param(1000, marks=pytest.mark.slow)])
 def test_every_flipped_bit_is_refused(evidence: Evidence, key: PublicKey, count: int) -> None:
     refused = [part for part, checks in flips(evidence, key, count) if failed(checks)]
     assert len(refused) == count
-    assert len(set(refused)) == 7
+    assert len(set(refused)) == 8
     assert failed(checks_of(evidence, key)) == {}, "what was flipped was flipped back"
 
 
@@ -335,7 +341,7 @@ def test_the_commands(_signed: Path, client: MlflowClient, command: Command, tmp
     code, out, _ = command("verify", f"models:/{NAME}/1", *home)
     assert (code, [line.split()[:2] for line in out.splitlines()]) == (0, [["ok", f"{name}:"] for name in CHECKS])
     code, out, _ = command("verify", "1", "--json", *home)
-    assert (code, json.loads(out)["verified"], len(json.loads(out)["checks"])) == (0, True, 6)
+    assert (code, json.loads(out)["verified"], len(json.loads(out)["checks"])) == (0, True, len(CHECKS))
     code, out, _ = command("verify", "1", "--public-key", _signed / "other.public.pem", *home)
     assert (code, out.split()[0]) == (1, "FAILED")
     code, _, err = command("verify", "2", *home)
