@@ -57,7 +57,9 @@ def pending_move(client: MlflowClient, model: str) -> tuple[Announcement, bool] 
         The move and whether it would be made, or None if no move is announced.
     """
     move, is_made, _ = _announced(client, model)
-    return None if move is None else (move, is_made or _can_make(client, model, move))
+    if move is None:
+        return None
+    return move, _exists(client, model, move.version) and (is_made or _can_make(client, model, move))
 
 
 def finish_move(client: MlflowClient, model: str) -> Announcement | None:
@@ -73,7 +75,7 @@ def finish_move(client: MlflowClient, model: str) -> Announcement | None:
     move, is_made, moves = _announced(client, model)
     if move is None:
         return None
-    made = is_made or _make(client, model, move)
+    made = _exists(client, model, move.version) and (is_made or _make(client, model, move))
     if made:
         if move.entry:
             write_move(client, model, move.entry, moves)
@@ -143,9 +145,11 @@ def _announced(client: MlflowClient, model: str) -> tuple[Announcement | None, b
     return move, move is not None and state.tags.get(registry.LAST_CHAMPION) == move.version, state.moves
 
 
+def _exists(client: MlflowClient, model: str, version: str) -> bool:
+    return any(str(known.version) == version for known in registry.versions(client, model))
+
+
 def _can_make(client: MlflowClient, model: str, move: Announcement) -> bool:
-    if all(str(known.version) != move.version for known in registry.versions(client, model)):
-        return False
     return number_of(registry.version_with_alias(client, model, registry.CHAMPION)) in (move.before, move.version)
 
 

@@ -13,7 +13,7 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Json, Plan, Store
 from pipelines.cli.registry import Model, registry_of, store_with_locks
-from pipelines.cli.screen import print_json, print_to_stderr
+from pipelines.cli.screen import print_json, print_to_stderr, reported
 
 if TYPE_CHECKING:
     from pipelines.serving.serving_cluster import ServingCluster
@@ -63,6 +63,7 @@ def rollout(
     The Deployment is that of `infra/serving`, whose CronJob runs this command. An interrupted rollout is continued.
     """
     from pipelines.local.ports import require_free
+    from pipelines.registry.clicks import record_click
     from pipelines.registry.references import model_name
     from pipelines.serving.lease import Busy
     from pipelines.serving.pod_checks import pod_tester
@@ -91,6 +92,8 @@ def rollout(
     def roll() -> None:
         with registry_of(home) as client:
             name = model_name(client, model)
+            with reported("A click that moved the alias is not in the history yet"):
+                record_click(client, name, locks, "rollout")
             of_registry = registry_for_rollout(client, name, locks, print_to_stderr)
             test = pod_tester(client, name, limits, port)
             try:

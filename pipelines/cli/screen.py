@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
 from rich.console import Console
 
+from components.shared.base.failure import Failure
 from components.shared.base.json_values import json_value
 from pipelines.planned_changes import PlannedChange, descriptions
 
@@ -53,3 +55,12 @@ def print_plan(changes: Iterable[PlannedChange]) -> None:
 def print_to_stderr(line: str) -> None:
     """Prints a line that is not the result of the command."""
     typer.echo(line, err=True)
+
+
+@contextmanager
+def reported(what: str) -> Iterator[None]:
+    """Prints a failure that must not end the command, after a sentence about its consequence."""
+    try:
+        yield
+    except Failure as failure:
+        print_to_stderr(f"{what}: {failure}")

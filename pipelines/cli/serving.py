@@ -18,7 +18,7 @@ from pipelines.cli import options
 from pipelines.cli.limits import within
 from pipelines.cli.options import HomeFolder, Store
 from pipelines.cli.registry import Model, reader_of, registry_of, store_with_locks
-from pipelines.cli.screen import print_to_stderr
+from pipelines.cli.screen import print_to_stderr, reported
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -114,21 +114,20 @@ def _champion(model: str, home: Path, store: str | None, versions: Path, note: C
     """The alias champion in the registry of the home, or of the environment."""
     from components.shared.tracking import registry
     from pipelines.registry.approval import resolve_served
+    from pipelines.registry.clicks import record_click
     from pipelines.serving.follow import Followed
     from pipelines.serving.rejection import forget_rejection, reject, send_notice
 
     locks = store_with_locks(home, store)
 
     def served(version: AnyVersion) -> None:
-        if registry.ROLLOUT_FAILED in version.tags:
-            with (
-                _reported(f"The failed rollout of version {version.version} is still on record"),
-                registry_of(home) as client,
-            ):
+        with reported(f"The move to version {version.version} is not on record"), registry_of(home) as client:
+            record_click(client, model, locks, "serve")
+            if registry.ROLLOUT_FAILED in version.tags:
                 forget_rejection(client, model, str(version.version))
 
     def take_back(number: str, back_to: str, reason: str) -> None:
-        with _reported(f"Version {number} could not be taken back in the registry"), registry_of(home) as client:
+        with reported(f"Version {number} could not be taken back in the registry"), registry_of(home) as client:
             reject(client, model, number, back_to, reason, locks, send_notice)
 
     return Followed(
@@ -139,15 +138,6 @@ def _champion(model: str, home: Path, store: str | None, versions: Path, note: C
         versions=versions,
         report=print_to_stderr,
     )
-
-
-@contextmanager
-def _reported(what: str) -> Iterator[None]:
-    """Prints a failure, which must not end what is served."""
-    try:
-        yield
-    except Failure as failure:
-        print_to_stderr(f"{what}: {failure}")
 
 
 def _once(report: Callable[[str], object]) -> Callable[[str], None]:

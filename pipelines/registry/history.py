@@ -1,17 +1,13 @@
-"""The history of the alias `champion` of a registered model, for `wikigpt history` and `wikigpt rollout`."""
+"""The history of the alias `champion` of a registered model, for `wikigpt history`."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from components.register.alias_move import notice_click
-from components.shared.tracking.approval import promoters_of_environment
 from components.shared.tracking.champion_moves import ChampionMove, How, champion_state
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from components.shared.tracking.sqlite_registry import RegistryReader
 
 
@@ -52,13 +48,3 @@ def history(reader: RegistryReader, model: str) -> list[HistoryRow]:
 
 def _row(model: str, move: ChampionMove) -> HistoryRow:
     return HistoryRow(model=model, **asdict(move))
-
-
-def record_click(client: MlflowClient, model: str) -> ChampionMove | None:
-    """Records a click that is not on record yet, with the time of now.
-
-    Args:
-        client: a client of the registry, fenced by the lock on the model.
-        model: the name of the registered model.
-    """
-    return notice_click(client, model, promoters_of_environment())

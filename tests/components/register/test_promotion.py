@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from components.register.alias_move import announce_move, finish_move, pending_move
 from components.register.promotion import AliasDecision, decide_alias
 from components.shared.tracking import registry
 from components.shared.tracking.announcement import ANNOUNCED
@@ -130,3 +131,17 @@ def test_a_champion_that_is_unknown_to_the_gate_stays(client: MlflowClient, tmp_
 
     decision = decide_alias(client, NAME, make_version(client, NAME, 6.0), judge)
     assert (decision.verdict, decision.alias, champion(client)) == ("incomparable", "challenger", "1")
+
+
+def test_a_move_to_a_version_that_was_deleted_since_is_discarded(client: MlflowClient) -> None:
+    """Its alias was set, and the process was killed before the move was on record."""
+    add(client, 6.0)
+    make_version(client, NAME, 5.0)
+    announce_move(client, NAME, "1", "2", "command", by="ada", reason="better")
+    client.set_registered_model_alias(NAME, "champion", "2")
+    client.set_registered_model_tag(NAME, registry.LAST_CHAMPION, "2")
+    client.delete_model_version(NAME, "2")
+    assert pending_move(client, NAME)[1] is False
+    assert finish_move(client, NAME) is None
+    assert ANNOUNCED not in client.get_registered_model(NAME).tags
+    assert add(client, 5.5).verdict == "promote"

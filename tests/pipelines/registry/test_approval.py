@@ -18,7 +18,8 @@ from pipelines.cli import history as history_command
 from pipelines.cli import registry as commands
 from pipelines.registry import approval
 from pipelines.registry.approval import approved_champion, resolve_served
-from pipelines.registry.history import history, record_click
+from pipelines.registry.clicks import record_click
+from pipelines.registry.history import history
 from pipelines.registry.promotion import promote, rollback
 from tests.registry import judge_of, make_version
 
@@ -125,7 +126,7 @@ def test_a_click_is_recorded_once_and_shown_before_it_is_recorded(client: Mlflow
     add(client, 6.0)
     click(client, "2")
     assert [row.number for row in history(client, NAME)] == [None, 1]
-    assert [record_click(client, NAME) is not None for _ in range(3)] == [True, False, False]
+    assert [record_click(client, NAME, None, "rollout") is not None for _ in range(3)] == [True, False, False]
     first = history(client, NAME)
     assert [row.number for row in first] == [2, 1] and first[0].at.endswith("Z")
     assert history(client, NAME) == first
@@ -151,7 +152,7 @@ def test_a_click_counts_for_as_long_as_nobody_else_had_the_right(
     make_version(client, NAME, 6.0)
     click(client, "2")
     monkeypatch.setattr("components.register.alias_move.movers_of", lambda *_: ("ada", "bob", "pipeline"))
-    record_click(client, NAME)
+    record_click(client, NAME, None, "rollout")
     monkeypatch.setattr("components.shared.tracking.approval.movers_of", lambda *_: ("ada",))
     assert "where also bob may do that" in approved_champion(client, NAME).refused.reason
     monkeypatch.setenv("WIKIGPT_PROMOTERS", "ada,bob,pipeline")
@@ -186,7 +187,7 @@ def test_the_reader_of_the_database_judges_in_the_same_way(client: MlflowClient,
     local = sqlite_registry(client.tracking_uri)
     add(client, 5.0)
     add(client, 6.0)
-    for move in (lambda: None, lambda: click(client, "2"), lambda: record_click(client, NAME)):
+    for move in (lambda: None, lambda: click(client, "2"), lambda: record_click(client, NAME, None, "rollout")):
         move()
         assert approved_champion(local, NAME) == approved_champion(client, NAME)
         assert [row.version for row in history(local, NAME)] == [row.version for row in history(client, NAME)]
@@ -201,7 +202,7 @@ def test_a_rollout_returns_the_alias_unless_a_person_moved_it(client: MlflowClie
     click(client, "3")
     assert not return_champion(client, NAME, "2", "1")
     assert alias(client) == "3"
-    record_click(client, NAME)
+    record_click(client, NAME, None, "rollout")
     assert [each[:3] for each in outline(client)] == [
         ("", "1", "gate"),
         ("1", "2", "gate"),

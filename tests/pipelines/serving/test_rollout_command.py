@@ -90,6 +90,10 @@ def test_the_champion_is_rolled_out_and_shown(
     code, out, err = command("rollout", *home)
     assert (code, out) == (0, "Version 2 of wikigpt-sample is live.\n"), err
     assert "Version 2 is live; it replaces version 1." in err
+    code, out, _ = command("history", "--json", *home[:2])
+    newest = json.loads(out)[0]
+    assert (newest["version"], newest["how"]) == ("2", "click")
+    assert newest["number"] is not None, "it is on record"
     assert {pod.version for pod in world.pods()} == {"2"}
     code, out, _ = command("rollout", "--status", "--json")
     shown = json.loads(out)
