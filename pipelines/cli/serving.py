@@ -162,18 +162,23 @@ def _ip_address(host: str) -> str:
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[list[int]]:
-    """SIGTERM stops the command as Ctrl-C does. Yields a list, which is not empty if it came."""
+    """SIGTERM stops the command as Ctrl-C does. Yields a list, which is not empty if it came.
+
+    A shell starts commands in the background so that they ignore SIGINT; this one does not.
+    """
     stopped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> Any:
         stopped.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    handlers = {signal.SIGTERM: stop, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _usage(what: str, where: str, remedy: str) -> Failure:

@@ -77,7 +77,7 @@ SETTINGS: dict[str, dict[str, frozenset[str]]] = {
         "device": NONE,  # by what it means on this machine, see below
         **dict.fromkeys(("margin", "confidence", "resamples", "policy"), NONE),
     },
-    "register": {"patience": NONE},
+    "register": dict.fromkeys(("patience", "promoters", "signing", "signing_key"), NONE),
     "notify": {field.name: NONE for field in fields(SECTIONS["notify"])},
 }  # fmt: skip
 
@@ -136,8 +136,8 @@ MODULES: dict[str, dict[str, bool]] = {
 CARRIERS = {
     "base/address", "base/events", "base/failure", "base/json_values", "base/model_address", "base/renamed_keys",
     "model/hardware", "model/pretrained", "model/reach", "model/registered_version", "report/measures", "reuse/keys",
-    "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/gate",
-    "tracking/registry", "tracking/run",
+    "reuse/trained", "reuse/training_lock", "runtime/liveness", "runtime/step", "storage", "tracking/approval",
+    "tracking/gate", "tracking/registry", "tracking/run",
 }  # fmt: skip
 
 # By key: packages whose release decides the result.
