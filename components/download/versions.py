@@ -34,16 +34,17 @@ def pin_versions(step: Step) -> None:
             configured public key.
     """
     train, tokenize = dict(step.settings["train"]), dict(step.settings["tokenize"])
+    verified: set[str] = set()  # pinned addresses
     if is_registered(train.get("pretrained") or ""):
-        train["pretrained"] = _pin(step, train["pretrained"], "train.pretrained")
+        train["pretrained"] = _pin(step, train["pretrained"], "train.pretrained", verified)
         if tokenize.get("tokenizer", OWN_TOKENIZER) == OWN_TOKENIZER:
             tokenize["tokenizer"] = train["pretrained"]
     if train.get("distill"):
-        train["distill"] = [_pin(step, teacher, "train.distill") for teacher in train["distill"]]
+        train["distill"] = [_pin(step, teacher, "train.distill", verified) for teacher in train["distill"]]
         if tokenize.get("tokenizer", OWN_TOKENIZER) == OWN_TOKENIZER:
             tokenize["tokenizer"] = train["distill"][0]
     if is_registered(tokenize.get("tokenizer", OWN_TOKENIZER)):
-        tokenize["tokenizer"] = _pin(step, tokenize["tokenizer"], "tokenize.tokenizer")
+        tokenize["tokenizer"] = _pin(step, tokenize["tokenizer"], "tokenize.tokenizer", verified)
     step.settings.update(train=train, tokenize=tokenize)
 
 
@@ -76,13 +77,14 @@ def continued_version(client: MlflowClient, asked: str, pinned: str, key_parts: 
     return address.version if all(map(is_same, ours)) else None
 
 
-def _pin(step: Step, text: str, setting: str) -> str:
+def _pin(step: Step, text: str, setting: str, verified: set[str]) -> str:
     text = _approved(step, text)
     client = step.tracking.client
     pinned = pin_version(client, text, setting)
-    if configured_public_key() and str(pinned) != text:
+    if str(pinned) not in verified and configured_public_key():
         with translate_mlflow_errors(client):
             require_verified(client, find_version(client, replace(pinned, digest=""), setting))
+        verified.add(str(pinned))
     if ModelAddress.parse(text).alias:
         emit("note", text=f"{setting}: {text} is version {pinned.version} for the whole run")
     return str(pinned)

@@ -50,7 +50,12 @@ class AliasDecision:
 
 
 def decide_alias(
-    client: MlflowClient, model: str, version: str, gate_against: GateAgainst, promoters: Collection[str] = ()
+    client: MlflowClient,
+    model: str,
+    version: str,
+    gate_against: GateAgainst,
+    promoters: Collection[str] = (),
+    prepare: Callable[[AliasDecision], object] = lambda _: None,
 ) -> AliasDecision:
     """Compares a version with the champion by the gate, and moves the alias accordingly. It can be repeated safely.
 
@@ -60,6 +65,8 @@ def decide_alias(
         version: the number of a version with the status READY.
         gate_against: a function that applies the gate to this version and the champion, or None.
         promoters: see `approved_champion`; the version is compared with the approved champion.
+        prepare: called with the decision, before the alias champion moves: whoever follows it must find the version
+            ready. It is called again if the decision changes, because a person moved the alias.
 
     Raises:
         Failure: the lock was lost, or other users keep moving the alias.
@@ -70,21 +77,30 @@ def decide_alias(
     holder, champion = _champion(client, model, promoters)
     if registry.ROLLED_BACK in tags and number_of(champion) != version:
         reason = f"Version {version} was champion and was rolled back, so only a person can promote it."
-        return _challenge(client, model, version, Verdict("keep", reason, alias="challenger"), champion)
+        verdict = Verdict("keep", reason, alias="challenger")
+        return _prepared(_challenge(client, model, version, verdict, champion), prepare)
     if number_of(champion) == version or tags.get(APPROVAL) == SETTLED:
         reason = tags.get(registry.REASON, "A person made it champion before the gate compared it.")
         alias = registry.CHAMPION if number_of(champion) == version else None
-        return AliasDecision(tags.get(registry.VERDICT, "promote"), reason, alias, tags.get(registry.CHAMPION_BEFORE))
+        word, before = tags.get(registry.VERDICT, "promote"), tags.get(registry.CHAMPION_BEFORE)
+        return _prepared(AliasDecision(word, reason, alias, before), prepare)
     for _ in range(ROUNDS):
         verdict = gate_against(champion)
         if verdict.alias != registry.CHAMPION:
-            return _challenge(client, model, version, verdict, champion)
+            return _prepared(_challenge(client, model, version, verdict, champion), prepare)
         _record(client, model, version, verdict, champion)
+        decision = AliasDecision(verdict.word, verdict.reason, registry.CHAMPION, number_of(champion) or None)
+        prepare(decision)
         announce_move(client, model, holder, version, "gate", by=own_name(), reason=verdict.reason)
         if finish_move(client, model):
-            return AliasDecision(verdict.word, verdict.reason, registry.CHAMPION, number_of(champion) or None)
+            return decision
         holder, champion = _champion(client, model, promoters)
     raise moved_by_others(client, model)
+
+
+def _prepared(decision: AliasDecision, prepare: Callable[[AliasDecision], object]) -> AliasDecision:
+    prepare(decision)
+    return decision
 
 
 def move_champion(client: MlflowClient, model: str, version: str, *, by: str = "", reason: str = "") -> None:

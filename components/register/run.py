@@ -61,16 +61,18 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
     with translate_mlflow_errors(client):
         known = registry.version_of(client, trained.name, trained.weights_digest)
         if known and registry.is_complete(known):
-            return _reuse_version(step, client, trained, known, files)
-        registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
-        # The upload of the weights is slow, so it is done without the lock, for which others wait.
-        model_id = "" if known else log_model(client, trained, model_dir)
-        with model_lock(step.store, trained.name).held(step.run, patience=settings.patience) as held:
-            version = _register(client, held, trained, lambda: model_id or log_model(client, trained, model_dir))
-            if registry.is_complete(known := client.get_model_version(trained.name, version)):
-                # Another run has registered these weights meanwhile.
-                return _reuse_version(step, client, trained, known, files)
-            _complete_version(step, fenced(client, held.check), trained, known, key)
+            version = _reuse_version(step, client, trained, known, files)
+        else:
+            registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
+            # The upload of the weights is slow, so it is done without the lock, for which others wait.
+            model_id = "" if known else log_model(client, trained, model_dir)
+            with model_lock(step.store, trained.name).held(step.run, patience=settings.patience) as held:
+                version = _register(client, held, trained, lambda: model_id or log_model(client, trained, model_dir))
+                if registry.is_complete(known := client.get_model_version(trained.name, version)):
+                    # Another run has registered these weights meanwhile.
+                    _reuse_version(step, client, trained, known, files)
+                else:
+                    _complete_version(step, fenced(client, held.check), trained, known, key)
         show_trend(client, trained.name, trained.run_id)
         report_champion(step, trained.name)
     return version
@@ -79,16 +81,20 @@ def run(step: Step, reuse_key: str, corpus_dir: Path, model_dir: Path, evaluatio
 def _complete_version(
     step: Step, client: MlflowClient, trained: TrainedModel, version: ModelVersion, key: SigningKey | None
 ) -> None:
-    """Adds tags, alias, card and signature to a version. The tag that marks it as complete comes last."""
+    """Adds tags, card, signature and alias to a version. The tag that marks it as complete comes last."""
     number = str(version.version)
-    _update_evaluation_tags(client, trained, version)
-    decision = decide_alias(client, trained.name, number, _gate_against(client, trained), step.promoters)
-    rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
-    tags = client.get_model_version(trained.name, number).tags
     signer = key.public.fingerprint if key else None
-    client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags, signer))
-    if key:
-        sign_version(client, client.get_model_version(trained.name, number), key)
+
+    def write_card(decision: AliasDecision) -> None:
+        rival = client.get_model_version(trained.name, decision.rival).tags if decision.rival else None
+        tags = client.get_model_version(trained.name, number).tags
+        client.update_model_version(trained.name, number, card(trained, number, decision, rival, tags, signer))
+        if key:
+            sign_version(client, client.get_model_version(trained.name, number), key)
+
+    _update_evaluation_tags(client, trained, version)
+    gate_against = _gate_against(client, trained)
+    decision = decide_alias(client, trained.name, number, gate_against, step.promoters, prepare=write_card)
     _report_version(step, trained, number, decision)
     client.set_model_version_tag(trained.name, number, registry.REGISTERED, step.run)
 
@@ -110,13 +116,17 @@ def _reuse_version(
 ) -> str:
     """Leaves a complete version of these weights unchanged, and logs the evaluation of this run.
 
-    A version that an earlier release evaluated gets the log-probabilities that its evaluation does not have.
+    A version that an earlier release evaluated gets the log-probabilities that its evaluation does not have. One that
+    was registered without a signature does not get one: only a person can say that it was not changed since.
     """
+    settings = step.section(RegisterSettings)
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
         registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
     if kept := files.get(registry.LOG_PROBABILITIES):
         registry.add_log_probabilities(client, version, kept)
     number = str(version.version)
+    if settings.signing == "required" and registry.SIGNATURE not in version.tags:
+        emit("note", text=f"Version {number} was registered without a signature: sign it by `wikigpt sign {number}`")
     reason = f"Version {number} already has these weights and is not changed."
     word = version.tags.get(registry.VERDICT, "keep")
     _report_version(step, trained, number, AliasDecision(word, reason, alias=None, rival=None))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from components.register.settings import RegisterSettings
 from components.shared.base.failure import Failure
 from components.shared.signing.keys import SigningKey, configured_public_key, open_signing_key
-from components.shared.signing.reference import key_reference
+from components.shared.signing.reference import key_reference, require_pair
 from components.shared.signing.verification import require_verified
 from components.shared.tracking.gate import Verdict
 
@@ -21,10 +21,15 @@ def signing_key(settings: RegisterSettings) -> SigningKey | None:
     """Opens the key of the step; None if it signs nothing.
 
     Raises:
-        Failure: there is no key although signing is required, or it cannot be used.
+        Failure: there is no key although signing is required, it cannot be used, or it does not belong to the public
+            key.
     """
     reference = key_reference(settings.signing, settings.signing_key)
-    return open_signing_key(reference) if reference else None
+    if reference is None:
+        return None
+    key = open_signing_key(reference)
+    require_pair(key.public)
+    return key
 
 
 def why_not_verified(client: MlflowClient, champion: ModelVersion) -> str | None:

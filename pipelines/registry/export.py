@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.model.registered_model import download_version
+from components.shared.signing.bundle import MODEL, PROVENANCE
 from components.shared.signing.evidence import fetch_signature
 from components.shared.storage.files import PARTIAL, disk_failure
 from components.shared.tracking import registry
@@ -69,7 +70,9 @@ def _write(client: RegistryReader, version: AnyVersion, plain: Path) -> Path:
     download_version(client, version, plain)
     require_verified(client, version, plain)
     if registry.SIGNATURE in version.tags:
-        shutil.copytree(fetch_signature(client, version, plain.with_name("signature")), plain, dirs_exist_ok=True)
+        signature = fetch_signature(client, version, plain.with_name("signature"))
+        for name in (MODEL, PROVENANCE):  # no other file of that folder, which is beside the signed ones
+            shutil.copyfile(signature / name, plain / name)
     card = version.description or f"# {version.name} version {version.version}\n"
     (plain / "README.md").write_text(front_matter(version) + card, encoding="utf-8")
     for path in (each for each in plain.rglob("*") if each.is_file()):

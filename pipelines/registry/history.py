@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from components.shared.tracking.announcement import moves_under_way
 from components.shared.tracking.champion_moves import ChampionMove, How, champion_state
 
 if TYPE_CHECKING:
@@ -40,8 +41,9 @@ class HistoryRow:
 def history(reader: RegistryReader, model: str) -> list[HistoryRow]:
     """The moves of the alias, the newest first, with a click that nobody has recorded yet."""
     state = champion_state(reader, model)
-    found = [_row(model, move) for move in state.moves]
-    if click := state.unrecorded():
+    under_way = moves_under_way(state)
+    found = [_row(model, move) for move in [*state.moves, *under_way]]
+    if not under_way and (click := state.unrecorded()):
         found.append(HistoryRow(**{**asdict(_row(model, click)), "number": None}))
     return found[::-1]
 

@@ -154,6 +154,7 @@ class _Promotion:
                 source = f"version {self.version.version} of {self.version.name}"
                 changes.append(Change(f"copy {source} to {self.name}", self._copy))
             else:
+                _require_promotable(self.client, copy)
                 self.version = copy
         finish = _finish(self.client, self.name)
         changes += finish.changes
@@ -341,6 +342,7 @@ def _copy(client: MlflowClient, version: ModelVersion, to: str) -> ModelVersion:
     address = _address(version)
     copy = _existing_copy(client, version, to) or client.copy_model_version(address, to)
     if not _uncleared(copy, version):
+        _require_promotable(client, copy)
         return copy
     number = str(copy.version)
     # What another environment decided is not decided here.
@@ -369,9 +371,13 @@ def _promotable(client: MlflowClient, reference: str, reason: str, model: str | 
             exit_code=ExitCode.USAGE,
         )
     version = resolve(client, reference, model)
+    _require_promotable(client, version)
+    return version
+
+
+def _require_promotable(client: MlflowClient, version: ModelVersion) -> None:
     _refuse_unfit(version)
     require_verified(client, version)
-    return version
 
 
 def _refused(client: MlflowClient, name: str, number: str) -> Approved | None:

@@ -6,7 +6,16 @@ import os
 from pathlib import Path
 
 from components.shared.base.failure import ExitCode, Failure
-from components.shared.signing.keys import MOUNTED_KEY, SIGNING_KEY, check_key_file, is_uri, problem_of
+from components.shared.signing.keys import (
+    MOUNTED_KEY,
+    PUBLIC_KEY,
+    SIGNING_KEY,
+    PublicKey,
+    check_key_file,
+    configured_public_key,
+    is_uri,
+    problem_of,
+)
 
 REMEDY = (
     "name a key by register.signing_key or WIKIGPT_SIGNING_KEY, on a cluster a Secret by cluster.signing_secret, or set"
@@ -48,12 +57,31 @@ def check_signing_key(signing: str, named: str | None) -> str | None:
         The fingerprint of the key in a file, or None.
 
     Raises:
-        Failure: there is no key although signing is required, or the key cannot be used.
+        Failure: there is no key although signing is required, the key cannot be used, or is not that of the public key.
     """
     reference = key_reference(signing, named)
     if reference is None or reference == MOUNTED_KEY or is_uri(reference):
         return None
-    return check_key_file(Path(reference).expanduser()).fingerprint
+    public = check_key_file(Path(reference).expanduser())
+    require_pair(public)
+    return public.fingerprint
+
+
+def require_pair(public: PublicKey) -> None:
+    """Requires that the versions which a key signs will verify by the configured public key, if there is one.
+
+    Raises:
+        Failure: they will not.
+    """
+    expected = configured_public_key()
+    if expected and expected.fingerprint != public.fingerprint:
+        raise Failure(
+            f"The signing key {public.fingerprint[:16]}… does not belong to the public key"
+            f" {expected.fingerprint[:16]}…, so every version that it signs would be refused",
+            where=f"{SIGNING_KEY} or register.signing_key, and {PUBLIC_KEY}",
+            remedy="name two keys that belong together",
+            exit_code=ExitCode.USAGE,
+        )
 
 
 def no_key(where: str) -> Failure:

@@ -110,10 +110,11 @@ def checks_of(evidence: Evidence, key: PublicKey) -> list[Check]:
     made = byproducts_of(statement)
     card = {CARD: card_digest(evidence.card)}, _taken(made, CARD)
     completions = completions_digest(evidence.completions), _taken(made, registry.COMPLETIONS)
+    files = model_digests(evidence.model)
     return [
         Check("signature", True, f"by the key {key.fingerprint[:16]}…"),
-        _files(evidence, key, subjects_of(statement)),
-        _weights(evidence),
+        _files(evidence, key, files, subjects_of(statement)),
+        _weights(evidence, files),
         _tags(evidence.tags, tags_of(statement)),
         _check("card", _difference(*card), "as it was signed"),
         _check("completions", _difference(*completions), "as they were signed"),
@@ -130,17 +131,23 @@ def _verified(evidence: Evidence, key: PublicKey) -> dict[str, Any]:
     # The tag has the digest of the files, so that not even white space in their JSON may change.
     if signature_digest(evidence.signature) != evidence.tags.get(registry.SIGNATURE):
         raise Refused("the signature files are not those that the version was registered with")
+    if extra := sorted(digests_in(evidence.signature).keys() - {MODEL, PROVENANCE}):
+        raise Refused(f"{extra[0]} is among the signature files and does not belong there")
     signer = evidence.tags.get(registry.SIGNED_BY, "")
     by_another = f"another key signed it, {signer[:16]}…, and not {key.fingerprint[:16]}…"
     try:
-        return verified_statement(key, PREDICATE, evidence.signature / PROVENANCE)
+        statement = verified_statement(key, PREDICATE, evidence.signature / PROVENANCE)
     except Refused as refused:
         why = by_another if signer and signer != key.fingerprint else f"the signature is not valid, {refused}"
         raise Refused(why) from refused
+    if signer != key.fingerprint:
+        raise Refused(
+            f"the tag {registry.SIGNED_BY} names another key than the one that signed, {key.fingerprint[:16]}…"
+        )
+    return statement
 
 
-def _files(evidence: Evidence, key: PublicKey, signed: Mapping[str, str]) -> Check:
-    files = model_digests(evidence.model)
+def _files(evidence: Evidence, key: PublicKey, files: Mapping[str, str], signed: Mapping[str, str]) -> Check:
     problem = _difference(files, signed)
     if problem is None:
         try:
@@ -150,8 +157,8 @@ def _files(evidence: Evidence, key: PublicKey, signed: Mapping[str, str]) -> Che
     return _check("files", problem, f"all {len(files)} as they were signed")
 
 
-def _weights(evidence: Evidence) -> Check:
-    facts = {name: FileFact(0, sha256) for name, sha256 in model_digests(evidence.model).items()}
+def _weights(evidence: Evidence, files: Mapping[str, str]) -> Check:
+    facts = {name: FileFact(0, sha256) for name, sha256 in files.items()}
     recorded = evidence.tags.get(registry.WEIGHTS_DIGEST, "")
     try:
         digest = weights_digest(Manifest("model", facts))

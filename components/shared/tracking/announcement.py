@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from components.shared.tracking.champion_moves import ChampionMove
+from components.shared.tracking.champion_moves import ChampionMove, ChampionState
 
 # A decided move that may be unfinished, as "<from>:<to>:<number>:<the value of its tag in the history>".
 ANNOUNCED = "wikigpt.champion_move"
@@ -40,3 +40,11 @@ def announcement_in(tags: Mapping[str, str]) -> Announcement | None:
         return None
     before, version, number, text = (*tags[ANNOUNCED].split(":", 3), "", "", "")[:4]
     return Announcement(before, version, ChampionMove.from_text(int(number), text) if number.isdecimal() else None)
+
+
+def moves_under_way(state: ChampionState) -> list[ChampionMove]:
+    """The announced move, if it has moved the alias already and is not on record yet; at most one."""
+    found = announcement_in(state.tags)
+    if found is None or found.entry is None or found.version != state.holder or found.entry.tag in state.tags:
+        return []
+    return [found.entry]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from components.shared.tracking import registry
 from components.shared.tracking.accounts import accounts_that_may_move
-from components.shared.tracking.announcement import announcement_in
-from components.shared.tracking.champion_moves import ChampionMove, ChampionState, champion_state
+from components.shared.tracking.announcement import moves_under_way
+from components.shared.tracking.champion_moves import ChampionMove, champion_state
 from components.shared.tracking.sqlite_registry import SqliteRegistry
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def approved_champion(reader: RegistryReader, model: str, promoters: Collection[
     state = champion_state(reader, model)
     if not promoters:
         return Approved(state.holder or None)
-    moves = [*state.moves, *_announced(state)]
+    moves = [*state.moves, *moves_under_way(state)]
     if (moves[-1].version if moves else state.recorded) != state.holder:
         click = state.unrecorded(movers_of(reader, model))
         moves = [*moves, click] if click else state.moves
@@ -86,6 +86,8 @@ def approved_champion(reader: RegistryReader, model: str, promoters: Collection[
     earlier = [move.version for move in moves[-2::-1] if _problem(move, versions, promoters) is None]
     earlier += [moves[0].before] if moves[0].number == 1 else []  # the champion when the history began
     approved = next((version for version in earlier if version in versions), None)
+    if approved == state.holder:  # a click returned the alias to it
+        return Approved(approved)
     return Approved(approved, Refused(state.holder, problem))
 
 
@@ -100,14 +102,6 @@ def champion_version(client: MlflowClient, model: str, promoters: Collection[str
 def movers_of(reader: RegistryReader, model: str) -> tuple[str, ...] | None:
     """The accounts that may move the alias; None if MLflow does not say."""
     return None if isinstance(reader, SqliteRegistry) else accounts_that_may_move(reader, model)
-
-
-def _announced(state: ChampionState) -> list[ChampionMove]:
-    """The announced move, if it has moved the alias already and is not on record yet."""
-    found = announcement_in(state.tags)
-    if found is None or found.entry is None or found.version != state.holder or found.entry.tag in state.tags:
-        return []
-    return [found.entry]
 
 
 def _problem(move: ChampionMove, versions: dict[str, AnyVersion], promoters: Collection[str]) -> str | None:

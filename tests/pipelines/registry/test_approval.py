@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.register.alias_move import notice_click, return_champion
+from components.register.alias_move import announce_move, notice_click, return_champion
 from components.register.promotion import decide_alias
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import champion_moves, registry
@@ -268,3 +268,21 @@ def test_no_champion_is_served_if_none_was_ever_approved(client: MlflowClient, a
 def test_the_names_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIKIGPT_PROMOTERS", " ada ,, bob,")
     assert approval.promoters_of_environment() == ("ada", "bob")
+
+
+def test_a_click_that_returns_the_alias_to_the_approved_champion_changes_nothing(client: MlflowClient, account) -> None:
+    add(client, 5.0)
+    add(client, 6.0)
+    click(client, "2")
+    record_click(client, NAME, None, "rollout")
+    click(client, "1")
+    assert approved_champion(client, NAME) == Approved("1")
+
+
+def test_a_move_that_was_interrupted_is_no_click(client: MlflowClient, account) -> None:
+    add(client, 5.0)
+    add(client, 6.0)
+    announce_move(client, NAME, "1", "2", "command", by="ada", reason="better")
+    click(client, "2")
+    newest = history(client, NAME)[0]
+    assert (newest.version, newest.how, newest.by) == ("2", "command", "ada")

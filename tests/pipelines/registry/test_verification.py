@@ -15,10 +15,13 @@ import pytest
 from mlflow import MlflowClient
 
 from components.download.versions import pin_versions
+from components.register.alias_move import APPROVAL
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.runtime.step import Step
-from components.shared.signing.evidence import Evidence, fetch_evidence, signature_digest
+from components.shared.signing.evidence import Evidence, fetch_evidence, signature_digest, signature_folder
 from components.shared.signing.keys import PUBLIC_KEY, SIGNING_KEY, PublicKey, read_public_key
+from components.shared.signing.provenance import signed_tags
+from components.shared.signing.reference import check_signing_key
 from components.shared.signing.verification import Check, checks_of
 from components.shared.tracking import registry
 from components.shared.tracking.sqlite_registry import sqlite_registry
@@ -161,6 +164,9 @@ def set_tag(name: str, value: str) -> Callable[[Evidence], Evidence]:
         (set_tag("wikigpt.test.word_perplexity", "1.0"), "provenance", "the tag wikigpt.test.word_perplexity is '1.0'"),
         (set_tag("wikigpt.distilled_from", "a/1"), "provenance", "the tag wikigpt.distilled_from is 'a/1'"),
         (change_a_file("signature", "model.sig"), "signature", "not those that the version was registered with"),
+        (set_tag(registry.SIGNED_BY, "0" * 64), "signature", "the tag wikigpt.signed_by names another key"),
+        (set_tag(registry.LICENCE, "MIT"), "provenance", "the tag wikigpt.licence is 'MIT'"),
+        (add_a_file("signature", "config.json"), "signature", "config.json is among the signature files"),
         (set_tag(registry.SIGNATURE, "0" * 64), "signature", "not those that the version was registered with"),
     ],
 )
@@ -170,6 +176,11 @@ def test_every_change_is_named(
     assert failed(checks_of(evidence, key)) == {}
     found = failed(checks_of(change(evidence), key))
     assert sentence in found[name], found
+
+
+def test_every_tag_is_signed_but_those_that_say_what_became_of_a_version(evidence: Evidence) -> None:
+    became = {registry.VERDICT, registry.REASON, registry.REGISTERED, registry.SIGNATURE, registry.SIGNED_BY}
+    assert evidence.tags.keys() - signed_tags(evidence.tags).keys() - became == {APPROVAL}
 
 
 def test_tags_that_say_what_became_of_a_version_may_change(evidence: Evidence, key: PublicKey) -> None:
@@ -271,8 +282,10 @@ def test_no_training_starts_from_a_version_that_does_not_verify(client: MlflowCl
         return step.settings["train"]["pretrained"]
 
     assert start_from("1").startswith(f"models:/{NAME}/1#")
-    with pytest.raises(Failure, match="Version 2 of wikigpt-sample is not signed"):
-        start_from("2")
+    weights = client.get_model_version(NAME, "2").tags[registry.WEIGHTS_DIGEST]
+    for version in ("2", f"2#{weights}"):
+        with pytest.raises(Failure, match="Version 2 of wikigpt-sample is not signed"):
+            start_from(version)
 
 
 def test_without_a_public_key_nothing_is_checked(
@@ -298,6 +311,21 @@ def test_an_export_carries_its_signature_for_other_programs(
     require_verified(client, resolve(client, "1"), folder)
 
 
+def test_a_file_that_was_put_beside_the_signature_is_never_exported(client: MlflowClient, tmp_path: Path) -> None:
+    version = resolve(client, "1")
+    artifacts = Path(client.get_run(registry.artifacts_run(version)).info.artifact_uri.removeprefix("file://"))
+    planted = artifacts / signature_folder(version.tags[registry.SIGNATURE]) / "config.json"
+    planted.write_text("{}")
+    try:
+        with pytest.raises(Failure, match=r"config\.json is among the signature files and does not belong there"):
+            export(client, version, tmp_path / "out")
+        with pytest.MonkeyPatch.context() as unset:
+            unset.delenv(PUBLIC_KEY)
+            assert (export(client, version, tmp_path / "out") / "config.json").read_text() != "{}"
+    finally:
+        planted.unlink()
+
+
 @pytest.mark.parametrize("missing", ["signature", "evaluation"])
 def test_artifacts_that_are_missing(client: MlflowClient, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     find = registry.artifacts_of
@@ -321,6 +349,33 @@ def test_an_mlflow_that_does_not_answer_is_no_missing_artifact(
         require_verified(client, resolve(client, "1"))
 
 
+def test_a_version_is_signed_before_it_becomes_champion(
+    client: MlflowClient, _signed: Path, hugging_face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever follows the alias would refuse it for good."""
+    monkeypatch.setenv(SIGNING_KEY, str(_signed / "key.pem"))
+    move = MlflowClient.set_registered_model_alias
+
+    def checked(self: MlflowClient, name: str, alias: str, version: str) -> None:
+        require_verified(self, self.get_model_version(name, version))
+        move(self, name, alias, version)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", checked)
+    better = make_folders(tmp_path / "c", hugging_face_folder, reuse_key="3" * 32, nll_per_word=4.0)
+    number = register(make_step("run-3"), another_model(better, tmp_path / "d", "3" * 32, 4.0))
+    champion = registry.version_with_alias(client, NAME, registry.CHAMPION)
+    assert champion is not None and str(champion.version) == number
+
+
+def test_a_key_that_does_not_belong_to_the_public_one_ends_the_run_before_it_trains(
+    _signed: Path, client: MlflowClient
+) -> None:
+    with pytest.raises(Failure, match="does not belong to the public key") as raised:
+        check_signing_key("optional", str(_signed / "other.pem"))
+    assert raised.value.exit_code == ExitCode.USAGE
+    assert check_signing_key("optional", str(_signed / "key.pem")) is not None
+
+
 def test_neither_the_key_nor_its_path_is_recorded(_signed: Path) -> None:
     body = b"".join((_signed / "key.pem").read_bytes().splitlines()[1:-1])
     files = [path for path in _signed.rglob("*") if path.is_file() and path.suffix != ".pem"]
@@ -334,6 +389,15 @@ def test_neither_the_key_nor_its_path_is_recorded(_signed: Path) -> None:
 def test_a_copy_in_another_registered_model_verifies(client: MlflowClient) -> None:
     promote(client, "1", reason="for everybody", to="wikigpt-prod")
     assert verify(client, resolve(client, "1", "wikigpt-prod")).verified
+
+
+def test_a_copy_that_does_not_verify_is_not_promoted_for_its_original(client: MlflowClient) -> None:
+    promote(client, "1", reason="for everybody", to="wikigpt-prod")
+    client.delete_registered_model_alias("wikigpt-prod", registry.CHAMPION)
+    client.set_model_version_tag("wikigpt-prod", "1", registry.COMMIT, "bad")
+    with pytest.raises(Failure, match="Version 1 of wikigpt-prod does not verify"):
+        promote(client, f"models:/{NAME}/1", reason="for everybody", to="wikigpt-prod")
+    assert registry.version_with_alias(client, "wikigpt-prod", registry.CHAMPION) is None
 
 
 def test_the_commands(_signed: Path, client: MlflowClient, command: Command, tmp_path: Path) -> None:
