@@ -24,7 +24,7 @@ def verify(
     home: HomeFolder = options.DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Compare a version with its signature: files, weights, provenance, card and evaluation. Only MLflow is asked."""
+    """Compare a version with its signature: files, provenance, card, completions and evaluation."""
     from components.shared.signing.keys import read_public_key
     from pipelines.registry import verification
     from pipelines.registry.references import resolve
