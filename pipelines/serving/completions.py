@@ -16,6 +16,10 @@ NAME = "wikigpt"  # the name of the served model in requests, for every version
 _SHOWN = 300  # characters of an answer that a message quotes
 
 
+class ServerFailure(Failure):
+    """A server does not answer a request, or not by a completion."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """A completion by a server.
@@ -40,7 +44,7 @@ def complete(endpoint: str, prompt: str, max_tokens: int, *, model: str = NAME, 
         timeout: the seconds to wait for each part of the answer.
 
     Raises:
-        Failure: the server cannot be reached, answers with an error, or answers with something else.
+        ServerFailure: it cannot be reached, answers with an error, or answers with something else.
     """
     started = time.monotonic()
     body = {"model": model, "prompt": prompt, "max_tokens": max_tokens, "temperature": 0}
@@ -56,7 +60,7 @@ def nll_per_token(endpoint: str, text: str, *, model: str = NAME, timeout: float
     The first token has no context and does not count, as in `components/register/completions.py`.
 
     Raises:
-        Failure: see `complete`.
+        ServerFailure: see `complete`.
     """
     body = {"model": model, "prompt": text, "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
     logprobs = _choice(endpoint, body, timeout).get("logprobs") or {}
@@ -95,5 +99,5 @@ def _post(endpoint: str, path: str, body: dict[str, Any], timeout: float) -> tup
         connection.close()
 
 
-def _failure(what: str, endpoint: str) -> Failure:
-    return Failure(what, where=endpoint, remedy="read the log of the server", exit_code=ExitCode.UNREACHABLE)
+def _failure(what: str, endpoint: str) -> ServerFailure:
+    return ServerFailure(what, where=endpoint, remedy="read the log of the server", exit_code=ExitCode.UNREACHABLE)

@@ -41,7 +41,8 @@ def reject(
         client: a client of the registry.
         model: the name of the registered model.
         version: the number of the version that failed. It may have been deleted.
-        back_to: the number of the version that is served; None if there is none, and then the alias stays.
+        back_to: the number of the version that is served; None if there is none. The alias stays then, so nobody can
+            move it there again by a click, and `wikigpt promote` lifts the rejection.
         reason: why it failed, as a sentence without a full stop.
         store: the store with the lock on the registered model; None moves the alias without the lock.
         notify: a function that sends the notice, such as `send_notice`.
@@ -65,7 +66,8 @@ def reject(
 def is_rejected(version: AnyVersion) -> bool:
     """Whether the rollout of a version failed and no person has promoted it again since.
 
-    A version that failed has lost the alias. If it has the alias again, a person moved it there.
+    A version that failed loses the alias. If it has the alias again, a person moved it there. If it never lost the
+    alias, because no other version could be served, only `wikigpt promote` removes the record of the failure.
     """
     return registry.ROLLOUT_FAILED in version.tags and registry.ROLLOUT_RETURNED not in version.tags
 
@@ -97,9 +99,11 @@ def _tag(client: MlflowClient, model: str, version: str, back_to: str | None, re
 
 
 def _notice(model: str, version: str, back_to: str | None, reason: str) -> dict[str, Any]:
-    served = f"Version {back_to} goes on serving." if back_to else "No version is served."
+    served = (
+        f"Version {back_to} goes on serving." if back_to else "No version is served; `wikigpt promote` tries again."
+    )
     return {
-        "text": f"Version {version} of {model} failed its rollout: {reason}. {served}",
+        "text": f"Version {version} of {model} failed its rollout: {reason}. {served}.",
         "ending": "rollout failed",
         "model": model,
         "version": version,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 from components.shared.base.failure import Failure
 from components.shared.base.ranges import Range, check_ranges
 from components.shared.model.registered_model import recorded_completions
-from pipelines.serving.completions import NAME, Answer, complete, nll_per_token
+from pipelines.serving.completions import NAME, Answer, ServerFailure, complete, nll_per_token
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -169,7 +169,7 @@ def smoke_test(
                 return replace(result, problem=f"{what} with the version")
         prompts = [each.prompt for each in expected.completions] or [_PROMPT]
         return _timed(ask, endpoint, before, prompts, limits, result)
-    except Failure as failure:
+    except ServerFailure as failure:  # no other one, because one of `between` says nothing about this server
         return SmokeResult(problem=failure.what)
 
 
@@ -204,7 +204,7 @@ def _timed(
             prompt = prompts[index % len(prompts)]
             ours.append(ask(endpoint, prompt).seconds)
             if before is not None and limits.p99_seconds is None:
-                with suppress(Failure):  # of the other server, which says nothing against this one
+                with suppress(ServerFailure):  # of the other server, which says nothing against this one
                     theirs.append(ask(before, prompt).seconds)
         p99, p99_before = percentile(ours, 0.99), percentile(theirs, 0.99) if theirs else None
         problem = _too_slow(p99, p99_before, limits)

@@ -88,7 +88,8 @@ def require_servable(client: MlflowClient, version: ModelVersion) -> None:
         raise Failure(what, where=where, remedy="serve a version that this project registered")
     if is_rejected(version):
         what = f"{label} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}"
-        raise Failure(what, where=where, remedy="correct the reason and promote it again, or promote another version")
+        remedy = "correct the reason and promote it again by `wikigpt promote`, or promote another version"
+        raise Failure(what, where=where, remedy=remedy)
     if not _has_files(client, version):
         raise Failure(f"{label} has no files of a model in MLflow", where=where, remedy=_REMEDY)
     require_verified(client, version)

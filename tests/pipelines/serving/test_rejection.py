@@ -108,9 +108,13 @@ def test_the_alias_of_a_deleted_version_returns_too(served: MlflowClient) -> Non
 
 
 def test_without_a_served_version_the_alias_stays_and_only_a_person_lifts_the_rejection(served: MlflowClient) -> None:
-    reject(served, NAME, "2", None, "it is slow", None, lambda _: None)
+    notices: list[dict[str, Any]] = []
+    reject(served, NAME, "2", None, "it is slow", None, notices.append)
     assert champion(served) == "2"
     assert rejected(served)
+    served.set_registered_model_alias(NAME, "champion", "2")
+    assert rejected(served), "a click that moves nothing cannot be told from none"
+    assert notices[0]["text"].endswith("No version is served; `wikigpt promote` tries again.")
     promote(served, "2", reason="the server was at fault", model=NAME)
     assert not rejected(served)
 

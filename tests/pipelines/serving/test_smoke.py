@@ -18,7 +18,7 @@ from components.shared.base.failure import Failure
 from components.shared.tracking import registry
 from components.shared.tracking.sqlite_registry import sqlite_registry
 from pipelines.registry.references import resolve
-from pipelines.serving.completions import complete
+from pipelines.serving.completions import ServerFailure, complete
 from pipelines.serving.smoke import Completion, Expected, Limits, agrees, percentile, smoke_test
 from tests.http_servers import free_port, serving
 
@@ -103,6 +103,20 @@ def test_a_server_may_be_a_tenth_slower_than_the_one_before() -> None:
         assert problem and problem.endswith("above the limit of 0.05 s")
 
 
+@pytest.mark.parametrize("requests", [0, 1, 3], ids=["before the first", "of a completion", "of the other server"])
+def test_a_failure_between_two_requests_ends_the_test_and_is_no_finding(requests: int) -> None:
+    """Such as one of Kubernetes, when the Lease is renewed, or of an engine that is supervised meanwhile."""
+    made = []
+
+    def between() -> None:
+        made.append(True)
+        if len(made) > requests:
+            raise Failure("Kubernetes does not answer", where="here", remedy="run again")
+
+    with answering(RECORDED) as address, pytest.raises(Failure, match="Kubernetes does not answer"):
+        smoke_test(address, EXPECTED, Limits(requests=3), before=address, between=between)
+
+
 def test_the_p99_of_few_requests_is_the_slowest() -> None:
     assert percentile([1.0, 3.0, 2.0], 0.99) == 3.0
     assert percentile([float(value) for value in range(200)], 0.99) == 197.0
@@ -129,12 +143,12 @@ def test_log_probabilities_are_compared_instead_if_the_server_gives_them() -> No
     ],
 )
 def test_another_answer_is_one_sentence(status: int, document: Any, said: str) -> None:
-    with answering({}, status=status, document=document) as address, pytest.raises(Failure, match=said):
+    with answering({}, status=status, document=document) as address, pytest.raises(ServerFailure, match=said):
         complete(address, "The castle", 1)
 
 
 def test_a_server_that_is_not_there_is_one_sentence() -> None:
-    with pytest.raises(Failure, match=r"The server does not answer: .*refused"):
+    with pytest.raises(ServerFailure, match=r"The server does not answer: .*refused"):
         complete(f"http://127.0.0.1:{free_port()}", "The castle", 1)
 
 
