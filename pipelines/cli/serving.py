@@ -74,8 +74,10 @@ def serve(
     from pipelines.serving.follow import follow as follow_alias
     from pipelines.serving.follow import refuse_rejected, serve_version
     from pipelines.serving.proxy import require_proxy
-    from pipelines.serving.server import Server, ServeSettings
+    from pipelines.serving.serve_settings import ServeSettings
+    from pipelines.serving.server import Server
     from pipelines.serving.smoke import Limits
+    from pipelines.serving.wanted import refuse_incomplete
 
     address = _ip_address(host)
     command = EngineCommand.of(engine, device)
@@ -89,6 +91,7 @@ def serve(
             raise _usage(f"{reference} is not the alias champion", "--follow", "follow that, or leave out --follow")
         version = resolve_served(client, reference, model, note=note)  # once: everything below names its number
     if follow:
+        refuse_incomplete(version)
         refuse_rejected(version)
     opened = open_home(home)
     versions = opened.served_versions
@@ -120,6 +123,13 @@ def _champion(model: str, home: Path, store: str | None, versions: Path, note: C
 
     locks = store_with_locks(home, store)
 
+    def record_refused(number: str) -> None:
+        with reported("The click that is refused is not on record"), registry_of(home) as client:
+            record_click(client, model, locks, "serve")
+
+    # Who may move the alias is asked for a click that is not on record only, and the alias is read every second.
+    on_refusal = _once(record_refused)
+
     def served(version: AnyVersion) -> None:
         with reported(f"The move to version {version.version} is not on record"), registry_of(home) as client:
             record_click(client, model, locks, "serve")
@@ -132,7 +142,7 @@ def _champion(model: str, home: Path, store: str | None, versions: Path, note: C
 
     return Followed(
         registry=lambda: reader_of(home),
-        wanted=lambda client: resolve_served(client, registry.CHAMPION, model, note=note),
+        wanted=lambda client: resolve_served(client, registry.CHAMPION, model, note=note, on_refusal=on_refusal),
         served=served,
         take_back=take_back,
         versions=versions,
@@ -141,8 +151,8 @@ def _champion(model: str, home: Path, store: str | None, versions: Path, note: C
 
 
 def _once(report: Callable[[str], object]) -> Callable[[str], None]:
-    """Reports a sentence again only after another one."""
-    last = ""
+    """Calls a function with a text again only after another one."""
+    last: str | None = None
 
     def say(sentence: str) -> None:
         nonlocal last

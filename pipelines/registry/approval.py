@@ -38,23 +38,31 @@ def refused_champion(client: RegistryReader, model: str) -> Refused | None:
 
 
 def resolve_served(
-    client: RegistryReader, reference: str, model: str | None = None, *, note: Callable[[str], object]
+    client: RegistryReader,
+    reference: str,
+    model: str | None = None,
+    *,
+    note: Callable[[str], object],
+    on_refusal: Callable[[str], object] = lambda version: None,
 ) -> AnyVersion:
     """Finds the version that a reference names, for a command that serves it; `champion` is the approved champion.
 
     Args:
         client, reference, model: see `resolve`.
         note: is called with a sentence if the version with the alias must not be served, and another one is.
+        on_refusal: is called with the number of the version with the alias if it must not be served; "" if the alias
+            was removed.
 
     Raises:
         Failure: see `resolve`; or no champion may be served.
     """
     name, number = reference_of(client, reference, model)
-    if number != registry.CHAMPION or refused_champion(client, name) is None:
+    if number != registry.CHAMPION or not promoters_of_environment():
         return resolve(client, reference, model)
     approved = approved_champion(client, name)
-    if approved.refused is None:  # it was confirmed at this moment
-        return resolve(client, reference, model)
+    if approved.refused is None:
+        return resolve(client, approved.version or registry.CHAMPION, name)  # the alias may have moved since
+    on_refusal(approved.refused.version)
     if approved.version is None:
         raise Failure(
             f"No champion of {name} may be served: {approved.refused.reason.rstrip('.')}",

@@ -1,4 +1,4 @@
-"""The folder of a version that an engine serves: exported once, below the home, and verified before each start.
+"""The folder of a version that an engine serves: exported once, below the home, verified at each rollout.
 
 serving/versions/<digest>/wikigpt/     the Hugging Face folder, with its manifest
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from components.shared.base.failure import Failure
 from components.shared.reuse.trained import KIND, weights_digest
 from components.shared.storage.files import PARTIAL, disk_failure
-from components.shared.storage.manifest import digest_of, read_manifest, write_manifest
+from components.shared.storage.manifest import MANIFEST, digest_of, read_manifest, write_manifest
 from components.shared.tracking import registry
 from pipelines.registry.export import export
 from pipelines.registry.verification import require_verified
@@ -46,16 +46,22 @@ def served_folder(client: RegistryReader, version: AnyVersion, root: Path) -> Pa
         )
     tokenizer = version.tags.get(registry.TOKENIZER_DIGEST, "")
     folder = root / digest_of({"weights": recorded, "tokenizer": tokenizer})[:32] / NAME
-    if _is_intact(folder):
-        require_verified(client, version)
-    else:
+    if not _is_intact(client, version, folder, recorded):
         _export(client, version, folder, recorded, address)  # which verifies it
     return folder
 
 
-def _is_intact(folder: Path) -> bool:
+def _is_intact(client: RegistryReader, version: AnyVersion, folder: Path, recorded: str) -> bool:
+    """Whether the folder itself has exactly the files that were exported, and they verify by the configured key.
+
+    Its manifest is not signed, so who can change a file of the folder can change the manifest too.
+    """
     try:
-        read_manifest(folder, KIND)
+        manifest = read_manifest(folder, KIND)
+        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+        if present != {MANIFEST, *manifest.files} or weights_digest(manifest) != recorded:
+            return False
+        require_verified(client, version, folder)
     except Failure:
         return False
     return True

@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING
 from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
 from pipelines.serving.folder import served_folder
+from pipelines.serving.proxy import ProxyFailure
 from pipelines.serving.rejection import is_rejected
-from pipelines.serving.server import EndedTooOften, Server
+from pipelines.serving.restarts import EndedTooOften
+from pipelines.serving.server import Server
 from pipelines.serving.smoke import Expected, SmokeResult
+from pipelines.serving.wanted import refuse_incomplete
 
 if TYPE_CHECKING:
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
@@ -88,7 +91,10 @@ def follow(server: Server, alias: Followed, every: float) -> None:
         server.supervise()
         try:
             with alias.registry() as client:
-                number = str(alias.wanted(client).version)
+                wanted = alias.wanted(client)
+            number = str(wanted.version)
+            if number != server.version:
+                refuse_incomplete(wanted)
         except Failure as failure:
             if str(failure) != said:
                 alias.report(f"Version {server.version} goes on serving: {failure}")
@@ -130,8 +136,9 @@ def _moved(server: Server, alias: Followed, number: str) -> float:
 
 
 def _blames_the_version(failure: Failure) -> bool:
-    """Whether the version caused a failure, as opposed to a full disk or a registry that cannot be reached."""
-    return failure.exit_code is ExitCode.FAILED and not isinstance(failure.__cause__, OSError)
+    """Whether the version caused a failure, as opposed to HAProxy, a full disk or a registry that cannot be reached."""
+    others = isinstance(failure, ProxyFailure) or isinstance(failure.__cause__, OSError)
+    return failure.exit_code is ExitCode.FAILED and not others
 
 
 def refuse_rejected(version: AnyVersion) -> None:
@@ -152,6 +159,7 @@ def _still(alias: Followed, client: RegistryReader, number: str) -> AnyVersion:
     """The version of this number, if the alias still names it."""
     try:
         version = alias.wanted(client)
+        refuse_incomplete(version)
     except Failure as failure:
         raise Superseded(failure.what, where=failure.where, remedy=failure.remedy) from failure
     if str(version.version) != number:

@@ -56,6 +56,10 @@ backend engines
 """
 
 
+class ProxyFailure(Failure):
+    """HAProxy does not start, or does not do what it is told, which says nothing against a version."""
+
+
 def require_proxy() -> str:
     """The path of HAProxy.
 
@@ -75,7 +79,7 @@ def require_proxy() -> str:
 
 @dataclass
 class Proxy:
-    """A running HAProxy.
+    """A running HAProxy. Methods that tell it something raise a ProxyFailure if it does not answer, or refuses.
 
     Attributes:
         process: the process.
@@ -126,6 +130,10 @@ class Proxy:
     def drain(self, server: str) -> None:
         """Gives a server no new requests. It answers those that it has."""
         self._expect(f"set server {_BACKEND}/{server} state drain", "")
+
+    def resume(self, server: str) -> None:
+        """Gives a drained server new requests again."""
+        self._expect(f"set server {_BACKEND}/{server} state ready", "")
 
     def open_requests(self, server: str) -> int:
         """The number of requests that a server has not answered yet."""
@@ -189,8 +197,9 @@ class Proxy:
         if not said.startswith(beginning) or (said and not beginning):
             raise self._failure(f"HAProxy refuses `{command}`: {said}")
 
-    def _failure(self, what: str, exit_code: ExitCode = ExitCode.FAILED) -> Failure:
-        return Failure(what, where=str(self.log), remedy="choose another --port, or read the log", exit_code=exit_code)
+    def _failure(self, what: str, exit_code: ExitCode = ExitCode.FAILED) -> ProxyFailure:
+        remedy = "choose another --port, or read the log"
+        return ProxyFailure(what, where=str(self.log), remedy=remedy, exit_code=exit_code)
 
 
 def _connect(connection: socket.socket, path: Path) -> None:

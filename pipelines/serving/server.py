@@ -4,49 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 from components.shared.base.failure import Failure
-from components.shared.base.ranges import Range, check_ranges
 from pipelines.serving.engine import Engine, EngineCommand
-from pipelines.serving.proxy import Proxy
-from pipelines.serving.smoke import Expected, Limits, SmokeResult, smoke_test
+from pipelines.serving.proxy import Proxy, ProxyFailure
+from pipelines.serving.restarts import EndedTooOften, Restarts
+from pipelines.serving.serve_settings import ServeSettings
+from pipelines.serving.smoke import Expected, SmokeResult, smoke_test
 
 Report = Callable[[str], object]
-_RESTARTS, _WITHIN = 3, 600.0  # restarts of a program that ended by itself, and the seconds in which they are counted
 _LARGEST_LOG = 64 << 20  # bytes
 _POLL = 0.1  # seconds
-
-
-class EndedTooOften(Failure):
-    """The proxy or the engine ends again and again, so that nothing is served."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ServeSettings:
-    """How a version is served on this machine.
-
-    Attributes:
-        host: the IP address of the users' port.
-        port: the users' port.
-        ready: the seconds that a new server has until it answers.
-        drain: the seconds that open requests have, before the server that works on them is stopped.
-        limits: what a new server must keep.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Range(1, 65_535)] = 8000
-    ready: Annotated[float, Range(1, 86_400)] = 300.0
-    drain: Annotated[float, Range(0, 86_400)] = 60.0
-    limits: Limits = field(default_factory=Limits)
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
 
 
 @dataclass
@@ -74,7 +46,7 @@ class Server:
         self.proxy = self._start_proxy()
         self.current: Behind | None = None
         self._starts = 0
-        self._restarts: deque[float] = deque(maxlen=_RESTARTS)
+        self._restarts = Restarts(report)
 
     @property
     def version(self) -> str | None:
@@ -98,7 +70,9 @@ class Server:
             confirm: called before the traffic is moved. An exception that it raises keeps the old version.
 
         Raises:
-            Failure: it does not get ready, or fails the smoke test. The current version goes on serving.
+            Failure: it does not get ready, fails the smoke test, or ends while the old one is drained. The current
+                version goes on serving.
+            EndedTooOften, ProxyFailure: what is serving has failed, and not this version.
         """
         engine = self._start_engine(version, folder)
         try:
@@ -122,19 +96,19 @@ class Server:
     def supervise(self) -> None:
         """Starts the proxy and the engine again if they ended by themselves, and keeps their logs small.
 
-        It also marks the folder of the version as used, which `wikigpt gc` respects.
+        A restart that fails is reported, and a later call tries it again. It also marks the folder of the version as
+        used, which `wikigpt gc` respects.
 
         Raises:
             EndedTooOften: it does not help.
         """
-        if not self.proxy.alive:
-            self._count_restart("The proxy", self.proxy.log)
-            self.proxy.stop(0)
-            self.proxy = self._start_proxy()
-            if self.current is not None:
-                self.current = self._add(self.current.engine)
-        if self.current is not None and not self.current.engine.alive:
-            self._replace_dead(self.current)
+        if not self._restarts.paused:
+            try:
+                self._restart_what_ended()
+            except EndedTooOften:
+                raise
+            except (Failure, OSError) as error:
+                self._restarts.failed(error)
         if self.current is not None:
             with suppress(OSError):
                 os.utime(self.current.engine.folder.parent)
@@ -164,20 +138,81 @@ class Server:
         return Behind(name, engine)
 
     def _retire(self, old: Behind) -> None:
-        self.proxy.drain(old.name)
+        """Stops an engine that has no open request, at the latest after the limit, whatever HAProxy says.
+
+        Raises:
+            Failure: the engine that got the traffic has ended meanwhile; the old one has the traffic again.
+        """
+        try:
+            waiting = self._drain(old)
+            if self._can_return_to(old):
+                self._return_to(old)
+            elif waiting:
+                self.report(f"Version {old.engine.version} is stopped with {waiting} open requests after the limit.")
+        finally:
+            if self.current is None or self.current.engine is not old.engine:
+                with suppress(ProxyFailure):  # a proxy that was started again does not know it
+                    self.proxy.remove(old.name)
+                old.engine.stop()
+
+    def _drain(self, old: Behind) -> int:
+        """Waits for the answers to the open requests of an engine; returns how many are still open."""
         until = time.monotonic() + self.settings.drain
-        while (waiting := self.proxy.open_requests(old.name)) and time.monotonic() < until:
+        try:
+            self.proxy.drain(old.name)
+            while (waiting := self.proxy.open_requests(old.name)) and time.monotonic() < until:
+                if self._can_return_to(old):
+                    break
+                self.supervise()
+                time.sleep(_POLL)
+        except ProxyFailure:  # it has ended, and so have the requests
             self.supervise()
-            time.sleep(_POLL)
-        if waiting:
-            self.report(f"Version {old.engine.version} is stopped with {waiting} open requests after the limit.")
-        self.proxy.remove(old.name)
-        old.engine.stop()
+            return 0
+        return waiting
+
+    def _can_return_to(self, old: Behind) -> bool:
+        return self.current is not None and not self.current.engine.alive and old.engine.alive
+
+    def _return_to(self, old: Behind) -> None:
+        """Gives the traffic back to an engine, because the one that got it has ended."""
+        assert self.current is not None
+        new, self.current = self.current, old
+        try:
+            self.proxy.resume(old.name)
+        except ProxyFailure:  # it was started again
+            self.current = self._add(old.engine)
+        finally:
+            with suppress(ProxyFailure):
+                self.proxy.remove(new.name)
+            new.engine.stop()  # what is left of its process group
+        raise Failure(
+            f"Its server ended by itself as soon as it had the traffic: {new.engine.last_line()}",
+            where=str(new.engine.log),
+            remedy="read the log, or serve another version",
+        )
+
+    def _restart_what_ended(self) -> None:
+        if not self.proxy.alive:
+            self._restarts.count("The proxy", self.proxy.log)
+            self.proxy.stop(0)
+            self._replace_proxy()
+        if self.current is not None and not self.current.engine.alive:
+            self._replace_dead(self.current)
+
+    def _replace_proxy(self) -> None:
+        self.proxy = self._start_proxy()
+        try:
+            if self.current is not None:
+                self.current = self._add(self.current.engine)
+        except BaseException:
+            self.proxy.stop(0)  # without the engine it would go on and answer every request with 503
+            raise
 
     def _replace_dead(self, dead: Behind) -> None:
         engine = dead.engine
-        self._count_restart(f"The server of version {engine.version}", engine.log, engine.last_line())
-        self.proxy.remove(dead.name)
+        self._restarts.count(f"The server of version {engine.version}", engine.log, engine.last_line())
+        with suppress(ProxyFailure):  # an earlier attempt has removed it
+            self.proxy.remove(dead.name)
         engine.stop()  # what is left of its process group
         again = self._start_engine(engine.version, engine.folder)
         try:
@@ -187,14 +222,3 @@ class Server:
             again.stop()
             raise
         self.report(f"The server of version {engine.version} answers again.")
-
-    def _count_restart(self, what: str, log: Path, message: str = "") -> None:
-        now = time.monotonic()
-        if len(self._restarts) == _RESTARTS and now - self._restarts[0] < _WITHIN:
-            raise EndedTooOften(
-                f"{what} ended by itself, after {_RESTARTS} restarts within {_WITHIN / 60:.0f} minutes",
-                where=str(log),
-                remedy="read the log, then start the command again",
-            )
-        self._restarts.append(now)
-        self.report(f"{what} ended by itself and is started again{f': {message}' if message else '.'}")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from components.shared.base.failure import Failure
+from components.shared.base.failure import ExitCode, Failure
 from components.shared.tracking import registry
-from pipelines.registry.approval import approved_champion, refused_champion
+from pipelines.registry.approval import approved_champion
 from pipelines.registry.verification import require_verified
 from pipelines.serving.rejection import is_rejected
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from components.shared.tracking.sqlite_registry import AnyVersion
 
 _REMEDY = "promote another version by `wikigpt promote`"
 
@@ -48,25 +50,21 @@ def wanted_version(client: MlflowClient, model: str, served: str = "") -> Wanted
     Raises:
         Failure: no version has the alias, or the one that has it must not be served. What is served stays.
     """
-    refused = refused_champion(client, model)
-    approved = approved_champion(client, model).version if refused else None
-    if refused and approved is None:
+    approved = approved_champion(client, model)
+    refused = approved.refused
+    if refused and approved.version is None:
         raise Failure(
             f"No champion of {model} may be served: {refused.reason.rstrip('.')}",
             where=f"model {model}",
             remedy=_REMEDY,
         )
-    champion = (
-        client.get_model_version(model, approved)
-        if approved
-        else registry.version_with_alias(client, model, registry.CHAMPION)
-    )
-    if champion is None:
+    if approved.version is None:
         raise Failure(
             f"No version of {model} has the alias {registry.CHAMPION}",
             where=f"model {model}",
             remedy="set it by `wikigpt promote`, or train the first version by `wikigpt run`",
         )
+    champion = client.get_model_version(model, approved.version)
     if str(champion.version) != served:
         require_servable(client, champion)
     reason = refused.reason if refused else None
@@ -86,6 +84,7 @@ def require_servable(client: MlflowClient, version: ModelVersion) -> None:
     if not version.tags.get(registry.WEIGHTS_DIGEST):
         what = f"{label} has no tag {registry.WEIGHTS_DIGEST}, so nobody can tell which weights it should have"
         raise Failure(what, where=where, remedy="serve a version that this project registered")
+    refuse_incomplete(version)
     if is_rejected(version):
         what = f"{label} failed its rollout: {version.tags[registry.ROLLOUT_FAILED]}"
         remedy = "correct the reason and promote it again by `wikigpt promote`, or promote another version"
@@ -93,6 +92,22 @@ def require_servable(client: MlflowClient, version: ModelVersion) -> None:
     if not _has_files(client, version):
         raise Failure(f"{label} has no files of a model in MLflow", where=where, remedy=_REMEDY)
     require_verified(client, version)
+
+
+def refuse_incomplete(version: AnyVersion) -> None:
+    """Refuses a version of this project whose registration has not ended. Its files or its signature may still be
+    missing, which says nothing against it.
+
+    Raises:
+        Failure: its registration has not ended, with the exit code of a wait.
+    """
+    if registry.WEIGHTS_DIGEST in version.tags and not registry.is_complete(version):
+        raise Failure(
+            f"Version {version.version} of {version.name} is not completely registered yet",
+            where=f"models:/{version.name}/{version.version}",
+            remedy="wait until its run has ended, and resume the run if it was interrupted",
+            exit_code=ExitCode.TIMED_OUT,
+        )
 
 
 def _has_files(client: MlflowClient, version: ModelVersion) -> bool:

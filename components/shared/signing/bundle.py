@@ -18,10 +18,11 @@ from typing import Any
 
 from components.shared.base.failure import first_line
 from components.shared.signing.keys import PublicKey, SigningKey
+from components.shared.storage.manifest import MANIFEST
 
 MODEL, PROVENANCE = "model.sig", "provenance.sig"
-# The files beside the signed ones in an exported folder.
-BESIDE = ("README.md", MODEL, PROVENANCE)
+# The files beside the signed ones in an exported folder, and the manifest of the folder that is served.
+BESIDE = ("README.md", MANIFEST, MODEL, PROVENANCE)
 _STATEMENT = "https://in-toto.io/Statement/v1"
 
 

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode
 from components.shared.tracking import registry
+from components.shared.tracking.champion_moves import champion_state
 from pipelines.local.home import open_home
 from pipelines.local.ports import require_free
 from pipelines.registry.references import resolve
@@ -130,6 +131,24 @@ def test_a_champion_without_files_is_one_sentence_and_leaves_no_server(
     assert (code, said.count("\n")) == (ExitCode.FAILED, 1)
     assert "The version has no model: there is no config.json" in said
     require_free(port, "a test")
+
+
+def test_a_click_that_is_refused_is_recorded_once(
+    local: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIKIGPT_PROMOTERS", "grace")
+    port = free_port()
+    with serve(tmp_path / "home", port, "--follow"), under_load(port, threads=1) as load:
+        local.set_registered_model_alias(NAME, "champion", "2")
+        until = time.monotonic() + 20
+        while champion_state(local, NAME).unrecorded() is not None:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        time.sleep(1.5)
+    moves = champion_state(local, NAME).moves
+    assert (moves[-1].how, moves[-1].version) == ("click", "2")
+    assert len([move for move in moves if move.how == "click"]) == 1
+    assert load.failed == [] and load.versions() == [f"{NAME}/1"]
 
 
 @pytest.mark.slow

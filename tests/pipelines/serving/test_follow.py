@@ -6,7 +6,7 @@ import errno
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -14,14 +14,21 @@ import pytest
 from mlflow import MlflowClient
 
 from components.shared.base.failure import ExitCode, Failure
+from components.shared.reuse.trained import KIND
+from components.shared.signing import evidence
+from components.shared.signing.keys import open_signing_key
+from components.shared.storage.manifest import write_manifest
 from components.shared.tracking import registry
 from components.shared.tracking.sqlite_registry import sqlite_registry
 from pipelines.registry.approval import resolve_served
 from pipelines.registry.references import resolve
+from pipelines.registry.verification import sign
 from pipelines.serving.engine import EngineCommand
 from pipelines.serving.folder import served_folder
 from pipelines.serving.follow import Followed, follow, serve_version
-from pipelines.serving.server import Server, ServeSettings
+from pipelines.serving.proxy import ProxyFailure
+from pipelines.serving.serve_settings import ServeSettings
+from pipelines.serving.server import Server
 from pipelines.serving.smoke import Limits
 from tests.http_servers import free_port
 from tests.pipelines.serving.conftest import NAME, record
@@ -149,9 +156,10 @@ def test_a_version_that_is_deleted_while_it_is_rolled_out_is_not_served(
     [
         OSError(errno.ENOSPC, "No space left on device"),
         Failure("MLflow does not answer", where="it", remedy="wait", exit_code=ExitCode.UNREACHABLE),
+        ProxyFailure("HAProxy refuses `add server`", where="its log", remedy="read the log"),
     ],
 )
-def test_a_version_is_not_blamed_for_the_disk_or_the_registry_and_tried_again(
+def test_a_version_is_not_blamed_for_the_disk_the_registry_or_the_proxy_and_tried_again(
     local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     from pipelines.serving import follow as module
@@ -207,6 +215,62 @@ def test_a_version_that_is_not_signed_is_taken_back(
         local.set_registered_model_alias(NAME, "champion", "2")
         wait_for(back, "sign")
     assert [number for number, _, _ in back] == ["2"], said
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_version_that_its_run_has_not_signed_yet_is_waited_for(
+    local: MlflowClient, stand_in: EngineCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = make_keys(tmp_path)
+    sign(local, resolve(local, "2", NAME), open_signing_key(str(private)))
+    tags = resolve(local, "2", NAME).tags
+    last = (registry.SIGNED_BY, registry.SIGNATURE, registry.REGISTERED)
+    for tag in last:
+        local.delete_model_version_tag(NAME, "2", tag)
+    with following(local, stand_in, tmp_path) as (_, said, back):
+        monkeypatch.setenv("WIKIGPT_PUBLIC_KEY", str(public))
+        local.set_registered_model_alias(NAME, "champion", "2")
+        wait_for(said, f"Version 2 of {NAME} is not completely registered yet")
+        time.sleep(0.3)
+        assert back == [] and sum("not completely" in line for line in said) == 1
+        for tag in last:
+            local.set_model_version_tag(NAME, "2", tag, tags[tag])
+        wait_for(said, f"is served by version 2 of {NAME}")
+    assert back == []
+
+
+def change_a_file(folder: Path) -> None:
+    content = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(content | {"n_head": 1}))
+
+
+def add_a_file(folder: Path) -> None:
+    (folder / "modeling.py").write_text("raise SystemExit")
+
+
+@pytest.mark.parametrize("change", [change_a_file, add_a_file])
+@pytest.mark.parametrize("manifest", ["kept", "written again"])
+def test_the_folder_that_is_served_is_the_one_that_verifies(
+    local: MlflowClient,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    manifest: str,
+) -> None:
+    private, public = make_keys(tmp_path)
+    sign(local, resolve(local, "1", NAME), open_signing_key(str(private)))
+    monkeypatch.setenv("WIKIGPT_PUBLIC_KEY", str(public))
+    version = resolve(local, "1", NAME)
+    folder = served_folder(local, version, tmp_path / "versions")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with monkeypatch.context() as patched:
+        patched.setattr(evidence, "download_version", None)  # the files are here
+        assert served_folder(local, version, tmp_path / "versions") == folder
+    change(folder)
+    if manifest == "written again":
+        write_manifest(folder, KIND)
+    assert served_folder(local, version, tmp_path / "versions") == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
 
 def test_a_folder_is_exported_once_and_again_if_it_is_damaged(local: MlflowClient, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from components.shared.base.failure import ExitCode, Failure
 from pipelines.local.ports import require_free
 from pipelines.serving.engine import EngineCommand
 from pipelines.serving.proxy import HEADER, Proxy, require_proxy
-from pipelines.serving.server import EndedTooOften, Server, ServeSettings
+from pipelines.serving.restarts import EndedTooOften
+from pipelines.serving.serve_settings import ServeSettings
+from pipelines.serving.server import Server
 from pipelines.serving.smoke import Completion, Expected, Limits
 from tests.http_servers import free_port
 from tests.pipelines.serving.load import BODY, under_load
@@ -132,13 +135,73 @@ def test_a_dead_engine_and_a_dead_proxy_are_started_again_a_few_times(
         server.supervise()
 
 
+def test_an_old_version_that_cannot_be_started_again_does_not_stop_the_new_one(
+    server: Server, model: Callable[[str], Path]
+) -> None:
+    one = model("one")
+    server.roll_out("1", one, EXPECTED)
+    assert server.current is not None
+    old = server.current.engine
+    (one.parent / "dies").touch()
+    os.killpg(old.process.pid, signal.SIGKILL)
+    old.process.wait()
+    server.roll_out("2", model("two"), EXPECTED)
+    with under_load(server.settings.port, threads=1) as load:
+        load.wait_for("wikigpt/2")
+    assert load.failed == [] and server.version == "2"
+
+
+def test_a_proxy_that_ends_while_the_old_version_is_drained_changes_only_open_requests(
+    server: Server, model: Callable[[str], Path]
+) -> None:
+    one = model("one")
+    server.roll_out("1", one, EXPECTED)
+    assert server.current is not None
+    old = server.current.engine
+    (one.parent / "slow").write_text("1")
+
+    def kill_the_proxy() -> None:
+        while server.version == "1":
+            time.sleep(0.01)
+        server.proxy.process.kill()
+
+    killer = threading.Thread(target=kill_the_proxy)
+    with under_load(server.settings.port, threads=2) as load:
+        time.sleep(0.2)
+        killer.start()
+        server.roll_out("2", model("two"), EXPECTED)
+        killer.join()
+        load.wait_for("wikigpt/2")
+    assert server.version == "2" and not old.alive
+    assert load.answers[-1][1:] == (200, "wikigpt/2")
+
+
+def test_a_version_that_ends_while_the_old_one_is_drained_loses_the_traffic_again(
+    server: Server, model: Callable[[str], Path]
+) -> None:
+    one, two = model("one"), model("two")
+    server.roll_out("1", one, EXPECTED)
+    (one.parent / "slow").write_text("0.5")
+    with under_load(server.settings.port) as load:
+        time.sleep(0.2)
+        with pytest.raises(Failure, match="ended by itself as soon as it had the traffic") as raised:
+            server.roll_out("2", two, EXPECTED, (two.parent / "dies").touch)
+        returned = time.monotonic()
+        time.sleep(1.5)
+    assert raised.value.exit_code is ExitCode.FAILED and server.version == "1"
+    assert {answer[1:] for answer in load.answers if answer[0] > returned + 1} == {(200, "wikigpt/1")}
+    children = psutil.Process().children(recursive=True)
+    assert sum("stand_in_engine" in " ".join(child.cmdline()) for child in children) == 1
+
+
 def test_a_killed_command_leaves_no_process_and_no_port(tmp_path: Path, model: Callable[[str], Path]) -> None:
     port, stand_in = free_port(), Path(__file__).with_name("stand_in_engine.py")
     code = f"""
 import time
 from pathlib import Path
 from pipelines.serving.engine import EngineCommand
-from pipelines.serving.server import Server, ServeSettings
+from pipelines.serving.serve_settings import ServeSettings
+from pipelines.serving.server import Server
 from pipelines.serving.smoke import Expected
 command = EngineCommand({f"{sys.executable} {stand_in} {{model}} {{port}}"!r})
 server = Server("wikigpt", command, Path({str(tmp_path / "serving")!r}), ServeSettings(port={port}), print)

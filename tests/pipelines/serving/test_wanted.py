@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from components.shared.base.failure import Failure
-from components.shared.tracking import registry
+from components.shared.base.failure import ExitCode, Failure
+from components.shared.tracking import approval, registry
+from pipelines.registry.approval import resolve_served
 from pipelines.registry.models import models
 from pipelines.registry.promotion import promote
 from pipelines.serving.rejection import reject
@@ -40,6 +41,7 @@ def test_a_model_without_a_champion(filled: MlflowClient) -> None:
 
 def test_a_version_without_files(filled: MlflowClient) -> None:
     number = make_version(filled, NAME, 5.0)
+    filled.set_model_version_tag(NAME, number, registry.REGISTERED, "a run")
     filled.set_registered_model_alias(NAME, "champion", number)
     with pytest.raises(Failure, match="Version 3 of wikigpt-sample has no files of a model in MLflow"):
         wanted_version(filled, NAME)
@@ -72,6 +74,15 @@ def test_a_version_that_failed_its_rollout_until_a_person_moves_the_alias(filled
     assert wanted_version(filled, NAME).version == "1"
 
 
+def test_a_version_whose_run_has_not_ended_is_waited_for(filled: MlflowClient) -> None:
+    filled.delete_model_version_tag(NAME, "1", registry.REGISTERED)
+    with pytest.raises(Failure, match=f"Version 1 of {NAME} is not completely registered yet") as raised:
+        wanted_version(filled, NAME)
+    assert raised.value.exit_code is ExitCode.TIMED_OUT
+    filled.set_model_version_tag(NAME, "1", registry.REGISTERED, "run-1")
+    assert wanted_version(filled, NAME).version == "1"
+
+
 def test_a_version_that_does_not_verify(filled: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WIKIGPT_PUBLIC_KEY", str(make_keys(tmp_path)[1]))
     with pytest.raises(Failure, match="Version 1 of wikigpt-sample is not signed"):
@@ -81,10 +92,14 @@ def test_a_version_that_does_not_verify(filled: MlflowClient, tmp_path: Path, mo
 def test_a_version_that_nobody_entitled_promoted_until_a_promoter_confirms_it(
     filled: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(approval, "movers_of", lambda reader, model: asked.append(model))
     monkeypatch.setenv("WIKIGPT_PROMOTERS", "ada")
     filled.set_registered_model_alias(NAME, "champion", "2")
     wanted = wanted_version(filled, NAME)
-    assert wanted.version == "1" and wanted.refused
+    assert wanted.version == "1" and wanted.refused and asked == [NAME]
+    assert resolve_served(filled, "champion", NAME, note=lambda _: None, on_refusal=asked.append).version == 1
+    assert asked == [NAME, NAME, "2"]
     assert {row.version: row.refused for row in models(filled)} == {"1": None, "2": wanted.refused}
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     promote(filled, "2", reason="reads better")
