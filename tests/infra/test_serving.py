@@ -17,6 +17,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from components.shared.signing.keys import PUBLIC_KEY
 from pipelines.cli.app import app
 from pipelines.registry.export import export
 from pipelines.registry.references import resolve
@@ -91,9 +92,34 @@ def test_every_engine_serves_the_model_by_the_name_that_clients_use(root: str) -
     assert by_path or f"--served-model-name={MODEL}" in words
     assert server["ports"] == [{"containerPort": 8000, "name": "http"}]
     for probe in ("startupProbe", "readinessProbe"):
-        assert server[probe]["exec"]["command"] == ["python3", f"/probe/{PROBE.name}"]
+        *command, seconds = server[probe]["exec"]["command"]
+        assert command == ["python3", f"/probe/{PROBE.name}"]
+        assert float(seconds) < server[probe]["timeoutSeconds"]
     mounts = {mount["name"]: mount for mount in server["volumeMounts"]}
     assert mounts["models"]["readOnly"] and mounts["probe"]["readOnly"]
+
+
+@pytest.mark.parametrize("root", SERVING)
+def test_load_alone_takes_no_pod_out_of_the_service_within_a_minute(root: str) -> None:
+    readiness = served(root)["spec"]["template"]["spec"]["containers"][0]["readinessProbe"]
+    assert readiness["timeoutSeconds"] >= 30 and readiness["failureThreshold"] >= 6
+    assert readiness["periodSeconds"] * readiness["failureThreshold"] >= 60
+
+
+def test_an_engine_that_drops_its_open_requests_when_it_is_told_to_end_gets_time_before() -> None:
+    cpu, gpu = (served(root)["spec"]["template"]["spec"] for root in SERVING)
+    for pod in (cpu, gpu):
+        (command,) = [each["lifecycle"]["preStop"]["exec"]["command"] for each in pod["containers"]]
+        assert command[0] == "sleep" and float(command[1]) + 30 <= pod["terminationGracePeriodSeconds"]
+    assert gpu["containers"][0]["command"][0] == "vllm"
+    assert float(gpu["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1]) >= 60
+
+
+def test_torch_has_as_many_threads_as_the_container_has_cores() -> None:
+    (server,) = served(SERVING[0])["spec"]["template"]["spec"]["containers"]
+    (threads,) = [each for each in server["env"] if each["name"] == "OMP_NUM_THREADS"]
+    assert threads["valueFrom"] == {"resourceFieldRef": {"resource": "limits.cpu"}}
+    assert server["resources"]["limits"]["cpu"].isdecimal()
 
 
 @pytest.mark.parametrize("root", SERVING)
@@ -194,7 +220,7 @@ def probe(address: str, tmp_path: Path) -> tuple[int, str]:
     """Runs the probe as the container does, at another address."""
     script = tmp_path / PROBE.name
     script.write_text(PROBE.read_text().replace("http://127.0.0.1:8000", address))
-    done = subprocess.run([sys.executable, "-I", str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", str(script), "8"], capture_output=True, text=True, check=False)
     assert len(done.stderr.splitlines()) <= 1
     return done.returncode, done.stderr
 
@@ -235,7 +261,7 @@ def test_the_command_of_the_deployment_serves_an_exported_version_and_becomes_re
     words = [sys.executable, *server["command"][1:], *server["args"]]
     words = [word.replace("--port=8000", f"--port={port}").replace("0.0.0.0", "127.0.0.1") for word in words]
     export(filled, resolve(filled, "1"), tmp_path / "models" / MODEL)
-    environment = {each["name"]: each["value"] for each in server["env"]}
+    environment = {each["name"]: each["value"] for each in server["env"] if "value" in each}
     environment |= {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
     address = f"http://127.0.0.1:{port}"
     with open(tmp_path / "server.log", "wb") as log:
@@ -291,6 +317,31 @@ def test_kserve_runs_the_same_containers_as_the_deployment() -> None:
         "lifecycle",
     ):
         assert theirs[key] == ours[key], key
-    assert predictor["initContainers"][0]["command"] == own["initContainers"][0]["command"]
-    assert predictor["securityContext"] == own["securityContext"]
+    port = ours["ports"][0]["containerPort"]
+    assert theirs["livenessProbe"] == ours["livenessProbe"] | {"httpGet": {"path": "/health", "port": port}}
     assert yaml.safe_dump(theirs["volumeMounts"]) == yaml.safe_dump(ours["volumeMounts"])
+    assert ours.keys() - theirs.keys() == set()
+    assert predictor["initContainers"][0]["command"] == own["initContainers"][0]["command"]
+    of_kserve = {"initContainers", "containers", "volumes", "serviceAccountName", "topologySpreadConstraints"}
+    for key in own.keys() - of_kserve:
+        assert predictor[key] == own[key], key
+    (budget,) = [each["spec"] for each in build("kserve") if each["kind"] == "PodDisruptionBudget"]
+    assert budget["selector"]["matchLabels"].items() <= predictor["labels"].items()
+    assert budget["maxUnavailable"] == one(SERVING[0], "PodDisruptionBudget", NAME)["spec"]["maxUnavailable"]
+
+
+def test_kserve_verifies_what_it_downloads_if_it_is_given_the_public_key() -> None:
+    (service,) = [each for each in build("kserve") if each["kind"] == "InferenceService"]
+    assert PUBLIC_KEY in {each["name"] for each in service["spec"]["predictor"]["initContainers"][0]["env"]}
+
+
+def test_kserve_can_be_deleted_without_an_object_of_the_deployment() -> None:
+    def of(root: str) -> set[tuple[str, str, str]]:
+        named = [(each["kind"], each["metadata"]) for each in build(root)]
+        return {(kind, metadata.get("namespace", ""), metadata["name"]) for kind, metadata in named}
+
+    assert [root for root in SERVING if of(root) & of("kserve")] == []
+    (service,) = [each for each in build("kserve") if each["kind"] == "InferenceService"]
+    (probe,) = [each["metadata"]["name"] for each in build("kserve") if each["kind"] == "ConfigMap"]
+    volumes = service["spec"]["predictor"]["volumes"]
+    assert [each["configMap"]["name"] for each in volumes if "configMap" in each] == [probe]
