@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from pipelines.serving.rollout_state import LIVE, ROLLOUT, VERSION, Live, Rollout
+
+_DOWNLOAD, _SERVER = "download", "server"  # the containers of infra/serving; others may be added to a pod
+# The reasons of the container runtime and of the kubelet for a container that ended with its node.
+_LOST = ("Unknown", "ContainerStatusUnknown")
 
 
 @dataclass(frozen=True)
@@ -43,8 +48,10 @@ class Pod:
         address: its IP address; "" before it has one.
         version: the number of the version that it serves.
         ready: whether it gets requests through the Service.
-        restarts: how often its server was restarted.
+        started: since when its server runs, in seconds since 1970; None if it does not run.
+        ended: whether its server ended after it had started, for another reason than a reboot of its node.
         attempts: how often the download of its version was repeated.
+        download_code: the exit code of the download; 0 while it runs, and after a success.
         unscheduled: why no node takes it, as the scheduler says it; "" if one has.
         trouble: why it is not ready or was restarted, as Kubernetes says it; "" if it says nothing.
     """
@@ -53,8 +60,10 @@ class Pod:
     address: str
     version: str
     ready: bool
-    restarts: int
+    started: float | None
+    ended: bool
     attempts: int
+    download_code: int
     unscheduled: str
     trouble: str
 
@@ -82,25 +91,40 @@ def deployment_of(found: dict[str, Any]) -> Deployment:
 def pod_of(found: dict[str, Any]) -> Pod:
     """Reads a pod in the form of the API."""
     metadata, status = found["metadata"], found.get("status", {})
-    downloads, servers = status.get("initContainerStatuses") or [], status.get("containerStatuses") or []
     conditions = status.get("conditions") or []
-    said = [*map(_ended, [*downloads, *servers]), *map(_waits, [*downloads, *servers])]
+    containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    named = {each["name"]: each for each in containers}
+    download, server = named.get(_DOWNLOAD, {}), named.get(_SERVER, {})
+    running, end = server.get("state", {}).get("running"), _end(server)
     unscheduled = next(filter(None, map(_unscheduled, conditions)), "")
     return Pod(
         name=metadata["name"],
         address=status.get("podIP") or "",
         version=(metadata.get("annotations") or {}).get(VERSION, ""),
         ready=any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
-        restarts=sum(each.get("restartCount", 0) for each in servers),
-        attempts=sum(each.get("restartCount", 0) for each in downloads),
+        started=datetime.fromisoformat(running["startedAt"]).timestamp() if running else None,
+        ended=bool(end) and end.get("reason") not in _LOST,
+        attempts=download.get("restartCount", 0),
+        download_code=0 if download.get("state", {}).get("running") else _end(download).get("exitCode", 0),
         unscheduled=unscheduled,
-        trouble=next(filter(None, said), unscheduled),
+        trouble=next(filter(None, [*map(_ended, containers), *map(_waits, containers)]), unscheduled),
     )
+
+
+def is_active(found: dict[str, Any]) -> bool:
+    """Whether a pod counts for its ReplicaSet. One that is being deleted or was evicted is replaced by another."""
+    ended = found.get("status", {}).get("phase") in ("Failed", "Succeeded")
+    return not ended and "deletionTimestamp" not in found["metadata"]
+
+
+def _end(container: dict[str, Any]) -> dict[str, Any]:
+    """How a container ended last; a download that is complete has not failed, whatever its attempts before."""
+    return container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
 
 
 def _ended(container: dict[str, Any]) -> str:
     """Why a container ended: the end of its log, if the container wrote one."""
-    ended = container.get("lastState", {}).get("terminated") or container.get("state", {}).get("terminated") or {}
+    ended = _end(container)
     if not ended.get("exitCode"):
         return ""
     last = (ended.get("message") or "").strip().splitlines()
@@ -109,8 +133,10 @@ def _ended(container: dict[str, Any]) -> str:
 
 def _waits(container: dict[str, Any]) -> str:
     waiting = container.get("state", {}).get("waiting") or {}
-    reason = waiting.get("reason", "")
-    return "" if reason in ("", "PodInitializing", "ContainerCreating") else f"{container['name']} waits: {reason}"
+    reason, message = waiting.get("reason", ""), (waiting.get("message") or "").strip()
+    if reason in ("", "PodInitializing", "ContainerCreating"):
+        return ""
+    return f"{container['name']} waits: {reason}{f': {message.splitlines()[0]}' if message else ''}"
 
 
 def _unscheduled(condition: dict[str, Any]) -> str:

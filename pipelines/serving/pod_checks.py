@@ -32,11 +32,15 @@ def pod_tester(
     def test(new: Pod, old: Pod | None, version: str, between: Callable[[], object]) -> str | None:
         for pod in filter(None, (new, old)):
             _require_reachable(pod, port)
-        expected = Expected.of(client, client.get_model_version(model, version))
+        known = client.get_model_version(model, version)
+        try:
+            expected = Expected.of(client, known)
+        except Failure as damaged:
+            return damaged.what
         before = _address(old, port) if old else None
         problem = smoke_test(_address(new, port), expected, limits, before=before, between=between).problem
-        if problem and old:
-            _require_reachable(old, port)  # its end says nothing against the new version
+        for pod in filter(None, (new, old) if problem else ()):
+            _require_reachable(pod, port)  # a node that is gone says nothing against the version
         return problem
 
     return test

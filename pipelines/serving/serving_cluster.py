@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import ExitCode, Failure
-from pipelines.serving.deployment import Deployment, Pod, deployment_of, pod_of
+from pipelines.serving.deployment import Deployment, Pod, deployment_of, is_active, pod_of
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -50,15 +50,15 @@ class ServingCluster:
         return deployment_of(self._api.sanitize_for_serialization(found))
 
     def pods(self, selector: str) -> list[Pod]:
-        """The pods of the Deployment that are not being deleted, the oldest first.
+        """The pods of the Deployment that are neither being deleted nor evicted, the oldest first.
 
         Raises:
             Failure: see `deployment`.
         """
         answer = self._call("list of pods", self._core.list_namespaced_pod, label_selector=selector)
         found = [self._api.sanitize_for_serialization(pod) for pod in answer.items]
-        there = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
-        return [pod_of(pod) for pod in sorted(there, key=lambda pod: pod["metadata"].get("creationTimestamp", ""))]
+        active = filter(is_active, found)
+        return [pod_of(pod) for pod in sorted(active, key=lambda pod: pod["metadata"].get("creationTimestamp", ""))]
 
     def patch(
         self,

@@ -1,7 +1,7 @@
 """A cluster with one Deployment: the API that a rollout uses, over HTTP, and its controller as Kubernetes documents it.
 
 The controller follows "Rolling Update Deployment" of the documentation and `pkg/controller/deployment/rolling.go`: a
-The controller follows "Rolling Update Deployment" of the documentation and `pkg/controller/deployment/rolling.go`: a
+pod more than wanted is started, an old one is removed only as far as enough pods are available, and
 unhealthy old pods removed first. A pod is available once it was ready for the `minReadySeconds` of its ReplicaSet,
 which is that of the Deployment for the newest one only. Time passes only when the test says so.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,19 +28,34 @@ Object = dict[str, Any]
 NAMESPACE, NAME = "wikigpt-serving", "wikigpt-server"
 LABELS = {"app.kubernetes.io/name": NAME}
 _SCHEMA = kubernetes_validate.latest_version()
+_VALID: set[str] = set()  # shapes of pods that fit the schema
 
 
 @dataclass
 class Pod:
-    """A pod; `ready_at` is None before it is ready."""
+    """A pod; `ready_at` is None before it is ready.
+
+    Attributes:
+        name, version, created: of its metadata.
+        started: when its server started; None if it did not start yet.
+        ready_at: since when it is ready.
+        restarts: how often its server was started again.
+        end: the last `terminated` state of its server.
+        attempts: how often its download was repeated.
+        deleted: whether it is being deleted.
+        evicted: whether the kubelet ended it, because its node was short of something.
+    """
 
     name: str
     version: str
     created: float
+    started: float | None = None
     ready_at: float | None = None
     restarts: int = 0
+    end: Object = field(default_factory=dict)
     attempts: int = 0
-    message: str = ""
+    deleted: bool = False
+    evicted: bool = False
 
 
 @dataclass
@@ -62,8 +78,11 @@ class World:
         address: the IP address of every pod.
         broken: versions whose pods never become ready.
         crashing: versions whose server is restarted this many seconds after it became ready.
-        missing: versions whose files cannot be downloaded.
+        downloads: the exit code of the download and the last line of its log, for versions whose download fails.
         without_node: versions whose pods no node takes.
+        waiting: the reason why the server of a version cannot be started, such as `ImagePullBackOff`.
+        refused: versions whose pods the API does not accept, as by a quota.
+        gone: pods that are listed though they do not count any more: evicted ones, and ones that are being deleted.
         forbidden: the parts of a path that the account must not use.
         least_ready: the smallest number of ready pods since the first one was.
     """
@@ -75,8 +94,11 @@ class World:
         self.address = "10.0.0.1"
         self.broken: set[str] = set()
         self.crashing: dict[str, float] = {}
-        self.missing: set[str] = set()
+        self.downloads: dict[str, tuple[int, str]] = {"": (2, "wikigpt: models:/wikigpt/ names no version.")}
         self.without_node: set[str] = set()
+        self.waiting: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.gone: list[Pod] = []
         self.forbidden: set[str] = set()
         self.revision = self.names = 0
         self.deployment = _deployment(replicas, version)
@@ -106,6 +128,33 @@ class World:
         self.deployment["spec"]["replicas"] = replicas
         self.deployment["metadata"]["generation"] += 1
         self._changed(self.deployment)
+
+    def drain(self, version: str) -> None:
+        """Deletes the pods of a version, as a drained node does; they stay in the list until their servers ended."""
+        for each in self.sets:
+            for pod in [pod for pod in each.pods if pod.version == version]:
+                self._end(each, pod, deleted=True)
+
+    def evict(self, version: str) -> None:
+        """Ends the pods of a version, as a kubelet that is short of memory does; they stay in the list."""
+        for each in self.sets:
+            for pod in [pod for pod in each.pods if pod.version == version]:
+                self._end(each, pod, evicted=True)
+
+    def reboot(self, version: str) -> None:
+        """Starts the nodes of a version again, as containerd reports it."""
+        for pod in self.pods():
+            if pod.version == version:
+                self._restart(pod, {"exitCode": 255, "reason": "Unknown"})
+
+    def gone_of(self, version: str) -> list[Pod]:
+        return [pod for pod in self.gone if pod.version == version]
+
+    def unready(self, version: str) -> None:
+        """Lets the probe of the pods of a version fail once."""
+        for pod in self.pods():
+            if pod.version == version:
+                pod.ready_at = None
 
     def pods(self) -> list[Pod]:
         return [pod for each in self.sets for pod in each.pods]
@@ -154,13 +203,24 @@ class World:
 
     def _kubelet(self) -> None:
         for pod in self.pods():
-            if pod.version in self.missing or not pod.version:
+            if pod.version in self.without_node or (pod.started is None and pod.version in self.waiting):
+                continue
+            if pod.started is None and pod.version in self.downloads:
                 pod.attempts = int((self.now - pod.created) // 20)
-                pod.message = "wikigpt: wikigpt has no version 8 (the version asked for): name one that exists."
-            elif pod.ready_at is None and pod.version not in self.broken | self.without_node:
-                pod.ready_at = self.now if self.now >= pod.created + self.start_seconds else None
+            elif pod.started is None:
+                pod.started = self.now
+            elif pod.ready_at is None and pod.version not in self.broken:
+                pod.ready_at = self.now if self.now >= pod.started + self.start_seconds - 1 else None
             elif pod.ready_at is not None and self.now >= pod.ready_at + self.crashing.get(pod.version, 1e18):
-                pod.ready_at, pod.created, pod.restarts = None, self.now, pod.restarts + 1
+                self._restart(pod, {"exitCode": 1, "reason": "Error", "message": "RuntimeError: no kernel"})
+
+    def _restart(self, pod: Pod, end: Object) -> None:
+        pod.ready_at, pod.started, pod.restarts, pod.end = None, self.now, pod.restarts + 1, end
+
+    def _end(self, each: ReplicaSet, pod: Pod, *, deleted: bool = False, evicted: bool = False) -> None:
+        pod.deleted, pod.evicted = deleted, evicted
+        each.pods.remove(pod)
+        self.gone.append(pod)
 
     def _available(self, each: ReplicaSet) -> int:
         return sum(pod.ready_at is not None and self.now >= pod.ready_at + each.min_ready for pod in each.pods)
@@ -177,12 +237,13 @@ class World:
             newest.min_ready = spec.get("minReadySeconds", 0)
             self._roll(spec, newest)
         for each in self.sets:
-            while len(each.pods) < each.replicas:
+            while len(each.pods) < each.replicas and each.version not in self.refused:
                 self.names += 1
                 each.pods.append(Pod(f"{NAME}-{each.version}-{self.names}", each.version, self.now))
             # Pods that are not ready are deleted first, then the youngest.
             each.pods.sort(key=lambda pod: (pod.ready_at is None, pod.created))
-            del each.pods[each.replicas :]
+            for pod in each.pods[each.replicas :]:
+                self._end(each, pod, deleted=True)
         self._write_status(newest)
 
     def _roll(self, spec: Object, newest: ReplicaSet) -> None:
@@ -197,7 +258,7 @@ class World:
             return
         if not any(each.replicas for each in old):
             return
-        least = wanted - strategy["maxUnavailable"]
+        least = wanted - _count(strategy["maxUnavailable"], wanted)
         room = total - least - (newest.replicas - self._available(newest))
         if room <= 0:
             return
@@ -291,7 +352,7 @@ def _route(world: World, verb: str, path: str, body: Object | None, kind: str) -
             "apiVersion": "v1",
             "kind": "PodList",
             "metadata": {},
-            "items": [_pod(world, pod) for pod in world.pods()],
+            "items": [_pod(world, pod) for pod in [*world.pods(), *world.gone]],
         }
     kept = {("deployments", NAME): world.deployment, ("leases", NAME): world.lease}.get((what, name))
     if kept is None:
@@ -322,40 +383,85 @@ def _deployment(replicas: int, version: str) -> Object:
     }
 
 
+def _count(value: int | str, wanted: int) -> int:
+    """A number of pods that may be unavailable, of which a percentage is rounded down."""
+    return math.floor(int(value.removesuffix("%")) / 100 * wanted) if isinstance(value, str) else value
+
+
 def _pod(world: World, pod: Pod) -> Object:
-    ready = pod.ready_at is not None
-    scheduled = {"type": "PodScheduled", "status": "True"}
-    if pod.version in world.without_node:
-        message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
-        scheduled |= {"status": "False", "reason": "Unschedulable", "message": message}
-    status = {"name": "server", "image": "x", "imageID": "x", "ready": ready, "restartCount": pod.restarts}
-    download = {
-        "name": "download",
-        "image": "x",
-        "imageID": "x",
-        "ready": not pod.message,
-        "restartCount": pod.attempts,
-    }
-    if pod.message:
-        download["state"] = {"terminated": {"exitCode": 2, "reason": "Error", "message": pod.message}}
-    return {
+    """A pod as the API shows it; `status` follows the documentation of the life of a pod."""
+    metadata = {"name": pod.name, "namespace": NAMESPACE, "labels": LABELS, "creationTimestamp": _time(pod.created)}
+    if pod.version:
+        metadata["annotations"] = {VERSION: pod.version}
+    if pod.deleted:
+        metadata["deletionTimestamp"] = _time(world.now)
+    shown = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {
-            "name": pod.name,
-            "namespace": NAMESPACE,
-            "labels": LABELS,
-            "creationTimestamp": datetime.fromtimestamp(pod.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            **({"annotations": {VERSION: pod.version}} if pod.version else {}),
-        },
+        "metadata": metadata,
         "spec": {"containers": [{"name": "server", "image": "example/engine:1"}]},
-        "status": {
-            "podIP": world.address,
-            "conditions": [{"type": "Ready", "status": str(ready)}, scheduled],
-            "containerStatuses": [status],
-            "initContainerStatuses": [download],
-        },
+        "status": _status(world, pod),
     }
+    if (shape := _shape(shown)) not in _VALID:  # a validation takes a while, and there are few shapes
+        kubernetes_validate.validate(shown, _SCHEMA, strict=True)
+        _VALID.add(shape)
+    return shown
+
+
+def _shape(node: Any) -> str:
+    """The keys of an object, and of those in it."""
+    if isinstance(node, dict):
+        return "{" + ",".join(f"{key}:{_shape(each)}" for key, each in node.items()) + "}"
+    return "[" + ",".join(map(_shape, node)) + "]" if isinstance(node, list) else ""
+
+
+def _status(world: World, pod: Pod) -> Object:
+    if pod.evicted:
+        message = "The node was low on resource: memory."
+        return {"phase": "Failed", "reason": "Evicted", "message": message}
+    if pod.version in world.without_node:
+        message = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+        return {"phase": "Pending", "conditions": [condition]}
+    conditions = [
+        {"type": "PodScheduled", "status": "True", "lastTransitionTime": _time(pod.created)},
+        {"type": "Ready", "status": str(pod.ready_at is not None)},
+    ]
+    return {
+        "phase": "Pending" if pod.started is None else "Running",
+        "podIP": world.address,
+        "conditions": conditions,
+        "initContainerStatuses": [_container("download", pod.attempts, **_download(world, pod))],
+        "containerStatuses": [
+            _container("server", pod.restarts, ready=pod.ready_at is not None, **_server(world, pod))
+        ],
+    }
+
+
+def _container(name: str, restarts: int, *, ready: bool = False, **states: Object) -> Object:
+    return {"name": name, "image": "x", "imageID": "x", "ready": ready, "restartCount": restarts, **states}
+
+
+def _download(world: World, pod: Pod) -> Object:
+    """A download that failed waits for its next attempt, and the last one is in `lastState`."""
+    if pod.started is not None or pod.version not in world.downloads:
+        return {"state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}
+    code, message = world.downloads[pod.version]
+    ended = {"terminated": {"exitCode": code, "reason": "Error", "message": message}}
+    return (
+        {"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": ended} if pod.attempts else {"state": ended}
+    )
+
+
+def _server(world: World, pod: Pod) -> Object:
+    if pod.started is None:
+        return {"state": {"waiting": {"reason": world.waiting.get(pod.version, "PodInitializing")}}}
+    last = {"lastState": {"terminated": pod.end}} if pod.end else {}
+    return {"state": {"running": {"startedAt": _time(pod.started)}}, **last}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _merge(kept: Object, patch: Object) -> Object:

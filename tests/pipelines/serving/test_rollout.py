@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 
 import kubernetes.client
@@ -120,24 +120,42 @@ def test_a_version_is_verified_once_and_not_started_if_it_does_not_verify(
 
 
 @pytest.mark.parametrize("code", [ExitCode.FAILED, ExitCode.UNREACHABLE])
-def test_a_test_that_cannot_be_made_counts_against_the_version_only_if_the_version_is_the_reason(
-    scene: Scene, code: ExitCode
-) -> None:
+def test_a_test_that_cannot_be_made_says_nothing_against_the_version(scene: Scene, code: ExitCode) -> None:
     def fail() -> None:
-        raise Failure(
-            "The recorded completions cannot be read", where="models:/wikigpt/8", remedy="wait", exit_code=code
-        )
+        raise Failure("The Lease cannot be written", where="Lease wikigpt-server", remedy="wait", exit_code=code)
 
     scene.problem = fail
-    with pytest.raises(Failure, match="The recorded completions cannot be read") as failed:
+    with pytest.raises(Failure, match="The Lease cannot be written") as failed:
         scene.roll()
     assert failed.value.exit_code == code
-    assert scene.champion == ("7" if code == ExitCode.FAILED else "8")
-    assert scene.world.count("7") == 4
+    assert (scene.champion, scene.world.count("7"), scene.untested) == ("8", 4, 1)
     scene.problem = lambda: None
-    scene.promote("8")
-    scene.world.advance(SECONDS)
     assert scene.roll() == "8"
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_a_first_version_that_fails_serves_nobody(replicas: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pod is the only one that is ready, and Kubernetes would keep it for that."""
+    with scene_of(World(replicas, version=""), monkeypatch) as scene:
+        scene.problem = lambda: "It answers nonsense"
+        with pytest.raises(Failure, match=r"no version is served; .* promote the version again by `wikigpt promote`"):
+            scene.roll()
+        scene.world.advance(60)
+        assert {pod.version for pod in scene.world.pods()} == {""}
+        assert scene.world.deployment["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+        with pytest.raises(Failure, match="Version 8 of wikigpt failed its rollout"):
+            scene.roll()
+        scene.promote("9")
+        scene.problem = lambda: None
+        assert scene.roll() == "9"
+
+
+def test_a_first_version_that_fails_after_its_canary_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with scene_of(World(3, version=""), monkeypatch) as scene:
+        scene.world.crashing = {"8": 8.0}
+        with pytest.raises(Failure, match="was restarted: server ended with Error: RuntimeError: no kernel"):
+            scene.roll()
+        assert {pod.version for pod in scene.world.pods()} == {""}
 
 
 def test_a_server_that_never_becomes_ready(scene: Scene) -> None:
@@ -146,6 +164,156 @@ def test_a_server_that_never_becomes_ready(scene: Scene) -> None:
         scene.roller(ready_seconds=60).run()
     assert_served(scene, "7")
     assert scene.champion == "7"
+
+
+def waits(scene: Scene, match: str, code: ExitCode = ExitCode.TIMED_OUT) -> None:
+    """A run ends with a sentence, the version keeps the alias, and what was served is served."""
+    with pytest.raises(Failure, match=match) as waiting:
+        scene.roller(ready_seconds=60).run()
+    assert waiting.value.exit_code == code
+    assert (scene.champion, scene.notices, scene.world.count("7")) == ("8", [], 4)
+    assert "wikigpt.rollout_failed" not in scene.tags("8")
+
+
+def goes_on(scene: Scene) -> None:
+    assert scene.roller(ready_seconds=60).run() == "8"
+    assert_served(scene, "8")
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "CreateContainerConfigError", "PodInitializing"])
+def test_a_server_that_cannot_be_started_says_nothing_against_the_version(scene: Scene, reason: str) -> None:
+    """An image that cannot be pulled, a missing Secret, a volume that cannot be mounted."""
+    scene.world.waiting = {"8": reason}
+    said = "" if reason == "PodInitializing" else f": server waits: {reason}"
+    for _ in range(2):
+        waits(scene, f"The server in the next pod of version 8 has not started{said}")
+    scene.world.waiting.clear()
+    goes_on(scene)
+
+
+def test_pods_that_kubernetes_does_not_make_say_nothing_against_the_version(scene: Scene) -> None:
+    scene.world.refused = {"8"}
+    waits(scene, "Kubernetes makes no further pod of version 8")
+    scene.world.refused.clear()
+    goes_on(scene)
+
+
+def test_a_server_that_starts_late_has_its_whole_time(scene: Scene) -> None:
+    """The pod waits for room and its image nearly as long as a rollout waits, and starts slowly then."""
+    scene.world.without_node, scene.world.start_seconds = {"8"}, 50
+
+    def room(_: float, sleep: Callable[[float], object] = scene._sleep) -> None:
+        if scene.world.now > began + 50:
+            scene.world.without_node.clear()
+        sleep(1)
+
+    began = scene.world.now
+    scene._sleep = room  # type: ignore[method-assign]
+    goes_on(scene)
+
+
+@pytest.mark.parametrize("code", [ExitCode.UNREACHABLE, ExitCode.UNAUTHORISED])
+def test_a_download_that_the_registry_does_not_answer_says_nothing_against_the_version(
+    scene: Scene, code: ExitCode
+) -> None:
+    scene.world.downloads["8"] = (code, "wikigpt: MLflow does not answer.")
+    for _ in range(2):
+        waits(scene, "cannot download version 8: download ended with Error: wikigpt: MLflow does not answer", code)
+    del scene.world.downloads["8"]
+    goes_on(scene)
+
+
+@pytest.mark.parametrize("happens", ["drain", "evict", "unready", "reboot"])
+def test_a_canary_that_goes_away_during_its_smoke_test_is_tested_again(scene: Scene, happens: str) -> None:
+    tested = []
+
+    def go_away() -> str | None:
+        tested.append(True)
+        if len(tested) > 1:
+            return None
+        getattr(scene.world, happens)("8")
+        return "The server does not answer"
+
+    scene.problem = go_away
+    goes_on(scene)
+    assert len(tested) == 2
+    assert any("went away during its smoke test" in line for line in scene.said)
+
+
+def test_a_canary_that_is_unready_after_each_test_is_taken_back_in_the_end(scene: Scene) -> None:
+    def overload() -> str:
+        scene.world.unready("8")
+        return "Its p99 latency is 9 s"
+
+    scene.problem = overload
+    with pytest.raises(Failure, match="Version 8 failed its rollout: Its p99 latency"):
+        scene.roll()
+
+
+def test_a_canary_that_crashes_during_its_smoke_test_failed_by_its_own_last_words(scene: Scene) -> None:
+    def crash() -> None:
+        scene.world.crashing = {"8": 0}
+        scene.world.advance(1)
+        raise Failure("Pod a is ready, and cannot be reached", where="10.0.0.1", remedy="go", exit_code=3)  # type: ignore[arg-type]
+
+    scene.problem = crash
+    with pytest.raises(Failure, match="was restarted: server ended with Error: RuntimeError: no kernel"):
+        scene.roll()
+    assert scene.champion == "7"
+
+
+def test_a_node_that_is_drained_in_a_pause_says_nothing_against_the_version(scene: Scene) -> None:
+    sleep = scene._sleep
+
+    def drain(seconds: float) -> None:
+        if scene.world.deployment["spec"].get("paused") and not scene.world.gone_of("8"):
+            scene.world.drain("8")
+        sleep(seconds)
+
+    scene._sleep = drain  # type: ignore[method-assign]
+    assert scene.roll() == "8"
+    scene.world.advance(60)
+    assert scene.world.count("8") == 4
+
+
+def test_a_person_who_pauses_or_scales_to_zero_during_the_canary_is_heeded(scene: Scene) -> None:
+    def pause() -> None:
+        scene.world.patch_deployment({"metadata": {}, "spec": {"paused": True}})
+        raise Failure("The registry is away", where="here", remedy="wait")
+
+    scene.problem = pause
+    waits(scene, "The registry is away", ExitCode.FAILED)
+    waits(scene, "The Deployment is paused", ExitCode.FAILED)
+    scene.world.patch_deployment({"metadata": {}, "spec": {"paused": False, "replicas": 0}})
+    scene.world.advance(30)
+    with pytest.raises(Failure, match="The Deployment has no replicas"):
+        scene.roll()
+    assert (scene.world.version, scene.champion, scene.notices) == ("7", "8", [])
+    scene.world.scale(4)
+    scene.world.advance(30)
+    scene.problem = lambda: None
+    assert scene.roll() == "8"
+
+
+def test_a_version_before_that_does_not_come_back_does_not_hold_up_the_next_one(scene: Scene) -> None:
+    def fail() -> str | None:
+        if scene.world.version != "8":
+            return None
+        scene.world.waiting = {"7": "ImagePullBackOff"}
+        scene.world.drain("7")
+        return "It answers nonsense"
+
+    scene.problem = fail
+    for _ in range(2):
+        with pytest.raises(Failure, match="Not all pods of version 7 are back: server waits: ImagePullBackOff") as back:
+            scene.roller(ready_seconds=60).run()
+        assert back.value.exit_code == ExitCode.TIMED_OUT
+    scene.promote("9")
+    with pytest.raises(Failure, match="Version 8 failed its rollout"):
+        scene.roller(ready_seconds=60).run()
+    assert scene.roll() == "9"
+    scene.world.advance(60)
+    assert scene.world.count("9") == 4
 
 
 def test_a_cluster_without_room_says_nothing_against_the_version(scene: Scene) -> None:
@@ -176,7 +344,7 @@ def test_a_rollout_that_was_killed_in_a_pause_goes_on_though_more_pods_are_wante
 
 
 def test_a_version_whose_files_cannot_be_downloaded(scene: Scene) -> None:
-    scene.world.missing = {"8"}
+    scene.world.downloads["8"] = (1, "wikigpt: wikigpt has other weights than its tag says.")
     with pytest.raises(
         Failure, match="cannot get the files of the version: download ended with Error: wikigpt: wikigpt has"
     ):
