@@ -143,7 +143,8 @@ def scene_of(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     client = FakeRegistry()
     client.create_registered_model(MODEL)
     for number in range(1, 10):
-        client.create_model_version(MODEL, "", tags={registry.WEIGHTS_DIGEST: f"digest-{number}"})
+        tags = {registry.WEIGHTS_DIGEST: f"digest-{number}", registry.REGISTERED: "true"}
+        client.create_model_version(MODEL, "", tags=tags)
     client.set_registered_model_alias(MODEL, "champion", "8")
     with serving(handler_of(world)) as address:
         settings = kubernetes.client.Configuration(host=address)
