@@ -99,9 +99,7 @@ def _tag(client: MlflowClient, model: str, version: str, back_to: str | None, re
 
 
 def _notice(model: str, version: str, back_to: str | None, reason: str) -> dict[str, Any]:
-    served = (
-        f"Version {back_to} goes on serving." if back_to else "No version is served; `wikigpt promote` tries again."
-    )
+    served = f"Version {back_to} goes on serving" if back_to else "No version is served; `wikigpt promote` tries again"
     return {
         "text": f"Version {version} of {model} failed its rollout: {reason}. {served}.",
         "ending": "rollout failed",
