@@ -133,6 +133,7 @@ def test_a_champion_without_files_is_one_sentence_and_leaves_no_server(
     require_free(port, "a test")
 
 
+@pytest.mark.slow
 def test_a_click_that_is_refused_is_recorded_once(
     local: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -119,6 +119,7 @@ def test_without_a_served_version_the_alias_stays_and_only_a_person_lifts_the_re
     assert not rejected(served)
 
 
+@pytest.mark.slow
 def test_a_rejection_that_is_killed_after_any_write_is_finished_by_the_next_with_one_notice(
     served: MlflowClient,
 ) -> None:

@@ -295,6 +295,7 @@ def test_a_person_who_pauses_or_scales_to_zero_during_the_canary_is_heeded(scene
     assert scene.roll() == "8"
 
 
+@pytest.mark.slow
 def test_a_version_before_that_does_not_come_back_does_not_hold_up_the_next_one(scene: Scene) -> None:
     def fail() -> str | None:
         if scene.world.version != "8":

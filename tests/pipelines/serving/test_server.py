@@ -74,6 +74,7 @@ def test_an_open_request_is_answered_by_the_old_version(server: Server, model: C
     with under_load(server.settings.port, threads=1) as load:
         time.sleep(0.3)
         server.roll_out("2", model("two"), EXPECTED)
+        load.wait_for("wikigpt/2")
     assert load.failed == []
     assert load.versions() == ["wikigpt/1", "wikigpt/2"]
 
@@ -176,6 +177,7 @@ def test_a_proxy_that_ends_while_the_old_version_is_drained_changes_only_open_re
     assert load.answers[-1][1:] == (200, "wikigpt/2")
 
 
+@pytest.mark.slow
 def test_a_version_that_ends_while_the_old_one_is_drained_loses_the_traffic_again(
     server: Server, model: Callable[[str], Path]
 ) -> None:
