@@ -5,6 +5,7 @@ Fixtures are used by importing them into a conftest.
 """
 
 import json
+import os
 import shutil
 import sqlite3
 from contextlib import closing
@@ -17,6 +18,7 @@ import pytest
 
 from components.shared.reuse.trained import weights_digest
 from components.shared.runtime.step import Step
+from components.shared.signing.keys import SIGNING_KEY
 from components.shared.storage.manifest import digest_of, write_manifest
 from components.shared.tracking.mlflow_database import prepare_database
 from components.shared.tracking.run import EXPERIMENT
@@ -260,3 +262,21 @@ def judge_of(nll_per_word: float, **rule: Any) -> Any:
         return gate(scores(nll_per_word, digest_of(nll_per_word)), theirs, Rule(resamples=100, **rule))
 
     return judge
+
+
+def register_two(root: Path, database_with_experiment: Path, model: Path, key: Path | None = None) -> None:
+    """Registers version 1 and a worse version 2 in a registry in a folder; with a key, version 1 is signed."""
+    before = dict(os.environ)
+    uri = copy_registry(database_with_experiment, root)
+    os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
+    try:
+        first = make_folders(root / "a", model, reuse_key="1" * 32, nll_per_word=5.0)
+        if key:
+            os.environ[SIGNING_KEY] = str(key)
+        register(make_step("run-1"), first)
+        if key:
+            del os.environ[SIGNING_KEY]
+        register(make_step("run-2"), another_model(first, root / "b", "2" * 32, 6.0))
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

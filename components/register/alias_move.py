@@ -59,7 +59,7 @@ def pending_move(client: MlflowClient, model: str) -> tuple[Announcement, bool] 
     move, is_made, _ = _announced(client, model)
     if move is None:
         return None
-    return move, _exists(client, model, move.version) and (is_made or _can_make(client, model, move))
+    return move, registry.has_version(client, model, move.version) and (is_made or _can_make(client, model, move))
 
 
 def finish_move(client: MlflowClient, model: str) -> Announcement | None:
@@ -75,7 +75,7 @@ def finish_move(client: MlflowClient, model: str) -> Announcement | None:
     move, is_made, moves = _announced(client, model)
     if move is None:
         return None
-    made = _exists(client, model, move.version) and (is_made or _make(client, model, move))
+    made = registry.has_version(client, model, move.version) and (is_made or _make(client, model, move))
     if made:
         if move.entry:
             write_move(client, model, move.entry, moves)
@@ -143,10 +143,6 @@ def _announced(client: MlflowClient, model: str) -> tuple[Announcement | None, b
     state = champion_state(client, model)
     move = announcement_in(state.tags)
     return move, move is not None and state.tags.get(registry.LAST_CHAMPION) == move.version, state.moves
-
-
-def _exists(client: MlflowClient, model: str, version: str) -> bool:
-    return any(str(known.version) == version for known in registry.versions(client, model))
 
 
 def _can_make(client: MlflowClient, model: str, move: Announcement) -> bool:

@@ -119,13 +119,12 @@ def _reuse_version(
     A version that an earlier release evaluated gets the log-probabilities that its evaluation does not have. One that
     was registered without a signature does not get one: only a person can say that it was not changed since.
     """
-    settings = step.section(RegisterSettings)
     if trained.run_id not in (version.run_id, version.tags.get(registry.EVALUATION_RUN)):
         registry.log_evaluation(client, trained.run_id, trained.weights_digest, files)
     if kept := files.get(registry.LOG_PROBABILITIES):
         registry.add_log_probabilities(client, version, kept)
     number = str(version.version)
-    if settings.signing == "required" and registry.SIGNATURE not in version.tags:
+    if step.section(RegisterSettings).signing == "required" and registry.SIGNATURE not in version.tags:
         emit("note", text=f"Version {number} was registered without a signature: sign it by `wikigpt sign {number}`")
     reason = f"Version {number} already has these weights and is not changed."
     word = version.tags.get(registry.VERDICT, "keep")

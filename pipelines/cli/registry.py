@@ -111,8 +111,8 @@ def models(
     as_json: Json = False,
 ) -> None:
     """List the versions of the registered models, the newest first."""
-    from pipelines.registry.approval import refused_champion
     from pipelines.registry.models import models as rows_of
+    from pipelines.registry.models import refused_champions
     from pipelines.registry.references import model_name
 
     if chart is not None:
@@ -120,15 +120,14 @@ def models(
     if chart == TERMINAL and as_json:
         raise typer.BadParameter("--chart - prints bars and --json prints JSON; leave one of them out")
     with reader_of(home) as client:
-        rows = rows_of(client, model)
-        refused = {name: refused_champion(client, name) for name in {row.name: None for row in rows}}
+        refused = refused_champions(client, model)
+        rows = rows_of(client, model, refused)
         if model is not None and not rows:
             model_name(client, model)  # raises a failure that names the existing models
         if chart is not None:
             _chart(client, model, chart)
-    for name, problem in refused.items():
-        if problem:
-            typer.echo(f"{name}: {problem.reason}", err=True)
+    for name in dict.fromkeys(row.name for row in rows if row.name in refused):
+        typer.echo(f"{name}: {refused[name].reason}", err=True)
     if chart == TERMINAL:
         return
     if as_json:

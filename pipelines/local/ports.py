@@ -1,4 +1,4 @@
-"""Ports of this machine that the servers of the commands listen on."""
+"""Ports that the servers of the commands listen on."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ def require_free(port: int, program: str, host: str = "127.0.0.1", *, option: st
                 remedy=f"choose another one by {option}",
                 exit_code=ExitCode.USAGE,
             ) from None
+
+
+def http_address(host: str, port: int) -> str:
+    """The address of a server at an IP address, where one of IPv6 is in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def free_port(host: str = "127.0.0.1") -> int:

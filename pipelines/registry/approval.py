@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from components.shared.tracking.sqlite_registry import AnyVersion, RegistryReader
 
-__all__ = ["Approved", "Refused", "approved_champion", "refused_champion", "require_promoter", "resolve_served"]
+__all__ = [
+    "Approved",
+    "Refused",
+    "approved_champion",
+    "refusal",
+    "refused_champion",
+    "require_promoter",
+    "resolve_served",
+]
 
 
 def approved_champion(client: RegistryReader, model: str, promoters: tuple[str, ...] | None = None) -> Approved:
@@ -32,9 +40,18 @@ def approved_champion(client: RegistryReader, model: str, promoters: tuple[str, 
     return approval.approved_champion(client, model, names)
 
 
+def refusal(client: RegistryReader, model: str) -> Approved | None:
+    """The approved champion if the version with the alias must not be served; else None. Without promoters, nothing is
+    read.
+    """
+    approved = approved_champion(client, model) if promoters_of_environment() else None
+    return approved if approved and approved.refused else None
+
+
 def refused_champion(client: RegistryReader, model: str) -> Refused | None:
     """Why the version with the alias must not be served; None if it may be. Without promoters, nothing is read."""
-    return approved_champion(client, model).refused if promoters_of_environment() else None
+    found = refusal(client, model)
+    return found.refused if found else None
 
 
 def resolve_served(

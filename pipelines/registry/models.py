@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,13 +54,30 @@ class ModelRow:
     refused: str | None = None
 
 
-def models(client: RegistryReader, name: str | None = None) -> list[ModelRow]:
-    """All versions of our registered models, or of the named one, the newest first."""
+def refused_champions(client: RegistryReader, name: str | None = None) -> dict[str, Refused]:
+    """Why champions must not be served, by the names of our registered models, or of the named one."""
+    names = [model.name for model in registry.registered_models(client) if name in (None, model.name)]
+    return {each: refused for each in names if (refused := refused_champion(client, each))}
+
+
+def models(
+    client: RegistryReader, name: str | None = None, refused: Mapping[str, Refused] | None = None
+) -> list[ModelRow]:
+    """All versions of our registered models, or of the named one, the newest first.
+
+    Args:
+        client: a client of the registry, or the database.
+        name: the name of a registered model; None for all.
+        refused: the champions that must not be served, if they were asked for already.
+    """
+    refused = refused_champions(client, name) if refused is None else refused
     found = [
-        (version.creation_timestamp, row_of(version, aliases_of(model.aliases, version.version), refused))
+        (
+            version.creation_timestamp,
+            row_of(version, aliases_of(model.aliases, version.version), refused.get(model.name)),
+        )
         for model in registry.registered_models(client)
         if name is None or model.name == name
-        for refused in [refused_champion(client, model.name)]
         for version in registry.all_versions(client, model.name)
         if registry.model_key_of(version)
     ]

@@ -19,7 +19,7 @@ from components.shared.tracking import registry
 from components.shared.tracking.accounts import own_name
 from components.shared.tracking.announcement import Announcement
 from pipelines.planned_changes import Change, apply_changes
-from pipelines.registry.approval import Approved, approved_champion, refused_champion, require_promoter
+from pipelines.registry.approval import Approved, refusal, refused_champion, require_promoter
 from pipelines.registry.references import model_name, reference_of, resolve
 from pipelines.registry.verification import require_verified
 
@@ -382,10 +382,8 @@ def _require_promotable(client: MlflowClient, version: ModelVersion) -> None:
 
 def _refused(client: MlflowClient, name: str, number: str) -> Approved | None:
     """The approved champion if the alias is on this version, which must not be served; else None."""
-    if refused_champion(client, name) is None:
-        return None
-    approved = approved_champion(client, name)
-    return approved if approved.refused and approved.refused.version == number else None
+    found = refusal(client, name)
+    return found if found and found.refused and found.refused.version == number else None
 
 
 def _refuse_unfit(version: ModelVersion) -> None:

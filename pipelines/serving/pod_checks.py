@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from components.shared.base.failure import ExitCode, Failure
+from pipelines.local.ports import http_address
 from pipelines.serving.deployment import Pod
 from pipelines.serving.smoke import Expected, Limits, smoke_test
 
@@ -37,17 +38,13 @@ def pod_tester(
             expected = Expected.of(client, known)
         except Failure as damaged:
             return damaged.what
-        before = _address(old, port) if old else None
-        problem = smoke_test(_address(new, port), expected, limits, before=before, between=between).problem
+        before = http_address(old.address, port) if old else None
+        problem = smoke_test(http_address(new.address, port), expected, limits, before=before, between=between).problem
         for pod in filter(None, (new, old) if problem else ()):
             _require_reachable(pod, port)  # a node that is gone says nothing against the version
         return problem
 
     return test
-
-
-def _address(pod: Pod, port: int) -> str:
-    return f"http://[{pod.address}]:{port}" if ":" in pod.address else f"http://{pod.address}:{port}"
 
 
 def _require_reachable(pod: Pod, port: int) -> None:

@@ -51,7 +51,7 @@ def reject(
         Failure: the registry or the lock cannot be used. The version keeps its tag, so it is not wanted meanwhile.
     """
     with locked(client, store, model, "rollout") as held:
-        exists = any(str(known.version) == version for known in registry.versions(held, model))
+        exists = registry.has_version(held, model, version)
         if exists:
             _tag(held, model, version, back_to, reason, notify)
         elif back_to:

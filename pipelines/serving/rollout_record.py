@@ -36,7 +36,7 @@ class RolloutRecord:
             raise Failure(
                 "Another process changed the rollout",
                 where=f"annotation {ROLLOUT} of Deployment {self._cluster.name}",
-                remedy="run again, which goes on from there",
+                remedy="run again, which resumes the rollout",
                 exit_code=ExitCode.CANCELLED,
             )
         return seen

@@ -58,7 +58,7 @@ def registry_for_rollout(
 
     return RolloutRegistry(
         wanted=wanted,
-        exists=lambda version: any(str(known.version) == version for known in registry.versions(client, model)),
+        exists=lambda version: registry.has_version(client, model, version),
         reject=reject_version,
         accept=lambda version: forget_rejection(client, model, version),
     )

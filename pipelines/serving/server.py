@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.shared.base.failure import Failure
+from pipelines.local.ports import http_address
 from pipelines.serving.engine import Engine, EngineCommand
 from pipelines.serving.proxy import Proxy, ProxyFailure
 from pipelines.serving.restarts import EndedTooOften, Restarts
@@ -55,8 +56,7 @@ class Server:
 
     @property
     def address(self) -> str:
-        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        return f"http://{host}:{self.settings.port}"
+        return http_address(self.settings.host, self.settings.port)
 
     def roll_out(
         self, version: str, folder: Path, expected: Expected, confirm: Callable[[], object] = lambda: None

@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from components.shared.reuse.trained import weights_digest
 from components.shared.signing.bundle import BESIDE
-from components.shared.storage.files import file_fact
+from components.shared.storage.files import FileFact, file_fact
+from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
 from components.shared.tracking.run import PIPELINE_RUN_TAG
 
@@ -62,6 +64,15 @@ def digests_in(folder: Path) -> dict[str, str]:
 def model_digests(folder: Path) -> dict[str, str]:
     """The sha256 of the signed files in the folder of a model."""
     return {name: sha256 for name, sha256 in digests_in(folder).items() if name not in BESIDE}
+
+
+def weights_digest_of(files: Mapping[str, str]) -> str:
+    """The digest of the weights of a model, from the sha256 of its files by name.
+
+    Raises:
+        Failure: the model has no weights.
+    """
+    return weights_digest(Manifest("model", {name: FileFact(0, sha256) for name, sha256 in files.items()}))
 
 
 def card_digest(card: str) -> str:

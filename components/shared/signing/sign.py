@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from components.shared.base.failure import Failure, first_line
 from components.shared.model.registered_model import download_version, recorded_completions, recorded_identity
-from components.shared.reuse.trained import weights_digest
 from components.shared.signing.bundle import MODEL, PROVENANCE, sign_folder, sign_statement
 from components.shared.signing.evidence import fetch_evaluation, signature_digest, signature_folder
 from components.shared.signing.keys import SigningKey
@@ -20,9 +19,8 @@ from components.shared.signing.provenance import (
     digests_in,
     model_digests,
     provenance,
+    weights_digest_of,
 )
-from components.shared.storage.files import FileFact
-from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
 from components.shared.tracking.accounts import current_account
 
@@ -80,7 +78,7 @@ def sign_version(client: MlflowClient, version: ModelVersion, key: SigningKey) -
 
 
 def _require_weights(version: ModelVersion, files: dict[str, str]) -> None:
-    digest = weights_digest(Manifest("model", {name: FileFact(0, sha256) for name, sha256 in files.items()}))
+    digest = weights_digest_of(files)
     recorded = version.tags.get(registry.WEIGHTS_DIGEST, "")
     if digest != recorded:
         raise Failure(

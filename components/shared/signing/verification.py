@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.shared.base.failure import Failure
-from components.shared.reuse.trained import weights_digest
 from components.shared.signing.bundle import MODEL, PROVENANCE, Refused, verified_statement, verify_folder
 from components.shared.signing.evidence import Evidence, fetch_evidence, signature_digest
 from components.shared.signing.keys import PublicKey, configured_public_key
@@ -25,9 +24,8 @@ from components.shared.signing.provenance import (
     signed_tags,
     subjects_of,
     tags_of,
+    weights_digest_of,
 )
-from components.shared.storage.files import FileFact
-from components.shared.storage.manifest import Manifest
 from components.shared.tracking import registry
 
 if TYPE_CHECKING:
@@ -158,10 +156,9 @@ def _files(evidence: Evidence, key: PublicKey, files: Mapping[str, str], signed:
 
 
 def _weights(evidence: Evidence, files: Mapping[str, str]) -> Check:
-    facts = {name: FileFact(0, sha256) for name, sha256 in files.items()}
     recorded = evidence.tags.get(registry.WEIGHTS_DIGEST, "")
     try:
-        digest = weights_digest(Manifest("model", facts))
+        digest = weights_digest_of(files)
     except Failure as failure:
         return Check("weights", False, failure.what)
     if digest != recorded:

@@ -173,6 +173,11 @@ def version_of(client: MlflowClient, model: str, weights_digest: str) -> ModelVe
     return next(iter(versions_of(client, model, weights_digest)), None)
 
 
+def has_version(client: MlflowClient, model: str, number: str) -> bool:
+    """Whether a registered model has a version of this number."""
+    return any(str(version.version) == number for version in versions(client, model))
+
+
 def versions_of(client: MlflowClient, model: str, weights_digest: str) -> list[ModelVersion]:
     """All versions with these weights, complete ones first. There are several only if a run lost its lock."""
     found = versions(client, model, where=f"tags.`{WEIGHTS_DIGEST}`='{weights_digest}'")[::-1]

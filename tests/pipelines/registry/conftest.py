@@ -1,13 +1,12 @@
 """Fixtures of the registry, and a registry with two real versions, which is created once."""
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from tests.registry import another_model, copy_registry, make_folders, make_step, register
+from tests.registry import register_two
 
 NAME = "wikigpt-sample"
 
@@ -26,16 +25,7 @@ def _filled(
 ) -> Path:
     """A home with version 1 as champion and version 2 as challenger; copied, never used."""
     root = tmp_path_factory.mktemp("filled")
-    before = dict(os.environ)
-    uri = copy_registry(database_with_experiment, root)
-    os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
-    try:
-        first = make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
-        register(make_step("run-1"), first)
-        register(make_step("run-2"), another_model(first, root / "b", "2" * 32, 6.0))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    register_two(root, database_with_experiment, hugging_face_folder)
     return root
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import shutil
 from collections.abc import Callable, Iterator
@@ -32,7 +31,7 @@ from pipelines.registry.promotion import promote
 from pipelines.registry.references import resolve
 from pipelines.registry.verification import require_verified, sign, verify
 from tests.pipelines.conftest import Command
-from tests.registry import another_model, copy_registry, make_folders, make_step, register
+from tests.registry import another_model, make_folders, make_step, register, register_two
 from tests.signing import make_keys
 
 NAME = "wikigpt-sample"
@@ -45,20 +44,9 @@ def _signed(
 ) -> Path:
     """A home with version 1, which is signed and champion, and version 2, which is not signed; copied, never used."""
     root = tmp_path_factory.mktemp("signed")
-    before = dict(os.environ)
     private, _ = make_keys(root)
     make_keys(root, "other")
-    uri = copy_registry(database_with_experiment, root)
-    os.environ.update(MLFLOW_TRACKING_URI=uri, WIKIGPT_STORE=str(root / "store"), WIKIGPT_COMMIT="c0ffee")
-    try:
-        os.environ[SIGNING_KEY] = str(private)
-        first = make_folders(root / "a", hugging_face_folder, reuse_key="1" * 32, nll_per_word=5.0)
-        register(make_step("run-1"), first)
-        del os.environ[SIGNING_KEY]
-        register(make_step("run-2"), another_model(first, root / "b", "2" * 32, 6.0))
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+    register_two(root, database_with_experiment, hugging_face_folder, private)
     return root
 
 

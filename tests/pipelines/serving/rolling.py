@@ -20,13 +20,10 @@ from pipelines.serving.serving_cluster import ServingCluster
 from pipelines.serving.wanted import wanted_version
 from tests.http_servers import serving
 from tests.interleavings.fake_registry import FakeRegistry
+from tests.pipelines.serving.mortal import Killed, Mortal
 from tests.pipelines.serving.stand_in import NAME, NAMESPACE, World, handler_of
 
 MODEL = "wikigpt"
-
-
-class Killed(BaseException):
-    """The process is gone."""
 
 
 @dataclass
@@ -106,34 +103,17 @@ class Scene:
         return problem
 
     def _registry(self) -> RolloutRegistry:
-        client: Any = _Mortal(self.client, self.life)
+        client: Any = Mortal(self.client, self.life.write)
 
         def reject_version(version: str, served: str, reason: str) -> None:
             reject(client, MODEL, version, served or None, reason, None, self.notices.append)
 
         return RolloutRegistry(
             wanted=lambda served: wanted_version(client, MODEL, served).version,
-            exists=lambda version: any(str(known.version) == version for known in registry.versions(client, MODEL)),
+            exists=lambda version: registry.has_version(client, MODEL, version),
             reject=reject_version,
             accept=lambda version: forget_rejection(client, MODEL, version),
         )
-
-
-class _Mortal:
-    def __init__(self, client: FakeRegistry, life: Life):
-        self._client, self._life = client, life
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._client, name)
-        if not name.startswith(("set_", "delete_")):
-            return value
-
-        def write(*args: Any) -> Any:
-            answer = value(*args)
-            self._life.write()
-            return answer
-
-        return write
 
 
 @contextmanager

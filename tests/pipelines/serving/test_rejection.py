@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -11,34 +12,21 @@ from components.register.promotion import decide_alias
 from components.shared.tracking import registry
 from pipelines.registry.promotion import promote
 from pipelines.serving.rejection import forget_rejection, is_rejected, reject
+from tests.pipelines.serving.mortal import Killed, Mortal
 from tests.registry import judge_of, make_version
 
 NAME = "wikigpt"
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-class Dying:
+def dying(client: MlflowClient, writes: int) -> Any:
     """A client that dies directly after its n-th write."""
+    left = itertools.count(writes - 1, -1)
 
-    def __init__(self, client: MlflowClient, writes: int):
-        self._client, self._left = client, writes
+    def after_write() -> None:
+        if next(left) == 0:
+            raise Killed
 
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._client, name)
-        if not name.startswith(("set_", "delete_")):
-            return value
-
-        def write(*args: Any) -> Any:
-            answer = value(*args)
-            self._left -= 1
-            if self._left == 0:
-                raise Killed
-            return answer
-
-        return write
+    return Mortal(client, after_write)
 
 
 @pytest.fixture
@@ -128,7 +116,7 @@ def test_a_rejection_that_is_killed_after_any_write_is_finished_by_the_next_with
         served.set_registered_model_alias(NAME, "champion", "2")
         notices: list[dict[str, Any]] = []
         try:
-            reject(Dying(served, writes), NAME, "2", "1", f"reason {writes}", None, notices.append)  # type: ignore[arg-type]
+            reject(dying(served, writes), NAME, "2", "1", f"reason {writes}", None, notices.append)
         except Killed:
             deaths += 1
             reject(served, NAME, "2", "1", f"reason {writes}", None, notices.append)
@@ -143,6 +131,6 @@ def test_a_rejection_that_is_killed_after_any_write_is_finished_by_the_next_with
 
 def test_an_interrupted_return_of_the_alias_is_wanted_by_nobody(served: MlflowClient) -> None:
     with pytest.raises(Killed):
-        reject(Dying(served, 2), NAME, "2", "1", "it is slow", None, lambda _: None)  # type: ignore[arg-type]
+        reject(dying(served, 2), NAME, "2", "1", "it is slow", None, lambda _: None)
     assert champion(served) == "2"
     assert rejected(served)

@@ -17,7 +17,7 @@ import pytest
 
 from components.shared.base.failure import ExitCode, Failure
 from pipelines.local.ports import require_free
-from pipelines.serving.engine import EngineCommand
+from pipelines.serving.engine import Engine, EngineCommand
 from pipelines.serving.proxy import HEADER, Proxy, require_proxy
 from pipelines.serving.restarts import EndedTooOften
 from pipelines.serving.serve_settings import ServeSettings
@@ -136,14 +136,19 @@ def test_a_dead_engine_and_a_dead_proxy_are_started_again_a_few_times(
         server.supervise()
 
 
-def test_an_old_version_that_cannot_be_started_again_does_not_stop_the_new_one(
-    server: Server, model: Callable[[str], Path]
-) -> None:
+def serve_one(server: Server, model: Callable[[str], Path]) -> tuple[Path, Engine]:
+    """Serves version 1; returns the folder for what its engine is to do, and the engine."""
     one = model("one")
     server.roll_out("1", one, EXPECTED)
     assert server.current is not None
-    old = server.current.engine
-    (one.parent / "dies").touch()
+    return one.parent, server.current.engine
+
+
+def test_an_old_version_that_cannot_be_started_again_does_not_stop_the_new_one(
+    server: Server, model: Callable[[str], Path]
+) -> None:
+    beside, old = serve_one(server, model)
+    (beside / "dies").touch()
     os.killpg(old.process.pid, signal.SIGKILL)
     old.process.wait()
     server.roll_out("2", model("two"), EXPECTED)
@@ -155,11 +160,8 @@ def test_an_old_version_that_cannot_be_started_again_does_not_stop_the_new_one(
 def test_a_proxy_that_ends_while_the_old_version_is_drained_changes_only_open_requests(
     server: Server, model: Callable[[str], Path]
 ) -> None:
-    one = model("one")
-    server.roll_out("1", one, EXPECTED)
-    assert server.current is not None
-    old = server.current.engine
-    (one.parent / "slow").write_text("1")
+    beside, old = serve_one(server, model)
+    (beside / "slow").write_text("1")
 
     def kill_the_proxy() -> None:
         while server.version == "1":
@@ -201,7 +203,7 @@ def test_a_killed_command_leaves_no_process_and_no_port(tmp_path: Path, model: C
     code = f"""
 import time
 from pathlib import Path
-from pipelines.serving.engine import EngineCommand
+from pipelines.serving.engine import Engine, EngineCommand
 from pipelines.serving.serve_settings import ServeSettings
 from pipelines.serving.server import Server
 from pipelines.serving.smoke import Expected
